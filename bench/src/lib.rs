@@ -1,0 +1,82 @@
+//! What the benchmarks share: a router of one shard without sockets.
+//!
+//! Run them with `cargo bench -p fanwire-bench`. Each checks its own answer, so that a wrong fast path cannot win.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use fanwire_codec::wamp2::Serializer;
+use fanwire_codec::ws::Kind;
+use fanwire_core::access::{Access, RealmConfig};
+use fanwire_core::directory::Directory;
+use fanwire_core::ids::ShardId;
+use fanwire_core::{CoreConfig, Flow, FlushBudget, Instant, Limits, Outlet, Sent, Shard, Wire};
+
+/// Takes every byte and counts them.
+#[derive(Debug, Default)]
+pub struct Sink {
+    /// Bytes so far.
+    pub bytes: u64,
+    /// Sends so far.
+    pub sends: u64,
+}
+
+impl Wire for Sink {
+    fn send(&mut self, _: Outlet, pieces: &[IoSlice<'_>]) -> Sent {
+        let bytes = pieces.iter().map(|piece| piece.len()).sum();
+        self.bytes += bytes as u64;
+        self.sends += 1;
+        Sent::Took(bytes)
+    }
+}
+
+/// One shard whose sockets are a [`Sink`].
+#[derive(Debug)]
+pub struct Bare {
+    /// The shard.
+    pub shard: Shard,
+    /// Its sockets.
+    pub sink: Sink,
+}
+
+impl Bare {
+    /// A router with the open realm `realm1` and nobody in it.
+    pub fn new() -> Self {
+        let access = Access::new(&[RealmConfig::open("realm1")], 1).expect("the realm is sound");
+        let config = Arc::new(CoreConfig { access, limits: Limits::default(), agent: String::new() });
+        let mut state = 1u64;
+        let random = Box::new(move || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            state
+        });
+        let id = ShardId::new(0).expect("0 is a shard");
+        let shard = Shard::new(config, id, 1, Arc::new(Directory::new(1)), random);
+        Self { shard, sink: Sink::default() }
+    }
+
+    /// A session in `realm1` on this outlet, speaking JSON.
+    pub fn join(&mut self, number: u32) -> Outlet {
+        let outlet = Outlet(number);
+        self.shard.attach(Instant::START, outlet);
+        self.shard.open(Instant::START, outlet, Serializer::Json);
+        self.say(outlet, &mut br#"[1,"realm1",{"roles":{"caller":{}}}]"#.to_vec());
+        outlet
+    }
+
+    /// One message of a session.
+    pub fn say(&mut self, outlet: Outlet, message: &mut [u8]) {
+        assert_eq!(self.shard.receive(Instant::START, outlet, Kind::Text, message), Flow::Continue);
+    }
+
+    /// Turns until nothing is left to send.
+    pub fn flush(&mut self) {
+        while self.shard.flush(Instant::START, &mut self.sink, &FlushBudget::default()) {}
+        self.shard.effects();
+    }
+}
+
+impl Default for Bare {
+    fn default() -> Self {
+        Self::new()
+    }
+}

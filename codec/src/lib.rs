@@ -1,0 +1,20 @@
+//! Bytes, frames and messages: what travels, without I/O.
+//!
+//! ```text
+//! bytes ──▶ http (request heads) ──▶ ws (frames) ──▶ wamp2 (messages) ──▶ router-core
+//! ```
+//!
+//! The crate holds no socket, no clock, no randomness and no state beyond one connection's framing. Input is borrowed,
+//! output is appended to a buffer of the caller, and neither allocates for complete frames (`tests/ws_alloc.rs`).
+//!
+//! Read first: [`ws::Receiver`], then [`http::parse_request`].
+
+pub mod cbor;
+pub mod http;
+pub mod json;
+pub mod malformed;
+pub mod msgpack;
+pub mod payload;
+mod utf8;
+pub mod wamp2;
+pub mod ws;

@@ -1,0 +1,229 @@
+//! What a connection holds while a frame or a message is incomplete.
+//!
+//! ```text
+//! message bytes:  0 ........ filled ........ bytes.len() ........ capacity
+//!                 received,  initialised by an      not initialised
+//!                 unmasked   earlier message or 0
+//! ```
+//!
+//! Invariant: `filled <= bytes.len()`, and `capacity <= max(4 KiB, 2 × filled)` when the buffer was made for this
+//! message: the declared length alone never reserves more than [`FIRST_RESERVATION_BYTES_MAX`].
+
+use super::header::{Opcode, Parsed};
+use super::mask::{Unmasker, rotate};
+use super::utf8::Utf8Stream;
+use super::{CONTROL_BYTES_MAX, Kind, Limits, ProtocolError};
+
+/// What a declared length may reserve before the bytes have come.
+const FIRST_RESERVATION_BYTES_MAX: usize = 4 * 1024;
+
+/// Direct reads pay where a `recv` of this size or more is still missing, and the sender has shown as much.
+const DIRECT_BYTES_MIN: usize = 16 * 1024;
+
+/// 1,024: no known client sends more than one, and a flood of them costs us 6 bytes of input each.
+const EMPTY_FRAGMENTS_MAX: u16 = 1024;
+
+/// An incomplete message, an incomplete frame, or both: a control frame may be cut inside a fragmented message.
+#[derive(Debug)]
+pub(super) struct Partial {
+    bytes: Vec<u8>,
+    filled: usize,
+    /// The kind of the unfinished message.
+    message: Option<Kind>,
+    utf8: Utf8Stream,
+    empty_fragments: u16,
+    /// The frame of which not all bytes have come.
+    frame: Option<Frame>,
+    control: [u8; CONTROL_BYTES_MAX],
+    control_len: u8,
+    unmasker: Unmasker,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    opcode: Opcode,
+    fin: bool,
+    missing: u64,
+    /// Rotated: `key[0]` meets the next byte.
+    key: [u8; 4],
+}
+
+/// What a finished frame completes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Completed {
+    Message(Kind),
+    Control(Opcode),
+}
+
+impl Partial {
+    pub(super) fn new(unmasker: Unmasker) -> Self {
+        Self {
+            bytes: Vec::new(),
+            filled: 0,
+            message: None,
+            utf8: Utf8Stream::default(),
+            empty_fragments: 0,
+            frame: None,
+            control: [0; CONTROL_BYTES_MAX],
+            control_len: 0,
+            unmasker,
+        }
+    }
+
+    /// Forgets everything, and the buffer too if it is larger than `kept_bytes_max`.
+    pub(super) fn reset(&mut self, kept_bytes_max: usize) {
+        self.filled = 0;
+        self.message = None;
+        self.frame = None;
+        if self.bytes.capacity() > kept_bytes_max {
+            self.bytes = Vec::new();
+        }
+    }
+
+    /// Nothing is incomplete: what was completed has been handed out.
+    #[inline]
+    pub(super) fn is_spent(&self) -> bool {
+        self.message.is_none() && self.frame.is_none()
+    }
+
+    #[inline]
+    pub(super) fn is_mid_message(&self) -> bool {
+        self.message.is_some()
+    }
+
+    #[inline]
+    pub(super) fn is_mid_frame(&self) -> bool {
+        self.frame.is_some()
+    }
+
+    pub(super) fn message_bytes(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.filled]
+    }
+
+    pub(super) fn control_bytes(&self) -> &[u8] {
+        &self.control[..usize::from(self.control_len)]
+    }
+
+    /// Begins a frame whose header is legal here. The limit is checked before anything is kept.
+    pub(super) fn begin(&mut self, header: &Parsed, limits: &Limits) -> Result<(), ProtocolError> {
+        debug_assert!(self.frame.is_none());
+        match header.opcode {
+            Opcode::Text => self.begin_message(Kind::Text),
+            Opcode::Binary => self.begin_message(Kind::Binary),
+            Opcode::Continuation => {}
+            Opcode::Close | Opcode::Ping | Opcode::Pong => self.control_len = 0,
+        }
+        if !header.opcode.is_control() {
+            limits.check(self.filled as u64, header.length)?;
+            if header.length > 0 {
+                self.empty_fragments = 0;
+            } else if !header.fin {
+                self.empty_fragments += 1;
+                if self.empty_fragments > EMPTY_FRAGMENTS_MAX {
+                    return Err(ProtocolError::EmptyFragments);
+                }
+            }
+        }
+        self.frame =
+            Some(Frame { opcode: header.opcode, fin: header.fin, missing: header.length, key: header.key });
+        Ok(())
+    }
+
+    fn begin_message(&mut self, kind: Kind) {
+        debug_assert!(self.message.is_none());
+        self.message = Some(kind);
+        self.filled = 0;
+        self.utf8 = Utf8Stream::default();
+        self.empty_fragments = 0;
+    }
+
+    /// Takes bytes of the frame in progress from the front of `input`, unmasking them there. Returns how many.
+    pub(super) fn feed(&mut self, input: &mut [u8], limits: &Limits) -> Result<usize, ProtocolError> {
+        let frame = self.frame.as_mut().expect("called inside a frame only");
+        let count = input.len().min(usize::try_from(frame.missing).unwrap_or(usize::MAX));
+        let came = &mut input[..count];
+        self.unmasker.apply(came, frame.key);
+        frame.key = rotate(frame.key, count);
+        frame.missing -= count as u64;
+        if frame.opcode.is_control() {
+            let at = usize::from(self.control_len);
+            self.control[at..at + count].copy_from_slice(came);
+            self.control_len += count as u8;
+        } else {
+            if self.message == Some(Kind::Text) {
+                self.utf8.push(came).map_err(|offset_bytes| ProtocolError::InvalidUtf8 { offset_bytes })?;
+            }
+            self.append(came, limits);
+        }
+        Ok(count)
+    }
+
+    /// Copies to the end of the message, growing by doubling but never beyond what is known to come.
+    fn append(&mut self, came: &[u8], limits: &Limits) {
+        let needed = self.filled + came.len();
+        if needed > self.bytes.capacity() {
+            let frame = self.frame.as_ref().expect("called inside a frame only");
+            let end_max = if frame.fin { needed as u64 + frame.missing } else { limits.message_bytes_max };
+            let grown = (2 * needed).max(FIRST_RESERVATION_BYTES_MAX);
+            let target = needed.max(grown.min(usize::try_from(end_max).unwrap_or(usize::MAX)));
+            self.bytes.truncate(self.filled);
+            self.bytes.reserve_exact(target - self.filled);
+        }
+        let (over_old, new) = came.split_at(came.len().min(self.bytes.len() - self.filled));
+        self.bytes[self.filled..self.filled + over_old.len()].copy_from_slice(over_old);
+        self.bytes.extend_from_slice(new);
+        self.filled = needed;
+    }
+
+    /// Ends the frame if all its bytes are here; says what that completes.
+    pub(super) fn finish_frame(&mut self) -> Result<Option<Completed>, ProtocolError> {
+        let Some(frame) = self.frame.filter(|frame| frame.missing == 0) else { return Ok(None) };
+        self.frame = None;
+        if frame.opcode.is_control() {
+            return Ok(Some(Completed::Control(frame.opcode)));
+        }
+        if !frame.fin {
+            return Ok(None);
+        }
+        let kind = self.message.take().expect("a data frame belongs to a message");
+        if kind == Kind::Text {
+            self.utf8.finish().map_err(|offset_bytes| ProtocolError::InvalidUtf8 { offset_bytes })?;
+        }
+        Ok(Some(Completed::Message(kind)))
+    }
+
+    /// Room for the next bytes of a large frame. Memory stays below twice what has come.
+    pub(super) fn direct_buffer(&mut self) -> Option<&mut [u8]> {
+        let frame = self.frame.as_ref()?;
+        let missing = usize::try_from(frame.missing).unwrap_or(usize::MAX);
+        if frame.opcode.is_control() || missing < DIRECT_BYTES_MIN || self.filled < DIRECT_BYTES_MIN {
+            return None;
+        }
+        let room = missing.min(self.filled.max(self.bytes.capacity() - self.filled));
+        let end = self.filled + room;
+        if end > self.bytes.len() {
+            self.bytes.reserve_exact(end - self.bytes.len());
+            self.bytes.resize(end, 0);
+        }
+        Some(&mut self.bytes[self.filled..end])
+    }
+
+    /// `count` bytes have been read into the direct buffer.
+    pub(super) fn direct_filled(&mut self, count: usize) -> Result<(), ProtocolError> {
+        let end = self.filled + count;
+        let frame = self.frame.as_mut().expect("a direct buffer was given inside a frame");
+        assert!(
+            end <= self.bytes.len() && count as u64 <= frame.missing,
+            "more bytes than the direct buffer has"
+        );
+        let came = &mut self.bytes[self.filled..end];
+        self.unmasker.apply(came, frame.key);
+        frame.key = rotate(frame.key, count);
+        frame.missing -= count as u64;
+        if self.message == Some(Kind::Text) {
+            self.utf8.push(came).map_err(|offset_bytes| ProtocolError::InvalidUtf8 { offset_bytes })?;
+        }
+        self.filled = end;
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! The admin port: `/livez`, `/readyz`, `/metrics`, and `/` to find them.
+//!
+//! Whoever reaches the port may read it, so it is on loopback unless configured otherwise, and a stranger's connection costs
+//! a bounded amount: a head has a deadline, a connection has one, and there are at most 64.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::routing::get;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::metrics::Metrics;
+use crate::page;
+use crate::state::{Readiness, Reason};
+
+/// Scrapers and probes need a few; more are a mistake or an attack.
+const CONNECTIONS_MAX: usize = 64;
+/// For a request head, and for the silence between two requests.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// For one connection in all, so that one that does not read its answer ends too.
+const CONNECTION_TIME: Duration = Duration::from_secs(300);
+/// No request here has a body.
+const BODY_BYTES_MAX: usize = 1 << 10;
+/// When descriptors have run out, accepting again at once would only spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the handlers see.
+pub struct Admin {
+    /// The page.
+    pub metrics: Metrics,
+    /// Whether new clients are welcome.
+    pub readiness: Arc<Readiness>,
+}
+
+/// Serves until the task is dropped.
+pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
+    let service = TowerToHyperService::new(router(admin));
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "the admin port cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let mut http = hyper::server::conn::http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(16 << 10);
+        let connection = http.serve_connection(TokioIo::new(stream), service.clone());
+        tokio::spawn(async move {
+            // A peer's fault ends its connection, and that is all.
+            _ = tokio::time::timeout(CONNECTION_TIME, connection).await;
+            drop(place);
+        });
+    }
+}
+
+/// The routes.
+pub fn router(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .fallback(not_found)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(admin)
+}
+
+const INDEX: &str = "Fanwire admin port
+  /livez    200 while the process answers
+  /readyz   200 while new clients are welcome, else 503 and why
+  /metrics  counters for Prometheus
+";
+
+async fn index() -> &'static str {
+    INDEX
+}
+
+async fn livez() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(State(admin): State<Arc<Admin>>) -> (StatusCode, String) {
+    match admin.readiness.reason() {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", Reason::words(reason))),
+    }
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> ([(HeaderName, &'static str); 2], String) {
+    let head = [(header::CONTENT_TYPE, page::CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")];
+    (head, admin.metrics.render(admin.readiness.reason().is_none()))
+}
+
+async fn not_found() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, INDEX)
+}

@@ -1,0 +1,112 @@
+//! Everything slow or operator-facing, on one thread of its own with tokio: the admin port and the signals.
+//!
+//! ```text
+//! SIGTERM, SIGINT ──▶ ┌─────────┐ ──drain, then stop_now──▶ shards
+//! GET /readyz ──────▶ │ control │
+//! GET /metrics ─────▶ └─────────┘ ◀──counters, lock-free─── shards
+//! ```
+//!
+//! Nothing here is ever on the way of a message, and no shard waits for it. Read [`start`], then [`metrics`].
+
+pub mod admin;
+pub mod metrics;
+pub mod page;
+pub mod process;
+mod signals;
+pub mod state;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::oneshot;
+
+use crate::admin::Admin;
+use crate::metrics::Metrics;
+use crate::state::{Readiness, Reason};
+
+/// What the control thread may tell the shards.
+pub trait Shards: Send + 'static {
+    /// Tell all sessions goodbye, spread over the drain time, then end.
+    fn drain(&self);
+    /// End now.
+    fn stop_now(&self);
+}
+
+/// The running control thread.
+#[derive(Debug)]
+pub struct Control {
+    /// Where the admin port is.
+    pub admin_address: Option<SocketAddr>,
+    readiness: Arc<Readiness>,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Control {
+    /// Ends the thread and waits for it.
+    pub fn stop(self) {
+        self.readiness.end(Reason::Stopped);
+        // If the thread is gone already, nobody listens, and that is as good.
+        _ = self.stop.send(());
+        _ = self.thread.join();
+    }
+}
+
+/// Why the control thread did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Its thread or runtime could not be made, or signals could not be taken.
+    #[error("the control thread cannot start: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// Starts the thread. When this returns, signals are handled and the admin port answers.
+///
+/// The admin port is bound by the caller, so that a port in use is found before any shard runs.
+pub fn start(
+    admin: Option<TcpListener>,
+    shards: impl Shards,
+    metrics: Metrics,
+) -> Result<Control, StartError> {
+    let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
+    let readiness = Arc::new(Readiness::default());
+    let state = Arc::new(Admin { metrics, readiness: Arc::clone(&readiness) });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (stop, stopped) = oneshot::channel();
+    let (started, start) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name("fanwire-control".into()).spawn(move || {
+        runtime.block_on(async move {
+            let result = prepare(admin, Arc::clone(&state));
+            let signals = match result {
+                Ok(signals) => {
+                    _ = started.send(Ok(()));
+                    signals
+                }
+                Err(error) => {
+                    _ = started.send(Err(error));
+                    return;
+                }
+            };
+            tokio::select! {
+                () = signals.handle(&shards, &state.readiness) => {}
+                _ = stopped => {}
+            }
+        });
+    })?;
+    start.recv().map_err(|_| io::Error::other("its thread ended"))??;
+    Ok(Control { admin_address, readiness, stop, thread })
+}
+
+fn prepare(admin: Option<TcpListener>, state: Arc<Admin>) -> io::Result<signals::Signals> {
+    let signals = signals::Signals::take()?;
+    if let Some(listener) = admin {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        // Dropped with the runtime.
+        tokio::spawn(admin::serve(listener, state));
+    }
+    Ok(signals)
+}

@@ -1,0 +1,99 @@
+//! The metrics page: the shards' counters, the process's, and a few facts.
+//!
+//! Read without a lock while the shards write: each number is whole, numbers of one moment they are not.
+
+use std::sync::Arc;
+
+use fanwire_io::counters::{self, Count, ShardCounters, TURN_BOUNDS};
+
+use crate::page::{Kind, Page, label, labels};
+use crate::process::Process;
+
+/// Begins the name of every metric of the router.
+const PREFIX: &str = "fanwire_";
+
+/// Everything that the page shows.
+pub struct Metrics {
+    shards: Vec<Arc<ShardCounters>>,
+    build: Build,
+    log_lines_dropped: ReadNumber,
+    process: Process,
+}
+
+/// Facts about this process, shown as labels of `fanwire_build_info`.
+#[derive(Clone, Debug)]
+pub struct Build {
+    /// Version of the binary.
+    pub version: String,
+    /// `io_uring` or `epoll`.
+    pub driver: String,
+}
+
+/// Reads one number that is kept elsewhere.
+pub type ReadNumber = Box<dyn Fn() -> u64 + Send + Sync>;
+
+impl Metrics {
+    /// A page of these counters.
+    pub fn new(shards: Vec<Arc<ShardCounters>>, build: Build, log_lines_dropped: ReadNumber) -> Self {
+        Self { shards, build, log_lines_dropped, process: Process::new() }
+    }
+
+    /// The page as of now.
+    pub fn render(&self, ready: bool) -> String {
+        let mut page = Page::default();
+        let build = labels(&label("version", &self.build.version), &label("driver", &self.build.driver));
+        page.add("fanwire_build_info", Kind::Gauge, "Always 1; the labels say what is running.", &build, 1.0);
+        page.add(
+            "fanwire_ready",
+            Kind::Gauge,
+            "1 while /readyz answers 200.",
+            "",
+            f64::from(u8::from(ready)),
+        );
+        page.add(
+            "fanwire_shards",
+            Kind::Gauge,
+            "Threads that carry connections.",
+            "",
+            self.shards.len() as f64,
+        );
+        for (index, shard) in self.shards.iter().enumerate() {
+            collect_shard(&mut page, &label("shard", &index.to_string()), shard);
+        }
+        let dropped = (self.log_lines_dropped)() as f64;
+        let help = "Log lines dropped because standard error was too slow.";
+        page.add("fanwire_log_lines_dropped_total", Kind::Counter, help, "", dropped);
+        self.process.collect(&mut page);
+        page.finish()
+    }
+}
+
+fn collect_shard(page: &mut Page, shard: &str, counters: &ShardCounters) {
+    counters.each(|metric, value| {
+        let (name, value) = exported(metric, value);
+        let kind = match metric.kind {
+            counters::Kind::Counter => Kind::Counter,
+            counters::Kind::Gauge => Kind::Gauge,
+        };
+        page.add(&name, kind, metric.help, &labels(shard, metric.labels), value);
+    });
+    let bounds = TURN_BOUNDS.map(|bound| bound.as_secs_f64());
+    let counts: Vec<u64> = counters.turns.iter().map(Count::get).collect();
+    let busy = seconds(counters.busy_nanos.get());
+    let help = "Turns of the shard's loop by duration; the sum is the time that the shard was busy.";
+    page.histogram("fanwire_turn_seconds", help, shard, &bounds, &counts, busy);
+}
+
+/// Name and value as Prometheus wants them: base units, counters end in `_total`.
+fn exported(metric: &counters::Metric, value: u64) -> (String, f64) {
+    let (name, value) = match metric.name.strip_suffix("_nanoseconds") {
+        Some(name) => (format!("{name}_seconds"), seconds(value)),
+        None => (metric.name.to_owned(), value as f64),
+    };
+    let total = if metric.kind == counters::Kind::Counter { "_total" } else { "" };
+    (format!("{PREFIX}{name}{total}"), value)
+}
+
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}

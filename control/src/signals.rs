@@ -1,0 +1,60 @@
+//! SIGTERM and SIGINT: the first drains, the second ends now, a third does not wait for anybody.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::Shards;
+use crate::state::{Readiness, Reason};
+
+/// Exit status of a process that was told three times to end: 128 and SIGINT, as shells write it.
+const EXIT_FORCED: i32 = 130;
+/// Signals so close to the first are the same wish: `timeout` and some supervisors send one to the process and one to its
+/// group.
+const SAME_WISH: Duration = Duration::from_millis(20);
+
+/// Both signals, taken from their default action.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on the signals end nothing by themselves. Needs a runtime.
+    pub fn take() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Acts on signals for ever.
+    pub async fn handle(mut self, shards: &impl Shards, readiness: &Readiness) {
+        let name = self.next().await;
+        self.ignore_for(SAME_WISH).await;
+        tracing::info!("{name}: draining; a second one ends at once");
+        readiness.end(Reason::Draining);
+        shards.drain();
+        let name = self.next().await;
+        tracing::warn!("{name} again: ending now");
+        shards.stop_now();
+        self.next().await;
+        std::process::exit(EXIT_FORCED);
+    }
+
+    async fn ignore_for(&mut self, time: Duration) {
+        let over = tokio::time::sleep(time);
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                () = &mut over => return,
+                _ = self.next() => {}
+            }
+        }
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! How many shards, and on which CPUs: the affinity mask of the process, cut by the CPU quota of its cgroup.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// What the machine gives this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// CPUs that the process may run on, ascending.
+    pub cpus: Vec<usize>,
+    /// CPUs' worth of time that the cgroup allows, rounded up; `None` without a quota.
+    pub quota_cpus: Option<usize>,
+}
+
+impl Machine {
+    /// Asks the kernel.
+    pub fn detect() -> Self {
+        let cpus = match sched_getaffinity(None) {
+            Ok(set) => (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect(),
+            Err(_) => vec![],
+        };
+        Self { cpus, quota_cpus: quota(Path::new("/proc/self"), Path::new("/sys/fs/cgroup")) }
+    }
+
+    /// The number of shards for `count = auto`.
+    pub fn shards(&self) -> usize {
+        let cpus = self.cpus.len().max(1);
+        self.quota_cpus.map_or(cpus, |quota| quota.clamp(1, cpus)).min(crate::config::SHARDS_MAX)
+    }
+
+    /// CPUs to pin `shards` shards to by default: one each, or none at all.
+    pub fn pinning(&self, shards: usize) -> Option<Vec<usize>> {
+        (self.cpus.len() == shards).then(|| self.cpus.clone())
+    }
+}
+
+/// Binds the calling thread to one CPU.
+pub(crate) fn pin(cpu: usize) -> std::io::Result<()> {
+    if cpu >= CpuSet::MAX_CPU {
+        return Err(std::io::Error::from(std::io::ErrorKind::InvalidInput));
+    }
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+/// The tightest CPU quota on the way from this process's cgroup to the root, in whole CPUs, rounded up.
+fn quota(proc_self: &Path, cgroup_root: &Path) -> Option<usize> {
+    let groups = fs::read_to_string(proc_self.join("cgroup")).unwrap_or_default();
+    let mut tightest: Option<usize> = None;
+    let mut consider = |limit: Option<usize>| {
+        if let Some(limit) = limit {
+            tightest = Some(tightest.map_or(limit, |known| known.min(limit)));
+        }
+    };
+    for line in groups.lines() {
+        // "hierarchy:controllers:path"; version 2 is hierarchy 0 without controllers.
+        let mut fields = line.splitn(3, ':');
+        let (Some(hierarchy), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next())
+        else {
+            continue;
+        };
+        if hierarchy == "0" && controllers.is_empty() {
+            for group in ancestors(cgroup_root, path) {
+                consider(quota_v2(&group));
+            }
+        } else if controllers.split(',').any(|name| name == "cpu") {
+            // Version 1 mounts the controller under its own name; in a container the path may not be visible.
+            for mount in [controllers, "cpu", "cpu,cpuacct"] {
+                for group in ancestors(&cgroup_root.join(mount), path) {
+                    consider(quota_v1(&group));
+                }
+            }
+        }
+    }
+    tightest
+}
+
+/// `root/path` and all its parents down to `root`.
+fn ancestors(root: &Path, path: &str) -> Vec<PathBuf> {
+    let full = root.join(path.trim_start_matches('/'));
+    full.ancestors().take_while(|group| group.starts_with(root)).map(Path::to_path_buf).collect()
+}
+
+/// `cpu.max`: "max 100000" or "150000 100000".
+fn quota_v2(group: &Path) -> Option<usize> {
+    let text = fs::read_to_string(group.join("cpu.max")).ok()?;
+    let mut fields = text.split_whitespace();
+    let quota = fields.next()?.parse::<u64>().ok()?;
+    whole_cpus(quota, fields.next()?.parse().ok()?)
+}
+
+/// `cpu.cfs_quota_us` (−1 = none) over `cpu.cfs_period_us`.
+fn quota_v1(group: &Path) -> Option<usize> {
+    let quota = fs::read_to_string(group.join("cpu.cfs_quota_us")).ok()?.trim().parse::<u64>().ok()?;
+    whole_cpus(quota, fs::read_to_string(group.join("cpu.cfs_period_us")).ok()?.trim().parse().ok()?)
+}
+
+fn whole_cpus(quota: u64, period: u64) -> Option<usize> {
+    (quota > 0 && period > 0).then(|| usize::try_from(quota.div_ceil(period)).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Tree(PathBuf);
+
+    impl Tree {
+        fn new(name: &str) -> Self {
+            let root = std::env::temp_dir().join(format!("fanwire-affinity-{name}-{}", std::process::id()));
+            fs::create_dir_all(&root).unwrap();
+            Self(root)
+        }
+
+        fn file(&self, path: &str, text: &str) -> &Self {
+            let path = self.0.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+            self
+        }
+
+        fn quota(&self) -> Option<usize> {
+            quota(&self.0, &self.0.join("fs"))
+        }
+    }
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn version_2_quota_of_the_group_or_of_a_parent_counts() {
+        let tree = Tree::new("v2");
+        tree.file("cgroup", "0::/pod/box\n").file("fs/pod/box/cpu.max", "max 100000\n");
+        assert_eq!(tree.quota(), None);
+        tree.file("fs/pod/cpu.max", "150000 100000\n");
+        assert_eq!(tree.quota(), Some(2));
+        tree.file("fs/pod/box/cpu.max", "50000 100000\n");
+        assert_eq!(tree.quota(), Some(1));
+    }
+
+    #[test]
+    fn version_1_quota_counts_and_minus_one_is_none() {
+        let tree = Tree::new("v1");
+        tree.file("cgroup", "4:memory:/x\n3:cpu,cpuacct:/docker/abc\n")
+            .file("fs/cpu,cpuacct/cpu.cfs_quota_us", "-1\n")
+            .file("fs/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
+        assert_eq!(tree.quota(), None);
+        tree.file("fs/cpu,cpuacct/cpu.cfs_quota_us", "300000\n");
+        assert_eq!(tree.quota(), Some(3));
+    }
+
+    #[test]
+    fn the_quota_cuts_the_shards_and_forbids_pinning() {
+        let machine = Machine { cpus: vec![0, 2, 4, 6], quota_cpus: Some(2) };
+        assert_eq!((machine.shards(), machine.pinning(2)), (2, None));
+        let machine = Machine { quota_cpus: Some(9), ..machine };
+        assert_eq!((machine.shards(), machine.pinning(4)), (4, Some(vec![0, 2, 4, 6])));
+        assert_eq!(Machine { cpus: vec![], quota_cpus: None }.shards(), 1);
+    }
+
+    #[test]
+    fn this_machine_has_a_cpu_to_pin_to() {
+        let machine = Machine::detect();
+        std::thread::spawn(move || {
+            pin(machine.cpus[0]).unwrap();
+            assert_eq!(Machine::detect().cpus, [machine.cpus[0]]);
+            assert!(pin(CpuSet::MAX_CPU).is_err());
+        })
+        .join()
+        .unwrap();
+    }
+}

@@ -1,0 +1,170 @@
+//! Everything an operator can say about sockets, threads and deadlines, and the only place of their defaults.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fanwire_codec::http::HeadLimits;
+use fanwire_core::FlushBudget;
+
+/// How the shards run and what they listen on.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What the process listens on; every shard has its own socket for each.
+    pub listeners: Vec<Listener>,
+    /// Number of shards, 1..=63. `None`: one per CPU of the process's affinity mask, cut by the cgroup's CPU quota.
+    pub shards: Option<usize>,
+    /// CPUs that the shards are pinned to, in order, used again from the start if there are more shards. `None`: the
+    /// CPUs of the affinity mask, if there is a shard for each of them; otherwise no pinning (a container with a quota
+    /// shares its CPUs with others that would choose the same first ones).
+    pub cpus: Option<Vec<usize>>,
+    /// The runtime's way to wait.
+    pub driver: Driver,
+    /// When to give up waiting.
+    pub deadlines: Deadlines,
+    /// How long [`Running::drain`](crate::Running::drain) may take. Many connections are closed evenly spread over most
+    /// of it, so that their clients do not all come back in one moment.
+    pub drain_time: Duration,
+    /// Bounds of an HTTP request head.
+    pub head: HeadLimits,
+    /// Bytes of one WebSocket message of a logged-in connection; more ends it with close 1009. Worst case: connections
+    /// × this, for peers that leave a message incomplete until the message deadline.
+    pub message_bytes_max: u64,
+    /// The same before login.
+    pub message_bytes_max_before_login: u64,
+    /// Connections of one shard; further ones are answered 503. `None`: as many as there are descriptors.
+    pub connections_max_per_shard: Option<u32>,
+    /// Items of the ring of one ordered pair of shards. `None`: 8,192 / shards, at least 128.
+    pub ring_items: Option<usize>,
+    /// Pending connections of a listener in the kernel, before the shard accepts them. The kernel cuts it at
+    /// `net.core.somaxconn`.
+    pub backlog: i32,
+    /// Bounds of one turn of a shard's loop.
+    pub turn: TurnBudget,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listeners: Vec::new(),
+            shards: None,
+            cpus: None,
+            driver: Driver::Auto,
+            deadlines: Deadlines::default(),
+            drain_time: Duration::from_secs(30),
+            head: HeadLimits::default(),
+            message_bytes_max: 1 << 20,
+            message_bytes_max_before_login: 16 << 10,
+            connections_max_per_shard: None,
+            ring_items: None,
+            backlog: 4096,
+            turn: TurnBudget::default(),
+        }
+    }
+}
+
+/// One address and what is served there.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Where to listen. Port 0 is chosen by the system, the same for all shards.
+    pub address: SocketAddr,
+    /// WebSocket paths.
+    pub endpoints: Vec<Endpoint>,
+    /// Which web pages may connect.
+    pub origins: Origins,
+}
+
+/// A path that is upgraded to WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Exact path, beginning with a slash. `*` serves every path that no other endpoint names.
+    pub path: String,
+    /// Given to the service, which knows what it means.
+    pub id: EndpointId,
+}
+
+/// The service's name for what is served at a path.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct EndpointId(pub u8);
+
+/// Which `Origin` headers are accepted. An absent one always is: it comes from a program, not from a browser. So are the
+/// same host as in `Host` and loopback hosts; everything else must be listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins {
+    /// Accept every origin.
+    pub any: bool,
+    /// Further origins, as browsers write them: `https://app.example.org`, with a port where it is not the default one.
+    pub allowed: Vec<String>,
+}
+
+/// What a shard waits with. The data path is the same system calls in both cases.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Driver {
+    /// io_uring where the kernel allows it, otherwise epoll.
+    #[default]
+    Auto,
+    /// io_uring, or an error at the start.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+/// When to give up waiting. All are measured on the monotonic clock, at a resolution of 16 ms.
+#[derive(Clone, Debug)]
+pub struct Deadlines {
+    /// From accept to the end of the request head, absolute: one byte per second does not extend it.
+    pub handshake: Duration,
+    /// From the upgrade until the session is established.
+    pub login: Duration,
+    /// From the first byte of a WebSocket message to its last.
+    pub message: Duration,
+    /// A connection that has been silent for this long is sent a ping.
+    pub ping_interval: Duration,
+    /// How long it may then stay silent.
+    pub pong_wait: Duration,
+    /// How long a closing may take: for the peer to read our last words, and then to answer.
+    pub close: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(5),
+            login: Duration::from_secs(10),
+            message: Duration::from_secs(30),
+            ping_interval: Duration::from_secs(25),
+            pong_wait: Duration::from_secs(8),
+            close: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How much of each kind of work one turn does before the others have theirs.
+#[derive(Clone, Debug)]
+pub struct TurnBudget {
+    /// Receives.
+    pub receives: u32,
+    /// Bytes received.
+    pub receive_bytes: usize,
+    /// Connections accepted.
+    pub accepts: u32,
+    /// Items taken from one ring.
+    pub ring_items: u32,
+    /// Sends.
+    pub flush: FlushBudget,
+}
+
+impl Default for TurnBudget {
+    fn default() -> Self {
+        // DESIGN §4: 64 receives, 256 KiB. A turn of small messages is then about 0.1 ms of receives.
+        Self {
+            receives: 64,
+            receive_bytes: 256 << 10,
+            accepts: 32,
+            ring_items: 256,
+            flush: FlushBudget::default(),
+        }
+    }
+}
+
+/// Most shards of a process: a topic's interest mask has 64 bits, and one of them says that it is retired.
+pub const SHARDS_MAX: usize = 63;

@@ -1,0 +1,75 @@
+//! When bytes move: shards, sockets, timers, rings.
+//!
+//! ```text
+//! control thread ──orders──▶ mailbox ┐                        ┌▶ socket
+//!                                    ▼                        │
+//! socket ─▶ epoll set ─▶ recv ─▶ codec ─▶ Service ─▶ flush ───┴▶ socket
+//!                                    ▲      │
+//!                 ring of each other shard  └─▶ ring to each other shard
+//! ```
+//!
+//! [`start`] runs one thread per shard; each is pinned to a CPU, owns its connections for life and drives one
+//! [`Service`], which says what messages mean. The crate holds no routing rule, and nothing outside it knows the
+//! runtime underneath: one task per shard waits for the shard's own epoll set, on io_uring or on epoll, and everything
+//! else is direct non-blocking system calls (the module `shard` has the loop).
+//!
+//! What is not here: TLS and other transports than WebSocket; tasks, buffers or timers per connection.
+//!
+//! Read first: [`Service`], [`Config`], [`start`], then the module `shard`.
+
+// The tests' service names the crate as its users do.
+#[cfg(all(test, not(loom)))]
+extern crate self as fanwire_io;
+
+#[cfg(not(loom))]
+mod affinity;
+#[cfg(not(loom))]
+mod clock;
+#[cfg(not(loom))]
+mod config;
+#[cfg(not(loom))]
+pub mod counters;
+#[cfg_attr(loom, allow(dead_code, reason = "the model uses a part of it"))]
+mod doorbell;
+#[cfg(not(loom))]
+mod engine;
+#[cfg(not(loom))]
+mod park;
+#[cfg(not(loom))]
+mod request;
+#[cfg_attr(loom, allow(dead_code, reason = "the model uses a part of it"))]
+mod ring;
+#[cfg(not(loom))]
+mod router;
+#[cfg(not(loom))]
+mod service;
+#[cfg(not(loom))]
+mod shard;
+#[cfg(not(loom))]
+mod slots;
+#[cfg(not(loom))]
+mod socket;
+#[cfg(not(loom))]
+mod start;
+mod sync;
+#[cfg(not(loom))]
+mod timers;
+
+#[cfg(not(loom))]
+pub use affinity::Machine;
+#[cfg(not(loom))]
+pub use clock::random_source;
+#[cfg(not(loom))]
+pub use config::{
+    Config, Deadlines, Driver, Endpoint, EndpointId, Listener, Origins, SHARDS_MAX, TurnBudget,
+};
+#[cfg(not(loom))]
+pub use counters::{Metric, ShardCounters};
+#[cfg(not(loom))]
+pub use engine::{DriverReport, Rung};
+#[cfg(not(loom))]
+pub use router::Router;
+#[cfg(not(loom))]
+pub use service::{Effect, Flow, Service};
+#[cfg(not(loom))]
+pub use start::{Running, ShardReport, StartError, start};

@@ -1,0 +1,235 @@
+//! The router as a [`Service`]: `fanwire_core`'s shard, driven by this crate's loop. Names only, no rules.
+
+use fanwire_codec::http::HttpError;
+use fanwire_codec::wamp2::Serializer;
+use fanwire_codec::ws::Kind;
+use fanwire_codec::ws::handshake::Upgrade;
+use fanwire_core::ids::ShardId;
+use fanwire_core::{DropReason, FlushBudget, Instant, Outlet, RingItem, Shard, Wire};
+
+use crate::config::EndpointId;
+use crate::counters::{Count, Kind as MetricKind, Metric};
+use crate::service::{Effect, Flow, Service};
+
+/// One shard of the router. Every endpoint speaks WAMP v2.
+#[derive(Debug)]
+pub struct Router {
+    shard: Shard,
+}
+
+impl Router {
+    /// Drives `shard`.
+    pub fn new(shard: Shard) -> Self {
+        Self { shard }
+    }
+}
+
+impl Service for Router {
+    type Item = RingItem;
+
+    const METRICS: &'static [Metric] = METRICS;
+
+    fn attach(&mut self, now: Instant, outlet: Outlet) {
+        self.shard.attach(now, outlet);
+    }
+
+    fn push(&mut self, now: Instant, outlet: Outlet, bytes: &[u8]) {
+        self.shard.push(now, outlet, bytes);
+    }
+
+    fn finish(&mut self, outlet: Outlet) {
+        self.shard.finish(outlet);
+    }
+
+    fn negotiate(
+        &mut self,
+        _endpoint: EndpointId,
+        upgrade: &Upgrade<'_>,
+    ) -> Result<Option<&'static str>, HttpError> {
+        // RFC 6455, 4.1: the client lists what it prefers first.
+        match upgrade.subprotocols().find_map(Serializer::from_subprotocol) {
+            Some(serializer) => Ok(Some(serializer.subprotocol())),
+            None => {
+                let known: Vec<_> =
+                    Serializer::ALL.iter().map(|serializer| serializer.subprotocol()).collect();
+                let words = format!(
+                    "no known subprotocol was offered; send Sec-WebSocket-Protocol with one of: {}",
+                    known.join(", ")
+                );
+                Err(HttpError::new(400, words))
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        _endpoint: EndpointId,
+        subprotocol: Option<&'static str>,
+    ) {
+        let serializer = subprotocol.and_then(Serializer::from_subprotocol).expect("as negotiated");
+        self.shard.open(now, outlet, serializer);
+    }
+
+    fn receive(&mut self, now: Instant, outlet: Outlet, kind: Kind, message: &mut [u8]) -> Flow {
+        self.shard.receive(now, outlet, kind, message)
+    }
+
+    fn violate(&mut self, now: Instant, outlet: Outlet, code: u16, words: &str) {
+        self.shard.violate(now, outlet, code, words);
+    }
+
+    fn peer_closed(&mut self, now: Instant, outlet: Outlet) {
+        self.shard.peer_closed(now, outlet);
+    }
+
+    fn release(&mut self, now: Instant, outlet: Outlet) {
+        self.shard.release(now, outlet);
+    }
+
+    fn shut_down(&mut self, now: Instant, outlet: Outlet) {
+        self.shard.shut_down(now, outlet);
+    }
+
+    fn close(&mut self, now: Instant, outlet: Outlet, code: u16, words: &str) {
+        self.shard.close(now, outlet, code, words);
+    }
+
+    fn begin_turn(&mut self, now: Instant) {
+        self.shard.retry_parked(now);
+    }
+
+    fn handle_item(&mut self, now: Instant, from: ShardId, item: Self::Item) {
+        self.shard.handle_item(now, from, item);
+    }
+
+    fn set_ring_space(&mut self, to: ShardId, free: usize) {
+        self.shard.set_ring_space(to, free);
+    }
+
+    fn push_items(&mut self, push: &mut dyn FnMut(ShardId, Self::Item) -> Result<(), Self::Item>) {
+        self.shard.push_items(push);
+    }
+
+    fn writable(&mut self, outlet: Outlet) {
+        self.shard.writable(outlet);
+    }
+
+    fn flush(&mut self, now: Instant, wire: &mut impl Wire, budget: &FlushBudget) -> bool {
+        self.shard.flush(now, wire, budget)
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.shard.next_deadline()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.shard.handle_timeout(now);
+    }
+
+    fn effects(&mut self, effects: &mut Vec<Effect>) {
+        effects.extend(self.shard.effects());
+    }
+
+    fn read_counters(&self, into: &[Count]) {
+        let counters = self.shard.counters();
+        let plain = [
+            counters.sessions,
+            counters.sessions_opened,
+            counters.messages_received,
+            counters.violations,
+            counters.decoder_panics,
+            counters.requests_refused,
+            counters.publications,
+            counters.publications_forwarded_in,
+            counters.matched,
+            counters.delivered,
+            counters.queued,
+            counters.replies,
+            counters.calls,
+            counters.calls_pending,
+            counters.invocations,
+            counters.call_errors,
+            counters.outbox_bytes,
+            counters.blocked,
+            counters.slow_consumers_cut,
+            counters.parked,
+            counters.subscriptions,
+            counters.registrations,
+            counters.streams,
+        ];
+        for (into, value) in into.iter().zip(plain.into_iter().chain(counters.dropped)) {
+            into.set(value);
+        }
+    }
+}
+
+const PLAIN: usize = 23;
+
+const METRICS: &[Metric] = &{
+    const fn counter(name: &'static str, help: &'static str) -> Metric {
+        Metric { name, labels: "", help, kind: MetricKind::Counter }
+    }
+    const fn gauge(name: &'static str, help: &'static str) -> Metric {
+        Metric { name, labels: "", help, kind: MetricKind::Gauge }
+    }
+    /// As long as there is one protocol, its share is all of it.
+    const fn of_wamp2(metric: Metric) -> Metric {
+        Metric { labels: "protocol=\"wamp2\"", ..metric }
+    }
+    const fn dropped(labels: &'static str) -> Metric {
+        let help = "Events not delivered, by reason.";
+        Metric { name: "events_dropped", labels, help, kind: MetricKind::Counter }
+    }
+    let metrics: [Metric; PLAIN + DropReason::ALL.len()] = [
+        of_wamp2(gauge("sessions", "Sessions that are open now.")),
+        of_wamp2(counter("sessions_opened", "Sessions welcomed.")),
+        of_wamp2(counter("messages_received", "Protocol messages received from clients.")),
+        counter("protocol_violations", "Protocol violations, each of which ended a session."),
+        counter(
+            "message_panics",
+            "Messages whose decoding panicked, each of which ended a session: a bug of ours.",
+        ),
+        counter("requests_refused", "Requests that the router answered with an error."),
+        counter("publications", "Publications accepted from this shard's sessions."),
+        counter("publications_forwarded", "Publications that came from other shards."),
+        counter("events_matched", "Publications times their subscribers here."),
+        of_wamp2(counter("events_delivered", "Events handed to sockets completely.")),
+        gauge("events_queued", "Events that are due and not handed over yet."),
+        counter("replies", "Replies and other frames for one connection alone."),
+        counter("calls", "Calls accepted."),
+        gauge("calls_pending", "Calls without a final answer."),
+        counter("invocations", "Invocations sent to callees."),
+        counter("call_errors", "Calls that ended in an error."),
+        gauge("outbox_bytes", "Bytes that wait for sockets that are full."),
+        gauge("connections_blocked", "Connections whose socket is full."),
+        counter("slow_consumers_cut", "Connections cut because they did not read."),
+        counter("requests_parked", "Requests that had to wait for room."),
+        gauge("subscriptions", "Subscriptions of this shard's sessions."),
+        gauge("registrations", "Registrations of this shard's sessions."),
+        gauge("event_streams", "Event streams alive."),
+        dropped("reason=\"slow_consumer_bytes\""),
+        dropped("reason=\"slow_consumer_messages\""),
+        dropped("reason=\"slow_consumer_age\""),
+        dropped("reason=\"connection_gone\""),
+        dropped("reason=\"stream_overflow\""),
+        dropped("reason=\"ring_full\""),
+        dropped("reason=\"stream_congested\""),
+        dropped("reason=\"publisher_gone\""),
+        dropped("reason=\"untranslatable\""),
+    ];
+    metrics
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_are_labelled_with_their_reason_in_the_cores_order() {
+        for (metric, reason) in METRICS[PLAIN..].iter().zip(DropReason::ALL) {
+            assert_eq!(metric.labels, format!("reason=\"{}\"", reason.as_str()));
+        }
+    }
+}

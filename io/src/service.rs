@@ -1,0 +1,107 @@
+//! What a shard's loop drives: the router, or in an example something smaller.
+//!
+//! The loop owns sockets, time and threads; the service owns what messages mean and every byte that goes out. They meet
+//! in [`Service`], whose methods are the driving contract of `fanwire_core::Shard`.
+
+use fanwire_codec::http::HttpError;
+use fanwire_codec::ws::Kind;
+use fanwire_codec::ws::handshake::Upgrade;
+use fanwire_core::clock::Instant;
+use fanwire_core::ids::ShardId;
+pub use fanwire_core::{Effect, Flow};
+use fanwire_core::{FlushBudget, Outlet, Wire};
+
+use crate::config::EndpointId;
+use crate::counters::{Count, Metric};
+
+/// One shard's share of the application: a plain state machine that never blocks.
+///
+/// # The life of an outlet
+///
+/// `attach` — `push` of an HTTP response and `finish`, or `push` of the 101 and `open` — `receive` … — `violate`, `close`
+/// or `shut_down` — `peer_closed` — `release`. Between `attach` and `release` the outlet may be named in every call;
+/// what no longer makes sense is ignored. `peer_closed` and `release` come for every outlet, the others need not.
+///
+/// # One turn
+///
+/// `set_ring_space` and `begin_turn`, `handle_item` for what came by ring, `handle_timeout` if it is time, `receive` for
+/// what came by socket, then `push_items`, `flush`, and `effects` until there are none; then sleep, or the next turn.
+pub trait Service: 'static {
+    /// What one shard sends to another.
+    type Item: Send + 'static;
+
+    /// The numbers of [`read_counters`](Self::read_counters).
+    const METRICS: &'static [Metric];
+
+    /// A connection was accepted.
+    fn attach(&mut self, now: Instant, outlet: Outlet);
+
+    /// Sends `bytes`, which are complete frames or an HTTP response, in order with everything else for `outlet`.
+    fn push(&mut self, now: Instant, outlet: Outlet, bytes: &[u8]);
+
+    /// Nothing more will be said to `outlet`: [`Effect::Finished`] when all is written.
+    fn finish(&mut self, outlet: Outlet);
+
+    /// Which of the offered subprotocols is spoken at `endpoint`.
+    ///
+    /// # Errors
+    ///
+    /// The response that refuses the upgrade, in words that name what is supported.
+    fn negotiate(
+        &mut self,
+        endpoint: EndpointId,
+        upgrade: &Upgrade<'_>,
+    ) -> Result<Option<&'static str>, HttpError>;
+
+    /// The WebSocket is open; the 101 has been pushed. `subprotocol` is what [`negotiate`](Self::negotiate) chose.
+    fn open(&mut self, now: Instant, outlet: Outlet, endpoint: EndpointId, subprotocol: Option<&'static str>);
+
+    /// A whole message. It may be scribbled on.
+    fn receive(&mut self, now: Instant, outlet: Outlet, kind: Kind, message: &mut [u8]) -> Flow;
+
+    /// The peer broke the WebSocket protocol: a close frame with `code` and `words`, then finished.
+    fn violate(&mut self, now: Instant, outlet: Outlet, code: u16, words: &str);
+
+    /// The socket is dead: nothing more can be said, and everything that the connection held is gone.
+    fn peer_closed(&mut self, now: Instant, outlet: Outlet);
+
+    /// The slot may be used for another connection from now on.
+    fn release(&mut self, now: Instant, outlet: Outlet);
+
+    /// Begins a polite goodbye in the connection's own protocol; [`close`](Self::close) follows if it takes too long.
+    fn shut_down(&mut self, now: Instant, outlet: Outlet);
+
+    /// A close frame with `code` and `words`, then finished. Also the answer to the peer's close frame.
+    fn close(&mut self, now: Instant, outlet: Outlet, code: u16, words: &str);
+
+    /// Called at the start of each turn, after [`set_ring_space`](Self::set_ring_space).
+    fn begin_turn(&mut self, now: Instant);
+
+    /// Something from another shard.
+    fn handle_item(&mut self, now: Instant, from: ShardId, item: Self::Item);
+
+    /// So many slots of the ring to `to` are free.
+    fn set_ring_space(&mut self, to: ShardId, free: usize);
+
+    /// Hands items for other shards to `push`, in order. What `push` hands back stays for the next turn.
+    fn push_items(&mut self, push: &mut dyn FnMut(ShardId, Self::Item) -> Result<(), Self::Item>);
+
+    /// The socket of `outlet` takes bytes again.
+    fn writable(&mut self, outlet: Outlet);
+
+    /// Sends within the budget. True = there is more to send that no socket refuses.
+    fn flush(&mut self, now: Instant, wire: &mut impl Wire, budget: &FlushBudget) -> bool;
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called. Whoever waits for something that changes without
+    /// a call on this shard (room in a ring, another shard's congestion) asks for a moment soon.
+    fn next_deadline(&self) -> Option<Instant>;
+
+    /// The deadline has passed.
+    fn handle_timeout(&mut self, now: Instant);
+
+    /// Moves what the loop has to do into `effects`.
+    fn effects(&mut self, effects: &mut Vec<Effect>);
+
+    /// Copies the service's numbers, in the order of [`METRICS`](Self::METRICS).
+    fn read_counters(&self, into: &[Count]);
+}

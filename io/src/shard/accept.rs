@@ -1,0 +1,160 @@
+//! New connections, and what to do when there is no descriptor for them.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use fanwire_core::{Instant, Outlet};
+use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::io::Errno;
+
+use super::Shard;
+use crate::service::Service;
+use crate::socket;
+
+/// The listening sockets of a shard.
+pub(super) struct Acceptor {
+    listeners: Vec<Pending>,
+    /// A descriptor that can be given up to take a connection that there is no other one for, and to refuse it. Without
+    /// that the connection would stay in the backlog, and its client would wait for nothing.
+    spare: Option<OwnedFd>,
+    /// Not even the spare one helped (another thread was quicker, or the whole system has none): wait.
+    pub(super) again_at: Option<Instant>,
+}
+
+struct Pending {
+    socket: OwnedFd,
+    /// Not accepted until empty: no edge will tell.
+    pending: bool,
+}
+
+impl Acceptor {
+    pub(super) fn new(listeners: Vec<OwnedFd>) -> io::Result<Self> {
+        // The first look is made without an edge.
+        let listeners = listeners.into_iter().map(|socket| Pending { socket, pending: true }).collect();
+        Ok(Self { listeners, spare: Some(spare()?), again_at: None })
+    }
+
+    /// The listener with this index has connections.
+    pub(super) fn readable(&mut self, index: usize) {
+        if let Some(listener) = self.listeners.get_mut(index) {
+            listener.pending = true;
+        }
+    }
+
+    /// Closes the listening sockets.
+    pub(super) fn close(&mut self) {
+        self.listeners.clear();
+        self.again_at = None;
+    }
+}
+
+fn spare() -> Result<OwnedFd, Errno> {
+    eventfd(0, EventfdFlags::CLOEXEC)
+}
+
+/// What one attempt to accept led to.
+enum Accepted {
+    Connection,
+    Refused,
+    /// That connection is gone; the next one may be there.
+    Gone,
+    Empty,
+    /// No descriptors, none to be had.
+    Exhausted,
+}
+
+impl<S: Service> Shard<S> {
+    /// Accepts within the turn's budget. True = there may be more.
+    pub(super) fn accept(&mut self) -> bool {
+        if self.acceptor.again_at.is_some_and(|at| self.now < at) {
+            return false;
+        }
+        self.acceptor.again_at = None;
+        let mut budget = self.config.turn.accepts;
+        for index in 0..self.acceptor.listeners.len() {
+            while self.acceptor.listeners[index].pending {
+                if budget == 0 {
+                    return true;
+                }
+                budget -= 1;
+                match self.accept_one(index) {
+                    Accepted::Connection | Accepted::Refused | Accepted::Gone => {}
+                    Accepted::Empty => self.acceptor.listeners[index].pending = false,
+                    Accepted::Exhausted => {
+                        self.acceptor.again_at = Some(self.now + EXHAUSTED_WAIT);
+                        return false;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    fn accept_one(&mut self, index: usize) -> Accepted {
+        let listener = &self.acceptor.listeners[index].socket;
+        match socket::accept(listener) {
+            Ok(socket) => {
+                if self.config.connections_max_per_shard.is_some_and(|max| self.slots.open() >= max as usize)
+                {
+                    self.links.counters.rejected_full.add(1);
+                    socket::refuse(socket);
+                    return Accepted::Refused;
+                }
+                self.welcome(socket, index)
+            }
+            Err(Errno::AGAIN) => Accepted::Empty,
+            Err(Errno::MFILE | Errno::NFILE) => self.refuse_with_spare(index),
+            Err(Errno::NOBUFS | Errno::NOMEM) => Accepted::Exhausted,
+            // accept(2): network errors of the new connection come out here and concern nobody else.
+            Err(_) => Accepted::Gone,
+        }
+    }
+
+    fn welcome(&mut self, socket: OwnedFd, listener: usize) -> Accepted {
+        use epoll::EventFlags;
+        let slot = self.slots.insert(socket, self.now, listener as u8);
+        let socket = self.slots.hot[slot as usize].socket.as_ref().expect("just inserted");
+        let events = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        // EPOLLOUT from the start costs nothing: it is only signalled after a send found the socket full.
+        if epoll::add(&self.epoll, socket, epoll::EventData::new_u64(u64::from(slot)), events).is_err() {
+            // No memory, or the user's limit of watches.
+            self.links.counters.rejected_descriptors.add(1);
+            let socket = self.slots.hot[slot as usize].socket.take().expect("just inserted");
+            socket::refuse(socket);
+            self.slots.remove(slot);
+            return Accepted::Refused;
+        }
+        self.links.counters.connections_accepted.add(1);
+        self.service.attach(self.now, Outlet(slot));
+        let deadline = self.now + self.config.deadlines.handshake;
+        self.slots.cold[slot as usize].stage_at = deadline;
+        self.wheel.enter(self.now, slot, deadline);
+        Accepted::Connection
+    }
+
+    fn refuse_with_spare(&mut self, index: usize) -> Accepted {
+        if self.acceptor.spare.take().is_none() {
+            // Given up earlier and not got back.
+            self.acceptor.spare = spare().ok();
+            if self.acceptor.spare.take().is_none() {
+                return Accepted::Exhausted;
+            }
+        }
+        let accepted = socket::accept(&self.acceptor.listeners[index].socket);
+        let outcome = match accepted {
+            Ok(socket) => {
+                self.links.counters.rejected_descriptors.add(1);
+                socket::refuse(socket);
+                Accepted::Refused
+            }
+            Err(Errno::AGAIN) => Accepted::Empty,
+            Err(_) => Accepted::Exhausted,
+        };
+        self.acceptor.spare = spare().ok();
+        outcome
+    }
+}
+
+/// Ten times a second costs nothing, and a client hardly notices.
+const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);

@@ -1,0 +1,176 @@
+//! When to give up waiting for a peer, and when to ask whether it is still there.
+
+use std::time::Duration;
+
+use fanwire_codec::http::{HttpError, write_error};
+use fanwire_codec::ws::{Control, write_control};
+use fanwire_core::{Instant, Outlet};
+
+use super::Shard;
+use crate::service::Service;
+use crate::slots::{CloseReason, Stage, flag};
+
+impl<S: Service> Shard<S> {
+    /// Everything that is due now.
+    pub(super) fn handle_deadlines(&mut self) {
+        if self.service.next_deadline().is_some_and(|at| at <= self.now) {
+            self.service.handle_timeout(self.now);
+        }
+        self.continue_draining();
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.expire(self.now, &mut due);
+        for slot in due.drain(..) {
+            self.look_at_deadlines(slot);
+        }
+        self.due = due;
+    }
+
+    /// The earliest moment at which something is due.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let drain = self.drain.as_ref().map(|drain| drain.next_at());
+        [self.wheel.next(), self.service.next_deadline(), self.acceptor.again_at, drain]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The connection's entry fired: does what is due, and enters the next deadline.
+    fn look_at_deadlines(&mut self, slot: u32) {
+        match self.slots.hot[slot as usize].stage {
+            Stage::Free | Stage::Dead => {}
+            Stage::Head => {
+                let deadline = self.slots.cold[slot as usize].stage_at;
+                if self.now >= deadline {
+                    self.links.counters.rejected_request.add(1);
+                    let wait = self.config.deadlines.handshake;
+                    let words = format!("the request was not complete within {}", seconds(wait));
+                    self.refuse(slot, &HttpError::new(408, words), CloseReason::HandshakeTimeout);
+                } else {
+                    self.wheel.enter(self.now, slot, deadline);
+                }
+            }
+            Stage::Open => self.look_at_open(slot),
+            Stage::Closing | Stage::Lingering => {
+                let deadline = self.slots.cold[slot as usize].stage_at;
+                if self.now < deadline {
+                    self.wheel.enter(self.now, slot, deadline);
+                } else if self.slots.hot[slot as usize].has(flag::FINISHED) {
+                    // Said all, and the peer does not close: its turn is over.
+                    self.bury_later(slot);
+                } else {
+                    self.lose(slot, CloseReason::Lost);
+                }
+            }
+        }
+    }
+
+    fn look_at_open(&mut self, slot: u32) {
+        let deadlines = &self.config.deadlines;
+        let hot = &self.slots.hot[slot as usize];
+        let cold = &self.slots.cold[slot as usize];
+        let mut next = None;
+        let mut consider = |at: Instant| next = Some(next.map_or(at, |known: Instant| known.min(at)));
+        if hot.has(flag::DRAINING) {
+            if self.now >= cold.stage_at {
+                self.close(slot, 1001, "the router stops", CloseReason::Drain);
+                return;
+            }
+            consider(cold.stage_at);
+        } else if !hot.has(flag::ESTABLISHED) {
+            if self.now >= cold.stage_at {
+                let words = format!("no login within {}", seconds(deadlines.login));
+                self.close(slot, 1008, &words, CloseReason::LoginTimeout);
+                return;
+            }
+            consider(cold.stage_at);
+        }
+        // While we do not read, the peer cannot finish a message or show that it lives.
+        let paused = hot.has(flag::PAUSED);
+        if hot.has(flag::MID_MESSAGE) && !paused {
+            if self.now >= cold.message_at {
+                let words = format!("a message was not complete within {}", seconds(deadlines.message));
+                self.close(slot, 1008, &words, CloseReason::MessageTimeout);
+                return;
+            }
+            consider(cold.message_at);
+        }
+        let pinged = hot.has(flag::PINGED) && hot.heard_at < cold.ping_at;
+        if paused || hot.has(flag::READY) {
+            // Something of its may be waiting for us.
+            consider(self.now + deadlines.ping_interval.min(deadlines.pong_wait));
+        } else if pinged {
+            let at = cold.ping_at + deadlines.pong_wait;
+            if self.now >= at && hot.has(flag::BLOCKED) {
+                // Our ping waits behind data that the peer is still taking; how long that may last is the outbox's
+                // limit, and a peer that takes nothing is ended by TCP's own timeout.
+                consider(self.now + deadlines.pong_wait);
+            } else if self.now >= at {
+                let words = format!("no sign of life within {} of a ping", seconds(deadlines.pong_wait));
+                self.close(slot, 1008, &words, CloseReason::PongTimeout);
+                // The words go out if the peer lives after all; a dead one is not waited for much longer.
+                let cut_at = self.now + AFTER_PONG_TIMEOUT.min(self.config.deadlines.close);
+                self.slots.cold[slot as usize].stage_at = cut_at;
+                self.wheel.enter(self.now, slot, cut_at);
+                return;
+            } else {
+                consider(at);
+            }
+        } else {
+            let at = hot.heard_at + deadlines.ping_interval;
+            if self.now >= at {
+                consider(self.now + deadlines.pong_wait);
+                self.ping(slot);
+            } else {
+                consider(at);
+            }
+        }
+        if let Some(next) = next {
+            self.wheel.enter(self.now, slot, next);
+        }
+    }
+
+    fn ping(&mut self, slot: u32) {
+        self.slots.hot[slot as usize].set(flag::PINGED);
+        self.slots.cold[slot as usize].ping_at = self.now;
+        self.frame.clear();
+        write_control(&mut self.frame, Control::Ping, b"");
+        self.service.push(self.now, Outlet(slot), &self.frame);
+        self.links.counters.pings.add(1);
+    }
+
+    /// Ends an open WebSocket with a close frame.
+    pub(super) fn close(&mut self, slot: u32, code: u16, words: &str, why: CloseReason) {
+        self.service.close(self.now, Outlet(slot), code, words);
+        self.begin_closing(slot, why);
+    }
+
+    /// Ends a connection that is no WebSocket yet with an HTTP error.
+    pub(super) fn refuse(&mut self, slot: u32, error: &HttpError, why: CloseReason) {
+        self.frame.clear();
+        write_error(&mut self.frame, error);
+        self.service.push(self.now, Outlet(slot), &self.frame);
+        self.service.finish(Outlet(slot));
+        // After an error nobody knows where the next request would begin.
+        self.slots.hot[slot as usize].set(flag::DISCARD);
+        self.slots.cold[slot as usize].extra = None;
+        self.begin_closing(slot, why);
+    }
+
+    /// When the connection's open WebSocket has to be looked at for the first time.
+    pub(super) fn enter_open_deadlines(&mut self, slot: u32) {
+        let deadlines = &self.config.deadlines;
+        let login = self.now + deadlines.login;
+        self.slots.cold[slot as usize].stage_at = login;
+        self.wheel.enter(self.now, slot, login.min(self.now + deadlines.ping_interval));
+    }
+}
+
+fn seconds(wait: Duration) -> String {
+    if wait.subsec_nanos() == 0 {
+        format!("{} s", wait.as_secs())
+    } else {
+        format!("{} ms", wait.as_millis())
+    }
+}
+
+const AFTER_PONG_TIMEOUT: Duration = Duration::from_secs(1);

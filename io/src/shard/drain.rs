@@ -1,0 +1,99 @@
+//! The end of the process: everybody is told, a few at a time.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use fanwire_core::{Instant, Outlet};
+
+use super::Shard;
+use crate::service::Service;
+use crate::slots::{CloseReason, Stage, flag};
+
+/// Goodbyes under way.
+pub(super) struct Drain {
+    /// Who has not been told yet.
+    queue: VecDeque<u32>,
+    /// When the next one is told.
+    next_at: Instant,
+    step: Duration,
+    /// When whoever is left is cut.
+    end_at: Instant,
+}
+
+impl Drain {
+    pub(super) fn next_at(&self) -> Instant {
+        if self.queue.is_empty() { self.end_at } else { self.next_at.min(self.end_at) }
+    }
+}
+
+impl<S: Service> Shard<S> {
+    /// Stops listening and begins to say goodbye.
+    pub(super) fn start_draining(&mut self) {
+        if self.drain.is_some() {
+            return;
+        }
+        self.acceptor.close();
+        let queue: VecDeque<u32> = self.slots.all().collect();
+        let time = self.config.drain_time;
+        // The last quarter of the time is for the last ones' answers.
+        let window = time - time / 4;
+        let step = (window / u32::try_from(queue.len().max(1)).unwrap_or(u32::MAX)).min(STEP_MAX);
+        self.drain = Some(Drain { queue, next_at: self.now, step, end_at: self.now + time });
+    }
+
+    pub(super) fn continue_draining(&mut self) {
+        let now = self.now;
+        while let Some(drain) = &mut self.drain
+            && drain.next_at <= now
+            && let Some(slot) = drain.queue.pop_front()
+        {
+            drain.next_at = drain.next_at + drain.step;
+            self.say_goodbye(slot);
+        }
+    }
+
+    fn say_goodbye(&mut self, slot: u32) {
+        match self.slots.hot[slot as usize].stage {
+            Stage::Head => {
+                // It has not asked for anything yet, or not completely.
+                self.service.finish(Outlet(slot));
+                self.slots.hot[slot as usize].set(flag::DISCARD);
+                self.begin_closing(slot, CloseReason::Drain);
+            }
+            Stage::Open => {
+                self.because(slot, CloseReason::Drain);
+                let answer_by = self.now + self.config.deadlines.close.min(GOODBYE_WAIT);
+                self.slots.hot[slot as usize].set(flag::DRAINING);
+                self.slots.cold[slot as usize].stage_at = answer_by;
+                self.wheel.enter(self.now, slot, answer_by);
+                self.service.shut_down(self.now, Outlet(slot));
+            }
+            Stage::Free | Stage::Dead | Stage::Closing | Stage::Lingering => {}
+        }
+    }
+
+    /// Whether the drain has come to its end: nobody is left, or the time is over.
+    pub(super) fn drain_ended(&mut self) -> bool {
+        let Some(drain) = &self.drain else { return false };
+        if self.now >= drain.end_at {
+            self.stop();
+        }
+        self.slots.open() == 0
+    }
+
+    /// Cuts everybody now.
+    pub(super) fn stop(&mut self) {
+        self.acceptor.close();
+        let all: Vec<u32> = self.slots.all().collect();
+        for slot in all {
+            self.lose(slot, CloseReason::Drain);
+        }
+        self.bury();
+        self.publish_counters();
+    }
+}
+
+/// A handful of connections is gone within the second; many are spread over the drain time.
+const STEP_MAX: Duration = Duration::from_millis(50);
+/// How long a session may take to answer a goodbye before its WebSocket is closed.
+const GOODBYE_WAIT: Duration = Duration::from_secs(2);

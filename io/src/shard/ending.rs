@@ -1,0 +1,175 @@
+//! How connections end: politely, after their last words are written and the peer has closed too, or at once.
+
+use fanwire_core::Outlet;
+use rustix::net::Shutdown;
+
+use super::Shard;
+use crate::counters::Count;
+use crate::counters::ShardCounters;
+use crate::service::{Effect, Service};
+use crate::slots::{CloseReason, Stage, flag};
+use crate::socket;
+
+impl<S: Service> Shard<S> {
+    /// Does what the service asks for. True = something was done that another turn has to look at.
+    pub(super) fn act_on_effects(&mut self) -> bool {
+        let mut acted = false;
+        loop {
+            let mut effects = std::mem::take(&mut self.effects);
+            self.service.effects(&mut effects);
+            if effects.is_empty() {
+                self.effects = effects;
+                return acted;
+            }
+            acted = true;
+            for effect in effects.drain(..) {
+                match effect {
+                    Effect::Resume(outlet) => self.resume(outlet.0),
+                    Effect::Established(outlet) => self.slots.hot[outlet.index()].set(flag::ESTABLISHED),
+                    Effect::Finished(outlet) => self.finished(outlet.0),
+                    Effect::Abort(outlet, _) => self.lose(outlet.0, CloseReason::Aborted),
+                }
+            }
+            self.effects = effects;
+        }
+    }
+
+    fn resume(&mut self, slot: u32) {
+        let hot = &mut self.slots.hot[slot as usize];
+        if hot.take(flag::PAUSED) && !matches!(hot.stage, Stage::Free | Stage::Dead) {
+            hot.clear(flag::UNREAD);
+            // Whether or not something is there: what came behind the pause, and a socket not read until empty.
+            self.make_ready(slot);
+        }
+    }
+
+    /// The first reason is the one that counts.
+    pub(super) fn because(&mut self, slot: u32, why: CloseReason) {
+        let cold = &mut self.slots.cold[slot as usize];
+        if cold.why == CloseReason::None {
+            cold.why = why;
+        }
+    }
+
+    /// Our last words are with the service: from now on the connection only waits for them to be written.
+    pub(super) fn begin_closing(&mut self, slot: u32, why: CloseReason) {
+        self.because(slot, why);
+        let hot = &mut self.slots.hot[slot as usize];
+        if hot.stage == Stage::Dead {
+            return;
+        }
+        hot.stage = Stage::Closing;
+        // Nobody will say "resume" to a connection that is closing, and its input is thrown away.
+        if hot.take(flag::PAUSED) {
+            self.make_ready(slot);
+        }
+        self.await_close(slot);
+    }
+
+    fn await_close(&mut self, slot: u32) {
+        let deadline = self.now + self.config.deadlines.close;
+        self.slots.cold[slot as usize].stage_at = deadline;
+        self.wheel.enter(self.now, slot, deadline);
+    }
+
+    /// Everything was written and nothing follows.
+    fn finished(&mut self, slot: u32) {
+        let hot = &mut self.slots.hot[slot as usize];
+        match hot.stage {
+            Stage::Free | Stage::Dead | Stage::Lingering => return,
+            Stage::Head | Stage::Open | Stage::Closing => {}
+        }
+        hot.set(flag::FINISHED);
+        hot.stage = Stage::Lingering;
+        if hot.take(flag::PAUSED) {
+            self.make_ready(slot);
+        }
+        self.because(slot, CloseReason::Service);
+        let hot = &self.slots.hot[slot as usize];
+        if hot.has(flag::ENDED) {
+            self.bury_later(slot);
+            return;
+        }
+        self.await_close(slot);
+        // RFC 6455, 7.1.1: who sent the first close frame waits for the other's before it closes the connection.
+        let hot = &self.slots.hot[slot as usize];
+        let awaits_close_frame = hot.has(flag::UPGRADED) && !hot.has(flag::PEER_CLOSED | flag::DISCARD);
+        if !awaits_close_frame {
+            self.half_close(slot);
+        }
+    }
+
+    /// Nothing more will be written; the peer should close now. Closing the socket at once would answer what it still
+    /// sends with a reset, which may destroy our last words on their way.
+    pub(super) fn half_close(&mut self, slot: u32) {
+        let hot = &mut self.slots.hot[slot as usize];
+        hot.set(flag::DISCARD);
+        if let Some(socket) = &hot.socket {
+            let _ = rustix::net::shutdown(socket, Shutdown::Write);
+        }
+    }
+
+    /// The socket is dead, or has to be now.
+    pub(super) fn lose(&mut self, slot: u32, why: CloseReason) {
+        let hot = &self.slots.hot[slot as usize];
+        if matches!(hot.stage, Stage::Free | Stage::Dead) {
+            return;
+        }
+        self.because(slot, why);
+        // What is unsent is thrown away here and in the kernel, and the peer learns it at once.
+        let hot = &self.slots.hot[slot as usize];
+        if !hot.has(flag::ENDED)
+            && let Some(socket) = &hot.socket
+        {
+            socket::cut(socket);
+        }
+        self.bury_later(slot);
+    }
+
+    /// The connection is over on both sides, or cut.
+    pub(super) fn bury_later(&mut self, slot: u32) {
+        let hot = &mut self.slots.hot[slot as usize];
+        hot.stage = Stage::Dead;
+        self.dying.push(slot);
+        if !hot.has(flag::TOLD) {
+            hot.set(flag::TOLD);
+            self.service.peer_closed(self.now, Outlet(slot));
+        }
+    }
+
+    /// Frees the slots and descriptors of the turn's dead: not earlier, because an event of this turn's batch may name
+    /// them. True = there were some.
+    pub(super) fn bury(&mut self) -> bool {
+        if self.dying.is_empty() {
+            return false;
+        }
+        let mut dying = std::mem::take(&mut self.dying);
+        for slot in dying.drain(..) {
+            let cold = &mut self.slots.cold[slot as usize];
+            cold.receiver.discard(&mut self.pool);
+            counter(&self.links.counters, cold.why).add(1);
+            self.wheel.cancel(slot);
+            self.service.release(self.now, Outlet(slot));
+            self.slots.remove(slot);
+        }
+        self.dying = dying;
+        true
+    }
+}
+
+fn counter(counters: &ShardCounters, why: CloseReason) -> &Count {
+    match why {
+        CloseReason::Peer => &counters.closed_by_peer,
+        CloseReason::None | CloseReason::Lost => &counters.closed_lost,
+        CloseReason::Service => &counters.closed_by_service,
+        CloseReason::ProtocolError => &counters.closed_protocol_error,
+        CloseReason::HandshakeTimeout => &counters.closed_handshake_timeout,
+        CloseReason::LoginTimeout => &counters.closed_login_timeout,
+        CloseReason::MessageTimeout => &counters.closed_message_timeout,
+        CloseReason::PongTimeout => &counters.closed_pong_timeout,
+        CloseReason::Aborted => &counters.closed_aborted,
+        CloseReason::Refused => &counters.closed_refused,
+        CloseReason::Drain => &counters.closed_drain,
+        CloseReason::Panic => &counters.closed_panic,
+    }
+}

@@ -1,0 +1,537 @@
+//! Receiving: from the socket to a request head or to messages, and what follows from them.
+//!
+//! All bytes go through the shard's scratch buffer and are unmasked, parsed and routed there; a connection owns a buffer
+//! only while its request head is incomplete, a message is (that one is the codec's), or it was paused in the middle of
+//! what had been received. Large messages are received straight into their place.
+//!
+//! Decoding is guarded: a panic in it ends that connection with 1011 and is counted. The service is not guarded.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::BytesMut;
+use fanwire_codec::http::{HeadScanner, HttpError, RequestHead, parse_request};
+use fanwire_codec::ws::handshake::{Upgrade, write_accept};
+use fanwire_codec::ws::{Control, Limits, ProtocolError, Received, Receiver, Role, write_control};
+use fanwire_core::{Instant, Outlet};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+
+use super::Shard;
+use crate::config::EndpointId;
+use crate::counters::ShardCounters;
+use crate::request::{Refusal, RefusalReason, route};
+use crate::service::{Flow, Service};
+use crate::slots::{CloseReason, Hot, Stage, flag};
+
+/// How the handling of a piece of input ended.
+enum Outcome {
+    /// All of it was consumed.
+    Consumed,
+    /// The service paused the connection; so many bytes were consumed.
+    Paused(usize),
+    /// The peer's close frame came while we had said nothing of the kind.
+    PeerCloses(u16),
+    /// The peer's close frame answers ours.
+    PeerAnswers,
+    Violated(ProtocolError),
+    Panicked,
+}
+
+impl<S: Service> Shard<S> {
+    /// Receives within the turn's budget from the connections that have something, round-robin.
+    pub(super) fn receive(&mut self) {
+        let mut receives = self.config.turn.receives;
+        let mut bytes = self.config.turn.receive_bytes;
+        while receives > 0
+            && bytes > 0
+            && let Some(slot) = self.ready.pop_front()
+        {
+            // A stale entry of an earlier connection in this slot, or one that was served meanwhile.
+            if !self.slots.hot[slot as usize].take(flag::READY) {
+                continue;
+            }
+            receives -= 1;
+            bytes = bytes.saturating_sub(self.receive_from(slot));
+        }
+    }
+
+    /// One receive, or what was left over by a pause. Returns how many bytes that were.
+    fn receive_from(&mut self, slot: u32) -> usize {
+        let hot = &mut self.slots.hot[slot as usize];
+        if matches!(hot.stage, Stage::Free | Stage::Dead) {
+            return 0;
+        }
+        if hot.has(flag::PAUSED) {
+            hot.set(flag::UNREAD);
+            return 0;
+        }
+        if hot.has(flag::UPGRADED)
+            && !hot.has(flag::DISCARD)
+            && let Some(extra) = &mut self.slots.cold[slot as usize].extra
+            && !extra.carry.is_empty()
+        {
+            let mut carry = std::mem::take(&mut extra.carry);
+            self.frames(slot, &mut carry);
+            // The socket has its turn after the others'.
+            self.make_ready(slot);
+            return carry.len();
+        }
+        let Some(socket) = &hot.socket else { return 0 };
+        let open = hot.stage == Stage::Open;
+        let direct = if open { self.slots.cold[slot as usize].receiver.direct_buffer() } else { None };
+        self.links.counters.receives.add(1);
+        let (received, room, is_direct) = match direct {
+            Some(buffer) => {
+                let room = buffer.len();
+                (recv(socket, buffer, RecvFlags::DONTWAIT).map(|(count, _)| count), room, true)
+            }
+            None => {
+                let buffer = &mut self.scratch[..];
+                let room = buffer.len();
+                (recv(socket, buffer, RecvFlags::DONTWAIT).map(|(count, _)| count), room, false)
+            }
+        };
+        let count = match received {
+            Ok(0) => {
+                self.end_of_input(slot);
+                return 0;
+            }
+            Ok(count) => count,
+            Err(Errno::AGAIN) => return 0,
+            Err(Errno::INTR) => {
+                self.make_ready(slot);
+                return 0;
+            }
+            Err(_) => {
+                self.lose(slot, CloseReason::Lost);
+                return 0;
+            }
+        };
+        self.links.counters.received_bytes.add(count as u64);
+        self.slots.hot[slot as usize].heard_at = self.now;
+        if is_direct {
+            self.frames_direct(slot, count);
+        } else {
+            let mut scratch = std::mem::take(&mut self.scratch);
+            self.input(slot, &mut scratch[..count]);
+            self.scratch = scratch;
+        }
+        // A short receive means that the socket is empty, and the next byte will be an edge; but after a hang-up the
+        // edge has been, and only a receive of nothing, or an error, is the end.
+        if count == room || self.slots.hot[slot as usize].has(flag::HANGUP) {
+            self.make_ready(slot);
+        }
+        count
+    }
+
+    /// The peer will send nothing more.
+    fn end_of_input(&mut self, slot: u32) {
+        let hot = &mut self.slots.hot[slot as usize];
+        hot.set(flag::ENDED | flag::DISCARD);
+        match hot.stage {
+            Stage::Free | Stage::Dead => {}
+            Stage::Head | Stage::Lingering => {
+                self.because(slot, CloseReason::Peer);
+                self.bury_later(slot);
+            }
+            // It may still read: what is due goes out first, within the time of a close.
+            Stage::Open => self.close(slot, 1000, "", CloseReason::Lost),
+            Stage::Closing => {}
+        }
+    }
+
+    fn input(&mut self, slot: u32, input: &mut [u8]) {
+        let hot = &self.slots.hot[slot as usize];
+        if hot.has(flag::DISCARD) {
+            return;
+        }
+        match hot.stage {
+            Stage::Head => self.head(slot, input),
+            Stage::Open | Stage::Closing | Stage::Lingering => self.frames(slot, input),
+            Stage::Free | Stage::Dead => {}
+        }
+    }
+
+    // --- the request head --------------------------------------------------------------------------------------
+
+    fn head(&mut self, slot: u32, input: &mut [u8]) {
+        let limits = self.config.head;
+        let cold = &mut self.slots.cold[slot as usize];
+        match &mut cold.extra {
+            // The usual case: the whole head in one receive.
+            None => {
+                let mut scanner = HeadScanner::new();
+                match guarded(|| scanner.find_end(input, &limits)) {
+                    Ok(Ok(Some(end))) => {
+                        let (head, rest) = input.split_at_mut(end);
+                        self.answer(slot, head);
+                        self.input_after_head(slot, rest);
+                    }
+                    Ok(Ok(None)) => {
+                        let extra = cold.extra.insert(Box::default());
+                        extra.carry = input.to_vec();
+                        extra.head = scanner;
+                    }
+                    Ok(Err(error)) => self.refuse_request(slot, &error, RefusalReason::BadRequest),
+                    Err(Panicked) => self.decoder_panicked(slot),
+                }
+            }
+            Some(extra) => {
+                extra.carry.extend_from_slice(input);
+                let (carry, scanner) = (&extra.carry, &mut extra.head);
+                match guarded(|| scanner.find_end(carry, &limits)) {
+                    Ok(Ok(Some(end))) => {
+                        let mut carry = std::mem::take(&mut extra.carry);
+                        cold.extra = None;
+                        let (head, rest) = carry.split_at_mut(end);
+                        self.answer(slot, head);
+                        self.input_after_head(slot, rest);
+                    }
+                    Ok(Ok(None)) => {}
+                    Ok(Err(error)) => self.refuse_request(slot, &error, RefusalReason::BadRequest),
+                    Err(Panicked) => self.decoder_panicked(slot),
+                }
+            }
+        }
+    }
+
+    /// Bytes right behind the head: frames of a hasty client. Never another request.
+    fn input_after_head(&mut self, slot: u32, rest: &mut [u8]) {
+        if !rest.is_empty() && self.slots.hot[slot as usize].stage == Stage::Open {
+            self.frames(slot, rest);
+        }
+    }
+
+    /// Upgrades the connection, or refuses its request.
+    fn answer(&mut self, slot: u32, head: &[u8]) {
+        let config = self.config.clone();
+        let listener = &config.listeners[usize::from(self.slots.hot[slot as usize].listener)];
+        let routed = guarded(|| {
+            let request: RequestHead<'_> = parse_request(head, &config.head)
+                .map_err(|error| Refusal { error, reason: RefusalReason::BadRequest })?;
+            route(listener, &request)
+        });
+        match routed {
+            Ok(Ok((endpoint, upgrade))) => match self.service.negotiate(endpoint, &upgrade) {
+                Ok(subprotocol) => self.upgrade(slot, endpoint, &upgrade, subprotocol),
+                Err(error) => self.refuse_request(slot, &error, RefusalReason::Subprotocol),
+            },
+            Ok(Err(refusal)) => self.refuse_request(slot, &refusal.error, refusal.reason),
+            Err(Panicked) => self.decoder_panicked(slot),
+        }
+    }
+
+    fn upgrade(
+        &mut self,
+        slot: u32,
+        endpoint: EndpointId,
+        upgrade: &Upgrade<'_>,
+        subprotocol: Option<&'static str>,
+    ) {
+        let outlet = Outlet(slot);
+        self.frame.clear();
+        write_accept(&mut self.frame, upgrade, subprotocol);
+        self.service.push(self.now, outlet, &self.frame);
+        let hot = &mut self.slots.hot[slot as usize];
+        hot.stage = Stage::Open;
+        hot.set(flag::UPGRADED);
+        self.enter_open_deadlines(slot);
+        self.service.open(self.now, outlet, endpoint, subprotocol);
+    }
+
+    fn refuse_request(&mut self, slot: u32, error: &HttpError, reason: RefusalReason) {
+        let counters = &self.links.counters;
+        let counter = match reason {
+            RefusalReason::BadRequest => &counters.rejected_request,
+            RefusalReason::Origin => &counters.rejected_origin,
+            RefusalReason::Path => &counters.rejected_path,
+            RefusalReason::Upgrade => &counters.rejected_upgrade,
+            RefusalReason::Subprotocol => &counters.rejected_subprotocol,
+        };
+        counter.add(1);
+        self.refuse(slot, error, CloseReason::Refused);
+    }
+
+    // --- frames ------------------------------------------------------------------------------------------------
+
+    /// Input of a WebSocket, all of it in `input`.
+    fn frames(&mut self, slot: u32, input: &mut [u8]) {
+        let Self { config, service, slots, pool, frame, links, now, .. } = self;
+        let cold = &mut slots.cold[slot as usize];
+        let hot = &mut slots.hot[slot as usize];
+        let limits = limits(config, hot);
+        let mut talk = Talk::new(*now, Outlet(slot), service, hot, frame);
+        let mut at = 0;
+        let outcome = loop {
+            // Decoding is all that the guard covers.
+            let step = guarded(|| cold.receiver.receive(&mut input[at..], &limits, pool));
+            match step {
+                Ok(Ok((consumed, received))) => {
+                    at += consumed;
+                    match received {
+                        None => break Outcome::Consumed,
+                        Some(received) => match talk.hear(received) {
+                            Heard::GoOn => {}
+                            Heard::Pause => break Outcome::Paused(at),
+                            Heard::Stop(outcome) => break outcome,
+                        },
+                    }
+                }
+                Ok(Err(error)) => break Outcome::Violated(error),
+                Err(Panicked) => break Outcome::Panicked,
+            }
+            if at == input.len() {
+                break Outcome::Consumed;
+            }
+        };
+        let done = talk.done(&links.counters);
+        if let Outcome::Paused(at) = outcome
+            && at < input.len()
+        {
+            cold.extra.get_or_insert_default().carry.extend_from_slice(&input[at..]);
+        }
+        self.after_frames(slot, done, outcome);
+    }
+
+    /// `count` bytes were received straight into the incomplete message.
+    fn frames_direct(&mut self, slot: u32, count: usize) {
+        let Self { service, slots, frame, links, now, .. } = self;
+        let cold = &mut slots.cold[slot as usize];
+        let mut talk = Talk::new(*now, Outlet(slot), service, &mut slots.hot[slot as usize], frame);
+        let outcome = match guarded(|| cold.receiver.direct_filled(count)) {
+            Ok(Ok(None)) => Outcome::Consumed,
+            Ok(Ok(Some(received))) => match talk.hear(received) {
+                Heard::GoOn => Outcome::Consumed,
+                Heard::Pause => Outcome::Paused(count),
+                Heard::Stop(outcome) => outcome,
+            },
+            Ok(Err(error)) => Outcome::Violated(error),
+            Err(Panicked) => Outcome::Panicked,
+        };
+        let done = talk.done(&links.counters);
+        self.after_frames(slot, done, outcome);
+    }
+
+    fn after_frames(&mut self, slot: u32, done: Done, outcome: Outcome) {
+        let cold = &mut self.slots.cold[slot as usize];
+        if matches!(outcome, Outcome::Panicked) {
+            // Its state is in doubt: nothing of it goes back to the pool.
+            cold.receiver = Receiver::new(Role::Server);
+        }
+        cold.receiver.recycle(&mut self.pool);
+        self.watch_message(slot, done.messages > 0);
+        if let Some(payload) = done.pong_kept {
+            self.slots.cold[slot as usize].extra.get_or_insert_default().pong = Some(payload);
+        }
+        if done.service_closed {
+            self.begin_closing(slot, CloseReason::Service);
+        }
+        match outcome {
+            Outcome::Consumed => {}
+            Outcome::Paused(_) => self.slots.hot[slot as usize].set(flag::PAUSED),
+            Outcome::PeerCloses(code) => {
+                self.slots.hot[slot as usize].set(flag::PEER_CLOSED);
+                self.close(slot, code, "", CloseReason::Peer);
+            }
+            Outcome::PeerAnswers => {
+                let hot = &mut self.slots.hot[slot as usize];
+                hot.set(flag::PEER_CLOSED);
+                if hot.has(flag::FINISHED) {
+                    self.half_close(slot);
+                }
+            }
+            Outcome::Violated(error) => {
+                let open = self.slots.hot[slot as usize].stage == Stage::Open;
+                self.slots.hot[slot as usize].set(flag::DISCARD);
+                if open {
+                    let words = error.to_string();
+                    self.service.violate(self.now, Outlet(slot), error.close_code(), &words);
+                    self.begin_closing(slot, CloseReason::ProtocolError);
+                } else if self.slots.hot[slot as usize].has(flag::FINISHED) {
+                    // We closed first and the answer is garbage: enough.
+                    self.half_close(slot);
+                }
+            }
+            Outcome::Panicked => self.decoder_panicked(slot),
+        }
+    }
+
+    /// Keeps the deadline of the message that is incomplete now, if one is.
+    fn watch_message(&mut self, slot: u32, completed_one: bool) {
+        let cold = &mut self.slots.cold[slot as usize];
+        let hot = &mut self.slots.hot[slot as usize];
+        if !cold.receiver.is_mid_message() {
+            hot.clear(flag::MID_MESSAGE);
+        } else if completed_one || !hot.has(flag::MID_MESSAGE) {
+            hot.set(flag::MID_MESSAGE);
+            cold.message_at = self.now + self.config.deadlines.message;
+            if hot.stage == Stage::Open {
+                self.wheel.enter(self.now, slot, cold.message_at);
+            }
+        }
+    }
+
+    /// Our bug: this connection's input made the decoder panic.
+    fn decoder_panicked(&mut self, slot: u32) {
+        self.links.counters.decoder_panics.add(1);
+        let outlet = Outlet(slot);
+        let hot = &mut self.slots.hot[slot as usize];
+        hot.set(flag::DISCARD);
+        match hot.stage {
+            Stage::Head => {
+                let error = HttpError::new(500, "this request met a bug in the server; it has been counted");
+                self.refuse(slot, &error, CloseReason::Panic);
+            }
+            Stage::Open => {
+                self.service.close(self.now, outlet, 1011, "this message met a bug in the server");
+                self.begin_closing(slot, CloseReason::Panic);
+            }
+            _ => self.lose(slot, CloseReason::Panic),
+        }
+    }
+
+    /// Answers the latest of the pings that came while the socket took nothing.
+    pub(super) fn pong_when_writable(&mut self, slot: u32) {
+        let Some(extra) = &mut self.slots.cold[slot as usize].extra else { return };
+        if let Some(payload) = extra.pong.take()
+            && self.slots.hot[slot as usize].stage == Stage::Open
+        {
+            self.frame.clear();
+            write_control(&mut self.frame, Control::Pong, &payload);
+            self.service.push(self.now, Outlet(slot), &self.frame);
+        }
+    }
+}
+
+/// The message limit that holds for the connection now.
+fn limits(config: &crate::config::Config, hot: &Hot) -> Limits {
+    let established = hot.has(flag::ESTABLISHED);
+    let message_bytes_max =
+        if established { config.message_bytes_max } else { config.message_bytes_max_before_login };
+    Limits { message_bytes_max }
+}
+
+/// What is heard in one piece of input, on its way to the service.
+struct Talk<'a, S> {
+    now: Instant,
+    outlet: Outlet,
+    service: &'a mut S,
+    hot: &'a mut Hot,
+    frame: &'a mut BytesMut,
+    done: Done,
+}
+
+#[derive(Default)]
+struct Done {
+    messages: u64,
+    controls: u64,
+    pongs: u32,
+    /// The latest ping, not answered yet.
+    pong_kept: Option<Vec<u8>>,
+    service_closed: bool,
+}
+
+enum Heard {
+    GoOn,
+    Pause,
+    Stop(Outcome),
+}
+
+impl<'a, S: Service> Talk<'a, S> {
+    fn new(
+        now: Instant,
+        outlet: Outlet,
+        service: &'a mut S,
+        hot: &'a mut Hot,
+        frame: &'a mut BytesMut,
+    ) -> Self {
+        Self { now, outlet, service, hot, frame, done: Done::default() }
+    }
+
+    fn hear(&mut self, received: Received<'_>) -> Heard {
+        let open = self.hot.stage == Stage::Open && !self.done.service_closed;
+        match received {
+            Received::Message { kind, payload } => {
+                self.done.messages += 1;
+                if !open {
+                    return Heard::GoOn;
+                }
+                match self.service.receive(self.now, self.outlet, kind, payload) {
+                    Flow::Continue => Heard::GoOn,
+                    Flow::Pause => Heard::Pause,
+                    Flow::Closing => {
+                        // Only the peer's close frame is looked for from now on.
+                        self.done.service_closed = true;
+                        Heard::GoOn
+                    }
+                }
+            }
+            Received::Ping(payload) => {
+                self.done.controls += 1;
+                if open {
+                    self.pong(payload);
+                }
+                Heard::GoOn
+            }
+            // Whatever comes shows that the peer lives; which ping it answers does not matter.
+            Received::Pong(_) => {
+                self.done.controls += 1;
+                Heard::GoOn
+            }
+            Received::Close(body) => {
+                self.done.controls += 1;
+                if open {
+                    Heard::Stop(Outcome::PeerCloses(body.map_or(1000, |(code, _)| code)))
+                } else {
+                    Heard::Stop(Outcome::PeerAnswers)
+                }
+            }
+        }
+    }
+
+    /// RFC 6455, 5.5.3: only the latest ping has to be answered. So a flood of them cannot fill the outbox: a few are
+    /// answered at once; beyond that, or while the socket takes nothing, the latest is kept.
+    fn pong(&mut self, payload: &[u8]) {
+        if self.hot.has(flag::BLOCKED) || self.done.pongs >= PONGS_AT_ONCE {
+            self.done.pong_kept = Some(payload.to_vec());
+            return;
+        }
+        self.done.pongs += 1;
+        self.frame.clear();
+        write_control(self.frame, Control::Pong, payload);
+        self.service.push(self.now, self.outlet, self.frame);
+    }
+
+    fn done(mut self, counters: &ShardCounters) -> Done {
+        if !self.hot.has(flag::BLOCKED)
+            && let Some(payload) = self.done.pong_kept.take()
+        {
+            self.done.pongs = 0;
+            self.pong(&payload);
+        }
+        if self.done.messages > 0 {
+            counters.received_messages.add(self.done.messages);
+        }
+        if self.done.controls > 0 {
+            counters.received_control_frames.add(self.done.controls);
+        }
+        self.done
+    }
+}
+
+/// The decoder panicked.
+struct Panicked;
+
+/// Runs a piece of decoding; a panic in it is the end of one connection only. What the closure touches belongs to that
+/// connection, which is thrown away then, or is a pool that only gives and takes buffers.
+fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, Panicked> {
+    #[cfg(test)]
+    let decode = || {
+        assert!(!super::tests::BUG.swap(false, std::sync::atomic::Ordering::SeqCst), "a planted bug");
+        decode()
+    };
+    catch_unwind(AssertUnwindSafe(decode)).map_err(|_| Panicked)
+}
+
+/// Ping floods: answers of at most 127 bytes each, 2 KiB a receive.
+const PONGS_AT_ONCE: u32 = 16;

@@ -1,0 +1,458 @@
+//! One shard: the loop that moves bytes for a [`Service`].
+//!
+//! ```text
+//! rings, mailbox ─▶ timers ─▶ epoll_wait(0) ─▶ accept ─▶ receive and route ─▶ push items ─▶ flush ─▶ bury
+//!       ▲                                                                                    │
+//!       └──────────── busy: at once, breathing every 32 turns; idle: asleep ◀────────────────┘
+//! ```
+//!
+//! One turn takes a bounded piece of each kind of work, so no peer, no ring and no broadcast holds up the others
+//! (DESIGN §4.5; `fanout.md` §7 has the measurements). All descriptors of the shard are in one edge-triggered epoll set:
+//! what was not read until empty stays in the ready list, for no second edge will tell of it.
+//!
+//! The turn is plain code without a runtime; only [`run`] knows that something has to wait between two turns.
+//!
+//! Read first: [`Shard::turn`], then [`input`] for a receive, [`ending`] for how connections end.
+
+mod accept;
+mod deadlines;
+mod drain;
+mod ending;
+mod input;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use crossbeam_queue::ArrayQueue;
+use fanwire_codec::ws::Pool;
+use fanwire_core::ids::ShardId;
+use fanwire_core::{Instant, Outlet};
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
+
+use crate::clock;
+use crate::config::Config;
+use crate::counters::ShardCounters;
+use crate::doorbell::{Bell, Doorbell};
+use crate::park::Park;
+use crate::ring::Ring;
+use crate::service::{Effect, Service};
+use crate::slots::{CloseReason, Slots, Stage, flag};
+use crate::timers::Wheel;
+
+use accept::Acceptor;
+use drain::Drain;
+
+/// What wakes a shard in the program.
+pub(crate) struct EventFd(pub(crate) OwnedFd);
+
+impl EventFd {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+    }
+}
+
+impl Bell for EventFd {
+    fn signal(&self) {
+        // Can only fail when 2^64 - 2 signals were not read; the set is edge-triggered, so nobody reads them, and the
+        // process will not live that long.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+}
+
+/// An order of the control thread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Order {
+    /// Say goodbye to everybody and end.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// What a shard shares with others.
+pub(crate) struct Links<T> {
+    /// By producer.
+    pub(crate) inbound: Vec<Ring<T>>,
+    /// By consumer.
+    pub(crate) outbound: Vec<Ring<T>>,
+    /// Of all shards.
+    pub(crate) doorbells: Arc<[Doorbell<EventFd>]>,
+    pub(crate) mailbox: Arc<ArrayQueue<Order>>,
+    pub(crate) counters: Arc<ShardCounters>,
+}
+
+/// What follows a turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum After {
+    /// More to do.
+    Busy,
+    /// Nothing to do until something happens.
+    Idle,
+    /// The shard has ended.
+    Done,
+}
+
+/// The state of one shard's loop.
+pub(crate) struct Shard<S: Service> {
+    id: ShardId,
+    config: Arc<Config>,
+    service: S,
+    links: Links<S::Item>,
+    slots: Slots,
+    wheel: Wheel,
+    pool: Pool,
+    acceptor: Acceptor,
+    drain: Option<Drain>,
+    epoll: OwnedFd,
+    timer: OwnedFd,
+    /// What the timerfd is set to.
+    timer_at: Option<Instant>,
+    /// Connections that may have unread input, each once.
+    ready: VecDeque<u32>,
+    /// Connections in [`Stage::Dead`].
+    dying: Vec<u32>,
+    /// The time of the present turn.
+    now: Instant,
+    /// The ring that is drained first in the next turn.
+    first_ring: usize,
+    /// Turns since the service's counters were copied.
+    unpublished_turns: u32,
+    /// All receives go here.
+    scratch: Vec<u8>,
+    /// For frames that the loop itself says: pongs, handshakes.
+    frame: BytesMut,
+    events: Vec<epoll::Event>,
+    effects: Vec<Effect>,
+    due: Vec<u32>,
+    broken: Vec<u32>,
+    touched: Vec<bool>,
+}
+
+impl<S: Service> Shard<S> {
+    /// A shard that listens on `listeners`, one socket per entry of the configuration. To be called on its thread.
+    pub(crate) fn new(
+        id: ShardId,
+        config: Arc<Config>,
+        service: S,
+        links: Links<S::Item>,
+        listeners: Vec<OwnedFd>,
+    ) -> io::Result<Self> {
+        let now = clock::now();
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let timer =
+            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        // Neither is ever read: each new signal is a new edge.
+        epoll::add(&epoll, &timer, epoll::EventData::new_u64(TOKEN_TIMER), edge)?;
+        let doorbell = &links.doorbells[usize::from(id.get())];
+        epoll::add(&epoll, &doorbell.bell().0, epoll::EventData::new_u64(TOKEN_DOORBELL), edge)?;
+        for (token, listener) in (TOKEN_LISTENERS..).zip(&listeners) {
+            epoll::add(&epoll, listener, epoll::EventData::new_u64(token), edge)?;
+        }
+        Ok(Self {
+            id,
+            service,
+            slots: Slots::default(),
+            wheel: Wheel::new(now),
+            pool: Pool::default(),
+            acceptor: Acceptor::new(listeners)?,
+            drain: None,
+            epoll,
+            timer,
+            timer_at: None,
+            ready: VecDeque::new(),
+            dying: Vec::new(),
+            now,
+            first_ring: 0,
+            unpublished_turns: 0,
+            scratch: vec![0; SCRATCH_BYTES],
+            frame: BytesMut::with_capacity(1024),
+            events: Vec::with_capacity(EVENTS_PER_TURN),
+            effects: Vec::new(),
+            due: Vec::new(),
+            broken: Vec::new(),
+            touched: vec![false; links.outbound.len()],
+            links,
+            config,
+        })
+    }
+
+    /// One pass of the loop. Never waits.
+    pub(crate) fn turn(&mut self) -> After {
+        let began = clock::now();
+        self.now = began;
+        self.offer_ring_space();
+        self.service.begin_turn(self.now);
+        let mut busy = self.drain_rings();
+        if self.obey_orders() {
+            return After::Done;
+        }
+        self.handle_deadlines();
+        busy |= self.harvest();
+        busy |= self.accept();
+        self.receive();
+        self.act_on_effects();
+        self.push_items();
+        busy |= self.flush();
+        // What the flush finished or broke may free others' input and has to be told to other shards.
+        busy |= self.act_on_effects();
+        busy |= self.bury();
+        busy |= !self.ready.is_empty();
+        self.links.counters.turn(clock::now().since(began));
+        self.unpublished_turns += 1;
+        if self.unpublished_turns >= TURNS_BETWEEN_PUBLISHING {
+            self.publish_counters();
+        }
+        if self.drain_ended() {
+            self.publish_counters();
+            return After::Done;
+        }
+        if busy { After::Busy } else { After::Idle }
+    }
+
+    /// Prepares to sleep: the timer is set, the doorbell knows. False = something came in meanwhile.
+    #[must_use]
+    pub(crate) fn may_sleep(&mut self) -> bool {
+        self.publish_counters();
+        if let Some(at) = self.next_deadline() {
+            let now = clock::now();
+            if at <= now {
+                return false;
+            }
+            self.set_timer(now, at);
+        }
+        let Links { inbound, doorbells, mailbox, counters, .. } = &self.links;
+        let sleep = doorbells[usize::from(self.id.get())]
+            .park(|| !mailbox.is_empty() || inbound.iter().any(|ring| !ring.is_empty()));
+        if sleep {
+            counters.parks.add(1);
+        }
+        sleep
+    }
+
+    /// Awake again.
+    pub(crate) fn woke(&self) {
+        self.links.doorbells[usize::from(self.id.get())].unpark();
+    }
+
+    /// The set that [`Park`] waits for.
+    pub(crate) fn epoll(&self) -> &OwnedFd {
+        &self.epoll
+    }
+
+    fn offer_ring_space(&mut self) {
+        for (to, ring) in self.links.outbound.iter().enumerate() {
+            if to != usize::from(self.id.get()) {
+                self.service.set_ring_space(shard_id(to), ring.free());
+            }
+        }
+    }
+
+    /// Items of the other shards, a budget from each, beginning with another one each turn. True = some are left.
+    fn drain_rings(&mut self) -> bool {
+        let count = self.links.inbound.len();
+        let budget = self.config.turn.ring_items;
+        let counters = &self.links.counters;
+        let mut left = false;
+        let mut taken = 0;
+        self.first_ring = (self.first_ring + 1) % count;
+        for step in 0..count {
+            let from = (self.first_ring + step) % count;
+            let ring = &self.links.inbound[from];
+            if ring.is_empty() {
+                continue;
+            }
+            counters.ring_depth_max.raise(ring.len() as u64);
+            let mut rest = budget;
+            while rest > 0
+                && let Some(item) = ring.pop()
+            {
+                self.service.handle_item(self.now, shard_id(from), item);
+                rest -= 1;
+            }
+            taken += u64::from(budget - rest);
+            left |= rest == 0;
+        }
+        if taken > 0 {
+            counters.ring_items_in.add(taken);
+        }
+        left
+    }
+
+    /// What the control thread wants. True = end now.
+    fn obey_orders(&mut self) -> bool {
+        while let Some(order) = self.links.mailbox.pop() {
+            match order {
+                Order::Drain => self.start_draining(),
+                Order::Stop => {
+                    self.stop();
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Takes the events that have come, without waiting. True = there may be more.
+    fn harvest(&mut self) -> bool {
+        self.events.clear();
+        let buffer = rustix::buffer::spare_capacity(&mut self.events);
+        match epoll::wait(&self.epoll, buffer, Some(&Timespec::default())) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => panic!("the shard's epoll set is broken: {error}"),
+        }
+        let events = std::mem::take(&mut self.events);
+        for event in &events {
+            let (token, flags) = (event.data.u64(), event.flags);
+            match u32::try_from(token) {
+                Ok(slot) => self.connection_event(slot, flags),
+                Err(_) if token == TOKEN_DOORBELL || token == TOKEN_TIMER => {}
+                Err(_) => self.acceptor.readable((token - TOKEN_LISTENERS) as usize),
+            }
+        }
+        let full = events.len() == EVENTS_PER_TURN;
+        self.events = events;
+        full
+    }
+
+    fn connection_event(&mut self, slot: u32, flags: epoll::EventFlags) {
+        use epoll::EventFlags;
+        let hot = &mut self.slots.hot[slot as usize];
+        if matches!(hot.stage, Stage::Free | Stage::Dead) {
+            return;
+        }
+        if flags.contains(EventFlags::OUT) && hot.take(flag::BLOCKED) {
+            self.service.writable(Outlet(slot));
+            self.pong_when_writable(slot);
+        }
+        let hot = &mut self.slots.hot[slot as usize];
+        if flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR) {
+            hot.set(flag::HANGUP);
+            if hot.has(flag::PAUSED) && flags.intersects(EventFlags::HUP | EventFlags::ERR) {
+                // Both directions are gone: nobody would ever learn of it by reading.
+                self.lose(slot, CloseReason::Lost);
+                return;
+            }
+        }
+        if flags.intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR) {
+            self.make_ready(slot);
+        }
+    }
+
+    /// Puts the connection into the ready list, unless it is there.
+    fn make_ready(&mut self, slot: u32) {
+        let hot = &mut self.slots.hot[slot as usize];
+        if !hot.has(flag::READY) {
+            hot.set(flag::READY);
+            self.ready.push_back(slot);
+        }
+    }
+
+    /// Hands what was routed to the other shards, and wakes each that sleeps, once.
+    fn push_items(&mut self) {
+        let Self { links, service, touched, .. } = self;
+        let mut pushed = 0;
+        service.push_items(&mut |to, item| {
+            let to = usize::from(to.get());
+            links.outbound[to].push(item)?;
+            touched[to] = true;
+            pushed += 1;
+            Ok(())
+        });
+        if pushed == 0 {
+            return;
+        }
+        links.counters.ring_items_out.add(pushed);
+        for (touched, doorbell) in touched.iter_mut().zip(links.doorbells.iter()) {
+            if std::mem::take(touched) && doorbell.ring() {
+                links.counters.wakes.add(1);
+            }
+        }
+        self.offer_ring_space();
+    }
+
+    /// Copies the service's figures to where the control thread reads them.
+    fn publish_counters(&mut self) {
+        self.unpublished_turns = 0;
+        let counters = &self.links.counters;
+        self.service.read_counters(&counters.service);
+        counters.connections_open.set(self.slots.open() as u64);
+        counters.ring_depth.set(self.links.inbound.iter().map(|ring| ring.len() as u64).sum());
+    }
+
+    /// Sets the timerfd, if it would ring too late or for nothing much earlier.
+    fn set_timer(&mut self, now: Instant, at: Instant) {
+        if self.timer_at == Some(at) {
+            return;
+        }
+        let wait = at.since(now);
+        let value = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
+        let once = Itimerspec { it_interval: Timespec::default(), it_value: value };
+        if let Err(error) = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once) {
+            panic!("the shard's timer is broken: {error}");
+        }
+        self.timer_at = Some(at);
+    }
+}
+
+/// Runs the shard to its end.
+pub(crate) async fn run<S: Service>(mut shard: Shard<S>, park: Park) {
+    let mut busy_turns = 0u32;
+    // Last, so that it is dropped first when something panics: nothing of the shard's doubtful state runs any more.
+    let _guard = AbortOnPanic;
+    loop {
+        match shard.turn() {
+            After::Done => return,
+            After::Busy => {
+                busy_turns += 1;
+                if busy_turns.is_multiple_of(TURNS_BETWEEN_BREATHS) {
+                    park.breathe().await;
+                }
+            }
+            After::Idle => {
+                if shard.may_sleep() {
+                    park.sleep().await;
+                    shard.woke();
+                }
+            }
+        }
+    }
+}
+
+/// A panic in routing leaves state in doubt that other shards rely on: the process ends, and its supervisor starts it
+/// again (DESIGN §3). Panics while decoding input are caught before they come here.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("fanwire: a shard panicked while routing; its state is in doubt, the process ends");
+            std::process::abort();
+        }
+    }
+}
+
+/// The shard with this index, which is one of the process's.
+pub(crate) fn shard_id(index: usize) -> ShardId {
+    u8::try_from(index).ok().and_then(ShardId::new).expect("the number of shards was checked at the start")
+}
+
+/// A slot's token is its number; these are above all of them.
+const TOKEN_LISTENERS: u64 = 1 << 32;
+const TOKEN_TIMER: u64 = u64::MAX - 1;
+const TOKEN_DOORBELL: u64 = u64::MAX;
+
+/// One receive: large enough that a busy peer's backlog comes in one call, small enough for the second-level cache.
+const SCRATCH_BYTES: usize = 64 << 10;
+const EVENTS_PER_TURN: usize = 256;
+/// With the measured turn of a broadcast (64 sends, about 0.3 ms) the runtime breathes every 10 ms.
+const TURNS_BETWEEN_BREATHS: u32 = 32;
+const TURNS_BETWEEN_PUBLISHING: u32 = 64;

@@ -1,0 +1,67 @@
+//! The flush: bytes from the service to the sockets.
+
+use std::io::IoSlice;
+
+use fanwire_core::{Outlet, Sent, Wire};
+
+use super::Shard;
+use crate::counters::ShardCounters;
+use crate::service::Service;
+use crate::slots::{CloseReason, Hot, flag};
+use crate::socket;
+
+/// The shard's sockets as the service sees them.
+struct Sockets<'a> {
+    hot: &'a mut [Hot],
+    broken: &'a mut Vec<u32>,
+    sends: u64,
+    short: u64,
+    bytes: u64,
+}
+
+impl Wire for Sockets<'_> {
+    fn send(&mut self, outlet: Outlet, pieces: &[IoSlice<'_>]) -> Sent {
+        let hot = &mut self.hot[outlet.index()];
+        let Some(socket) = &hot.socket else { return Sent::Broken };
+        self.sends += 1;
+        match socket::send(socket, pieces) {
+            Ok(taken) => {
+                self.bytes += taken as u64;
+                if taken < pieces.iter().map(|piece| piece.len()).sum() {
+                    self.short += 1;
+                    hot.set(flag::BLOCKED);
+                }
+                Sent::Took(taken)
+            }
+            // Reset, timed out, or no memory for it: the connection is over.
+            Err(_) => {
+                self.broken.push(outlet.0);
+                Sent::Broken
+            }
+        }
+    }
+}
+
+impl Sockets<'_> {
+    fn count(&self, counters: &ShardCounters) {
+        if self.sends > 0 {
+            counters.sends.add(self.sends);
+            counters.sends_short.add(self.short);
+            counters.sent_bytes.add(self.bytes);
+        }
+    }
+}
+
+impl<S: Service> Shard<S> {
+    /// Sends within the turn's budget. True = there is more.
+    pub(super) fn flush(&mut self) -> bool {
+        let mut sockets =
+            Sockets { hot: &mut self.slots.hot, broken: &mut self.broken, sends: 0, short: 0, bytes: 0 };
+        let more = self.service.flush(self.now, &mut sockets, &self.config.turn.flush);
+        sockets.count(&self.links.counters);
+        while let Some(slot) = self.broken.pop() {
+            self.lose(slot, CloseReason::Lost);
+        }
+        more
+    }
+}

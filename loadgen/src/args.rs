@@ -1,0 +1,449 @@
+//! The command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use crate::expect::{self, Expectation};
+use crate::units::{parse_bytes, parse_count, parse_duration, parse_rate};
+
+/// Drives a WAMP router, proves that it loses, reorders and doubles nothing, and says what that costs.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "fanwire-loadgen", version, max_term_width = 120, after_help = AFTER_HELP)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// A scenario, or work on the results of two.
+#[derive(Clone, Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it, read once")]
+pub enum Command {
+    /// Drives a server.
+    #[command(flatten)]
+    Scenario(ScenarioArgs),
+    /// Compares two files that --json has written: the figures side by side with the ratio B/A.
+    Compare(CompareArgs),
+}
+
+/// Options of `compare`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct CompareArgs {
+    /// Result of the first run.
+    pub a: PathBuf,
+    /// Result of the second run, of the same scenario with the same parameters.
+    pub b: PathBuf,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  fanwire-loadgen fanout --subscribers 10k --window 16 --duration 60s --server-pid $(pidof fanwire)
+  fanwire-loadgen fanout --publishers 4 --subscribers 1k --rate 500 --expect 'p99<5ms,lost=0'
+  fanwire-loadgen rpc --callers 1k --callees 8
+  fanwire-loadgen fanin --publishers 1k --rate 20k
+  fanwire-loadgen pairs --pairs 1k --window 4
+  fanwire-loadgen churn --subscribers 1k --rate 100 --joins 500 --stay 2s
+  fanwire-loadgen connect --rate 2k --expect 'p99<50ms,errors=0'
+  fanwire-loadgen compare before.json after.json
+  fanwire-loadgen idle --connections 10k --hold subscription --server-pid $(pidof fanwire)
+
+Exit codes: 0 fine, 1 something was lost, reordered, doubled, damaged or cut, 2 usage, 3 cannot connect, 4 timeout,
+5 an --expect was missed.";
+
+/// The scenarios.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ScenarioArgs {
+    /// Publishers send to all subscribers of one topic.
+    Fanout(FanoutArgs),
+    /// Many publishers send to one subscriber.
+    Fanin(FaninArgs),
+    /// Each publisher sends to one subscriber, on a topic of their own.
+    Pairs(PairsArgs),
+    /// Publishers send to subscribers that stay, while others join and leave.
+    Churn(ChurnArgs),
+    /// Callers call procedures that this generator registers itself; they echo their argument.
+    Rpc(RpcArgs),
+    /// Sessions are opened at a rate and left at once. Measures the latency of a login.
+    Connect(ConnectArgs),
+    /// Connections are opened and held; nothing is sent. Measures memory per connection and idle CPU.
+    Idle(IdleArgs),
+}
+
+impl ScenarioArgs {
+    /// What all scenarios have in common.
+    pub fn common(&self) -> &CommonArgs {
+        match self {
+            ScenarioArgs::Fanout(args) => &args.common,
+            ScenarioArgs::Fanin(args) => &args.common,
+            ScenarioArgs::Pairs(args) => &args.common,
+            ScenarioArgs::Churn(args) => &args.common,
+            ScenarioArgs::Rpc(args) => &args.common,
+            ScenarioArgs::Idle(args) => &args.common,
+            ScenarioArgs::Connect(args) => &args.common,
+        }
+    }
+}
+
+/// Wire format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Format {
+    Json,
+    Msgpack,
+    Cbor,
+}
+
+/// Which subscribers open the window again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WindowRule {
+    /// A publication counts as arrived in proportion to the subscribers that have it. Lets a server run ahead with some
+    /// subscribers, which flatters coalescing.
+    Average,
+    /// A publication counts as arrived when the last subscriber has it.
+    Slowest,
+}
+
+/// Options of all scenarios.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct CommonArgs {
+    /// Address of the server.
+    #[arg(long, default_value = "ws://127.0.0.1:8080/ws")]
+    pub url: String,
+    /// Realm to join.
+    #[arg(long, default_value = "realm1")]
+    pub realm: String,
+    /// Serializer of all sessions.
+    #[arg(long, value_enum, default_value = "json")]
+    pub serializer: Format,
+    /// Threads of the generator; default: one per usable CPU.
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// CPUs to pin the generator's threads to, for example 1 or 2,3 or 4-7.
+    #[arg(long, value_parser = parse_cpus)]
+    pub cpus: Option<CpuList>,
+    /// Poll without sleeping: steadier latencies, but each thread keeps its CPU busy all the time.
+    #[arg(long)]
+    pub spin: bool,
+    /// New connections per second.
+    #[arg(long, value_name = "RATE", default_value = "5000", value_parser = parse_rate)]
+    pub connect_rate: f64,
+    /// Handshakes that may be under way at once.
+    #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = parse_count)]
+    pub connect_in_flight: usize,
+    /// All connections must be ready after this time.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub connect_timeout: Duration,
+    /// Local addresses to connect from, comma-separated; default: as many 127.0.0.x as needed, for a 127.x server.
+    #[arg(long, value_delimiter = ',')]
+    pub source: Vec<IpAddr>,
+    /// Time that is measured.
+    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    pub duration: Duration,
+    /// Time of the same load before it, verified but not measured.
+    #[arg(long, default_value = "1s", value_parser = parse_duration)]
+    pub warmup: Duration,
+    /// After the end, deliveries may come for so long without progress before they count as lost.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub drain_timeout: Duration,
+    /// Process of the server, if it runs on this machine: its CPU time, memory and context switches are measured.
+    #[arg(long, value_name = "PID")]
+    pub server_pid: Option<u32>,
+    /// Write everything as JSON to this file; `-` is the standard output, in place of the table.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the time line as CSV, a row per second; `-` is the standard output, in place of the table.
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// Write the latencies by percentile as HdrHistogram's tools read them, in milliseconds; `-` as above.
+    #[arg(long, value_name = "FILE")]
+    pub hgrm: Option<PathBuf>,
+    /// Write a page with plots that needs nothing but a browser; `-` as above.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Thresholds, for example 'p99<5ms,lost=0'; exit code 5 if one is missed.
+    #[arg(long, value_name = "LIST", value_parser = parse_expect, long_help = expect_help())]
+    pub expect: Option<ExpectList>,
+    /// No progress lines.
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// Options of the closed and the open loop.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct LoadArgs {
+    /// Closed loop: messages in flight per publisher or caller.
+    #[arg(long, default_value = "1", value_parser = parse_count, conflicts_with = "rate")]
+    pub window: usize,
+    /// Open loop: messages per second of all publishers or callers together; latency counts from the planned time.
+    #[arg(long, value_parser = parse_rate)]
+    pub rate: Option<f64>,
+    /// Bytes of the text that each message carries; at least 32.
+    #[arg(long, default_value = "64", value_parser = parse_bytes)]
+    pub payload: usize,
+}
+
+/// Options of `fanout`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct FanoutArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: CommonArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub load: LoadArgs,
+    /// Sessions that publish.
+    #[arg(long, default_value = "1", value_parser = parse_count)]
+    pub publishers: usize,
+    /// Sessions that subscribe and are verified.
+    #[arg(long, default_value = "100", value_parser = parse_count)]
+    pub subscribers: usize,
+    /// The topic.
+    #[arg(long, default_value = "com.fanwire.loadgen.fanout")]
+    pub topic: String,
+    /// Which subscribers open the closed loop's window again.
+    #[arg(long, value_enum, default_value = "average")]
+    pub window_by: WindowRule,
+    /// Ask for PUBLISHED.
+    #[arg(long)]
+    pub acknowledge: bool,
+    /// Serializer of the publishers, if another one than that of the subscribers: the router must transcode.
+    #[arg(long, value_enum)]
+    pub publisher_serializer: Option<Format>,
+    /// Further subscribers that never read. They are not verified, and the server may cut them.
+    #[arg(long, default_value = "0", value_parser = parse_count)]
+    pub stuck: usize,
+    /// Further subscribers that read slowly. They are not verified, and the server may cut them.
+    #[arg(long, default_value = "0", value_parser = parse_count)]
+    pub slow: usize,
+    /// How much each slow subscriber reads per second.
+    #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = parse_bytes)]
+    pub slow_read: usize,
+}
+
+/// Options of `rpc`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct RpcArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: CommonArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub load: LoadArgs,
+    /// Sessions that call; caller number n calls procedure number n modulo --callees.
+    #[arg(long, default_value = "100", value_parser = parse_count)]
+    pub callers: usize,
+    /// Sessions that register one procedure each and echo what they are called with.
+    #[arg(long, default_value = "1", value_parser = parse_count)]
+    pub callees: usize,
+    /// Beginning of the procedures' names; a tag of the run and a number follow.
+    #[arg(long, default_value = "com.fanwire.loadgen")]
+    pub procedure: String,
+}
+
+/// Options of `fanin`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct FaninArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: CommonArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub load: LoadArgs,
+    /// Sessions that publish.
+    #[arg(long, default_value = "100", value_parser = parse_count)]
+    pub publishers: usize,
+    /// The topic.
+    #[arg(long, default_value = "com.fanwire.loadgen.fanin")]
+    pub topic: String,
+    /// Ask for PUBLISHED.
+    #[arg(long)]
+    pub acknowledge: bool,
+}
+
+/// Options of `pairs`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct PairsArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: CommonArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub load: LoadArgs,
+    /// Pairs of a publisher and a subscriber.
+    #[arg(long, default_value = "100", value_parser = parse_count)]
+    pub pairs: usize,
+    /// Beginning of the topics' names; a number follows.
+    #[arg(long, default_value = "com.fanwire.loadgen.pairs")]
+    pub topic: String,
+    /// Ask for PUBLISHED.
+    #[arg(long)]
+    pub acknowledge: bool,
+}
+
+/// How a visitor leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Leave {
+    /// GOODBYE and a close frame.
+    Goodbye,
+    /// The socket is closed without a word.
+    Cut,
+}
+
+/// Options of `churn`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct ChurnArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: CommonArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub load: LoadArgs,
+    /// Sessions that publish.
+    #[arg(long, default_value = "1", value_parser = parse_count)]
+    pub publishers: usize,
+    /// Sessions that subscribe and stay.
+    #[arg(long, default_value = "100", value_parser = parse_count)]
+    pub subscribers: usize,
+    /// The topic.
+    #[arg(long, default_value = "com.fanwire.loadgen.churn")]
+    pub topic: String,
+    /// Which of the subscribers that stay open the closed loop's window again.
+    #[arg(long, value_enum, default_value = "average")]
+    pub window_by: WindowRule,
+    /// Subscribers that join per second; as many leave.
+    #[arg(long, value_name = "RATE", default_value = "100", value_parser = parse_rate)]
+    pub joins: f64,
+    /// How long each of them stays.
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
+    pub stay: Duration,
+    /// How they leave.
+    #[arg(long, value_enum, default_value = "goodbye")]
+    pub leave: Leave,
+    /// A login that takes longer has failed.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub login_timeout: Duration,
+}
+
+/// Options of `connect`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct ConnectArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: CommonArgs,
+    /// Logins per second: TCP, WebSocket and HELLO to WELCOME; latency counts from the planned time.
+    #[arg(long, default_value = "500", value_parser = parse_rate)]
+    pub rate: f64,
+    /// Connections that may be open at once; a login beyond them waits, and its latency grows.
+    #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = parse_count)]
+    pub in_flight: usize,
+    /// A login that takes longer has failed.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub login_timeout: Duration,
+}
+
+/// What an idle connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Hold {
+    /// A WebSocket on which nothing has been said. A router ends it when its login deadline has passed.
+    Connection,
+    /// A WAMP session.
+    Session,
+    /// A WAMP session with one subscription to a topic that all share.
+    Subscription,
+    /// A WAMP session with one subscription to a topic of its own.
+    OwnTopic,
+}
+
+/// Options of `idle`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct IdleArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: CommonArgs,
+    /// Connections to hold.
+    #[arg(long, default_value = "1000", value_parser = parse_count)]
+    pub connections: usize,
+    /// What each of them is.
+    #[arg(long, value_enum, default_value = "session")]
+    pub hold: Hold,
+    /// The topic that is subscribed to.
+    #[arg(long, default_value = "com.fanwire.loadgen.idle")]
+    pub topic: String,
+}
+
+/// CPU numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuList(pub Vec<usize>);
+
+/// Thresholds of one `--expect`.
+#[derive(Clone, Debug)]
+pub struct ExpectList(pub Vec<Expectation>);
+
+fn parse_expect(text: &str) -> Result<ExpectList, String> {
+    expect::parse(text).map(ExpectList)
+}
+
+fn expect_help() -> String {
+    format!(
+        "Thresholds, for example 'p99<5ms,lost=0'; exit code 5 if one is missed.\n\
+         What is not named keeps its check: lost, order, dup, corrupt, closed and errors must be 0.\n\n{}",
+        expect::help()
+    )
+}
+
+fn parse_cpus(text: &str) -> Result<CpuList, String> {
+    let bad = || format!("'{text}' is not a list of CPUs; write for example 1 or 2,3 or 4-7");
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        let (from, to): (usize, usize) =
+            (from.trim().parse().map_err(|_| bad())?, to.trim().parse().map_err(|_| bad())?);
+        if from > to || to >= rustix::thread::CpuSet::MAX_CPU {
+            return Err(bad());
+        }
+        cpus.extend(from..=to);
+    }
+    Ok(CpuList(cpus))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn scenarios_are_read() {
+        let args = Args::try_parse_from(
+            "x fanout --publishers 2 --subscribers 10k --window 16 --window-by slowest --payload 1KiB --cpus 1-2,5 \
+             --expect p99<5ms,lost=0 --serializer msgpack --duration 2s"
+                .split_whitespace(),
+        )
+        .unwrap();
+        let Command::Scenario(ScenarioArgs::Fanout(fanout)) = args.command else {
+            panic!("fanout was asked for")
+        };
+        assert_eq!((fanout.publishers, fanout.subscribers), (2, 10_000));
+        assert_eq!((fanout.load.window, fanout.load.payload), (16, 1024));
+        assert_eq!(fanout.window_by, WindowRule::Slowest);
+        assert_eq!(fanout.common.cpus, Some(CpuList(vec![1, 2, 5])));
+        assert_eq!(fanout.common.expect.unwrap().0.len(), 2);
+        assert_eq!(fanout.common.serializer, Format::Msgpack);
+    }
+
+    #[test]
+    fn a_window_and_a_rate_exclude_each_other() {
+        let error = Args::try_parse_from("x rpc --window 2 --rate 10".split_whitespace()).unwrap_err();
+        assert_eq!(error.kind(), clap::error::ErrorKind::ArgumentConflict);
+        assert!(Args::try_parse_from("x idle --cpus 3-1".split_whitespace()).is_err());
+        assert!(Args::try_parse_from("x idle --expect p99".split_whitespace()).is_err());
+    }
+}

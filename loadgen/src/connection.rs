@@ -1,0 +1,247 @@
+//! One client connection: a non-blocking socket, what waits to be written, and how far the set-up has come.
+//!
+//! ```text
+//! Connecting ─writable─▶ Upgrading ─101─▶ Joining ─WELCOME─▶ Preparing ─SUBSCRIBED/REGISTERED─▶ Ready
+//!                                      └ Setup::Connection ┴ Setup::Session ─────────────────▶ Ready
+//! Ready (stuck or slow) ─ end of the run ─▶ Discarding: did the server cut it?
+//! Ready (visitor) ─ its stay is over ─▶ Leaving ─ end of the connection ─▶ Closed, and open again with the next visit
+//! any ─ error, end of file, close frame, ABORT, GOODBYE ─▶ Closed
+//! ```
+//!
+//! It does no WAMP (see `session.rs`) and never waits: what the socket does not take stays in `out`.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use bytes::{Buf, BytesMut};
+use fanwire_codec::wamp2::{self, Message, Serializer};
+use fanwire_codec::ws;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, sockopt};
+
+use crate::plan::{Assignment, Role, Setup};
+use crate::target::Target;
+
+/// Receive buffer of subscribers that never read: the smallest, so that the server's side fills soon.
+const STUCK_RECEIVE_BYTES: usize = 4096;
+/// Senders stop building messages when the socket has left this much unsent; more only adds delay.
+pub const UNSENT_BYTES_MAX: usize = 256 * 1024;
+
+/// How far the set-up has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "drawn in the module's picture")]
+pub enum Stage {
+    Connecting,
+    Upgrading,
+    Joining,
+    Preparing,
+    Ready,
+    Discarding,
+    Leaving,
+    Closed,
+}
+
+/// A small generator of mask keys, seeded from the system's randomness. Masks protect proxies from scripts; between a
+/// load generator and a server under test their strength does not matter, that they are not constant does.
+#[derive(Debug)]
+pub struct Masks(u64);
+
+impl Masks {
+    /// Seeds the generator.
+    pub fn new() -> Self {
+        use std::hash::{BuildHasher, RandomState};
+        Self(RandomState::new().hash_one(0u64) | 1)
+    }
+
+    /// The next 64 random bits (xorshift64).
+    pub fn bits(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// The next mask key.
+    pub fn key(&mut self) -> [u8; 4] {
+        let [a, b, c, d, ..] = self.bits().to_le_bytes();
+        [a, b, c, d]
+    }
+}
+
+impl Default for Masks {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// The socket; `None` before it is opened and after it is closed.
+    pub socket: Option<OwnedFd>,
+    /// What it does.
+    pub role: Role,
+    /// What it has to have before.
+    pub setup: Setup,
+    /// How it writes and reads.
+    pub serializer: Serializer,
+    /// How far it has come.
+    pub stage: Stage,
+    /// The codec's input state.
+    pub receiver: ws::Receiver,
+    /// Bytes that wait for the socket.
+    pub out: BytesMut,
+    /// Whether it is in the worker's list of connections to read.
+    pub is_queued: bool,
+    /// The server has closed its side: read until the end, however short a read is.
+    pub is_ending: bool,
+    /// Key and bytes of the answer so far, while the upgrade is under way.
+    pub upgrade: Option<Box<Upgrade>>,
+    /// WAMP request ids are counted from 1 per session (WAMP, "IDs").
+    next_request: u64,
+    can_write: bool,
+}
+
+/// State of an upgrade.
+#[derive(Debug)]
+pub struct Upgrade {
+    /// The nonce sent.
+    pub key: [u8; 16],
+    /// The answer so far.
+    pub head: Vec<u8>,
+}
+
+/// What a receive brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// So many bytes.
+    Bytes(usize),
+    /// Nothing now.
+    Empty,
+    /// The peer has closed its side.
+    End,
+}
+
+impl Connection {
+    /// A connection that is not open yet.
+    pub fn new(assignment: &Assignment) -> Self {
+        Self {
+            socket: None,
+            role: assignment.role,
+            setup: assignment.setup.clone(),
+            serializer: assignment.serializer,
+            stage: Stage::Connecting,
+            receiver: ws::Receiver::new(ws::Role::Client),
+            out: BytesMut::new(),
+            is_queued: false,
+            is_ending: false,
+            upgrade: None,
+            next_request: 1,
+            can_write: false,
+        }
+    }
+
+    /// Begins to connect. Completion is a writable event.
+    pub fn open(&mut self, target: &Target, source: Option<std::net::IpAddr>) -> Result<(), Errno> {
+        let family = if target.address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+        sockopt::set_tcp_nodelay(&socket, true)?;
+        if self.role == Role::Stuck {
+            sockopt::set_socket_recv_buffer_size(&socket, STUCK_RECEIVE_BYTES)?;
+        }
+        if let Some(source) = source {
+            rustix::net::bind(&socket, &SocketAddr::new(source, 0))?;
+        }
+        match rustix::net::connect(&socket, &target.address) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(error) => return Err(error),
+        }
+        // A visitor's connection is used again and again.
+        self.stage = Stage::Connecting;
+        self.receiver = ws::Receiver::new(ws::Role::Client);
+        self.is_ending = false;
+        self.next_request = 1;
+        self.socket = Some(socket);
+        Ok(())
+    }
+
+    /// The socket has become writable. True if it has just been connected.
+    pub fn handle_writable(&mut self) -> Result<bool, Errno> {
+        self.can_write = true;
+        if self.stage != Stage::Connecting {
+            self.flush()?;
+            return Ok(false);
+        }
+        let Some(socket) = &self.socket else { return Ok(false) };
+        sockopt::socket_error(socket)??;
+        // An event may come before the connection is there (EPOLLHUP of a fresh socket).
+        Ok(rustix::net::getpeername(socket).is_ok_and(|peer| peer.is_some()))
+    }
+
+    /// Reads once into `buffer`, which is overwritten.
+    pub fn receive(&mut self, buffer: &mut [u8], bytes_max: usize) -> Result<Read, Errno> {
+        let Some(socket) = &self.socket else { return Ok(Read::Empty) };
+        let room = bytes_max.min(buffer.len());
+        match rustix::net::recv(socket, &mut buffer[..room], RecvFlags::empty()) {
+            Ok((_, 0)) => Ok(Read::End),
+            Ok((_, count)) => Ok(Read::Bytes(count)),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(Read::Empty),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes as much of `out` as the socket takes.
+    pub fn flush(&mut self) -> Result<(), Errno> {
+        let Some(socket) = &self.socket else { return Ok(()) };
+        while self.can_write && !self.out.is_empty() {
+            match rustix::net::send(socket, &self.out, SendFlags::NOSIGNAL) {
+                Ok(count) => {
+                    // A short write means that the socket is full; the edge-triggered event tells when it is not.
+                    self.can_write = count == self.out.len();
+                    self.out.advance(count);
+                }
+                Err(Errno::AGAIN) => self.can_write = false,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.out.is_empty() {
+            self.out.clear();
+        }
+        Ok(())
+    }
+
+    /// Whether a sender may build more messages.
+    pub fn has_room(&self) -> bool {
+        self.stage == Stage::Ready && self.out.len() < UNSENT_BYTES_MAX
+    }
+
+    /// The id of the session's next request.
+    pub fn take_request(&mut self) -> u64 {
+        self.next_request += 1;
+        self.next_request - 1
+    }
+
+    /// The id that the next request will have.
+    pub fn next_request(&self) -> u64 {
+        self.next_request
+    }
+
+    /// Appends a message to `out`. `scratch` saves an allocation.
+    pub fn push(&mut self, message: &Message<'_>, scratch: &mut BytesMut, masks: &mut Masks) {
+        scratch.clear();
+        wamp2::encode(message, self.serializer, scratch);
+        let kind = if self.serializer.is_text() { ws::Kind::Text } else { ws::Kind::Binary };
+        ws::write_client_message(&mut self.out, kind, &[scratch], masks.key());
+    }
+
+    /// Closes the socket.
+    pub fn close(&mut self) {
+        self.socket = None;
+        self.stage = Stage::Closed;
+        self.out = BytesMut::new();
+        self.upgrade = None;
+        self.can_write = false;
+    }
+}

@@ -1,0 +1,236 @@
+//! What one thread counts, and how the coordinator sees it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use crate::latency::Latencies;
+use crate::verify::Faults;
+
+/// When the load begins and which part of it is measured. Nanoseconds since the run's epoch.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timing {
+    /// The first message is meant to be sent now.
+    pub start_ns: u64,
+    /// Begin of the measured part.
+    pub from_ns: u64,
+    /// End of it; nothing is sent from here on.
+    pub to_ns: u64,
+}
+
+impl Timing {
+    /// Whether `now` is in the measured part.
+    #[inline]
+    pub fn is_measured(&self, now_ns: u64) -> bool {
+        self.from_ns <= now_ns && now_ns < self.to_ns
+    }
+}
+
+/// Plain counters of one thread; nobody else touches them.
+#[derive(Debug, Default)]
+pub struct Meter {
+    /// Set when the load begins.
+    pub timing: Timing,
+    /// Latencies since the last slice.
+    pub slice: Latencies,
+    /// Deliveries since the last slice, measured part only.
+    pub slice_deliveries: u64,
+    /// Latencies of all messages that were meant to be sent in the measured part.
+    pub total: Latencies,
+    /// How late messages of the open loop left, measured part only.
+    pub lag: Latencies,
+    /// Messages sent (publications or calls).
+    pub sent: u64,
+    /// Of these, in the measured part.
+    pub sent_measured: u64,
+    /// Messages of the open loop that could not be sent until its end, because the server did not read them.
+    pub unsent: u64,
+    /// Deliveries that are accounted for: came, or were skipped by a newer one (fan-out); answered (calls).
+    pub advanced: u64,
+    /// Verified deliveries (events or results).
+    pub delivered: u64,
+    /// Of these, in the measured part.
+    pub delivered_measured: u64,
+    /// Receives of verified subscribers and callers that gave bytes, in the measured part.
+    pub receives_measured: u64,
+    /// Bytes that came with them.
+    pub bytes_measured: u64,
+    /// Acknowledgements of publications.
+    pub acknowledged: u64,
+    /// Events of another run on the same topic.
+    pub foreign: u64,
+    /// Results that overtook an earlier one of their caller; allowed when callees differ, hence no fault.
+    pub results_reordered: u64,
+    /// Events that slow subscribers have read.
+    pub slow_delivered: u64,
+    /// Stuck and slow subscribers that the server has cut.
+    pub unverified_closed: u64,
+    /// Logins of visitors that succeeded, and their latencies from the timetable: those that were meant to begin in the
+    /// measured part.
+    pub logins: u64,
+    /// See `logins`.
+    pub login_latencies: Latencies,
+    /// Logins of visitors that failed, by their words.
+    pub failed_logins: Words,
+    /// Events that visitors got.
+    pub visitor_delivered: u64,
+    /// Of these, in the measured part.
+    pub visitor_measured: u64,
+    /// Visits that were due and found no free place until the end.
+    pub unbegun: u64,
+    /// ERROR answers, by URI.
+    pub errors: Words,
+    /// Connections that the server closed, by its words.
+    pub closed: Words,
+    /// Time in turns of the loop, without waiting, in the measured part.
+    pub busy_ns: u64,
+    /// Largest time of one turn in the measured part.
+    pub turn_ns_max: u64,
+}
+
+impl Meter {
+    /// One verified delivery came at `now_ns` and was meant to be sent at `intended_ns`.
+    #[inline]
+    pub fn delivery(&mut self, now_ns: u64, intended_ns: u64) {
+        self.delivered += 1;
+        if self.timing.is_measured(now_ns) {
+            self.delivered_measured += 1;
+            self.slice_deliveries += 1;
+        }
+        // By the intended time, so that what is late in an overloaded open loop is in, however late it comes.
+        if self.timing.is_measured(intended_ns) {
+            self.slice.record(now_ns.saturating_sub(intended_ns));
+        }
+    }
+
+    /// One message was sent at `now_ns` that was meant to leave at `intended_ns`.
+    #[inline]
+    pub fn message_sent(&mut self, now_ns: u64, intended_ns: u64) {
+        self.sent += 1;
+        if self.timing.is_measured(intended_ns) {
+            self.sent_measured += 1;
+            self.lag.record(now_ns.saturating_sub(intended_ns));
+        }
+    }
+
+    /// Ends a slice of the time line.
+    pub fn take_slice(&mut self) -> (Latencies, u64) {
+        let slice = self.slice.clone();
+        self.total.add(&slice);
+        self.slice.clear();
+        (slice, std::mem::take(&mut self.slice_deliveries))
+    }
+}
+
+/// Occurrences by their words; a bounded number of different ones is kept apart.
+#[derive(Clone, Debug, Default)]
+pub struct Words {
+    /// All occurrences.
+    pub count: u64,
+    /// By words; what does not fit is in `count` only.
+    pub by_words: BTreeMap<String, u64>,
+}
+
+/// Different words that are kept.
+const WORDS_MAX: usize = 8;
+
+impl Words {
+    /// One more.
+    pub fn note(&mut self, words: &str) {
+        self.add_many(words, 1);
+        self.count += 1;
+    }
+
+    /// Adds another thread's.
+    pub fn add(&mut self, other: &Words) {
+        self.count += other.count;
+        for (words, count) in &other.by_words {
+            self.add_many(words, *count);
+        }
+    }
+
+    fn add_many(&mut self, words: &str, count: u64) {
+        if let Some(known) = self.by_words.get_mut(words) {
+            *known += count;
+        } else if self.by_words.len() < WORDS_MAX {
+            self.by_words.insert(words.to_owned(), count);
+        }
+    }
+}
+
+/// What the coordinator may see of a thread at any time. Written by the thread once per turn, read for the progress line.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+#[allow(missing_docs, reason = "as in Meter and Faults")]
+pub struct Gauges {
+    pub ready: AtomicU64,
+    pub handshaking: AtomicU64,
+    pub sent: AtomicU64,
+    pub advanced: AtomicU64,
+    pub delivered: AtomicU64,
+    pub closed: AtomicU64,
+    pub errors: AtomicU64,
+    pub lost: AtomicU64,
+    pub out_of_order: AtomicU64,
+    pub duplicates: AtomicU64,
+    pub corrupt: AtomicU64,
+    pub busy_ns: AtomicU64,
+    /// The phase that the thread has seen.
+    pub phase: AtomicU8,
+}
+
+impl Gauges {
+    /// Shows what `meter` and `faults` have now. Relaxed: figures for people, no order between them is needed.
+    pub fn show(&self, meter: &Meter, faults: &Faults) {
+        for (gauge, value) in [
+            (&self.sent, meter.sent),
+            (&self.advanced, meter.advanced),
+            (&self.delivered, meter.delivered),
+            (&self.closed, meter.closed.count),
+            (&self.errors, meter.errors.count),
+            (&self.lost, faults.lost),
+            (&self.out_of_order, faults.out_of_order),
+            (&self.duplicates, faults.duplicates),
+            (&self.corrupt, faults.corrupt),
+        ] {
+            gauge.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Sum of one gauge over all threads.
+    pub fn sum(all: &[Gauges], which: impl Fn(&Gauges) -> &AtomicU64) -> u64 {
+        all.iter().map(|gauges| which(gauges).load(Ordering::Relaxed)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_meant_for_the_measured_part_is_in_the_latencies() {
+        let mut meter = Meter {
+            timing: Timing { start_ns: 0, from_ns: 1_000_000, to_ns: 2_000_000 },
+            ..Meter::default()
+        };
+        meter.delivery(1_100_000, 900_000); // sent in the warm-up
+        meter.delivery(1_200_000, 1_100_000);
+        meter.delivery(9_000_000, 1_900_000); // late, but it counts
+        let (slice, deliveries) = meter.take_slice();
+        assert_eq!((slice.count(), deliveries), (2, 2));
+        assert_eq!((meter.delivered, meter.delivered_measured), (3, 2));
+        assert_eq!(meter.total.count(), 2);
+        assert_eq!(meter.take_slice().1, 0);
+    }
+
+    #[test]
+    fn words_are_counted_and_bounded() {
+        let mut words = Words::default();
+        for n in 0..20 {
+            words.note(&format!("reason {n}"));
+            words.note("the same");
+        }
+        assert_eq!(words.count, 40);
+        assert!(words.by_words.len() <= WORDS_MAX);
+        assert_eq!(words.by_words["the same"], 20);
+    }
+}

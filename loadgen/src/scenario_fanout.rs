@@ -1,0 +1,437 @@
+//! `fanout`: publishers → all subscribers of one topic. `fanin`: with one
+//! subscriber. `pairs`: publisher n → subscriber n, each pair with a topic. `churn`: as fan-out, while further subscribers come and go.
+//!
+//! ```text
+//! publisher's thread                         subscribers' threads
+//! limit (window) or schedule (rate)          EVENT ─▶ stamp ─▶ stream (publisher, subscriber) ─▶ verify
+//!   └▶ PUBLISH [stamp, filler] ──▶ router ──▶          └▶ latency from the intended time ─▶ position ─▶ window
+//! ```
+
+use std::sync::atomic::Ordering;
+
+use fanwire_codec::wamp2::{self, DecodeLimits, Message, Payload, PublishOptions};
+
+use crate::args::WindowRule;
+use crate::connection::Connection;
+use crate::flow::Floor;
+use crate::meter::{Meter, Timing};
+use crate::plan::{Load, Plan, Role, Scenario as PlanScenario};
+use crate::reader::{Kind, Pattern};
+use crate::scenario::{Context, Scenario};
+use crate::schedule::Schedule;
+use crate::session::{self, error_words};
+use crate::shared::Shared;
+use crate::stamp::Stamp;
+use crate::verify::{Faults, Seen, Verifier};
+
+/// Messages that one publisher builds before the socket is asked; together they are one write.
+const BURST_MAX: u32 = 256;
+
+/// One publisher of this thread.
+#[derive(Debug)]
+struct Publisher {
+    number: u32,
+    connection: usize,
+    sent: u32,
+    /// Messages that the schedule has called for (open loop).
+    called: u32,
+    /// Sleeps until its window opens (closed loop).
+    is_waiting: bool,
+}
+
+/// The part of one thread.
+#[derive(Debug)]
+pub struct Fanout {
+    thread: usize,
+    run: u16,
+    acknowledge: bool,
+    load: Load,
+    timing: Timing,
+    publishers: Vec<Publisher>,
+    /// By publisher number: its index in `publishers`, if it is of this thread.
+    own: Vec<Option<u32>>,
+    schedule: Option<Schedule>,
+    /// What events look like (the subscribers' serializer), and what is published (the publishers').
+    event: Pattern,
+    publish: Pattern,
+    /// Number of verified subscribers of this thread, and of publishers everywhere.
+    subscribers: usize,
+    publisher_count: usize,
+    /// Stream of publisher p and subscriber s: p * subscribers + s. Of pairs: s, and `pairs` has the only p.
+    verifier: Verifier,
+    pairs: Option<Vec<u32>>,
+    /// Places for visitors of this thread, and their streams: p * visitor_count + v. Each visit begins them anew.
+    visitor_count: usize,
+    visitors: Verifier,
+    /// Steps of all subscribers since the last settle, per publisher, and which publishers have any.
+    steps: Vec<u64>,
+    touched: Vec<u32>,
+    floors: Vec<Floor>,
+    /// A window that some publisher of this thread waits for may be open.
+    look_at_all: bool,
+    /// Publishers to look at.
+    look_at: Vec<u32>,
+    /// Some publisher stopped at the bound of a burst, not at its socket or its window.
+    has_more: bool,
+    /// The first messages of the closed loop were sent.
+    has_begun: bool,
+}
+
+impl Fanout {
+    /// For `thread`.
+    pub fn new(plan: &Plan, thread: usize) -> Self {
+        let PlanScenario::Fanout { publishers: publisher_count, acknowledge, rule, .. } = plan.scenario
+        else {
+            unreachable!("the plan and the scenario are made from the same arguments")
+        };
+        let subscribers = plan.count(thread, |role| matches!(role, Role::Subscriber(_)));
+        let visitor_count = plan.count(thread, |role| matches!(role, Role::Visitor(_)));
+        let pairs: Option<Vec<u32>> = plan
+            .is_paired
+            .then(|| (0..subscribers as u32).map(|number| plan.pair_of(thread, number) as u32).collect());
+        let streams = if plan.is_paired { subscribers } else { publisher_count * subscribers };
+        let floors = match (plan.load, rule) {
+            (Load::Closed { window }, WindowRule::Slowest) => {
+                (0..publisher_count).map(|_| Floor::new(subscribers, window)).collect()
+            }
+            _ => Vec::new(),
+        };
+        Self {
+            thread,
+            run: plan.run,
+            acknowledge,
+            load: plan.load,
+            timing: Timing { start_ns: u64::MAX, ..Timing::default() },
+            publishers: Vec::new(),
+            own: vec![None; publisher_count],
+            schedule: None,
+            event: Pattern::new(plan.serializer, plan.payload_bytes),
+            publish: Pattern::new(plan.publisher_serializer, plan.payload_bytes),
+            subscribers,
+            publisher_count,
+            verifier: Verifier::new(streams),
+            pairs,
+            visitor_count,
+            visitors: Verifier::new(publisher_count * visitor_count),
+            steps: vec![0; publisher_count],
+            touched: Vec::new(),
+            floors,
+            look_at_all: false,
+            look_at: Vec::new(),
+            has_more: false,
+            has_begun: false,
+        }
+    }
+
+    #[inline]
+    fn handle_event(&mut self, subscriber: u32, stamp: Stamp, context: &mut Context<'_>) {
+        if stamp.run != self.run {
+            context.meter.foreign += 1;
+            return;
+        }
+        let publisher = stamp.publisher as usize;
+        if publisher >= self.publisher_count {
+            self.verifier.faults.corrupt += 1;
+            return;
+        }
+        let stream = match &self.pairs {
+            None => publisher * self.subscribers + subscriber as usize,
+            Some(pairs) if pairs[subscriber as usize] == stamp.publisher => subscriber as usize,
+            Some(_) => {
+                // The event of another topic: not what was sent to here.
+                self.verifier.faults.corrupt += 1;
+                return;
+            }
+        };
+        let steps = match self.verifier.see(stream, stamp.sequence) {
+            Seen::InOrder => 1,
+            Seen::Gap(missing) => u64::from(missing) + 1,
+            Seen::Late => 0,
+            // A duplicate is no delivery: it would hide a loss in the count.
+            Seen::Duplicate => return,
+        };
+        context.meter.delivery(context.now_ns, stamp.intended_ns);
+        if steps == 0 {
+            return;
+        }
+        context.meter.advanced += steps;
+        if self.steps[publisher] == 0 {
+            self.touched.push(stamp.publisher);
+        }
+        self.steps[publisher] += steps;
+        if let Some(floor) = self.floors.get_mut(publisher) {
+            for behind in (0..steps as u32).rev() {
+                floor.pass(stamp.sequence - behind);
+            }
+        }
+    }
+
+    /// Visitors are verified from their SUBSCRIBED on, and open no window.
+    fn handle_visitor_event(&mut self, visitor: u32, stamp: Stamp, context: &mut Context<'_>) {
+        if stamp.run != self.run {
+            context.meter.foreign += 1;
+            return;
+        }
+        let publisher = stamp.publisher as usize;
+        if publisher >= self.publisher_count {
+            self.visitors.faults.corrupt += 1;
+            return;
+        }
+        let stream = publisher * self.visitor_count + visitor as usize;
+        if self.visitors.see(stream, stamp.sequence) != Seen::Duplicate {
+            context.meter.visitor_delivered += 1;
+            context.meter.visitor_measured += u64::from(self.timing.is_measured(context.now_ns));
+        }
+    }
+
+    /// A message that is not an event of ours in the usual form.
+    #[cold]
+    fn handle_other(
+        &mut self,
+        connection: &mut Connection,
+        bytes: &[u8],
+        context: &mut Context<'_>,
+    ) -> Result<(), String> {
+        match wamp2::decode(connection.serializer, bytes, &DecodeLimits::default()) {
+            Ok(Message::Event { payload, .. }) => match connection.role {
+                Role::Subscriber(subscriber) => match self.event.read_payload(&payload) {
+                    Some(stamp) => self.handle_event(subscriber, stamp, context),
+                    None => self.verifier.faults.corrupt += 1,
+                },
+                Role::Visitor(visitor) => match self.event.read_payload(&payload) {
+                    Some(stamp) => self.handle_visitor_event(visitor, stamp, context),
+                    None => self.visitors.faults.corrupt += 1,
+                },
+                Role::Slow => context.meter.slow_delivered += 1,
+                _ => {}
+            },
+            Ok(Message::Published { .. }) => context.meter.acknowledged += 1,
+            Ok(Message::Error { error, payload, .. }) => {
+                let words = error_words(connection.serializer, &payload);
+                context.meter.errors.note(&format!("PUBLISH: {error}{words}"));
+            }
+            Ok(Message::Abort { reason, message }) => {
+                return Err(format!("ABORT {reason}: {}", message.as_deref().unwrap_or("no words")));
+            }
+            Ok(Message::Goodbye { reason, .. }) => {
+                session::answer_goodbye(connection, &mut context.tools);
+                return Err(format!("GOODBYE {reason}"));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.verifier.faults.corrupt += 1;
+                return Err(format!("the server sent what is no WAMP message: {error}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes the next message of a publisher; it is only appended to what the connection has to write.
+    fn publish(
+        &mut self,
+        index: usize,
+        intended_ns: u64,
+        connection: &mut Connection,
+        context: &mut Context<'_>,
+    ) {
+        let publisher = &mut self.publishers[index];
+        let stamp =
+            Stamp { publisher: publisher.number, sequence: publisher.sent, run: self.run, intended_ns };
+        publisher.sent += 1;
+        let options = PublishOptions { acknowledge: self.acknowledge, ..PublishOptions::default() };
+        let payload = Payload { args: Some(self.publish.stamped(&stamp)), kwargs: None };
+        let request = connection.take_request();
+        let tools = &mut context.tools;
+        let topics = &tools.plan.topics;
+        let topic = (&*topics[publisher.number as usize % topics.len()]).into();
+        let message = Message::Publish { request, options, topic, payload };
+        connection.push(&message, tools.scratch, tools.masks);
+        context.meter.message_sent(context.now_ns, intended_ns);
+    }
+
+    /// Sends what publisher `index` may send: up to its window, or what the schedule has called for.
+    fn serve(&mut self, index: usize, connections: &mut [Connection], context: &mut Context<'_>) {
+        let Publisher { number, connection, .. } = self.publishers[index];
+        let connection = &mut connections[connection];
+        let mut burst = 0;
+        while burst < BURST_MAX && connection.has_room() {
+            let sent = self.publishers[index].sent;
+            let intended_ns = match (&self.schedule, &context.tools.shared.flows) {
+                (Some(schedule), _) if sent < self.publishers[index].called => {
+                    schedule.intended_ns(number, sent)
+                }
+                (None, Some(flows)) if context.now_ns < self.timing.to_ns => {
+                    if u64::from(sent) >= flows.limit(number as usize)
+                        && flows.wait(number as usize, u64::from(sent))
+                    {
+                        self.publishers[index].is_waiting = true;
+                        break;
+                    }
+                    self.publishers[index].is_waiting = false;
+                    context.now_ns
+                }
+                _ => break,
+            };
+            self.publish(index, intended_ns, connection, context);
+            burst += 1;
+        }
+        if burst > 0 {
+            // Release, and before the flush: pairs with `handle_join`. Who is told that it is subscribed sees at least
+            // what was written before the server told it.
+            context.tools.shared.sent[number as usize].store(self.publishers[index].sent, Ordering::Release);
+            let _ = connection.flush();
+        }
+        // What the socket or the burst's bound has left is looked at in the next round.
+        let publisher = &self.publishers[index];
+        let has_more = match self.schedule {
+            Some(_) => publisher.sent < publisher.called,
+            None => !publisher.is_waiting && context.now_ns < self.timing.to_ns,
+        };
+        if has_more && connection.socket.is_some() {
+            self.look_at.push(index as u32);
+            self.has_more |= connection.has_room();
+        }
+    }
+}
+
+impl Scenario for Fanout {
+    fn begin(&mut self, timing: Timing, connections: &[Connection]) {
+        self.timing = timing;
+        for (index, connection) in connections.iter().enumerate() {
+            if let Role::Publisher(number) = connection.role {
+                self.own[number as usize] = Some(self.publishers.len() as u32);
+                self.publishers.push(Publisher {
+                    number,
+                    connection: index,
+                    sent: 0,
+                    called: 0,
+                    is_waiting: false,
+                });
+            }
+        }
+        if let Load::Open { rate } = self.load {
+            let own = self.publishers.iter().map(|publisher| publisher.number).collect();
+            self.schedule = Some(Schedule::new(timing.start_ns, rate, self.publisher_count, own));
+        }
+    }
+
+    fn handle_join(&mut self, connection: &Connection, shared: &Shared) {
+        let Role::Visitor(visitor) = connection.role else { return };
+        for publisher in 0..self.publisher_count {
+            // What is not sent yet is published after SUBSCRIBED, hence must come. Acquire: see `serve`.
+            let first_max = shared.sent[publisher].load(Ordering::Acquire);
+            self.visitors.join(publisher * self.visitor_count + visitor as usize, first_max);
+        }
+    }
+
+    #[inline]
+    fn handle_message(
+        &mut self,
+        connection: &mut Connection,
+        message: &[u8],
+        context: &mut Context<'_>,
+    ) -> Result<(), String> {
+        if let Role::Subscriber(number) | Role::Visitor(number) = connection.role
+            && let Some((_, stamp, _)) = self.event.recognise(Kind::Event, message)
+        {
+            match connection.role {
+                Role::Visitor(_) => self.handle_visitor_event(number, stamp, context),
+                _ => self.handle_event(number, stamp, context),
+            }
+            return Ok(());
+        }
+        self.handle_other(connection, message, context)
+    }
+
+    fn settle(&mut self, shared: &Shared) {
+        let Some(flows) = &shared.flows else {
+            self.touched.iter().for_each(|publisher| self.steps[*publisher as usize] = 0);
+            self.touched.clear();
+            return;
+        };
+        for publisher in self.touched.drain(..) {
+            let number = publisher as usize;
+            let steps = std::mem::take(&mut self.steps[number]);
+            let floor = self.floors.get(number).map_or(0, Floor::get);
+            match flows.advance(number, self.thread, steps, floor) {
+                Some(thread) if thread == self.thread => {
+                    self.look_at.push(self.own[number].expect("the window's owner is this thread"));
+                }
+                Some(thread) => shared.ring(thread),
+                None => {}
+            }
+        }
+    }
+
+    fn handle_ring(&mut self) {
+        self.look_at_all = true;
+    }
+
+    fn send(&mut self, connections: &mut [Connection], context: &mut Context<'_>) {
+        if context.now_ns < self.timing.start_ns {
+            return;
+        }
+        if let Some(schedule) = &mut self.schedule {
+            let until_ns = context.now_ns.min(self.timing.to_ns.saturating_sub(1));
+            while let Some(index) = schedule.take_due(until_ns) {
+                let publisher = &mut self.publishers[index];
+                publisher.called += 1;
+                if publisher.called - publisher.sent == 1 {
+                    self.look_at.push(index as u32);
+                }
+            }
+        } else if self.look_at_all || !self.has_begun {
+            self.look_at_all = false;
+            self.has_begun = true;
+            self.look_at.clear();
+            self.look_at.extend(0..self.publishers.len() as u32);
+        }
+        self.has_more = false;
+        let look_at = std::mem::take(&mut self.look_at);
+        for index in &look_at {
+            self.serve(*index as usize, connections, context);
+        }
+        if self.look_at.is_empty() {
+            // Keep the list's memory.
+            self.look_at = look_at;
+            self.look_at.clear();
+        }
+    }
+
+    fn next_due_ns(&self) -> Option<u64> {
+        if self.publishers.is_empty() {
+            return None;
+        }
+        if self.has_more {
+            return Some(0);
+        }
+        // Publishers that wait for their socket get a writable event, those that wait for their window a ring.
+        match &self.schedule {
+            Some(schedule) => schedule.next_due_ns().filter(|due| *due < self.timing.to_ns),
+            None => (!self.has_begun).then_some(self.timing.start_ns),
+        }
+    }
+
+    fn faults(&self) -> Faults {
+        let mut faults = self.verifier.faults;
+        faults.add(&self.visitors.faults);
+        faults
+    }
+
+    fn finish(&mut self, shared: &Shared, meter: &mut Meter) {
+        meter.unsent += self
+            .publishers
+            .iter()
+            .map(|publisher| u64::from(publisher.called.saturating_sub(publisher.sent)))
+            .sum::<u64>();
+        for (subscriber, publisher) in self.pairs.iter().flatten().enumerate() {
+            self.verifier.finish(subscriber, shared.sent[*publisher as usize].load(Ordering::Relaxed));
+        }
+        for publisher in (0..self.publisher_count).filter(|_| self.pairs.is_none()) {
+            let sent = shared.sent[publisher].load(Ordering::Relaxed);
+            for subscriber in 0..self.subscribers {
+                self.verifier.finish(publisher * self.subscribers + subscriber, sent);
+            }
+        }
+    }
+}

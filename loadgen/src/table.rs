@@ -1,0 +1,274 @@
+//! The report for people: the verdict first, then the figures, each with what it depends on.
+
+use std::fmt::Write;
+
+use crate::report::{Deliveries, Report};
+use crate::units::{show_bytes, show_count, show_nanos, show_rate};
+
+/// The final table.
+pub fn table(report: &Report) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, words: String| {
+        // A String takes everything.
+        let _ = writeln!(out, "  {name:<12} {words}");
+    };
+    let (parameters, deliveries) = (&report.parameters, &report.deliveries);
+    let is_idle = parameters.loop_kind == "idle";
+    line("verdict", verdict(report));
+    if let Some(words) = &report.ended_early {
+        line("ended early", words.clone());
+    }
+    if !is_idle {
+        let (made, caused) = match parameters.scenario {
+            "rpc" => ("results", "calls"),
+            "connect" => ("logins", "attempts"),
+            _ => ("deliveries", "publications"),
+        };
+        line(
+            made,
+            format!(
+                "{} /s from {} {caused} /s, measured {:.1} s ({} of {} in the whole run)",
+                show_rate(deliveries.per_second),
+                show_rate(deliveries.sent_per_second),
+                deliveries.measured_s,
+                show_count(deliveries.total),
+                show_count(deliveries.expected)
+            ),
+        );
+        let latency = &report.latency;
+        line(
+            "latency",
+            format!(
+                "p50 {}  p90 {}  p99 {}  p99.9 {}  max {}  (from {})",
+                show_nanos(latency.p50_ns),
+                show_nanos(latency.p90_ns),
+                show_nanos(latency.p99_ns),
+                show_nanos(latency.p999_ns),
+                show_nanos(latency.max_ns),
+                if parameters.scenario == "connect" {
+                    "the planned time to WELCOME"
+                } else if parameters.loop_kind == "open" {
+                    "the intended send time"
+                } else {
+                    "sending; closed loop"
+                }
+            ),
+        );
+        if parameters.scenario != "connect" {
+            line("coalescing", format!("{:.2} messages per receive", deliveries.messages_per_receive));
+        }
+    }
+    if let ("churn", Some(logins)) = (parameters.scenario, &report.logins) {
+        line(
+            "visitors",
+            format!(
+                "{} joined, {} failed; {} events verified from SUBSCRIBED on; login p50 {}  p99 {}  max {}",
+                show_count(logins.completed),
+                show_count(logins.failed),
+                show_count(logins.delivered),
+                show_nanos(logins.latency.p50_ns),
+                show_nanos(logins.latency.p99_ns),
+                show_nanos(logins.latency.max_ns)
+            ),
+        );
+    }
+    if parameters.stuck + parameters.slow > 0 {
+        line(
+            "not read",
+            format!(
+                "{} stuck and {} slow subscribers, not verified: {} of them cut by the server, slow ones read {} messages",
+                parameters.stuck,
+                parameters.slow,
+                deliveries.unverified_closed,
+                show_count(deliveries.slow_delivered)
+            ),
+        );
+    }
+    if parameters.acknowledge {
+        line(
+            "PUBLISHED",
+            format!("{} of {}", show_count(deliveries.acknowledged), show_count(deliveries.sent)),
+        );
+    }
+    if deliveries.results_reordered > 0 {
+        line(
+            "reordered",
+            format!("{} results overtook an earlier one (allowed)", deliveries.results_reordered),
+        );
+    }
+    if let Some(server) = &report.server {
+        if let Some(cost) = &server.cost {
+            if let (Some(cpu), Some(user)) = (cost.cpu_ns_per_delivery, cost.user_ns_per_delivery) {
+                line(
+                    "server CPU",
+                    format!(
+                        "{} per {}, of it {} user; {:.2} CPUs",
+                        show_nanos(cpu),
+                        match parameters.scenario {
+                            "rpc" => "call",
+                            "connect" => "login",
+                            _ => "delivery",
+                        },
+                        show_nanos(user),
+                        cost.cpus
+                    ),
+                );
+            } else {
+                line("server CPU", format!("{} per second", show_nanos(cost.cpu_ns_per_second)));
+            }
+            line(
+                "switches",
+                format!(
+                    "{} /s voluntary, {} /s involuntary, {} threads",
+                    show_rate(cost.voluntary_switches_per_second),
+                    show_rate(cost.involuntary_switches_per_second),
+                    cost.threads
+                ),
+            );
+        }
+        if parameters.scenario != "connect" {
+            line(
+                "server RSS",
+                format!(
+                    "{} per connection ({} before, {} with {} connections{})",
+                    show_bytes(server.rss_per_connection_bytes),
+                    show_bytes(server.rss_before_bytes as f64),
+                    show_bytes(server.rss_ready_bytes as f64),
+                    show_count(parameters.connections as u64),
+                    server.cost.as_ref().map_or(String::new(), |cost| format!(
+                        ", {} at the end",
+                        show_bytes(cost.rss_bytes as f64)
+                    ))
+                ),
+            );
+        }
+    }
+    let generator = &report.generator;
+    let lag = if parameters.loop_kind == "open" {
+        format!(
+            ", send lag p99 {} max {}",
+            show_nanos(generator.send_lag.p99_ns),
+            show_nanos(generator.send_lag.max_ns)
+        )
+    } else {
+        String::new()
+    };
+    line(
+        "generator",
+        format!(
+            "{} threads, busiest {:.0} %{lag}{}",
+            parameters.threads,
+            generator.busy_max * 100.0,
+            match parameters.scenario {
+                "connect" => String::new(),
+                _ => format!(
+                    "; {} connections ready in {:.2} s",
+                    show_count(parameters.connections as u64),
+                    report.connect_s
+                ),
+            }
+        ),
+    );
+    let machine = &report.machine;
+    line(
+        "machine",
+        format!(
+            "{}, {} CPUs, {}; generator {} {}, server {}",
+            machine.cpu,
+            machine.cpus,
+            machine.kernel,
+            machine.generator_version,
+            machine.generator_profile,
+            report.server_agent.as_deref().unwrap_or("without a name")
+        ),
+    );
+    for (words, count) in deliveries.closed_by_words.iter().chain(&deliveries.errors_by_words) {
+        line("cause", format!("{count} x {words}"));
+    }
+    for check in &report.checks {
+        match (&check.missed, check.is_named) {
+            (Some(missed), _) => line("MISSED", missed.clone()),
+            (None, true) => line("held", check.threshold.clone()),
+            (None, false) => {}
+        }
+    }
+    for warning in &report.warnings {
+        line("WARNING", warning.clone());
+    }
+    format!("{}\n{out}", headline(report))
+}
+
+/// What was run, with the rule that the figures depend on.
+pub fn headline(report: &Report) -> String {
+    let parameters = &report.parameters;
+    let load = match (parameters.window, parameters.rate) {
+        (Some(window), _) => match parameters.window_by {
+            Some(rule) => format!("closed loop, window {window} by {rule}"),
+            None => format!("closed loop, window {window}"),
+        },
+        (_, Some(rate)) => format!("open loop, {} /s", show_rate(rate)),
+        _ => format!("held for {:.1} s", parameters.duration_s),
+    };
+    let count = |count: usize| show_count(count as u64);
+    let formats = if parameters.serializer == parameters.publisher_serializer {
+        parameters.serializer.clone()
+    } else {
+        format!("{} to {}", parameters.publisher_serializer, parameters.serializer)
+    };
+    let (senders, receivers) = (count(parameters.senders), count(parameters.receivers));
+    match parameters.scenario {
+        name @ ("fanout" | "fanin" | "pairs") => format!(
+            "{name}: {senders} publishers to {receivers} subscribers, {} B, {formats}, {load}",
+            parameters.payload_bytes
+        ),
+        "rpc" => {
+            format!(
+                "rpc: {senders} callers to {receivers} callees, {} B, {formats}, {load}",
+                parameters.payload_bytes
+            )
+        }
+        "churn" => format!(
+            "churn: {senders} publishers to {receivers} subscribers that stay, {} /s join for {:.1} s, {} B, {formats}, {load}",
+            show_rate(parameters.joins.unwrap_or_default()),
+            parameters.stay_s.unwrap_or_default(),
+            parameters.payload_bytes
+        ),
+        "connect" => {
+            format!("connect: logins on at most {senders} connections at once, {formats}, {load}")
+        }
+        _ => format!("idle: {senders} connections, {formats}, {load}"),
+    }
+}
+
+/// Good or bad in one line; every count is named, the zeros too.
+pub fn verdict(report: &Report) -> String {
+    let Deliveries { lost, out_of_order, duplicates, corrupt, closed, errors, .. } = &report.deliveries;
+    let word = match report.exit_code {
+        0 => "PASS",
+        _ => "FAIL",
+    };
+    if report.parameters.loop_kind == "idle" {
+        return format!(
+            "{word}: {closed} of {} connections closed by the server",
+            report.parameters.connections
+        );
+    }
+    if let ("connect", Some(logins)) = (report.parameters.scenario, &report.logins) {
+        return format!(
+            "{word}: {} logins, {} failed, {} never begun; {} connections closed by the server",
+            show_count(logins.completed),
+            show_count(logins.failed),
+            show_count(logins.unbegun),
+            show_count(*closed)
+        );
+    }
+    format!(
+        "{word}: {} lost, {} out of order, {} duplicates, {} corrupt; {} connections closed, {} errors",
+        show_count(*lost),
+        show_count(*out_of_order),
+        show_count(*duplicates),
+        show_count(*corrupt),
+        show_count(*closed),
+        show_count(*errors)
+    )
+}

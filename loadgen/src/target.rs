@@ -1,0 +1,118 @@
+//! Where the server is: `ws://host:port/path`, taken apart and looked up once.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+
+use crate::failure::Failure;
+
+/// Connections from one source address to one server address end at about 28,000 ephemeral ports
+/// (`net.ipv4.ip_local_port_range`); beyond this many another source address is used.
+const CONNECTIONS_PER_SOURCE_MAX: usize = 25_000;
+
+/// A server, ready to be connected to.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// `host:port` as the Host header says it.
+    pub host: String,
+    /// Path with query, beginning with `/`.
+    pub path: String,
+    /// The first address that the name has.
+    pub address: SocketAddr,
+}
+
+impl Target {
+    /// Takes a URL apart and resolves its name.
+    pub fn parse(url: &str) -> Result<Self, Failure> {
+        let rest = match url.split_once("://") {
+            Some(("ws", rest)) => rest,
+            Some(("wss", _)) => {
+                return Err(Failure::usage(format!(
+                    "--url {url}: TLS is not spoken by this generator; give a plain listener as ws://host:port/path"
+                )));
+            }
+            _ => {
+                return Err(Failure::usage(format!(
+                    "--url {url}: not a ws:// address; write ws://127.0.0.1:8080/ws"
+                )));
+            }
+        };
+        let (authority, path) = match rest.find('/') {
+            Some(at) => (&rest[..at], &rest[at..]),
+            None => (rest, "/"),
+        };
+        if authority.is_empty() || authority.contains('@') {
+            return Err(Failure::usage(format!("--url {url}: no usable host; write ws://127.0.0.1:8080/ws")));
+        }
+        let has_port = match authority.rfind(':') {
+            Some(at) => !authority[at..].contains(']'),
+            None => false,
+        };
+        let host = if has_port { authority.to_owned() } else { format!("{authority}:80") };
+        let address = host
+            .to_socket_addrs()
+            .map_err(|error| {
+                Failure::cannot_connect(format!("--url {url}: {host} cannot be looked up: {error}"))
+            })?
+            .next()
+            .ok_or_else(|| Failure::cannot_connect(format!("--url {url}: {host} has no address")))?;
+        Ok(Self { host: authority.to_owned(), path: path.to_owned(), address })
+    }
+
+    /// The local addresses that `connections` connections are spread over; empty means: let the kernel choose.
+    pub fn source_addresses(&self, connections: usize, given: &[IpAddr]) -> Result<Vec<IpAddr>, Failure> {
+        let needed = connections.div_ceil(CONNECTIONS_PER_SOURCE_MAX);
+        if !given.is_empty() {
+            if given.len() < needed {
+                return Err(Failure::usage(format!(
+                    "{connections} connections need {needed} source addresses (at most {CONNECTIONS_PER_SOURCE_MAX} each), \
+                     --source gives {}",
+                    given.len()
+                )));
+            }
+            return Ok(given.to_vec());
+        }
+        if needed <= 1 {
+            return Ok(Vec::new());
+        }
+        match self.address.ip() {
+            IpAddr::V4(ip) if ip.is_loopback() && needed < 250 => {
+                Ok((0..needed).map(|n| IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2 + n as u8))).collect())
+            }
+            _ => Err(Failure::usage(format!(
+                "{connections} connections to {} need {needed} local source addresses: give them with --source, \
+                 or use a 127.x server address",
+                self.address
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn url_is_taken_apart() {
+        let target = Target::parse("ws://127.0.0.1:8080/ws?a=1").unwrap();
+        assert_eq!((target.host.as_str(), target.path.as_str()), ("127.0.0.1:8080", "/ws?a=1"));
+        assert_eq!(target.address, "127.0.0.1:8080".parse().unwrap());
+        let target = Target::parse("ws://[::1]").unwrap();
+        assert_eq!(target.address, "[::1]:80".parse().unwrap());
+        assert_eq!(target.path, "/");
+    }
+
+    #[test]
+    fn other_urls_are_refused_with_a_remedy() {
+        assert!(Target::parse("wss://x/").unwrap_err().words.contains("TLS"));
+        assert!(Target::parse("http://x/").unwrap_err().words.contains("ws://127.0.0.1:8080/ws"));
+        assert!(Target::parse("ws:///x").unwrap_err().words.contains("host"));
+    }
+
+    #[test]
+    fn many_connections_are_spread_over_loopback_addresses() {
+        let target = Target::parse("ws://127.0.0.1:8080/ws").unwrap();
+        assert!(target.source_addresses(25_000, &[]).unwrap().is_empty());
+        assert_eq!(target.source_addresses(60_000, &[]).unwrap().len(), 3);
+        let far = Target { address: "10.0.0.1:80".parse().unwrap(), ..target };
+        assert!(far.source_addresses(60_000, &[]).unwrap_err().words.contains("--source"));
+    }
+}

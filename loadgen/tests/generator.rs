@@ -1,0 +1,404 @@
+//! The program as a whole against a stub router: what is right passes, what is wrong is found and named.
+
+mod stub;
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use stub::Fault;
+
+/// Runs the program against a fresh stub; `line` has everything but the address.
+fn run(fault: Fault, line: &str) -> (i32, Value, String) {
+    let address = stub::start(fault);
+    let output = generator(&format!("{line} --url ws://{address}/ws --json - --quiet"));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    (output.status.code().expect("the program ends by itself"), report, stderr)
+}
+
+fn generator(line: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_fanwire-loadgen")).args(line.split_whitespace()).output().unwrap()
+}
+
+const SHORT: &str = "--duration 400ms --warmup 50ms --drain-timeout 5s --threads 2";
+
+fn count(report: &Value, name: &str) -> u64 {
+    report["deliveries"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {report:#}"))
+}
+
+#[test]
+fn a_good_router_passes_in_both_serializers_and_loops() {
+    for (line, name) in [
+        ("--serializer json --window 4", "closed"),
+        ("--serializer msgpack --window 4 --window-by slowest --acknowledge", "closed"),
+        ("--serializer json --rate 200 --publishers 3", "open"),
+        ("--serializer msgpack --rate 200 --payload 1KiB", "open"),
+    ] {
+        let (code, report, stderr) = run(Fault::None, &format!("fanout --subscribers 5 {line} {SHORT}"));
+        assert_eq!(code, 0, "{line}: {stderr} {report:#}");
+        assert_eq!(report["parameters"]["loop_kind"], name);
+        assert!(count(&report, "total") > 30, "{line}: {report:#}");
+        assert_eq!(count(&report, "total"), count(&report, "expected"), "{line}");
+        assert!(report["latency"]["p50_ns"].as_f64().unwrap() > 0.0);
+        if line.contains("--acknowledge") {
+            assert_eq!(count(&report, "acknowledged"), count(&report, "sent"));
+        }
+    }
+}
+
+#[test]
+fn what_the_router_does_wrong_is_counted_and_fails() {
+    for (fault, name) in [
+        (Fault::LoseOne, "lost"),
+        (Fault::DoubleOne, "duplicates"),
+        (Fault::SwapTwo, "out_of_order"),
+        (Fault::DamageOne, "corrupt"),
+        (Fault::CutOne, "closed"),
+    ] {
+        for serializer in ["json", "msgpack", "cbor"] {
+            let line = format!("fanout --subscribers 3 --rate 100 --serializer {serializer} {SHORT}");
+            let (code, report, stderr) = run(fault, &line);
+            assert_eq!(code, 1, "{fault:?} {serializer}: {stderr} {report:#}");
+            assert_eq!(count(&report, name), 1, "{fault:?} {serializer}: {report:#}");
+            for other in ["lost", "duplicates", "out_of_order", "corrupt", "closed"] {
+                // A damaged event is missing too; what a cut subscriber did not get is lost.
+                let follows = other == "lost" && matches!(fault, Fault::DamageOne | Fault::CutOne);
+                assert!(
+                    other == name || follows || count(&report, other) == 0,
+                    "{fault:?} {other}: {report:#}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_loss_does_not_stop_the_closed_loop() {
+    for rule in ["average", "slowest"] {
+        let line = format!("fanout --subscribers 3 --window 2 --window-by {rule} {SHORT}");
+        let (code, report, stderr) = run(Fault::LoseOne, &line);
+        assert_eq!((code, count(&report, "lost")), (1, 1), "{rule}: {stderr} {report:#}");
+        assert!(count(&report, "sent") > 20, "{rule}: {report:#}");
+        assert_eq!(report["ended_early"], Value::Null);
+        assert_eq!(report["parameters"]["window_by"], rule);
+    }
+}
+
+#[test]
+fn a_closed_loop_ends_when_a_subscriber_is_cut() {
+    let (code, report, _) = run(Fault::CutOne, &format!("fanout --subscribers 3 --window 2 {SHORT}"));
+    assert_eq!((code, count(&report, "closed")), (1, 1), "{report:#}");
+    assert!(report["ended_early"].as_str().unwrap().contains("closed 1 connections"), "{report:#}");
+}
+
+#[test]
+fn unusual_but_proper_frames_and_details_are_understood() {
+    for fault in [Fault::Fragment, Fault::TalkativeDetails] {
+        for serializer in ["json", "msgpack", "cbor"] {
+            let (code, report, stderr) =
+                run(fault, &format!("fanout --subscribers 3 --window 2 --serializer {serializer} {SHORT}"));
+            assert_eq!(code, 0, "{fault:?} {serializer}: {stderr} {report:#}");
+            assert!(count(&report, "total") > 30);
+        }
+    }
+}
+
+#[test]
+fn stuck_and_slow_subscribers_are_reported_apart() {
+    let line =
+        "fanout --subscribers 3 --stuck 2 --slow 1 --window 16 --payload 16KiB --duration 3s --threads 2";
+    let (code, report, stderr) = run(Fault::None, line);
+    assert_eq!(code, 0, "{stderr} {report:#}");
+    assert_eq!(count(&report, "lost") + count(&report, "closed"), 0, "{report:#}");
+    assert!(count(&report, "unverified_closed") >= 2, "the stub cuts who does not read: {report:#}");
+}
+
+#[test]
+fn calls_are_answered_once_and_in_order() {
+    for line in
+        ["--window 2 --serializer json", "--window 2 --serializer msgpack", "--rate 300", "--payload 1KiB"]
+    {
+        let (code, report, stderr) = run(Fault::None, &format!("rpc --callers 6 --callees 2 {line} {SHORT}"));
+        assert_eq!(code, 0, "{line}: {stderr} {report:#}");
+        assert!(count(&report, "total") > 30, "{line}: {report:#}");
+        assert_eq!(count(&report, "total"), count(&report, "sent"), "{line}");
+    }
+}
+
+#[test]
+fn refused_and_doubled_answers_are_found() {
+    let (code, report, _) = run(Fault::FailCalls, &format!("rpc --callers 2 --callees 1 {SHORT}"));
+    assert_eq!((code, count(&report, "lost")), (1, 0), "{report:#}");
+    assert!(count(&report, "errors") > 1, "{report:#}");
+    assert!(report["deliveries"]["errors_by_words"][0][0].as_str().unwrap().contains("com.stub.refused"));
+    let (code, report, _) = run(Fault::DoubleResult, &format!("rpc --callers 2 --callees 1 {SHORT}"));
+    assert_eq!((code, count(&report, "duplicates")), (1, 1), "{report:#}");
+}
+
+#[test]
+fn idle_connections_are_held() {
+    for hold in ["connection", "session", "subscription", "own-topic"] {
+        let line = format!("idle --connections 20 --hold {hold} {SHORT} --server-pid {}", std::process::id());
+        let (code, report, stderr) = run(Fault::None, &line);
+        assert_eq!(code, 0, "{hold}: {stderr} {report:#}");
+        assert_eq!(report["parameters"]["hold"], hold, "compare must see it");
+        assert!(report["server"]["rss_ready_bytes"].as_u64().unwrap() > 0);
+        assert!(report["server"]["cost"]["cpu_ns_per_second"].as_f64().is_some(), "{report:#}");
+    }
+}
+
+#[test]
+fn logins_are_made_at_their_rate_and_leave_again() {
+    for line in ["--rate 200 --serializer json", "--rate 200 --serializer msgpack --in-flight 20"] {
+        let (code, report, stderr) = run(Fault::None, &format!("connect {line} {SHORT}"));
+        assert_eq!(code, 0, "{line}: {stderr} {report:#}");
+        let logins = &report["logins"];
+        assert_eq!(logins["failed"], 0, "{report:#}");
+        // 450 ms of 200 per second, and each of them was answered.
+        assert_eq!((count(&report, "sent"), count(&report, "total")), (90, 90), "{report:#}");
+        assert_eq!(logins["completed"], 90);
+        assert!(logins["latency"]["p50_ns"].as_f64().unwrap() > 0.0);
+        assert_eq!(report["latency"]["count"], 80, "what was planned in the measured part: {report:#}");
+    }
+}
+
+#[test]
+fn failed_logins_are_counted_with_their_words() {
+    let (code, report, stderr) = run(Fault::RefuseSome, &format!("connect --rate 100 {SHORT}"));
+    assert_eq!(code, 1, "{stderr} {report:#}");
+    assert_eq!((&report["logins"]["failed"], &report["logins"]["completed"]), (&4.into(), &41.into()));
+    let words = report["deliveries"]["errors_by_words"][0][0].as_str().unwrap();
+    assert!(words.contains("nobody comes in today"), "{words}");
+    let (code, _, stderr) = run(Fault::RefuseSession, &format!("connect --rate 100 {SHORT}"));
+    assert_eq!(code, 3, "nobody could log in: {stderr}");
+    assert!(stderr.contains("nobody comes in today"), "{stderr}");
+    let line = format!("connect --rate 20 --login-timeout 200ms --in-flight 2 {SHORT}");
+    let (code, _, stderr) = run(Fault::SayNothing, &line);
+    assert_eq!(code, 3, "{stderr}");
+    assert!(stderr.contains("--login-timeout"), "{stderr}");
+}
+
+#[test]
+fn many_publishers_reach_one_subscriber_and_pairs_each_other() {
+    for line in [
+        "fanin --publishers 7 --rate 300",
+        "fanin --publishers 7 --window 2 --serializer msgpack --acknowledge",
+        "pairs --pairs 5 --rate 300 --acknowledge",
+        "pairs --pairs 5 --window 2 --serializer msgpack --threads 3",
+        "pairs --pairs 1 --threads 1",
+    ] {
+        let short = SHORT.replace("--threads 2", if line.contains("--threads") { "" } else { "--threads 2" });
+        let (code, report, stderr) = run(Fault::None, &format!("{line} {short}"));
+        assert_eq!(code, 0, "{line}: {stderr} {report:#}");
+        assert!(count(&report, "total") > 30, "{line}: {report:#}");
+        assert_eq!(count(&report, "total"), count(&report, "sent"), "{line}");
+        assert_eq!(report["parameters"]["scenario"], line.split(' ').next().unwrap());
+    }
+    for line in ["fanin --publishers 3 --rate 100", "pairs --pairs 1 --rate 100"] {
+        let (code, report, _) = run(Fault::LoseOne, &format!("{line} {SHORT}"));
+        assert_eq!((code, count(&report, "lost")), (1, 1), "{line}: {report:#}");
+    }
+}
+
+#[test]
+fn the_event_of_another_pair_is_no_delivery() {
+    let (code, report, _) = run(Fault::MixTopics, &format!("pairs --pairs 3 --rate 100 {SHORT}"));
+    assert_eq!(code, 1, "{report:#}");
+    assert_eq!((count(&report, "corrupt"), count(&report, "lost")), (1, 1), "{report:#}");
+}
+
+#[test]
+fn subscribers_come_and_go_and_nobody_misses_anything() {
+    for line in [
+        "--rate 300 --serializer json",
+        "--rate 300 --serializer msgpack --publishers 3 --leave cut",
+        "--window 2 --window-by slowest",
+        "--window 2",
+    ] {
+        let line = format!("churn --subscribers 4 --joins 100 --stay 50ms {line} {SHORT}");
+        let (code, report, stderr) = run(Fault::None, &line);
+        assert_eq!(code, 0, "{line}: {stderr} {report:#}");
+        assert_eq!(count(&report, "total"), count(&report, "sent") * 4, "{line}: {report:#}");
+        let logins = &report["logins"];
+        assert!(logins["completed"].as_u64().unwrap() > 30, "{line}: {report:#}");
+        assert!(logins["delivered"].as_u64().unwrap() > 30, "{line}: {report:#}");
+    }
+}
+
+#[test]
+fn what_a_visitor_misses_after_its_subscription_is_lost() {
+    let line = format!("churn --subscribers 2 --joins 20 --stay 200ms --rate 300 {SHORT}");
+    let (code, report, stderr) = run(Fault::SubscribeLate, &line);
+    assert_eq!(code, 1, "{stderr} {report:#}");
+    assert!(count(&report, "lost") > 3, "{report:#}");
+    let (code, report, _) = run(Fault::LoseOne, &line);
+    assert_eq!((code, count(&report, "lost")), (1, 1), "who stays: {report:#}");
+}
+
+#[test]
+fn expectations_set_the_exit_code() {
+    let fanout = format!("fanout --subscribers 3 --rate 100 {SHORT}");
+    for (fault, expect, wanted) in [
+        (Fault::None, "p99<30s,lost=0,rate>1", 0),
+        (Fault::None, "p50<1ns", 5),
+        (Fault::None, "cpu<1s", 5), // not measured without --server-pid
+        (Fault::LoseOne, "lost<2", 0),
+        (Fault::LoseOne, "lost=0", 5),
+        (Fault::LoseOne, "p99<30s", 1),
+    ] {
+        let (code, report, _) = run(fault, &format!("{fanout} --expect {expect}"));
+        assert_eq!(code, wanted, "{fault:?} {expect}: {report:#}");
+        assert_eq!(report["exit_code"], wanted);
+    }
+}
+
+/// A directory of this test process that nobody else uses.
+fn scratch(name: &str) -> std::path::PathBuf {
+    let path = std::env::temp_dir().join(format!("fanwire-loadgen-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
+#[test]
+fn two_results_are_compared_and_unequal_ones_refused() {
+    let address = stub::start(Fault::None);
+    let place = scratch("compare");
+    for (name, rate) in [("a", 100), ("b", 100), ("c", 200)] {
+        let file = place.join(format!("{name}.json"));
+        let line = format!("fanout --subscribers 2 --rate {rate} {SHORT} --url ws://{address}/ws --quiet");
+        assert!(generator(&format!("{line} --json {}", file.display())).status.success());
+    }
+    let compare = |a: &str, b: &str| {
+        let path = |name: &str| place.join(format!("{name}.json")).display().to_string();
+        generator(&format!("compare {} {}", path(a), path(b)))
+    };
+    let output = compare("a", "b");
+    let words = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(words.contains("deliveries /s") && words.contains("latency p99"), "{words}");
+    let output = compare("a", "c");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("rate: 100.0 and 200.0"), "{output:?}");
+    let output = compare("a", "nothing");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot be read"), "{output:?}");
+    std::fs::remove_dir_all(place).unwrap();
+}
+
+#[test]
+fn time_line_and_percentiles_are_written_for_other_tools() {
+    let address = stub::start(Fault::None);
+    let place = scratch("files");
+    let (csv, hgrm) = (place.join("a.csv"), place.join("a.hgrm"));
+    let line = "fanout --subscribers 2 --rate 100 --duration 2200ms --warmup 50ms --threads 2 --quiet";
+    let output = generator(&format!(
+        "{line} --url ws://{address}/ws --csv {} --hgrm {}",
+        csv.display(),
+        hgrm.display()
+    ));
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("PASS"), "the table is still there: {output:?}");
+    let csv = std::fs::read_to_string(csv).unwrap();
+    let mut rows = csv.lines();
+    assert_eq!(rows.next(), Some("second,deliveries,p50_us,p99_us,max_us"));
+    let rows: Vec<Vec<f64>> =
+        rows.map(|row| row.split(',').map(|field| field.parse().unwrap()).collect()).collect();
+    assert_eq!(rows.len(), 2, "whole seconds: {csv}");
+    assert!(rows.iter().enumerate().all(|(n, row)| row[0] == n as f64 && row.len() == 5), "{csv}");
+    assert!(rows.iter().all(|row| (150.0..=250.0).contains(&row[1])), "{csv}");
+    let hgrm = std::fs::read_to_string(hgrm).unwrap();
+    assert!(hgrm.trim_start().starts_with("Value"), "{hgrm}");
+    let points: Vec<&str> =
+        hgrm.lines().skip(2).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let last: Vec<&str> = points.last().unwrap().split_whitespace().collect();
+    assert_eq!((last[1].parse::<f64>().unwrap(), last[2]), (1.0, "440"), "{hgrm}");
+    assert!(hgrm.contains("#[Mean    =") && hgrm.contains("Total count    ="), "{hgrm}");
+    let output = generator("fanout --csv /nowhere/a.csv");
+    assert_eq!(output.status.code(), Some(2), "before the run: {output:?}");
+    let output = generator("fanout --csv - --json -");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    std::fs::remove_dir_all(place).unwrap();
+}
+
+#[test]
+fn the_page_needs_nothing_but_itself_and_escapes_what_it_shows() {
+    let address = stub::start(Fault::None);
+    let line = format!("fanout --subscribers 2 --rate 100 --duration 2200ms --url ws://{address}/ws --quiet");
+    // The command line is on the page; this one would be markup.
+    let output = generator(&format!("{line} --topic <script>x</script> --html -"));
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let page = String::from_utf8_lossy(&output.stdout);
+    assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"), "{page}");
+    for words in
+        ["PASS: 0 lost", "Latency by percentile", "Time line", "Open loop", "&lt;script&gt;x&lt;/script&gt;"]
+    {
+        assert!(page.contains(words), "{words} in {page}");
+    }
+    for words in ["<script", "<link", "<img", "http://", "https://", "url(", "@import", "NaN", "inf"] {
+        assert!(!page.contains(words), "{words} in {page}");
+    }
+    assert_eq!(page.matches("<polyline").count(), 5, "percentiles, rate and three latencies");
+    // Every scenario has a page, also one that is too short for a time line.
+    for scenario in
+        ["rpc --callers 2", "idle --connections 2", "connect --rate 50", "churn --subscribers 2 --rate 50"]
+    {
+        let output = generator(&format!("{scenario} {SHORT} --url ws://{address}/ws --quiet --html -"));
+        let page = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && page.contains("To repeat it") && !page.contains("NaN"),
+            "{output:?}"
+        );
+    }
+}
+
+#[test]
+fn failures_to_connect_say_what_where_and_what_to_do() {
+    for (fault, code, words) in [
+        (Fault::RefuseSession, 3, "nobody comes in today"),
+        (Fault::NotFound, 3, "give the path of the WAMP endpoint with --url"),
+        (Fault::SayNothing, 4, "0 of 2 connections"),
+    ] {
+        let line = format!("fanout --subscribers 1 --connect-timeout 1s {SHORT}");
+        let (found, report, stderr) = run(fault, &line);
+        assert_eq!(found, code, "{fault:?}: {stderr}");
+        assert!(stderr.contains(words), "{fault:?}: {stderr}");
+        assert_eq!(report, Value::Null);
+    }
+    // A port that nobody listens on: it was free a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let output = generator(&format!("idle --connections 1 --url ws://{free}/ws"));
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("start the server"), "{output:?}");
+}
+
+#[test]
+fn usage_errors_end_with_2() {
+    for line in [
+        "fanout --payload 3",
+        "fanout --bogus",
+        "idle --server-pid 4000000",
+        "idle --url http://x",
+        "nothing",
+    ] {
+        let output = generator(line);
+        assert_eq!(output.status.code(), Some(2), "{line}: {output:?}");
+        assert!(!output.stderr.is_empty(), "{line}");
+    }
+}
+
+#[test]
+fn the_table_begins_with_what_was_run_and_the_verdict() {
+    let address = stub::start(Fault::None);
+    let output = generator(&format!(
+        "fanout --subscribers 3 --window 2 {SHORT} --url ws://{address}/ws --server-pid {}",
+        std::process::id()
+    ));
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(table.starts_with(
+        "fanout: 1 publishers to 3 subscribers, 64 B, json, closed loop, window 2 by average\n"
+    ));
+    assert!(table.contains("PASS: 0 lost, 0 out of order, 0 duplicates, 0 corrupt"), "{table}");
+    for words in ["server CPU", "messages per receive", "p99.9", "Linux"] {
+        assert!(table.contains(words), "{words} in {table}");
+    }
+}

@@ -1,0 +1,441 @@
+//! Who may do what: realms, their roles, and the one `authorize` that every path of delivery asks.
+//!
+//! A role's permissions are rules over URIs. The most specific rule that covers a URI decides alone, whether it allows
+//! or denies: the exact one, else the longest prefix, else the first wildcard in the order of `wildcard_key`.
+//! Where no rule covers the URI, the answer is no.
+//!
+//! What this module does not do: it knows no session and no password. It is built once from the configuration and shared.
+
+use crate::{
+    ids::{RealmId, RoleId},
+    uri::{self, MatchPolicy, UriError, UriRule},
+};
+use hashbrown::HashMap;
+use std::fmt;
+
+/// One realm, as configured.
+#[derive(Clone, Debug)]
+pub struct RealmConfig {
+    /// Its URI, such as `realm1`.
+    pub name: String,
+    /// Its roles.
+    pub roles: Vec<RoleConfig>,
+    /// The role of sessions that bring no credentials. `None`: they are refused.
+    pub anonymous_role: Option<String>,
+}
+
+impl RealmConfig {
+    /// A realm in which anonymous sessions may do everything: for a router that only its own machine can reach.
+    pub fn open(name: &str) -> Self {
+        let everything = Permission {
+            uri: String::new(),
+            match_policy: MatchPolicy::Prefix,
+            publish: true,
+            subscribe: true,
+            call: true,
+            register: true,
+        };
+        Self {
+            name: name.to_owned(),
+            roles: vec![RoleConfig { name: "anonymous".to_owned(), permissions: vec![everything] }],
+            anonymous_role: Some("anonymous".to_owned()),
+        }
+    }
+}
+
+/// One role of a realm, as configured.
+#[derive(Clone, Debug)]
+pub struct RoleConfig {
+    /// Its name, sent to the client as `authrole`.
+    pub name: String,
+    /// Its rules. Their order does not matter.
+    pub permissions: Vec<Permission>,
+}
+
+/// One rule of a role, as configured: what it may do with the URIs that the rule covers.
+#[derive(Clone, Debug)]
+pub struct Permission {
+    /// The URI or the pattern.
+    pub uri: String,
+    /// How `uri` is compared.
+    pub match_policy: MatchPolicy,
+    /// May publish to it.
+    pub publish: bool,
+    /// May subscribe to it.
+    pub subscribe: bool,
+    /// May call it.
+    pub call: bool,
+    /// May register it.
+    pub register: bool,
+}
+
+/// What a session wants to do with a URI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Publish to the topic.
+    Publish,
+    /// Subscribe to the topic or pattern.
+    Subscribe,
+    /// Call the procedure.
+    Call,
+    /// Register the procedure or pattern.
+    Register,
+}
+
+impl Action {
+    /// The verb, for the words of an error.
+    pub const fn verb(self) -> &'static str {
+        match self {
+            Action::Publish => "publish",
+            Action::Subscribe => "subscribe",
+            Action::Call => "call",
+            Action::Register => "register",
+        }
+    }
+}
+
+/// A mistake of the configuration; stops start-up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AccessError {
+    /// The realm's name is no URI.
+    RealmName {
+        /// The name.
+        realm: String,
+        /// What is wrong with it.
+        why: UriError,
+    },
+    /// Two realms, or two roles of a realm, or two rules of a role are the same.
+    Twice {
+        /// Which, in words.
+        what: String,
+    },
+    /// `anonymous_role` names no role of the realm.
+    NoSuchRole {
+        /// The realm.
+        realm: String,
+        /// The role that is missing.
+        role: String,
+    },
+    /// The URI of a rule is not valid under its policy.
+    PermissionUri {
+        /// The realm.
+        realm: String,
+        /// The role.
+        role: String,
+        /// The URI.
+        uri: String,
+        /// What is wrong with it.
+        why: UriError,
+    },
+    /// More realms than 2^32 or more roles than 2^16.
+    TooMany {
+        /// Which, in words.
+        what: &'static str,
+    },
+}
+
+impl fmt::Display for AccessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AccessError::RealmName { realm, why } => write!(f, "realm {realm:?}: {why}"),
+            AccessError::Twice { what } => write!(f, "{what} is configured twice; keep one"),
+            AccessError::NoSuchRole { realm, role } => {
+                write!(f, "realm {realm:?}: anonymous_role is {role:?}, which is not one of its roles")
+            }
+            AccessError::PermissionUri { realm, role, uri, why } => {
+                write!(f, "realm {realm:?}, role {role:?}, permission for {uri:?}: {why}")
+            }
+            AccessError::TooMany { what } => write!(f, "too many {what}"),
+        }
+    }
+}
+
+impl std::error::Error for AccessError {}
+
+/// All realms with their roles, ready to be asked.
+#[derive(Debug)]
+pub struct Access {
+    by_name: HashMap<Box<str>, RealmId, foldhash::fast::FixedState>,
+    realms: Vec<Realm>,
+}
+
+#[derive(Debug)]
+struct Realm {
+    name: Box<str>,
+    roles: Vec<Role>,
+    anonymous_role: Option<RoleId>,
+}
+
+#[derive(Debug)]
+struct Role {
+    name: Box<str>,
+    exact: HashMap<Box<str>, Allowed, foldhash::fast::FixedState>,
+    /// Longest first.
+    prefixes: Vec<(Box<str>, Allowed)>,
+    /// In the order of `wildcard_key`.
+    wildcards: Vec<(Box<str>, Allowed)>,
+}
+
+/// One bit per [`Action`].
+#[derive(Clone, Copy, Debug)]
+struct Allowed(u8);
+
+impl Allowed {
+    fn new(rule: &Permission) -> Self {
+        let bit = |allowed: bool, action: Action| u8::from(allowed) << action as u8;
+        Self(
+            bit(rule.publish, Action::Publish)
+                | bit(rule.subscribe, Action::Subscribe)
+                | bit(rule.call, Action::Call)
+                | bit(rule.register, Action::Register),
+        )
+    }
+
+    fn contains(self, action: Action) -> bool {
+        self.0 & (1 << action as u8) != 0
+    }
+}
+
+impl Access {
+    /// Checks the configuration and builds the tables. `seed` keys them, so that a client cannot aim at one hash chain.
+    pub fn new(realms: &[RealmConfig], seed: u64) -> Result<Self, AccessError> {
+        let hasher = foldhash::fast::FixedState::with_seed(seed);
+        let mut access = Self { by_name: HashMap::with_hasher(hasher.clone()), realms: Vec::new() };
+        for config in realms {
+            let id =
+                u32::try_from(access.realms.len()).map_err(|_| AccessError::TooMany { what: "realms" })?;
+            uri::check_topic(&config.name, UriRule::Loose)
+                .map_err(|why| AccessError::RealmName { realm: config.name.clone(), why })?;
+            if access.by_name.insert(config.name.as_str().into(), RealmId::new(id)).is_some() {
+                return Err(AccessError::Twice { what: format!("realm {:?}", config.name) });
+            }
+            access.realms.push(Realm::new(config, &hasher)?);
+        }
+        Ok(access)
+    }
+
+    /// The realm of this name.
+    pub fn realm(&self, name: &str) -> Option<RealmId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// How many realms there are; their ids are dense.
+    pub fn realm_count(&self) -> usize {
+        self.realms.len()
+    }
+
+    /// The name of a realm.
+    pub fn realm_name(&self, realm: RealmId) -> &str {
+        &self.realms[realm.index()].name
+    }
+
+    /// The role of sessions of this realm that bring no credentials.
+    pub fn anonymous_role(&self, realm: RealmId) -> Option<RoleId> {
+        self.realms[realm.index()].anonymous_role
+    }
+
+    /// The role of this name in a realm.
+    pub fn role(&self, realm: RealmId, name: &str) -> Option<RoleId> {
+        self.realms[realm.index()].role(name)
+    }
+
+    /// The name of a role, for the `authrole` of WELCOME.
+    pub fn role_name(&self, realm: RealmId, role: RoleId) -> &str {
+        &self.realms[realm.index()].roles[role.index()].name
+    }
+
+    /// True if a session of this role may do this with this URI.
+    ///
+    /// Nobody publishes or registers below `wamp.`, whatever the rules say: those are the router's own.
+    pub fn authorize(&self, realm: RealmId, role: RoleId, action: Action, uri: &str) -> bool {
+        if matches!(action, Action::Publish | Action::Register) && uri::is_reserved(uri) {
+            return false;
+        }
+        self.realms[realm.index()].roles[role.index()].rule(uri).is_some_and(|rule| rule.contains(action))
+    }
+}
+
+impl Realm {
+    fn new(config: &RealmConfig, hasher: &foldhash::fast::FixedState) -> Result<Self, AccessError> {
+        let mut realm = Self { name: config.name.as_str().into(), roles: Vec::new(), anonymous_role: None };
+        if config.roles.len() > usize::from(u16::MAX) {
+            return Err(AccessError::TooMany { what: "roles" });
+        }
+        for role in &config.roles {
+            if realm.role(&role.name).is_some() {
+                return Err(AccessError::Twice {
+                    what: format!("role {:?} of realm {:?}", role.name, config.name),
+                });
+            }
+            realm.roles.push(Role::new(&config.name, role, hasher)?);
+        }
+        if let Some(name) = &config.anonymous_role {
+            realm.anonymous_role =
+                Some(realm.role(name).ok_or_else(|| AccessError::NoSuchRole {
+                    realm: config.name.clone(),
+                    role: name.clone(),
+                })?);
+        }
+        Ok(realm)
+    }
+
+    fn role(&self, name: &str) -> Option<RoleId> {
+        let index = self.roles.iter().position(|role| &*role.name == name)?;
+        Some(RoleId::new(u16::try_from(index).expect("the number of roles was checked")))
+    }
+}
+
+impl Role {
+    fn new(
+        realm: &str,
+        config: &RoleConfig,
+        hasher: &foldhash::fast::FixedState,
+    ) -> Result<Self, AccessError> {
+        let mut role = Self {
+            name: config.name.as_str().into(),
+            exact: HashMap::with_hasher(hasher.clone()),
+            prefixes: Vec::new(),
+            wildcards: Vec::new(),
+        };
+        for rule in &config.permissions {
+            uri::check_pattern(&rule.uri, rule.match_policy, UriRule::Loose).map_err(|why| {
+                AccessError::PermissionUri {
+                    realm: realm.to_owned(),
+                    role: config.name.clone(),
+                    uri: rule.uri.clone(),
+                    why,
+                }
+            })?;
+            let (uri, allowed) = (Box::<str>::from(rule.uri.as_str()), Allowed::new(rule));
+            let twice = match rule.match_policy {
+                MatchPolicy::Exact => role.exact.insert(uri, allowed).is_some(),
+                MatchPolicy::Prefix => push_once(&mut role.prefixes, uri, allowed),
+                MatchPolicy::Wildcard => push_once(&mut role.wildcards, uri, allowed),
+            };
+            if twice {
+                let what = format!(
+                    "the {:?} permission for {:?} of role {:?} in realm {realm:?}",
+                    rule.match_policy, rule.uri, config.name
+                );
+                return Err(AccessError::Twice { what });
+            }
+        }
+        role.prefixes.sort_by_key(|(uri, _)| std::cmp::Reverse(uri.len()));
+        role.wildcards.sort_by(|(a, _), (b, _)| wildcard_key(a).cmp(wildcard_key(b)));
+        Ok(role)
+    }
+
+    fn rule(&self, uri: &str) -> Option<Allowed> {
+        if let Some(&rule) = self.exact.get(uri) {
+            return Some(rule);
+        }
+        let covering =
+            |policy: MatchPolicy| move |(pattern, _): &&(Box<str>, Allowed)| policy.matches(pattern, uri);
+        self.prefixes
+            .iter()
+            .find(covering(MatchPolicy::Prefix))
+            .or_else(|| self.wildcards.iter().find(covering(MatchPolicy::Wildcard)))
+            .map(|&(_, rule)| rule)
+    }
+}
+
+/// Two wildcards that cover one URI have as many components; the one whose first difference is a name comes first.
+fn wildcard_key(pattern: &str) -> impl Iterator<Item = bool> + '_ {
+    pattern.split('.').map(str::is_empty)
+}
+
+fn push_once(rules: &mut Vec<(Box<str>, Allowed)>, uri: Box<str>, allowed: Allowed) -> bool {
+    let twice = rules.iter().any(|(known, _)| *known == uri);
+    rules.push((uri, allowed));
+    twice
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(uri: &str, match_policy: MatchPolicy, actions: &[Action]) -> Permission {
+        let may = |action| actions.contains(&action);
+        Permission {
+            uri: uri.to_owned(),
+            match_policy,
+            publish: may(Action::Publish),
+            subscribe: may(Action::Subscribe),
+            call: may(Action::Call),
+            register: may(Action::Register),
+        }
+    }
+
+    fn realm_with(permissions: Vec<Permission>) -> RealmConfig {
+        RealmConfig {
+            name: "r".to_owned(),
+            roles: vec![RoleConfig { name: "guest".to_owned(), permissions }],
+            anonymous_role: Some("guest".to_owned()),
+        }
+    }
+
+    fn may(permissions: Vec<Permission>, action: Action, uri: &str) -> bool {
+        let access = Access::new(&[realm_with(permissions)], 1).unwrap();
+        let realm = access.realm("r").unwrap();
+        access.authorize(realm, access.anonymous_role(realm).unwrap(), action, uri)
+    }
+
+    #[test]
+    fn nothing_is_allowed_without_a_rule() {
+        assert!(!may(vec![], Action::Subscribe, "a.b"));
+        assert!(!may(vec![rule("a.b", MatchPolicy::Exact, &[Action::Publish])], Action::Subscribe, "a.b"));
+    }
+
+    #[test]
+    fn exact_beats_prefix_beats_wildcard() {
+        use Action::Publish;
+        use MatchPolicy::{Exact, Prefix, Wildcard};
+        let rules = || {
+            vec![
+                rule("a..c", Wildcard, &[Publish]),
+                rule("a.", Prefix, &[]),
+                rule("a.b.", Prefix, &[Publish]),
+                rule("a.b.x", Exact, &[]),
+                rule("..c", Wildcard, &[Publish]),
+                rule(".b.c", Wildcard, &[]),
+                rule("z..", Wildcard, &[]),
+            ]
+        };
+        assert!(!may(rules(), Publish, "a.b.x"), "exact denies");
+        assert!(may(rules(), Publish, "a.b.y"), "the longer prefix allows");
+        assert!(!may(rules(), Publish, "a.c.c"), "a prefix beats the wildcard");
+        assert!(may(rules(), Publish, "x.y.c"), "only the wildcard covers it");
+        assert!(!may(rules(), Publish, "x.b.c"), "the more specific wildcard denies");
+        assert!(!may(rules(), Publish, "z.b.c"), "an earlier name is more specific than a later one");
+        assert!(!may(rules(), Publish, "x.y.d"), "no rule");
+    }
+
+    #[test]
+    fn the_routers_own_uris_are_not_for_clients() {
+        let rules = || RealmConfig::open("r").roles.remove(0).permissions;
+        assert!(may(rules(), Action::Publish, "wampum.x"));
+        assert!(!may(rules(), Action::Publish, "wamp.session.on_join"));
+        assert!(!may(rules(), Action::Register, "wamp.session.count"));
+        assert!(may(rules(), Action::Call, "wamp.session.count"));
+        assert!(may(rules(), Action::Subscribe, "wamp.session.on_join"));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = |realms: &[RealmConfig]| Access::new(realms, 1).unwrap_err().to_string();
+        assert!(
+            error(&[RealmConfig::open("r"), RealmConfig::open("r")])
+                .contains("realm \"r\" is configured twice")
+        );
+        let mut config = RealmConfig::open("r");
+        config.anonymous_role = Some("nobody".to_owned());
+        assert!(error(&[config]).contains("nobody"));
+        assert!(error(&[RealmConfig::open("a b")]).contains("whitespace"));
+        let double = vec![rule("a", MatchPolicy::Exact, &[]), rule("a", MatchPolicy::Exact, &[])];
+        assert!(error(&[realm_with(double)]).contains("twice"));
+        assert!(
+            error(&[realm_with(vec![rule("a..b", MatchPolicy::Prefix, &[])])]).contains("empty component")
+        );
+    }
+}

@@ -1,0 +1,434 @@
+//! Publish and subscribe.
+//!
+//! A publication goes straight from its publisher's shard to every shard with subscribers, one item each; the members
+//! of a subscription live on their shards alone. It is never routed by topic owner: that would break the order of one
+//! publisher's events across topics (WAMP, "Ordering Guarantees").
+
+use std::sync::Arc;
+
+use fanwire_codec::wamp2::Payload;
+
+use crate::access::Action;
+use crate::clock::Instant;
+use crate::counters::DropReason;
+use crate::delivery::{Outlet, StreamId};
+use crate::directory::Topic;
+use crate::encoding::{Encoding, Source};
+use crate::ids::{PublicationId, SessionId, ShardId, SubscriptionId};
+use crate::lanes::{Invocation, Item, Publication};
+use crate::mutation::{self, Mutation, planted};
+use crate::session::{Identity, Refusal, anonymous_authid, error};
+use crate::shard::{Effect, Shard};
+use crate::uri::{self, MatchPolicy, UriRule};
+
+/// One subscription entry, as far as this shard has members of it.
+#[derive(Debug)]
+pub(crate) struct LocalSubscription {
+    topic: Arc<Topic>,
+    streams: [Option<StreamId>; Encoding::COUNT],
+    congested_streams: u8,
+}
+
+/// A request that waits for room, in a ring or in a stream. Its session's input is not read meanwhile, so nothing of
+/// that session passes it.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    outlet: Outlet,
+    session: SessionId,
+    since: Instant,
+    /// Since when a full ring, and not only a congested stream, is the reason.
+    ring_since: Option<Instant>,
+    what: Waiting,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    Publication {
+        publication: Arc<Publication>,
+        topic: Arc<Topic>,
+        /// The shards that do not have it yet.
+        left: u64,
+        except: Option<Outlet>,
+        /// The request to acknowledge.
+        acknowledge: Option<u64>,
+    },
+    Call {
+        to: ShardId,
+        invocation: Option<Box<Invocation>>,
+    },
+}
+
+impl Parked {
+    fn payload_bytes(&self) -> usize {
+        match &self.what {
+            Waiting::Publication { publication, .. } => publication.payload.original().len(),
+            Waiting::Call { .. } => 0,
+        }
+    }
+}
+
+/// What a session asks for when it publishes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PublishRequest<'a> {
+    /// The request to answer when it is done later than now.
+    pub(crate) acknowledge: Option<u64>,
+    pub(crate) exclude_me: bool,
+    pub(crate) disclose_me: bool,
+    pub(crate) uri: &'a str,
+    pub(crate) payload: Payload<'a>,
+}
+
+/// What became of a publication.
+#[derive(Debug)]
+pub(crate) enum Published {
+    /// Every interested shard has it.
+    Done(PublicationId),
+    /// It waits; PUBLISHED is sent when it is done.
+    Parked,
+}
+
+impl Shard {
+    // --- subscriptions -----------------------------------------------------------------------------------------
+
+    /// Subscribes a session. Subscribing twice is the same subscription.
+    pub(crate) fn subscribe(&mut self, outlet: Outlet, uri: &str) -> Result<SubscriptionId, Refusal> {
+        uri::check_topic(uri, UriRule::Loose)
+            .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
+        let session = self.session(outlet).expect("an open session subscribes");
+        let (realm, role, encoding) = (session.realm, session.role, session.encoding);
+        if !self.config.access.authorize(realm, role, Action::Subscribe, uri) {
+            return Err(self.not_authorized(outlet, Action::Subscribe, uri));
+        }
+        let here = self.topics.get(&self.directory, realm, uri).map(|topic| topic.id());
+        let known = here.filter(|id| self.subscriptions.contains_key(id));
+        if let Some(id) = known
+            && session_has(self, outlet, id)
+        {
+            return Ok(id);
+        }
+        let session = self.session(outlet).expect("as above");
+        if session.subscriptions.len() >= self.config.limits.subscriptions_max {
+            return Err(Refusal::new(
+                error::UNAVAILABLE,
+                format!("this session has {} subscriptions, the most allowed", session.subscriptions.len()),
+            ));
+        }
+        let id = match known {
+            Some(id) => id,
+            None => {
+                // The interest must be visible to every shard before SUBSCRIBED is sent.
+                let topic = self.directory.subscribe(realm, MatchPolicy::Exact, uri, self.id);
+                if planted(Mutation::InterestAfterSubscribed) {
+                    topic.forget_interest_for_now(self.id);
+                }
+                let id = topic.id();
+                let streams = [None; Encoding::COUNT];
+                self.subscriptions.insert(id, LocalSubscription { topic, streams, congested_streams: 0 });
+                id
+            }
+        };
+        let subscription = self.subscriptions.get_mut(&id).expect("found or inserted above");
+        let stream = *subscription.streams[encoding.index()]
+            .get_or_insert_with(|| self.delivery.create_stream(id.get()));
+        self.delivery.join(outlet, stream);
+        let session = self.session_mut(outlet).expect("as above");
+        let place = session.subscriptions.partition_point(|held| *held < id);
+        session.subscriptions.insert(place, id);
+        self.delivery.counters.subscriptions += 1;
+        Ok(id)
+    }
+
+    #[cfg(feature = "mutations")]
+    pub(crate) fn holds_subscription(&self, outlet: Outlet, number: u64) -> bool {
+        SubscriptionId::new(number).is_some_and(|id| session_has(self, outlet, id))
+    }
+
+    /// Ends a subscription: what is due is given first, and nothing follows.
+    pub(crate) fn unsubscribe(&mut self, now: Instant, outlet: Outlet, number: u64) -> Result<(), Refusal> {
+        let session = self.session_mut(outlet).expect("an open session unsubscribes");
+        let encoding = session.encoding;
+        let held = SubscriptionId::new(number)
+            .and_then(|id| session.subscriptions.binary_search(&id).ok().map(|place| (id, place)));
+        let Some((id, place)) = held else {
+            return Err(Refusal::new(
+                error::NO_SUCH_SUBSCRIPTION,
+                format!("this session has no subscription {number}"),
+            ));
+        };
+        session.subscriptions.remove(place);
+        self.delivery.settle_due(now, outlet);
+        self.part_subscription(now, outlet, encoding, id);
+        Ok(())
+    }
+
+    /// Takes a session, to which nothing is due, out of a subscription's stream; the last member of the shard takes the
+    /// interest back.
+    pub(crate) fn part_subscription(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        encoding: Encoding,
+        id: SubscriptionId,
+    ) {
+        mutation::do_later();
+        self.delivery.counters.subscriptions -= 1;
+        let subscription = self.subscriptions.get_mut(&id).expect("a held subscription is here");
+        let slot = &mut subscription.streams[encoding.index()];
+        let stream = slot.expect("a member's encoding has a stream");
+        self.delivery.part(now, outlet, stream);
+        if self.delivery.member_count(stream) > 0 {
+            return;
+        }
+        *slot = None;
+        self.delivery.delete_stream(stream);
+        if planted(Mutation::InterestLostWithEncoding) {
+            self.directory.unsubscribe(&subscription.topic, self.id);
+        }
+        if subscription.streams.iter().all(Option::is_none) {
+            let subscription = self.subscriptions.remove(&id).expect("it was here");
+            self.directory.unsubscribe(&subscription.topic, self.id);
+        }
+    }
+
+    /// A stream of the subscription `tag` became congested or is no longer: its publishers look at the topic's word.
+    pub(crate) fn note_congestion(&mut self, tag: u64, congested: bool) {
+        let Some(subscription) = SubscriptionId::new(tag).and_then(|id| self.subscriptions.get_mut(&id))
+        else {
+            return;
+        };
+        if congested {
+            subscription.congested_streams += 1;
+        } else {
+            subscription.congested_streams = subscription.congested_streams.saturating_sub(1);
+        }
+        subscription.topic.set_congested(self.id, subscription.congested_streams > 0);
+    }
+
+    // --- publications ------------------------------------------------------------------------------------------
+
+    /// Publishes.
+    pub(crate) fn publish(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        request: PublishRequest<'_>,
+    ) -> Result<Published, Refusal> {
+        let PublishRequest { acknowledge, exclude_me, disclose_me, uri, payload } = request;
+        uri::check_topic(uri, UriRule::Loose)
+            .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
+        let session = self.session(outlet).expect("an open session publishes");
+        let (realm, role, encoding, session) = (session.realm, session.role, session.encoding, session.id);
+        if !self.config.access.authorize(realm, role, Action::Publish, uri) {
+            return Err(self.not_authorized(outlet, Action::Publish, uri));
+        }
+        self.delivery.counters.publications += 1;
+        let id = PublicationId::from_random((self.random)());
+        let Some(topic) = self.topics.get(&self.directory, realm, uri) else {
+            return Ok(Published::Done(id));
+        };
+        let subscription = topic.id();
+        let interest = topic.interest();
+        // WAMP, "Publisher Exclusion": the publisher is skipped unless `exclude_me` is false.
+        let except = (exclude_me && !planted(Mutation::ExcludedPublisherServed)).then_some(outlet);
+        let source = Source::borrowed(encoding.serializer(), payload);
+        let here = self.id.bit();
+        if interest & !here == 0 && topic.congested() & interest == 0 {
+            if interest & here != 0 {
+                let publisher = self.disclosed(outlet, disclose_me);
+                self.deliver(subscription, id, publisher.as_ref(), &source, except);
+            }
+            return Ok(Published::Done(id));
+        }
+        let topic = Arc::clone(topic);
+        let publisher = self.disclosed(outlet, disclose_me);
+        let publication = Arc::new(Publication { id, subscription, payload: source.to_shared(), publisher });
+        let left = self.offer(&publication, &topic, interest, except);
+        if left == 0 {
+            return Ok(Published::Done(id));
+        }
+        if planted(Mutation::PublishedBeforePush) {
+            let what = Waiting::Publication { publication, topic, left, except, acknowledge: None };
+            self.park(now, outlet, session, what);
+            return Ok(Published::Done(id));
+        }
+        let what = Waiting::Publication { publication, topic, left, except, acknowledge };
+        self.park(now, outlet, session, what);
+        Ok(Published::Parked)
+    }
+
+    /// Gives a publication to the shards of `left` that have room for it; returns the others.
+    fn offer(
+        &mut self,
+        publication: &Arc<Publication>,
+        topic: &Topic,
+        left: u64,
+        except: Option<Outlet>,
+    ) -> u64 {
+        let mut waiting = left & topic.congested();
+        for to in ShardId::in_mask(left & !waiting) {
+            if to == self.id {
+                let source = Source::Shared(&publication.payload);
+                let publisher = publication.publisher.as_ref();
+                self.deliver(publication.subscription, publication.id, publisher, &source, except);
+            } else if self.lanes.has_room(to) {
+                self.lanes.stage(to, Item::Publish(Arc::clone(publication)));
+            } else {
+                waiting |= to.bit();
+            }
+        }
+        waiting
+    }
+
+    /// Appends an event to each stream of the subscription that has members here.
+    pub(crate) fn deliver(
+        &mut self,
+        subscription: SubscriptionId,
+        publication: PublicationId,
+        publisher: Option<&Identity>,
+        source: &Source<'_>,
+        except: Option<Outlet>,
+    ) {
+        // None: the last member left while the item was on its way.
+        let Some(local) = self.subscriptions.get(&subscription) else { return };
+        for encoding in crate::wamp2::ENCODINGS {
+            let Some(stream) = local.streams[encoding.index()] else { continue };
+            match source.get(encoding.serializer()) {
+                Ok(payload) => {
+                    self.delivery.append(stream, except, |out| {
+                        encoding.write_event(subscription, publication, publisher, payload, out);
+                    });
+                }
+                Err(_) => {
+                    let members = self.delivery.member_count(stream) as u64;
+                    self.delivery.counters.matched += members;
+                    self.delivery.counters.drop_events(DropReason::Untranslatable, members);
+                }
+            }
+        }
+    }
+
+    // --- parking -----------------------------------------------------------------------------------------------
+
+    fn park(&mut self, now: Instant, outlet: Outlet, session: SessionId, what: Waiting) {
+        self.delivery.counters.parked += 1;
+        self.session_mut(outlet).expect("its request is being routed").parked =
+            !planted(Mutation::ParkedStillRead);
+        self.parked.push_back(Parked { outlet, session, since: now, ring_since: None, what });
+    }
+
+    /// Parks a call until the ring to its callee's shard has room.
+    pub(crate) fn park_call(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        to: ShardId,
+        invocation: Box<Invocation>,
+    ) {
+        let session = self.session(outlet).expect("its request is being routed").id;
+        self.park(now, outlet, session, Waiting::Call { to, invocation: Some(invocation) });
+    }
+
+    /// Tries some of the parked requests, oldest first; those that still wait go to the back. A session has one at most,
+    /// so their order among each other means nothing.
+    ///
+    /// Bounded, because a crowd of publishers may wait for one stream, and the turns must serve that stream. What a pass
+    /// releases is bounded too: other shards say that they are congested only after they had it.
+    pub(crate) fn try_parked(&mut self, now: Instant) {
+        let mut released = 0;
+        for _ in 0..self.parked.len().min(PARKED_PER_TURN) {
+            if released > self.config.limits.stream_congested_bytes {
+                break;
+            }
+            let Some(mut entry) = self.parked.pop_front() else { break };
+            if self.outlets.get(&entry.session) != Some(&entry.outlet) {
+                self.count_orphan(&entry);
+            } else if self.try_one(now, &mut entry) {
+                released += entry.payload_bytes();
+                let session = self.session_mut(entry.outlet).expect("its id is known");
+                session.parked = false;
+                self.effects.push(Effect::Resume(entry.outlet));
+                // At once: a stream that is congested again must stop the next one.
+                self.apply_notices(now);
+            } else {
+                self.parked.push_back(entry);
+            }
+        }
+    }
+
+    /// True when the request is done, one way or the other.
+    fn try_one(&mut self, now: Instant, entry: &mut Parked) -> bool {
+        match &mut entry.what {
+            Waiting::Publication { publication, topic, left, except, acknowledge } => {
+                // Who lost its last subscriber meanwhile needs it no more.
+                *left &= topic.interest();
+                *left = self.offer(publication, topic, *left, *except);
+                if *left == 0 {
+                    if let Some(request) = *acknowledge {
+                        let id = publication.id;
+                        let encoding = self.session(entry.outlet).expect("checked by the caller").encoding;
+                        self.delivery.reply(entry.outlet, |out| encoding.write_published(request, id, out));
+                    }
+                    return true;
+                }
+                let limits = &self.config.limits;
+                let (since, limit, reason) = if *left & !topic.congested() == 0 {
+                    entry.ring_since = None;
+                    (entry.since, limits.park_congested_max, DropReason::StreamCongested)
+                } else {
+                    (*entry.ring_since.get_or_insert(now), limits.park_max, DropReason::RingFull)
+                };
+                // An acknowledged publication waits for as long as it takes; its publisher knows.
+                if acknowledge.is_none() && now.since(since) >= limit {
+                    self.delivery.counters.drop_events(reason, u64::from(left.count_ones()));
+                    return true;
+                }
+                false
+            }
+            Waiting::Call { to, invocation } => {
+                let room = self.lanes.has_room(*to);
+                if room && let Some(invocation) = invocation.take() {
+                    self.lanes.stage(*to, Item::Invoke(invocation));
+                }
+                room
+            }
+        }
+    }
+
+    fn count_orphan(&mut self, entry: &Parked) {
+        if let Waiting::Publication { left, .. } = &entry.what {
+            let count = u64::from(left.count_ones());
+            self.delivery.counters.drop_events(DropReason::PublisherGone, count);
+        }
+    }
+
+    /// Who the session is, if it asks to be disclosed (WAMP, "Publisher Identification", "Caller Identification"). These
+    /// fields are written here alone, never taken from a client.
+    pub(crate) fn disclosed(&self, outlet: Outlet, disclose_me: bool) -> Option<Identity> {
+        let session = self.session(outlet).filter(|_| disclose_me)?;
+        Some(Identity {
+            session: session.id,
+            authid: anonymous_authid(session.id).into(),
+            authrole: self.config.access.role_name(session.realm, session.role).into(),
+        })
+    }
+
+    /// The words for a request that the session's role does not allow.
+    pub(crate) fn not_authorized(&self, outlet: Outlet, action: Action, uri: &str) -> Refusal {
+        let session = self.session(outlet).expect("its request is being routed");
+        let role = self.config.access.role_name(session.realm, session.role);
+        let verb = action.verb();
+        let words = if uri::is_reserved(uri) {
+            format!("URIs that begin with \"wamp.\" are the router's own: no client may {verb} {uri}")
+        } else {
+            format!("role \"{role}\" may not {verb} {uri}")
+        };
+        Refusal::new(error::NOT_AUTHORIZED, words)
+    }
+}
+
+/// Parked requests looked at in one turn: a few microseconds' worth.
+const PARKED_PER_TURN: usize = 256;
+
+fn session_has(shard: &Shard, outlet: Outlet, id: SubscriptionId) -> bool {
+    shard.session(outlet).is_some_and(|session| session.subscriptions.binary_search(&id).is_ok())
+}

@@ -1,0 +1,83 @@
+//! What a shard must know before it starts. The only place where the core's defaults live.
+
+use std::time::Duration;
+
+use crate::access::Access;
+
+/// Realms, permissions and limits; the same for all shards of a process.
+#[derive(Debug)]
+pub struct CoreConfig {
+    /// The realms with their roles and permissions; a HELLO that names another realm is aborted.
+    pub access: Access,
+    /// Bounds of everything that grows.
+    pub limits: Limits,
+    /// Name and version announced in WELCOME (`agent`).
+    pub agent: String,
+}
+
+/// Every bound of the core. Worst-case memory is named where it is not obvious.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes waiting for one connection before it is cut. Tested before appending: an empty outbox takes one frame of
+    /// any size. Worst case: connections × this, shared frames counted once per connection that holds them.
+    pub outbox_bytes_max: usize,
+    /// Messages waiting for one connection before it is cut.
+    pub outbox_messages_max: u32,
+    /// How long the oldest unsent byte may wait before the connection is cut.
+    pub outbox_age_max: Duration,
+    /// Bytes beyond `outbox_bytes_max` that replies and closings may still use.
+    pub reply_reserve_bytes: usize,
+    /// Subscriptions of one session.
+    pub subscriptions_max: usize,
+    /// Registrations of one session.
+    pub registrations_max: usize,
+    /// Calls of one session without a final answer.
+    pub calls_max: usize,
+    /// Invocations of one callee without an answer. Larger than `calls_max`, because one callee serves many callers.
+    pub invocations_max: usize,
+    /// Bytes in a stream at which its publishers are parked.
+    pub stream_congested_bytes: usize,
+    /// Bytes in a stream at which frames are dropped and counted.
+    pub stream_bytes_max: usize,
+    /// Members up to which a stream is visited in one go (`fanout.md`: slicing costs up to 6 % at 100 members and
+    /// gains nothing below a few hundred).
+    pub small_stream_members: usize,
+    /// How long an unacknowledged publication waits for room in a ring.
+    pub park_max: Duration,
+    /// How long an unacknowledged publication waits for a congested stream. Longer than `park_max`, because a stream of
+    /// many thousand subscribers needs that long for one round while everything is in order.
+    pub park_congested_max: Duration,
+    /// Slots of the ring between two shards; data sees it full while [`Self::ring_reserve`] slots are left.
+    pub ring_capacity: usize,
+    /// Topics that a shard remembers (hits and misses).
+    pub topic_cache_entries: usize,
+}
+
+impl Limits {
+    /// Slots of a ring that only replies and other control items may use.
+    pub fn ring_reserve(&self) -> usize {
+        (self.ring_capacity / 4).min(32)
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            outbox_bytes_max: 1 << 20,
+            outbox_messages_max: 8192,
+            outbox_age_max: Duration::from_secs(10),
+            reply_reserve_bytes: 64 << 10,
+            subscriptions_max: 1024,
+            registrations_max: 1024,
+            calls_max: 1024,
+            invocations_max: 16_384,
+            stream_congested_bytes: 64 << 10,
+            stream_bytes_max: 1 << 20,
+            small_stream_members: 256,
+            park_max: Duration::from_millis(100),
+            park_congested_max: Duration::from_secs(1),
+            ring_capacity: 1024,
+            topic_cache_entries: 16_384,
+        }
+    }
+}

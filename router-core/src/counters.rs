@@ -1,0 +1,142 @@
+//! What a shard has done so far, in plain numbers. One writer, the shard; whoever drives it copies them out.
+
+/// Why a delivery did not happen. Every drop is counted under exactly one of these.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// The receiver's outbox passed its limit of bytes (`limits.outbox_bytes_max`).
+    SlowConsumerBytes,
+    /// The receiver's outbox passed its limit of messages (`limits.outbox_messages_max`).
+    SlowConsumerMessages,
+    /// The oldest unsent byte waited longer than `limits.outbox_age_max`.
+    SlowConsumerAge,
+    /// The connection went away with frames still unsent.
+    ConnectionGone,
+    /// The event stream of the topic held more than `limits.stream_bytes_max`.
+    StreamOverflow,
+    /// The ring to another shard stayed full longer than `limits.park_max` (unacknowledged publications only).
+    RingFull,
+    /// A stream of the topic stayed congested longer than `limits.park_congested_max` (unacknowledged publications only).
+    StreamCongested,
+    /// The publisher left while its publication still waited for room.
+    PublisherGone,
+    /// The payload has no form in the receiver's serializer.
+    Untranslatable,
+}
+
+impl DropReason {
+    /// All reasons, in the order of [`Counters::dropped`].
+    pub const ALL: [Self; 9] = [
+        Self::SlowConsumerBytes,
+        Self::SlowConsumerMessages,
+        Self::SlowConsumerAge,
+        Self::ConnectionGone,
+        Self::StreamOverflow,
+        Self::RingFull,
+        Self::StreamCongested,
+        Self::PublisherGone,
+        Self::Untranslatable,
+    ];
+
+    /// Whether it drops a publication for a whole shard, whose subscribers nobody counted; all others drop events.
+    pub const fn acts_before_matching(self) -> bool {
+        matches!(self, Self::RingFull | Self::StreamCongested | Self::PublisherGone)
+    }
+
+    /// The value of the metric's `reason` label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SlowConsumerBytes => "slow_consumer_bytes",
+            Self::SlowConsumerMessages => "slow_consumer_messages",
+            Self::SlowConsumerAge => "slow_consumer_age",
+            Self::ConnectionGone => "connection_gone",
+            Self::StreamOverflow => "stream_overflow",
+            Self::RingFull => "ring_full",
+            Self::StreamCongested => "stream_congested",
+            Self::PublisherGone => "publisher_gone",
+            Self::Untranslatable => "untranslatable",
+        }
+    }
+}
+
+/// Totals since the shard started, and a few present sizes.
+///
+/// Accounting identity, true after every step: `matched = delivered + queued + sum(dropped, less the reasons that
+/// act before matching)`, see [`Counters::balance`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Sessions welcomed and not yet ended.
+    pub sessions: u64,
+    /// Sessions welcomed, in all.
+    pub sessions_opened: u64,
+    /// Messages received from clients.
+    pub messages_received: u64,
+    /// Protocol violations answered with ABORT.
+    pub violations: u64,
+    /// Messages whose decoding panicked; each ended its session only.
+    pub decoder_panics: u64,
+    /// Requests answered with ERROR by the router itself.
+    pub requests_refused: u64,
+    /// Publications accepted from this shard's sessions.
+    pub publications: u64,
+    /// Publications that came from other shards.
+    pub publications_forwarded_in: u64,
+    /// (publication, subscriber) pairs found on this shard.
+    pub matched: u64,
+    /// Events handed to sockets completely.
+    pub delivered: u64,
+    /// Events dropped, by [`DropReason`].
+    pub dropped: [u64; DropReason::ALL.len()],
+    /// Events not yet handed over: due in streams or waiting in outboxes.
+    pub queued: u64,
+    /// Replies and other frames for one connection alone, in all.
+    pub replies: u64,
+    /// CALLs accepted.
+    pub calls: u64,
+    /// Calls without a final answer yet.
+    pub calls_pending: u64,
+    /// INVOCATIONs sent to callees.
+    pub invocations: u64,
+    /// Calls that ended in an error, of the callee's or the router's.
+    pub call_errors: u64,
+    /// Sends tried (system calls of the data path).
+    pub sends: u64,
+    /// Sends that took less than offered.
+    pub sends_short: u64,
+    /// Bytes taken by sockets.
+    pub sent_bytes: u64,
+    /// Bytes waiting in outboxes now.
+    pub outbox_bytes: u64,
+    /// Connections whose socket takes no more now.
+    pub blocked: u64,
+    /// Connections cut as slow consumers.
+    pub slow_consumers_cut: u64,
+    /// Requests parked for want of room, in all.
+    pub parked: u64,
+    /// Subscriptions held by this shard's sessions now.
+    pub subscriptions: u64,
+    /// Registrations held by this shard's sessions now.
+    pub registrations: u64,
+    /// Event streams alive now.
+    pub streams: u64,
+}
+
+impl Counters {
+    /// Adds `count` events dropped for `reason`.
+    pub(crate) fn drop_events(&mut self, reason: DropReason, count: u64) {
+        self.dropped[reason as usize] += count;
+    }
+
+    /// `matched - delivered - queued - dropped after matching`: zero, always.
+    pub fn balance(&self) -> i128 {
+        let after_matching: u64 = DropReason::ALL
+            .iter()
+            .filter(|reason| !reason.acts_before_matching())
+            .map(|reason| self.dropped[*reason as usize])
+            .sum();
+        i128::from(self.matched)
+            - i128::from(self.delivered)
+            - i128::from(self.queued)
+            - i128::from(after_matching)
+    }
+}

@@ -1,0 +1,312 @@
+//! Remote procedure calls.
+//!
+//! The caller's shard finds the registration and sends one item; it alone decides the call's one final answer. The
+//! callee's shard answers every invocation exactly once: with what the callee says, or that it is gone.
+
+use fanwire_codec::wamp2::Payload;
+
+use crate::access::Action;
+use crate::clock::Instant;
+use crate::delivery::Outlet;
+use crate::directory::Callee;
+use crate::encoding::Source;
+use crate::ids::{RegistrationId, SessionId};
+use crate::lanes::{Answer, CallKey, Invocation, Item, Outcome};
+use crate::mutation::{Mutation, planted};
+use crate::session::{Identity, Refusal, State, error};
+use crate::shard::Shard;
+use crate::uri::{self, UriRule};
+
+/// A call of one of this shard's sessions that has no final answer yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PendingCall {
+    caller: SessionId,
+    outlet: Outlet,
+    request: u64,
+    /// The caller has its answer; the callee's is still owed, and counts against `calls_max` until it comes.
+    cancelled: bool,
+}
+
+/// What a callee says, still in its message.
+pub(crate) enum Said<'a> {
+    Result,
+    Error(&'a str),
+}
+
+impl Shard {
+    // --- registrations -----------------------------------------------------------------------------------------
+
+    pub(crate) fn register(&mut self, outlet: Outlet, uri: &str) -> Result<RegistrationId, Refusal> {
+        uri::check_topic(uri, UriRule::Loose)
+            .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
+        let session = self.session(outlet).expect("an open session registers");
+        let (realm, role, id) = (session.realm, session.role, session.id);
+        if !self.config.access.authorize(realm, role, Action::Register, uri) {
+            return Err(self.not_authorized(outlet, Action::Register, uri));
+        }
+        if session.registrations.len() >= self.config.limits.registrations_max {
+            return Err(Refusal::new(
+                error::UNAVAILABLE,
+                format!("this session has {} registrations, the most allowed", session.registrations.len()),
+            ));
+        }
+        let callee = Callee { shard: self.id, session: id, outlet: outlet.0 };
+        let registration = self.directory.register(realm, uri, callee).map_err(|_| {
+            Refusal::new(error::PROCEDURE_ALREADY_EXISTS, format!("procedure {uri} is registered already"))
+        })?;
+        let number = registration.id();
+        self.session_mut(outlet).expect("as above").registrations.push(registration);
+        self.delivery.counters.registrations += 1;
+        Ok(number)
+    }
+
+    pub(crate) fn unregister(&mut self, outlet: Outlet, number: u64) -> Result<(), Refusal> {
+        let session = self.session_mut(outlet).expect("an open session unregisters");
+        let Some(place) = session.registrations.binary_search_by_key(&number, |held| held.id().get()).ok()
+        else {
+            return Err(Refusal::new(
+                error::NO_SUCH_REGISTRATION,
+                format!("this session has no registration {number}"),
+            ));
+        };
+        let registration = session.registrations.remove(place);
+        self.delivery.counters.registrations -= 1;
+        if !planted(Mutation::RegistrationLeft) {
+            self.directory.unregister(&registration);
+        }
+        Ok(())
+    }
+
+    // --- the caller's side -------------------------------------------------------------------------------------
+
+    pub(crate) fn call(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        request: u64,
+        uri: &str,
+        disclose_me: bool,
+        payload: Payload<'_>,
+    ) -> Result<(), Refusal> {
+        uri::check_topic(uri, UriRule::Loose)
+            .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
+        let session = self.session(outlet).expect("an open session calls");
+        let (realm, role, encoding, caller) = (session.realm, session.role, session.encoding, session.id);
+        if !self.config.access.authorize(realm, role, Action::Call, uri) {
+            return Err(self.not_authorized(outlet, Action::Call, uri));
+        }
+        if session.calls.len() >= self.config.limits.calls_max {
+            return Err(Refusal::new(
+                error::UNAVAILABLE,
+                format!("{} calls of this session are waiting, the most allowed", session.calls.len()),
+            ));
+        }
+        if session.calls.contains_key(&request) {
+            return Err(Refusal::new(
+                error::INVALID_ARGUMENT,
+                format!("request {request} is a call that has no answer yet: count request ids up"),
+            ));
+        }
+        let Some(registration) = self.procedures.get(&self.directory, realm, uri) else {
+            return Err(Refusal::new(error::NO_SUCH_PROCEDURE, format!("nobody has registered {uri}")));
+        };
+        let (registration, callee) = (registration.id(), registration.callee());
+        self.last_call += 1;
+        let number = self.last_call;
+        let call = CallKey { shard: self.id, number };
+        self.calls.insert(number, PendingCall { caller, outlet, request, cancelled: false });
+        self.session_mut(outlet).expect("as above").calls.insert(request, number);
+        self.delivery.counters.calls += 1;
+        self.delivery.counters.calls_pending += 1;
+        let source = Source::borrowed(encoding.serializer(), payload);
+        if callee.shard == self.id {
+            let caller = self.disclosed(outlet, disclose_me);
+            if let Err(outcome) = self.invoke(call, registration, callee.session, caller.as_ref(), &source) {
+                self.finish_call(number, outcome);
+            }
+            return Ok(());
+        }
+        let payload = source.to_shared();
+        let caller = self.disclosed(outlet, disclose_me);
+        let invocation = Box::new(Invocation { call, registration, callee: callee.session, payload, caller });
+        if self.lanes.has_room(callee.shard) {
+            self.lanes.stage(callee.shard, Item::Invoke(invocation));
+        } else {
+            self.park_call(now, outlet, callee.shard, invocation);
+        }
+        Ok(())
+    }
+
+    /// The caller wants no answer any more. The callee is not told (WAMP, "Call Canceling", mode `skip`); its answer is
+    /// dropped when it comes, and until then the call counts against its caller's limit: or one could burden a callee
+    /// with any number of calls that nobody waits for.
+    pub(crate) fn cancel(&mut self, outlet: Outlet, request: u64) {
+        let number = self.session(outlet).and_then(|session| session.calls.get(&request).copied());
+        // None: the answer and the CANCEL crossed.
+        let Some(call) = number.and_then(|number| self.calls.get_mut(&number)) else { return };
+        if std::mem::replace(&mut call.cancelled, !planted(Mutation::CancelledStillAnswered)) {
+            return;
+        }
+        let call = *call;
+        self.refuse_call(call, error::CANCELED, "the caller cancelled the call");
+    }
+
+    /// The one final answer of a call, from its callee's shard.
+    pub(crate) fn finish_call(&mut self, number: u64, outcome: Outcome) {
+        match outcome {
+            Outcome::Result(payload) => self.answer_call(number, Said::Result, &Source::Shared(&payload)),
+            Outcome::Error(uri, payload) => {
+                self.answer_call(number, Said::Error(&uri), &Source::Shared(&payload))
+            }
+            Outcome::Gone => self.fail_call(number, error::CANCELED, "the callee left before it answered"),
+            Outcome::NotRegistered => {
+                self.fail_call(number, error::NO_SUCH_PROCEDURE, "the procedure was unregistered");
+            }
+            Outcome::Untranslatable => {
+                self.fail_call(
+                    number,
+                    error::INVALID_ARGUMENT,
+                    "the arguments have no form in the callee's serializer",
+                );
+            }
+            Outcome::Overloaded => {
+                self.fail_call(
+                    number,
+                    error::UNAVAILABLE,
+                    "the callee has too many calls waiting: try again later",
+                );
+            }
+        }
+    }
+
+    fn answer_call(&mut self, number: u64, said: Said<'_>, source: &Source<'_>) {
+        // None: the caller left or cancelled.
+        let Some(call) = self.take_call(number) else { return };
+        let encoding = self.session(call.outlet).expect("a call without its caller was abandoned").encoding;
+        let Ok(payload) = source.get(encoding.serializer()) else {
+            let words = format!("the callee's answer has no form in {}", encoding.serializer());
+            return self.refuse_call(call, error::INVALID_ARGUMENT, &words);
+        };
+        match said {
+            Said::Result => {
+                self.delivery.reply(call.outlet, |out| encoding.write_result(call.request, payload, out));
+            }
+            Said::Error(uri) => {
+                self.delivery.counters.call_errors += 1;
+                self.delivery
+                    .reply(call.outlet, |out| encoding.write_call_error(call.request, uri, payload, out));
+            }
+        }
+    }
+
+    fn fail_call(&mut self, number: u64, uri: &str, words: &str) {
+        if let Some(call) = self.take_call(number) {
+            self.refuse_call(call, uri, words);
+        }
+    }
+
+    fn refuse_call(&mut self, call: PendingCall, uri: &str, words: &str) {
+        self.delivery.counters.call_errors += 1;
+        let encoding = self.session(call.outlet).expect("a call without its caller was abandoned").encoding;
+        self.delivery.reply(call.outlet, |out| encoding.write_call_refusal(call.request, uri, words, out));
+    }
+
+    /// Ends a call; none if its caller left or has its answer already.
+    fn take_call(&mut self, number: u64) -> Option<PendingCall> {
+        let call = self.calls.remove(&number)?;
+        self.delivery.counters.calls_pending -= 1;
+        debug_assert_eq!(
+            self.outlets.get(&call.caller),
+            Some(&call.outlet),
+            "abandoned when the caller left"
+        );
+        self.session_mut(call.outlet)?.calls.remove(&call.request);
+        (!call.cancelled).then_some(call)
+    }
+
+    /// The caller left: nobody waits for these any more.
+    pub(crate) fn abandon_calls(&mut self, numbers: impl Iterator<Item = u64>) {
+        for number in numbers {
+            if self.calls.remove(&number).is_some() {
+                self.delivery.counters.calls_pending -= 1;
+            }
+        }
+    }
+
+    // --- the callee's side -------------------------------------------------------------------------------------
+
+    /// Sends INVOCATION, or says why not.
+    pub(crate) fn invoke(
+        &mut self,
+        call: CallKey,
+        registration: RegistrationId,
+        callee: SessionId,
+        caller: Option<&Identity>,
+        source: &Source<'_>,
+    ) -> Result<(), Outcome> {
+        let outlet = *self.outlets.get(&callee).ok_or(Outcome::Gone)?;
+        let invocations_max = self.config.limits.invocations_max;
+        let session = self.session_mut(outlet).ok_or(Outcome::Gone)?;
+        if session.state != State::Open {
+            return Err(Outcome::Gone);
+        }
+        // No INVOCATION after UNREGISTERED: the item may have been on its way.
+        // The list is sorted: ids only grow, and each new one goes to its end.
+        let stands = session.registrations.binary_search_by_key(&registration, |held| held.id()).is_ok();
+        if !stands && !planted(Mutation::StaleInvocation) {
+            return Err(Outcome::NotRegistered);
+        }
+        if session.invocations.len() >= invocations_max {
+            return Err(Outcome::Overloaded);
+        }
+        let encoding = session.encoding;
+        let Ok(payload) = source.get(encoding.serializer()) else {
+            return Err(Outcome::Untranslatable);
+        };
+        session.last_invocation += 1;
+        let invocation = session.last_invocation;
+        session.invocations.insert(invocation, call);
+        self.delivery.counters.invocations += 1;
+        self.delivery
+            .reply(outlet, |out| encoding.write_invocation(invocation, registration, caller, payload, out));
+        Ok(())
+    }
+
+    /// A callee's YIELD or ERROR. False if it answers nothing that it was asked.
+    pub(crate) fn answer(
+        &mut self,
+        outlet: Outlet,
+        invocation: u64,
+        said: Said<'_>,
+        payload: Payload<'_>,
+    ) -> bool {
+        let session = self.session_mut(outlet).expect("an open session answers");
+        let Some(call) = session.invocations.remove(&invocation) else { return false };
+        let source = Source::borrowed(session.encoding.serializer(), payload);
+        if call.shard == self.id {
+            self.answer_call(call.number, said, &source);
+            return true;
+        }
+        let outcome = match said {
+            Said::Result => Outcome::Result(source.to_shared()),
+            Said::Error(uri) => Outcome::Error(uri.into(), source.to_shared()),
+        };
+        let number = call.number;
+        self.lanes.stage(call.shard, Item::Answer(Box::new(Answer { number, outcome })));
+        true
+    }
+
+    /// The callee left: its callers hear of it at once.
+    pub(crate) fn disown_invocations(&mut self, calls: impl Iterator<Item = CallKey>) {
+        for CallKey { shard, number } in calls {
+            if planted(Mutation::GoneCalleeSilent) {
+                continue;
+            }
+            if shard == self.id {
+                self.finish_call(number, Outcome::Gone);
+            } else {
+                self.lanes.stage(shard, Item::Answer(Box::new(Answer { number, outcome: Outcome::Gone })));
+            }
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! What a connection is due: gathered from its streams and replies in routing order, kept in its backlog where the socket
+//! does not take it, dropped and counted where it cannot be kept.
+
+use super::stream::{FRAME_SHARES_CHUNK, Member};
+use super::{Delivery, Membership, Notice, Outlet, Run, flag};
+use crate::clock::Instant;
+use crate::counters::DropReason;
+use crate::mutation::{Mutation, planted};
+
+impl Delivery {
+    /// Moves everything due to a connection into its backlog, in routing order.
+    pub(super) fn collect(&mut self, now: Instant, outlet: Outlet) {
+        if self.is_closed(outlet) {
+            return self.forget_due(outlet, DropReason::ConnectionGone);
+        }
+        self.gather(outlet);
+        let runs = std::mem::take(&mut self.runs);
+        for run in &runs {
+            self.keep(now, outlet, *run, 0);
+        }
+        self.runs = runs;
+        if let Some(outbox) = self.outlets[outlet.index()].outbox.as_mut() {
+            outbox.clear_replies();
+        }
+    }
+
+    /// Lists what a connection is due in `runs`, by sequence, and moves its positions to the end.
+    pub(super) fn gather(&mut self, outlet: Outlet) {
+        self.runs.clear();
+        let state = &self.outlets[outlet.index()];
+        let mut sources = 0;
+        let reply_marks = state.outbox.as_ref().map_or(&[][..], |outbox| &outbox.marks);
+        if let Some(first) = reply_marks.first() {
+            sources += 1;
+            self.runs.push(Run {
+                sequence: first.sequence,
+                source: None,
+                from: 0,
+                to: reply_marks.len() as u64,
+            });
+        }
+        if planted(Mutation::PullForwardLeftOut) && !self.runs.is_empty() {
+            return;
+        }
+        let mut from_stream = |membership: &Membership| {
+            let stream =
+                self.streams[membership.stream.0 as usize].as_mut().expect("members keep streams alive");
+            let end = stream.end();
+            let Member { pos, excepted, .. } = stream.members[membership.index as usize];
+            if pos == end {
+                return;
+            }
+            stream.members[membership.index as usize] = Member { pos: end, outlet, excepted: false };
+            sources += 1;
+            let source = Some(membership.stream);
+            if excepted {
+                // Runs of frames between those that are not for this connection.
+                let mut from = pos;
+                for frame in pos..=end {
+                    if frame == end || stream.mark(frame).except == Some(outlet) {
+                        if from < frame {
+                            self.runs.push(Run {
+                                sequence: stream.mark(from).sequence,
+                                source,
+                                from,
+                                to: frame,
+                            });
+                        }
+                        from = frame + 1;
+                    }
+                }
+            } else {
+                self.runs.push(Run { sequence: stream.mark(pos).sequence, source, from: pos, to: end });
+            }
+        };
+        // Whichever is fewer: a connection with a thousand subscriptions meets few active streams.
+        if state.memberships.len() <= WALK_MEMBERSHIPS.max(self.active.len()) {
+            state.memberships.iter().for_each(from_stream);
+        } else {
+            for id in &self.active {
+                if let Ok(at) = state.memberships.binary_search_by_key(id, |membership| membership.stream) {
+                    from_stream(&state.memberships[at]);
+                }
+            }
+        }
+        if sources > 1 && !planted(Mutation::MergeLeftOut) {
+            self.interleave(outlet);
+        }
+    }
+
+    /// Cuts the runs of several sources into frames and puts them into routing order.
+    fn interleave(&mut self, outlet: Outlet) {
+        let count = self.runs.len();
+        for at in 0..count {
+            let run = self.runs[at];
+            for frame in run.from..run.to {
+                let sequence = match run.source {
+                    Some(id) => self.stream(id).mark(frame).sequence,
+                    None => {
+                        let outbox = self.outlets[outlet.index()].outbox.as_ref().expect("it has replies");
+                        outbox.marks[frame as usize].sequence
+                    }
+                };
+                self.runs.push(Run { sequence, source: run.source, from: frame, to: frame + 1 });
+            }
+        }
+        self.runs.drain(..count);
+        self.runs.sort_unstable();
+        self.runs.dedup_by(|next, run| {
+            let joins = next.source == run.source && next.from == run.to;
+            if joins {
+                run.to = next.to;
+            }
+            joins
+        });
+    }
+
+    /// Appends a run to the backlog, less its first `skip` bytes; or cuts the connection where that would be too much.
+    pub(super) fn keep(&mut self, now: Instant, outlet: Outlet, run: Run, skip: usize) {
+        let index = outlet.index();
+        let bytes = self.run_bytes(outlet, &run) - skip;
+        let done = match run.source {
+            Some(id) if skip > 0 => self.stream(id).frames_within(run.from, run.to, skip),
+            _ => 0,
+        };
+        let messages = run.to - run.from - done;
+        let events = if run.source.is_some() {
+            self.counters.delivered += done;
+            self.counters.queued -= done;
+            messages
+        } else {
+            0
+        };
+        if self.flags[index] & flag::CLOSED != 0 {
+            self.counters.queued -= events;
+            self.counters.drop_events(DropReason::ConnectionGone, events);
+            return;
+        }
+        let reserve = if run.source.is_none() { self.limits.reply_reserve_bytes } else { 0 };
+        let outbox =
+            self.outlets[index].outbox.get_or_insert_with(|| self.outboxes.pop().unwrap_or_default());
+        // Who was not found full may read all of it at the next flush; what streams can owe it at once is bounded.
+        let slack = if self.flags[index] & flag::BLOCKED != 0 { 1 } else { UNTRIED_SLACK };
+        let over = if !outbox.has_backlog() {
+            // An empty outbox takes one frame of any size, and a frame that has begun must end.
+            None
+        } else if outbox.backlog_bytes() + bytes > slack * self.limits.outbox_bytes_max + reserve {
+            Some(DropReason::SlowConsumerBytes)
+        } else if run.source.is_some()
+            && outbox.backlog_messages() as usize >= slack * self.limits.outbox_messages_max as usize
+        {
+            Some(DropReason::SlowConsumerMessages)
+        } else {
+            None
+        };
+        if let Some(reason) = over {
+            self.counters.queued -= events;
+            self.counters.drop_events(reason, events);
+            return self.cut(outlet, reason);
+        }
+        self.counters.outbox_bytes += bytes as u64;
+        match run.source {
+            None => {
+                // Split borrow: the replies lie in the outbox that they are appended to.
+                let replies = std::mem::take(&mut outbox.replies);
+                let start = if run.from == 0 { 0 } else { outbox.marks[run.from as usize - 1].end };
+                outbox.push_copy(&replies[start + skip..outbox.marks[run.to as usize - 1].end], now);
+                outbox.replies = replies;
+            }
+            Some(id) => {
+                let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
+                if bytes <= FRAME_SHARES_CHUNK {
+                    stream.for_each_slice(run.from, run.to, skip, |piece| outbox.push_copy(piece, now));
+                } else {
+                    stream.share(run.from, run.to, skip, |piece| outbox.push_shared(piece, now));
+                }
+            }
+        }
+        outbox.credit(events, messages);
+    }
+
+    /// The connection passed a limit: it gets nothing more, and the owner is told.
+    pub(super) fn cut(&mut self, outlet: Outlet, reason: DropReason) {
+        if self.flags[outlet.index()] & flag::CLOSED == 0 {
+            self.condemn(outlet, reason);
+            if reason != DropReason::ConnectionGone {
+                self.counters.slow_consumers_cut += 1;
+            }
+            self.notices.push(Notice::Cut(outlet, reason));
+        }
+    }
+
+    /// Drops everything that a connection has not had. Its memberships stay until [`Self::detach`], which must not
+    /// happen inside a scan.
+    pub(super) fn condemn(&mut self, outlet: Outlet, reason: DropReason) {
+        let index = outlet.index();
+        self.forget_due(outlet, reason);
+        if self.flags[index] & flag::CLOSED != 0 {
+            return;
+        }
+        if self.flags[index] & flag::BLOCKED != 0 {
+            self.counters.blocked -= 1;
+        }
+        // DIRTY and LISTED stay: their lists still name the slot.
+        self.flags[index] = (self.flags[index] & (flag::DIRTY | flag::LISTED)) | flag::CLOSED;
+        if let Some(outbox) = self.outlets[index].outbox.take() {
+            let events = outbox.backlog_events();
+            self.counters.queued -= events;
+            if !planted(Mutation::CutNotCounted) {
+                self.counters.drop_events(reason, events);
+            }
+            self.counters.outbox_bytes -= outbox.backlog_bytes() as u64;
+            self.recycle(outbox);
+        }
+    }
+
+    /// Drops what the streams owe a connection.
+    pub(super) fn forget_due(&mut self, outlet: Outlet, reason: DropReason) {
+        let Some(state) = self.outlets.get(outlet.index()) else { return };
+        for membership in &state.memberships {
+            let stream =
+                self.streams[membership.stream.0 as usize].as_mut().expect("members keep streams alive");
+            let end = stream.end();
+            let Member { pos, excepted, .. } = stream.members[membership.index as usize];
+            let due = if excepted {
+                (pos..end).filter(|frame| stream.mark(*frame).except != Some(outlet)).count() as u64
+            } else {
+                end - pos
+            };
+            stream.members[membership.index as usize] = Member { pos: end, outlet, excepted: false };
+            self.counters.queued -= due;
+            self.counters.drop_events(reason, due);
+        }
+    }
+}
+
+/// How far beyond its limits an outbox may go while its socket has not been found full.
+const UNTRIED_SLACK: usize = 8;
+/// Memberships up to which walking them beats looking the active streams up in them.
+const WALK_MEMBERSHIPS: usize = 8;

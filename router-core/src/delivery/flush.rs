@@ -1,0 +1,348 @@
+//! The flush: from streams and outboxes to the wire.
+
+use std::io::IoSlice;
+
+use super::outbox::Outbox;
+use super::stream::{Member, Queue};
+use super::{AGE_CHECKS, Delivery, FlushBudget, Notice, Outlet, Run, Sent, StreamId, Wire, flag};
+use crate::clock::Instant;
+use crate::counters::DropReason;
+use crate::mutation::{Mutation, planted};
+
+impl Delivery {
+    /// Dirty connections, small streams, one slice of a large stream. Returns whether work is left.
+    pub fn flush(&mut self, now: Instant, wire: &mut impl Wire, budget: &FlushBudget) -> bool {
+        self.flush_dirty(now, wire);
+        self.flush_small(now, wire, budget.small_sends);
+        self.flush_slice(now, wire, budget.slice_sends);
+        self.has_work()
+    }
+
+    /// Whether a flush would send something.
+    pub fn has_work(&self) -> bool {
+        !(self.dirty.is_empty() && self.small.is_empty() && self.big.is_empty())
+    }
+
+    /// Writes every connection with replies or a writable backlog.
+    pub fn flush_dirty(&mut self, now: Instant, wire: &mut impl Wire) {
+        for _ in 0..self.dirty.len() {
+            let Some(outlet) = self.dirty.pop_front() else { break };
+            self.flags[outlet.index()] &= !flag::DIRTY;
+            self.write_out(now, outlet, wire);
+        }
+    }
+
+    /// Visits small streams, each whole, until `sends` are used up.
+    pub fn flush_small(&mut self, now: Instant, wire: &mut impl Wire, sends: usize) {
+        let mut spent = 0;
+        while spent < sends * SEND_COSTS {
+            let Some(id) = self.small.pop_front() else { break };
+            if self.is_deleted(id) {
+                continue;
+            }
+            let (_, cost) = self.scan(now, id, usize::MAX, wire);
+            spent += cost;
+            self.retire_scan(id);
+        }
+    }
+
+    /// Visits members of one large stream until `sends` are used up or its scan ends.
+    pub fn flush_slice(&mut self, now: Instant, wire: &mut impl Wire, sends: usize) {
+        while let Some(id) = self.big.pop_front() {
+            if self.is_deleted(id) {
+                continue;
+            }
+            match self.scan(now, id, sends * SEND_COSTS, wire) {
+                (true, _) => self.retire_scan(id),
+                (false, _) => self.big.push_back(id),
+            }
+            return;
+        }
+    }
+
+    /// Whether a queued stream was deleted meanwhile; its number is free for another one from now on.
+    fn is_deleted(&mut self, id: StreamId) -> bool {
+        let deleted = self.streams[id.0 as usize].is_none();
+        if deleted {
+            self.free_streams.push(id);
+        }
+        deleted
+    }
+
+    /// The stream owes nobody anything.
+    pub(super) fn retire_scan(&mut self, id: StreamId) {
+        let stream = self.streams[id.0 as usize].as_mut().expect("queued streams are alive");
+        stream.queue = Queue::Idle;
+        let at = stream.active_at;
+        self.active.swap_remove(at);
+        if let Some(moved) = self.active.get(at) {
+            self.streams[moved.0 as usize].as_mut().expect("active streams are alive").active_at = at;
+        }
+    }
+
+    /// Goes on with a stream's scan until `budget` is spent; says whether it came to its end, and what it spent.
+    ///
+    /// A visit that only moves bytes into the backlog of a full socket costs too, or many of those would hold up all else.
+    fn scan(&mut self, now: Instant, id: StreamId, budget: usize, wire: &mut impl Wire) -> (bool, usize) {
+        let mut spent = 0;
+        loop {
+            let stream = self.streams[id.0 as usize].as_mut().expect("queued streams are alive");
+            if stream.left == 0 {
+                let end = stream.end();
+                stream.round = end;
+                self.trim(id, end);
+                return (true, spent);
+            }
+            if spent >= budget {
+                return (false, spent);
+            }
+            let index = stream.cursor;
+            stream.cursor += 1;
+            stream.left -= 1;
+            let wraps = stream.cursor == stream.members.len();
+            if wraps {
+                stream.cursor = 0;
+            }
+            let sends = self.counters.sends;
+            if self.visit(now, id, index, wire) {
+                spent += if self.counters.sends > sends { SEND_COSTS } else { 1 };
+            }
+            if wraps {
+                // Everybody was visited since the last passing of zero and has at least what there was then.
+                let stream = self.streams[id.0 as usize].as_mut().expect("a visit deletes no stream");
+                let safe = if planted(Mutation::TrimmedTooEarly) { stream.end() } else { stream.round };
+                stream.round = stream.end();
+                self.trim(id, safe);
+            }
+        }
+    }
+
+    fn trim(&mut self, id: StreamId, frame: u64) {
+        let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
+        stream.trim(frame, &mut self.chunks);
+        if stream.congested && stream.held_bytes() <= self.limits.stream_congested_bytes / 2 {
+            stream.congested = false;
+            self.notices.push(Notice::Congested { tag: stream.tag, congested: false });
+        }
+    }
+
+    /// Gives member `index` what the stream has and it has not; says whether that was anything.
+    fn visit(&mut self, now: Instant, id: StreamId, index: usize, wire: &mut impl Wire) -> bool {
+        let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
+        let end = stream.end();
+        let Member { pos, outlet, excepted } = stream.members[index];
+        if pos == end {
+            return false;
+        }
+        if excepted || self.flags[outlet.index()] != 0 {
+            self.write_out(now, outlet, wire);
+            return true;
+        }
+        // The common case: one stream, nothing waiting, everything due. The stream's own bytes go as they are.
+        stream.members[index].pos = end;
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let used = stream.fill(pos, end, 0, &mut slices, 0);
+        let offered: usize = slices[..used].iter().map(|slice| slice.len()).sum();
+        let due_bytes = stream.byte_count(pos, end);
+        self.counters.sends += 1;
+        match wire.send(outlet, &slices[..used]) {
+            Sent::Took(taken) if taken == due_bytes => {
+                self.counters.sent_bytes += taken as u64;
+                self.counters.delivered += end - pos;
+                self.counters.queued -= end - pos;
+            }
+            Sent::Took(taken) => {
+                self.counters.sent_bytes += taken as u64;
+                let run = Run { sequence: 0, source: Some(id), from: pos, to: end };
+                if taken < offered {
+                    self.block(now, outlet);
+                } else {
+                    self.make_dirty(outlet);
+                }
+                self.keep(now, outlet, run, taken);
+                if planted(Mutation::PositionNotMoved) {
+                    self.streams[id.0 as usize].as_mut().expect("as above").members[index].pos = pos;
+                }
+            }
+            Sent::Broken => {
+                self.counters.queued -= end - pos;
+                self.counters.drop_events(DropReason::ConnectionGone, end - pos);
+                self.cut(outlet, DropReason::ConnectionGone);
+            }
+        }
+        true
+    }
+
+    /// Writes everything due to a connection: backlog first, then what its streams owe it and its replies, merged.
+    fn write_out(&mut self, now: Instant, outlet: Outlet, wire: &mut impl Wire) {
+        let index = outlet.index();
+        if self.flags[index] & flag::CLOSED != 0 {
+            return self.forget_due(outlet, DropReason::ConnectionGone);
+        }
+        if self.flags[index] & flag::BLOCKED != 0 {
+            return self.collect(now, outlet);
+        }
+        // The socket is asked before any limit is tested: who reads is not slow, however much is due at once.
+        self.send_backlog(now, outlet, wire);
+        if self.flags[index] & (flag::BLOCKED | flag::CLOSED) != 0 {
+            return self.collect(now, outlet);
+        }
+        self.gather(outlet);
+        self.send_runs(now, outlet, wire);
+        self.settle(outlet);
+    }
+
+    /// Sends the gathered runs as they lie; what the socket does not take becomes the backlog.
+    fn send_runs(&mut self, now: Instant, outlet: Outlet, wire: &mut impl Wire) {
+        if self.runs.is_empty() {
+            return;
+        }
+        let runs = std::mem::take(&mut self.runs);
+        // The first run not sent yet, and how much of it was.
+        let (mut at, mut part) = (0, 0);
+        while at < runs.len() && self.flags[outlet.index()] & (flag::BLOCKED | flag::CLOSED) == 0 {
+            let (sent, offered) = self.offer_runs(outlet, &runs[at..], part, wire);
+            self.counters.sends += 1;
+            let Sent::Took(mut taken) = sent else {
+                self.cut(outlet, DropReason::ConnectionGone);
+                break;
+            };
+            if taken < offered {
+                self.block(now, outlet);
+            }
+            self.counters.sent_bytes += taken as u64;
+            while at < runs.len() {
+                let rest = self.run_bytes(outlet, &runs[at]) - part;
+                if taken < rest {
+                    part += taken;
+                    break;
+                }
+                taken -= rest;
+                part = 0;
+                if runs[at].source.is_some() {
+                    self.counters.delivered += runs[at].to - runs[at].from;
+                    self.counters.queued -= runs[at].to - runs[at].from;
+                }
+                at += 1;
+            }
+        }
+        for run in &runs[at..] {
+            self.keep(now, outlet, *run, part);
+            part = 0;
+        }
+        if let Some(outbox) = self.outlets[outlet.index()].outbox.as_mut() {
+            outbox.clear_replies();
+        }
+        self.runs = runs;
+    }
+
+    /// One send of as many runs as fit, less the first `skip` bytes of the first; also says how much was offered.
+    fn offer_runs(&self, outlet: Outlet, runs: &[Run], skip: usize, wire: &mut impl Wire) -> (Sent, usize) {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let (mut used, mut skip) = (0, skip);
+        for run in runs {
+            if used == SLICES {
+                break;
+            }
+            used = match run.source {
+                Some(id) => self.stream(id).fill(run.from, run.to, skip, &mut slices, used),
+                None => {
+                    let outbox = self.outlets[outlet.index()].outbox.as_ref().expect("it has replies");
+                    slices[used] = IoSlice::new(outbox.reply_bytes(run.from, run.to, skip));
+                    used + 1
+                }
+            };
+            skip = 0;
+        }
+        let offered = slices[..used].iter().map(|slice| slice.len()).sum();
+        (wire.send(outlet, &slices[..used]), offered)
+    }
+
+    pub(super) fn run_bytes(&self, outlet: Outlet, run: &Run) -> usize {
+        match run.source {
+            Some(id) => self.stream(id).byte_count(run.from, run.to),
+            None => self.outlets[outlet.index()]
+                .outbox
+                .as_ref()
+                .map_or(0, |outbox| outbox.reply_bytes(run.from, run.to, 0).len()),
+        }
+    }
+
+    fn send_backlog(&mut self, now: Instant, outlet: Outlet, wire: &mut impl Wire) {
+        while self.flags[outlet.index()] & (flag::BLOCKED | flag::CLOSED) == 0 {
+            let Some(outbox) =
+                self.outlets[outlet.index()].outbox.as_mut().filter(|outbox| outbox.has_backlog())
+            else {
+                return;
+            };
+            let (sent, offered) = {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let used = outbox.fill(&mut slices);
+                let offered: usize = slices[..used].iter().map(|slice| slice.len()).sum();
+                (wire.send(outlet, &slices[..used]), offered)
+            };
+            self.counters.sends += 1;
+            match sent {
+                Sent::Took(taken) => {
+                    let events = outbox.taken(taken);
+                    self.counters.sent_bytes += taken as u64;
+                    self.counters.outbox_bytes -= taken as u64;
+                    self.counters.delivered += events;
+                    self.counters.queued -= events;
+                    if taken < offered {
+                        self.block(now, outlet);
+                    }
+                }
+                Sent::Broken => self.cut(outlet, DropReason::ConnectionGone),
+            }
+        }
+    }
+
+    /// Returns an empty outbox to the pool and says when a finishing connection is done.
+    fn settle(&mut self, outlet: Outlet) {
+        let index = outlet.index();
+        if self.flags[index] & flag::CLOSED != 0
+            || self.outlets[index].outbox.as_ref().is_some_and(|outbox| !outbox.is_empty())
+        {
+            return;
+        }
+        if let Some(outbox) = self.outlets[index].outbox.take() {
+            self.recycle(outbox);
+        }
+        if self.flags[index] & (flag::FINISHING | flag::FINISHED) == flag::FINISHING {
+            self.flags[index] |= flag::FINISHED;
+            self.notices.push(Notice::Finished(outlet));
+        }
+    }
+
+    pub(super) fn recycle(&mut self, mut outbox: Box<Outbox>) {
+        if self.outboxes.len() < POOL_OUTBOXES {
+            outbox.reset();
+            self.outboxes.push(outbox);
+        }
+    }
+
+    fn block(&mut self, now: Instant, outlet: Outlet) {
+        let flags = &mut self.flags[outlet.index()];
+        if *flags & (flag::CLOSED | flag::BLOCKED) != 0 {
+            return;
+        }
+        *flags |= flag::BLOCKED;
+        self.counters.blocked += 1;
+        self.counters.sends_short += 1;
+        if *flags & flag::LISTED == 0 {
+            *flags |= flag::LISTED;
+            if self.blocked.is_empty() {
+                self.age_check = now + self.limits.outbox_age_max / AGE_CHECKS;
+            }
+            self.blocked.push(outlet);
+        }
+    }
+}
+
+/// What a send costs in units of a visit that sends nothing: about 4 us against less than 1 us.
+const SEND_COSTS: usize = 4;
+/// Pieces of one send. More than this many wait for the next.
+const SLICES: usize = 64;
+/// Outboxes kept for connections that have something to say next.
+const POOL_OUTBOXES: usize = 256;

@@ -1,0 +1,455 @@
+//! How bytes reach connections, in order, with as few sends as possible.
+//!
+//! Nothing is sent while routing. A publication is appended once to each *event stream* (`stream.rs`) that has members here;
+//! a reply is appended to its connection's outbox. The flush then (1) writes the *dirty* connections, those with
+//! replies or a backlog, (2) visits small streams whole, and (3) visits one slice of one large stream, whose scan goes
+//! round its members and gives each everything the stream has by now.
+//!
+//! Order needs no queue per connection. Every frame has a sequence number of the shard, taken when it is routed.
+//! **Pull-forward rule:** before anything newer goes to a connection, it is given what its streams still owe it, merged
+//! by sequence, and its positions move to the end. A later visit of the scan finds nothing due and goes on.
+//!
+//! A socket that takes less than offered gets the rest as a backlog; positions move all the same, so no slow member
+//! holds a stream back. The backlog is bounded by bytes, messages and age, and a connection beyond that is cut.
+
+mod due;
+mod flush;
+mod outbox;
+mod stream;
+mod wire;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use crate::clock::Instant;
+use crate::config::Limits;
+use crate::counters::{Counters, DropReason};
+use crate::mutation::{Mutation, planted};
+use outbox::{Outbox, ReplyMark};
+use stream::{ChunkPool, Member, Queue, Stream};
+
+pub use stream::StreamId;
+pub use wire::{Outlet, Sent, Wire};
+
+/// How much one call of [`Delivery::flush`] may send. A visit that only moves bytes into a full socket's backlog counts as a
+/// quarter of a send.
+#[derive(Clone, Copy, Debug)]
+pub struct FlushBudget {
+    /// Sends of small streams, which are never split: the last one may exceed it.
+    pub small_sends: usize,
+    /// Sends of one large stream. The 99th percentile of a call beside a broadcast is this many sends
+    /// (`fanout.md` §7: linear from 32 to 256, and no cost per delivery).
+    pub slice_sends: usize,
+}
+
+impl Default for FlushBudget {
+    fn default() -> Self {
+        Self { small_sends: 256, slice_sends: 64 }
+    }
+}
+
+/// What the owner of the delivery must know. Drained by [`Delivery::notices`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// The stream with this tag became congested, or is no longer.
+    Congested {
+        /// The tag given to [`Delivery::create_stream`].
+        tag: u64,
+        /// Whether it is congested now.
+        congested: bool,
+    },
+    /// Everything was written after [`Delivery::finish`].
+    Finished(Outlet),
+    /// The connection passed a limit or its socket broke; it gets nothing any more.
+    Cut(Outlet, DropReason),
+}
+
+/// All outgoing state of one shard's connections.
+#[derive(Debug)]
+pub struct Delivery {
+    limits: Limits,
+    outlets: Vec<OutletState>,
+    /// [`flag`] bits, apart from the rest: the scan reads one byte per member.
+    flags: Vec<u8>,
+    streams: Vec<Option<Stream>>,
+    free_streams: Vec<StreamId>,
+    sequence: u64,
+    dirty: VecDeque<Outlet>,
+    small: VecDeque<StreamId>,
+    big: VecDeque<StreamId>,
+    /// The streams in `small` and `big`: only these can owe somebody something.
+    active: Vec<StreamId>,
+    blocked: Vec<Outlet>,
+    /// When the ages of blocked connections are looked at next.
+    age_check: Instant,
+    notices: Vec<Notice>,
+    chunks: ChunkPool,
+    #[allow(clippy::vec_box, reason = "they go back and forth as boxes")]
+    outboxes: Vec<Box<Outbox>>,
+    runs: Vec<Run>,
+    /// Read by the shard, which adds its own figures.
+    pub counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct OutletState {
+    /// Sorted by stream.
+    memberships: Vec<Membership>,
+    outbox: Option<Box<Outbox>>,
+}
+
+const _: () = assert!(size_of::<OutletState>() == 32, "idle connections own no buffers");
+
+#[derive(Clone, Copy, Debug)]
+struct Membership {
+    stream: StreamId,
+    index: u32,
+}
+
+/// Consecutive frames of one source, due to one connection.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Run {
+    /// Sequence of the first frame; runs are sorted by it.
+    sequence: u64,
+    /// `None`: the outbox's replies.
+    source: Option<StreamId>,
+    from: u64,
+    to: u64,
+}
+
+mod flag {
+    /// In the list of connections to write.
+    pub(super) const DIRTY: u8 = 1;
+    /// The socket is full.
+    pub(super) const BLOCKED: u8 = 2;
+    /// Member of several streams: a visit must merge.
+    pub(super) const MULTI: u8 = 4;
+    /// Nothing more will be said.
+    pub(super) const FINISHING: u8 = 8;
+    /// Cut or never attached: whatever is due is dropped.
+    pub(super) const CLOSED: u8 = 16;
+    /// In the list of blocked connections.
+    pub(super) const LISTED: u8 = 32;
+    /// Everything was written after the last word; the owner has been told.
+    pub(super) const FINISHED: u8 = 64;
+}
+
+impl Delivery {
+    /// Nothing attached yet.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            outlets: Vec::new(),
+            flags: Vec::new(),
+            streams: Vec::new(),
+            free_streams: Vec::new(),
+            sequence: 0,
+            dirty: VecDeque::new(),
+            small: VecDeque::new(),
+            big: VecDeque::new(),
+            active: Vec::new(),
+            blocked: Vec::new(),
+            age_check: Instant::START,
+            notices: Vec::new(),
+            chunks: ChunkPool::default(),
+            outboxes: Vec::new(),
+            runs: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    // --- connections -------------------------------------------------------------------------------------------
+
+    /// A connection exists under this number.
+    pub fn attach(&mut self, outlet: Outlet) {
+        let index = outlet.index();
+        if index >= self.outlets.len() {
+            self.outlets.resize_with(index + 1, OutletState::default);
+            self.flags.resize(index + 1, flag::CLOSED);
+        }
+        debug_assert!(self.flags[index] & flag::CLOSED != 0, "released before it is attached again");
+        // These survive: their lists still name the slot, and find nothing to do there.
+        self.flags[index] &= flag::LISTED | flag::DIRTY;
+    }
+
+    /// The connection gets nothing any more; what it has not had is dropped and counted.
+    pub fn detach(&mut self, now: Instant, outlet: Outlet) {
+        self.condemn(outlet, DropReason::ConnectionGone);
+        while let Some(membership) = self.outlets[outlet.index()].memberships.last().copied() {
+            self.remove_member(now, outlet, membership.stream);
+        }
+        // A free slot owns nothing.
+        self.outlets[outlet.index()].memberships = Vec::new();
+    }
+
+    /// Whether [`Self::detach`] was called, or the connection was cut.
+    pub fn is_closed(&self, outlet: Outlet) -> bool {
+        self.flags.get(outlet.index()).is_none_or(|flags| flags & flag::CLOSED != 0)
+    }
+
+    /// Appends one frame for this connection alone, after everything routed to it before. After [`Self::finish`] it is
+    /// too late: the close frame is the last (RFC 6455, 5.5.1), and a ping that a timer still sends is ignored.
+    pub fn reply(&mut self, outlet: Outlet, write: impl FnOnce(&mut BytesMut)) {
+        let finishing = |flags: &u8| flags & flag::FINISHING != 0 && !planted(Mutation::WordsAfterClose);
+        if self.is_closed(outlet) || self.flags.get(outlet.index()).is_some_and(finishing) {
+            return;
+        }
+        self.sequence += 1;
+        self.counters.replies += 1;
+        let outbox = self.outlets[outlet.index()]
+            .outbox
+            .get_or_insert_with(|| self.outboxes.pop().unwrap_or_default());
+        write(&mut outbox.replies);
+        let end = outbox.replies.len();
+        outbox.marks.push(ReplyMark { sequence: self.sequence, end });
+        self.make_dirty(outlet);
+    }
+
+    /// Puts the last reply before everything that is due: a planted bug.
+    #[cfg(feature = "mutations")]
+    pub(crate) fn backdate_last_reply(&mut self, outlet: Outlet) {
+        let outbox = self.outlets[outlet.index()].outbox.as_mut();
+        if let Some(mark) = outbox.and_then(|outbox| outbox.marks.last_mut()) {
+            mark.sequence = 0;
+        }
+    }
+
+    /// Nothing follows: [`Notice::Finished`] comes when all is written.
+    pub fn finish(&mut self, outlet: Outlet) {
+        if !self.is_closed(outlet) {
+            self.flags[outlet.index()] |= flag::FINISHING;
+            self.make_dirty(outlet);
+        }
+    }
+
+    /// The socket takes bytes again.
+    pub fn writable(&mut self, outlet: Outlet) {
+        if !self.is_closed(outlet) && self.flags[outlet.index()] & flag::BLOCKED != 0 {
+            self.flags[outlet.index()] &= !flag::BLOCKED;
+            self.counters.blocked -= 1;
+            self.make_dirty(outlet);
+        }
+    }
+
+    /// Bytes that wait for this connection, without what its streams owe it.
+    pub fn waiting_bytes(&self, outlet: Outlet) -> usize {
+        self.outlets
+            .get(outlet.index())
+            .and_then(|state| state.outbox.as_ref())
+            .map_or(0, |outbox| outbox.bytes())
+    }
+
+    fn make_dirty(&mut self, outlet: Outlet) {
+        let flags = &mut self.flags[outlet.index()];
+        if *flags & flag::DIRTY == 0 {
+            *flags |= flag::DIRTY;
+            self.dirty.push_back(outlet);
+        }
+    }
+
+    // --- streams -----------------------------------------------------------------------------------------------
+
+    /// A stream without members. `tag` comes back in [`Notice::Congested`].
+    pub fn create_stream(&mut self, tag: u64) -> StreamId {
+        self.counters.streams += 1;
+        let stream = Stream::new(tag);
+        if let Some(id) = self.free_streams.pop() {
+            self.streams[id.0 as usize] = Some(stream);
+            id
+        } else {
+            self.streams.push(Some(stream));
+            StreamId((self.streams.len() - 1) as u32)
+        }
+    }
+
+    /// Forgets a stream that has no members.
+    pub fn delete_stream(&mut self, id: StreamId) {
+        let stream = self.stream(id);
+        assert!(stream.members.is_empty(), "only an empty stream may go");
+        let queue = stream.queue;
+        if stream.congested && !planted(Mutation::CongestionOutlivesStream) {
+            // Its subscription may live on in another encoding: nobody may wait for this stream any more.
+            self.notices.push(Notice::Congested { tag: stream.tag, congested: false });
+        }
+        if queue == Queue::Idle {
+            self.free_streams.push(id);
+        } else {
+            // Its queue still names it: the number is free when the flush meets it there.
+            self.retire_scan(id);
+        }
+        self.streams[id.0 as usize] = None;
+        self.counters.streams -= 1;
+    }
+
+    /// Members of the stream.
+    pub fn member_count(&self, id: StreamId) -> usize {
+        self.stream(id).members.len()
+    }
+
+    /// The connection gets every frame appended from now on.
+    pub fn join(&mut self, outlet: Outlet, id: StreamId) {
+        let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
+        let index = stream.members.len() as u32;
+        let pos = if planted(Mutation::JoinAtBeginning) { stream.beginning() } else { stream.end() };
+        stream.members.push(Member { pos, outlet, excepted: false });
+        if stream.left > 0 {
+            // One place more to visit before the cursor has been everywhere.
+            stream.left += 1;
+        }
+        let memberships = &mut self.outlets[outlet.index()].memberships;
+        let place = memberships.partition_point(|membership| membership.stream < id);
+        debug_assert!(
+            memberships.get(place).is_none_or(|membership| membership.stream != id),
+            "joined twice"
+        );
+        memberships.insert(place, Membership { stream: id, index });
+        if memberships.len() > 1 {
+            self.flags[outlet.index()] |= flag::MULTI;
+        }
+    }
+
+    /// Gives a connection what all its streams owe it, so that it can [`part`](Self::part) with them.
+    pub fn settle_due(&mut self, now: Instant, outlet: Outlet) {
+        self.collect(now, outlet);
+        // The collected bytes wait in the backlog; somebody must write them.
+        if !self.is_closed(outlet) {
+            self.make_dirty(outlet);
+        }
+    }
+
+    /// Takes a connection out of a stream that owes it nothing.
+    pub fn part(&mut self, now: Instant, outlet: Outlet, id: StreamId) {
+        self.remove_member(now, outlet, id);
+        if self.outlets[outlet.index()].memberships.len() <= 1 {
+            self.flags[outlet.index()] &= !flag::MULTI;
+        }
+    }
+
+    /// Appends one frame for every member but `except`; returns how many will get it.
+    pub fn append(&mut self, id: StreamId, except: Option<Outlet>, write: impl FnOnce(&mut BytesMut)) -> u64 {
+        let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
+        let mut matched = stream.members.len() as u64;
+        let excepted = except.and_then(|outlet| index_of(&self.outlets[outlet.index()].memberships, id));
+        matched -= u64::from(excepted.is_some());
+        self.counters.matched += matched;
+        if matched == 0 {
+            return 0;
+        }
+        if stream.held_bytes() >= self.limits.stream_bytes_max {
+            self.counters.drop_events(DropReason::StreamOverflow, matched);
+            return matched;
+        }
+        self.counters.queued += matched;
+        self.sequence += 1;
+        if let Some(index) = excepted {
+            stream.members[index].excepted = true;
+        }
+        let except = except.filter(|_| excepted.is_some());
+        stream.append(self.sequence, except, &mut self.chunks, write);
+        stream.left = stream.members.len();
+        if stream.queue == Queue::Idle {
+            stream.active_at = self.active.len();
+            self.active.push(id);
+            if stream.members.len() <= self.limits.small_stream_members {
+                stream.queue = Queue::Small;
+                self.small.push_back(id);
+            } else {
+                stream.queue = Queue::Big;
+                self.big.push_back(id);
+            }
+        }
+        if !stream.congested && stream.held_bytes() > self.limits.stream_congested_bytes {
+            stream.congested = true;
+            self.notices.push(Notice::Congested { tag: stream.tag, congested: true });
+        }
+        matched
+    }
+
+    fn stream(&self, id: StreamId) -> &Stream {
+        self.streams[id.0 as usize].as_ref().expect("the stream is alive")
+    }
+
+    /// Takes a member out. What it was due has been collected or dropped.
+    fn remove_member(&mut self, now: Instant, outlet: Outlet, id: StreamId) {
+        let memberships = &mut self.outlets[outlet.index()].memberships;
+        let place = memberships.partition_point(|membership| membership.stream < id);
+        let index = memberships.remove(place).index as usize;
+        let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
+        let Some(moved) = stream.swap_remove(index) else { return };
+        let memberships = &mut self.outlets[moved.index()].memberships;
+        let place = memberships.partition_point(|membership| membership.stream < id);
+        memberships[place].index = index as u32;
+        // The cursor may have passed the hole: whoever fills it must not be forgotten.
+        let is_due = stream.left > 0 && stream.members[index].pos < stream.end();
+        if is_due && !planted(Mutation::MovedMemberForgotten) {
+            self.collect(now, moved);
+            self.make_dirty(moved);
+        }
+    }
+
+    // --- time and notices --------------------------------------------------------------------------------------
+
+    /// When [`Self::handle_timeout`] has something to look at.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        (!self.blocked.is_empty()).then_some(self.age_check)
+    }
+
+    /// Cuts the connections whose oldest byte waits too long.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.blocked.is_empty() || now < self.age_check {
+            return;
+        }
+        self.age_check = now + self.limits.outbox_age_max / AGE_CHECKS;
+        let mut blocked = std::mem::take(&mut self.blocked);
+        let mut cuts = 0;
+        blocked.retain(|outlet| {
+            if cuts == CUTS_AT_ONCE {
+                return true;
+            }
+            let index = outlet.index();
+            if self.flags[index] & flag::BLOCKED == 0 {
+                self.flags[index] &= !flag::LISTED;
+                return false;
+            }
+            let oldest = self.outlets[index].outbox.as_ref().and_then(|outbox| outbox.oldest());
+            if oldest.is_some_and(|oldest| now.since(oldest) >= self.limits.outbox_age_max) {
+                self.flags[index] &= !flag::LISTED;
+                self.cut(*outlet, DropReason::SlowConsumerAge);
+                cuts += 1;
+                return false;
+            }
+            true
+        });
+        self.blocked = blocked;
+        if cuts == CUTS_AT_ONCE {
+            self.age_check = now + Duration::from_millis(1);
+        }
+    }
+
+    /// What the owner must act on, oldest first.
+    pub fn notices(&mut self) -> std::vec::Drain<'_, Notice> {
+        self.notices.drain(..)
+    }
+
+    /// Whether [`Self::notices`] has any.
+    pub fn has_notices(&self) -> bool {
+        !self.notices.is_empty()
+    }
+}
+
+fn index_of(memberships: &[Membership], id: StreamId) -> Option<usize> {
+    memberships
+        .binary_search_by_key(&id, |membership| membership.stream)
+        .ok()
+        .map(|at| memberships[at].index as usize)
+}
+
+/// Looks at ages per limit: a connection is cut at most this part of `outbox_age_max` late.
+const AGE_CHECKS: u32 = 8;
+/// Connections cut by one look: each may have a thousand subscriptions to leave.
+const CUTS_AT_ONCE: usize = 64;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,313 @@
+//! One event stream: the frames of one subscription in one encoding, and who has had how much of them.
+//!
+//! ```text
+//! frames      first ............. round ............. end
+//! bytes       begin                                   end_byte
+//!             │ sealed chunks … │ open chunk … │
+//! ```
+//!
+//! Invariants: `first <= round <= end`, and `first <= pos <= end` for every member. A member's `pos` is the number of
+//! the first frame it has not been given; it is the only ordering state. The scan visits `left` members from `cursor`
+//! on, round and round; when it comes to an end every member stands at `end`.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::{Bytes, BytesMut};
+
+use super::Outlet;
+
+/// Key of a stream in its shard's [`Delivery`](super::Delivery).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct StreamId(pub(super) u32);
+
+/// One member of a stream. 16 bytes: the scan reads one of these per send.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Member {
+    /// Number of the first frame not given yet.
+    pub(super) pos: u64,
+    pub(super) outlet: Outlet,
+    /// Some frame in `pos..end` is not for this member: look at the marks.
+    pub(super) excepted: bool,
+}
+
+const _: () = assert!(size_of::<Member>() == 16, "the scan's working set");
+
+/// Where a frame ends, when it was routed, and who must not get it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    pub(super) sequence: u64,
+    pub(super) end: u64,
+    pub(super) except: Option<Outlet>,
+}
+
+/// What is to be done with the stream by the flush.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Queue {
+    Idle,
+    Small,
+    Big,
+}
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    /// The owner's name for the stream, given back in congestion notices.
+    pub(super) tag: u64,
+    chunks: VecDeque<Chunk>,
+    open: BytesMut,
+    open_at: u64,
+    marks: VecDeque<Mark>,
+    first: u64,
+    begin: u64,
+    pub(super) members: Vec<Member>,
+    pub(super) cursor: usize,
+    pub(super) left: usize,
+    /// The end at the cursor's last passing of zero: older frames may go at its next.
+    pub(super) round: u64,
+    pub(super) queue: Queue,
+    /// Its place in the list of active streams, unless idle.
+    pub(super) active_at: usize,
+    pub(super) congested: bool,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    at: u64,
+    bytes: Bytes,
+}
+
+impl Stream {
+    pub(super) fn new(tag: u64) -> Self {
+        Self {
+            tag,
+            chunks: VecDeque::new(),
+            open: BytesMut::new(),
+            open_at: 0,
+            marks: VecDeque::new(),
+            first: 0,
+            begin: 0,
+            members: Vec::new(),
+            cursor: 0,
+            left: 0,
+            round: 0,
+            queue: Queue::Idle,
+            active_at: 0,
+            congested: false,
+        }
+    }
+
+    /// Number of the oldest frame that is kept.
+    pub(super) fn beginning(&self) -> u64 {
+        self.first
+    }
+
+    /// Number of the next frame.
+    pub(super) fn end(&self) -> u64 {
+        self.first + self.marks.len() as u64
+    }
+
+    fn end_byte(&self) -> u64 {
+        self.open_at + self.open.len() as u64
+    }
+
+    /// Bytes kept for members that have not had them.
+    pub(super) fn held_bytes(&self) -> usize {
+        (self.end_byte() - self.begin) as usize
+    }
+
+    /// The mark of frame `frame`, which is in `first..end`.
+    pub(super) fn mark(&self, frame: u64) -> &Mark {
+        &self.marks[(frame - self.first) as usize]
+    }
+
+    /// Where frame `frame` begins; `end` gives the end of all bytes.
+    fn byte_of(&self, frame: u64) -> u64 {
+        if frame == self.first { self.begin } else { self.mark(frame - 1).end }
+    }
+
+    /// Bytes of the frames `from..to`.
+    pub(super) fn byte_count(&self, from: u64, to: u64) -> usize {
+        (self.byte_of(to) - self.byte_of(from)) as usize
+    }
+
+    /// How many of the frames `from..to` lie wholly in their first `bytes` bytes.
+    pub(super) fn frames_within(&self, from: u64, to: u64, bytes: usize) -> u64 {
+        let reached = self.byte_of(from) + bytes as u64;
+        (from..to).take_while(|frame| self.mark(*frame).end <= reached).count() as u64
+    }
+
+    /// Appends one frame, written by `write`.
+    pub(super) fn append(
+        &mut self,
+        sequence: u64,
+        except: Option<Outlet>,
+        pool: &mut ChunkPool,
+        write: impl FnOnce(&mut BytesMut),
+    ) {
+        if self.open.capacity() == 0 {
+            self.open = pool.take();
+        } else if self.open.capacity() - self.open.len() < FRAME_SHARES_CHUNK
+            && self.open.len() >= CHUNK_BYTES - FRAME_SHARES_CHUNK
+        {
+            self.seal();
+            self.open = pool.take();
+        }
+        let before = self.open.len();
+        write(&mut self.open);
+        let frame_bytes = self.open.len() - before;
+        debug_assert!(frame_bytes > 0, "a frame has a header at least");
+        self.marks.push_back(Mark { sequence, end: self.end_byte(), except });
+        if frame_bytes > FRAME_SHARES_CHUNK {
+            self.seal();
+        }
+    }
+
+    /// Makes the open chunk shareable; the next frame starts another.
+    fn seal(&mut self) {
+        if !self.open.is_empty() {
+            let bytes = self.open.split().freeze();
+            let at = self.open_at;
+            self.open_at += bytes.len() as u64;
+            self.chunks.push_back(Chunk { at, bytes });
+        }
+    }
+
+    /// Calls `each` for the consecutive pieces of the frames `from..to`, less their first `skip` bytes.
+    pub(super) fn for_each_slice<'a>(
+        &'a self,
+        from: u64,
+        to: u64,
+        skip: usize,
+        mut each: impl FnMut(&'a [u8]),
+    ) {
+        let mut at = self.byte_of(from) + skip as u64;
+        let end = self.byte_of(to);
+        if at < self.open_at {
+            let start = self.chunks.partition_point(|chunk| chunk.at + chunk.bytes.len() as u64 <= at);
+            for chunk in self.chunks.range(start..) {
+                if at >= end {
+                    return;
+                }
+                let inside = (at - chunk.at) as usize;
+                let take = ((end - at) as usize).min(chunk.bytes.len() - inside);
+                each(&chunk.bytes[inside..inside + take]);
+                at += take as u64;
+            }
+        }
+        if at < end {
+            each(&self.open[(at - self.open_at) as usize..(end - self.open_at) as usize]);
+        }
+    }
+
+    /// Fills `slices` from `used` on with the frames `from..to`, less their first `skip` bytes; returns how many are used
+    /// then. Stops when it is full.
+    pub(super) fn fill<'a>(
+        &'a self,
+        from: u64,
+        to: u64,
+        skip: usize,
+        slices: &mut [IoSlice<'a>],
+        mut used: usize,
+    ) -> usize {
+        self.for_each_slice(from, to, skip, |piece| {
+            if let Some(slot) = slices.get_mut(used) {
+                *slot = IoSlice::new(piece);
+                used += 1;
+            }
+        });
+        used
+    }
+
+    /// References to the bytes of the frames `from..to`, less their first `skip`.
+    pub(super) fn share(&mut self, from: u64, to: u64, skip: usize, mut each: impl FnMut(Bytes)) {
+        if self.byte_of(to) > self.open_at {
+            self.seal();
+        }
+        let mut at = self.byte_of(from) + skip as u64;
+        let end = self.byte_of(to);
+        let start = self.chunks.partition_point(|chunk| chunk.at + chunk.bytes.len() as u64 <= at);
+        for chunk in self.chunks.range(start..) {
+            if at >= end {
+                return;
+            }
+            let inside = (at - chunk.at) as usize;
+            let take = ((end - at) as usize).min(chunk.bytes.len() - inside);
+            each(chunk.bytes.slice(inside..inside + take));
+            at += take as u64;
+        }
+    }
+
+    /// Forgets the frames before `frame`. Nobody's `pos` is below it.
+    pub(super) fn trim(&mut self, frame: u64, pool: &mut ChunkPool) {
+        debug_assert!(self.members.iter().all(|member| member.pos >= frame), "a member still needs it");
+        while self.first < frame {
+            let mark = self.marks.pop_front().expect("first < frame <= end, so there is a mark");
+            self.begin = mark.end;
+            self.first += 1;
+        }
+        while self.chunks.front().is_some_and(|chunk| chunk.at + chunk.bytes.len() as u64 <= self.begin) {
+            self.chunks.pop_front();
+        }
+        if self.marks.is_empty() {
+            if self.marks.capacity() > KEEP_MARKS {
+                self.marks = VecDeque::new();
+            }
+            self.open_at = self.begin;
+            pool.give(std::mem::take(&mut self.open));
+        }
+    }
+
+    /// Takes member `index` out; the last one moves into its place and is returned with its new index.
+    pub(super) fn swap_remove(&mut self, index: usize) -> Option<Outlet> {
+        self.members.swap_remove(index);
+        let count = self.members.len();
+        self.left = self.left.min(count);
+        if self.cursor >= count {
+            // Not a passing of zero: the cursor has not visited what it would drop at one.
+            self.cursor = 0;
+        }
+        self.members.get(index).map(|moved| moved.outlet)
+    }
+
+    /// Panics where the invariants of the module do not hold.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        assert!(self.first <= self.round && self.round <= self.end());
+        assert!(self.left <= self.members.len());
+        assert!(self.cursor < self.members.len().max(1));
+        for member in &self.members {
+            assert!(self.first <= member.pos && member.pos <= self.end());
+            assert!(self.left > 0 || member.pos == self.end(), "an ended scan left nobody behind");
+        }
+        assert_eq!(self.byte_of(self.end()), self.end_byte());
+    }
+}
+
+/// Empty chunks for the next frames; bounded, so an old burst does not stay.
+#[derive(Debug, Default)]
+pub(super) struct ChunkPool {
+    free: Vec<BytesMut>,
+}
+
+impl ChunkPool {
+    pub(super) fn take(&mut self) -> BytesMut {
+        self.free.pop().unwrap_or_else(|| BytesMut::with_capacity(FRAME_SHARES_CHUNK))
+    }
+
+    pub(super) fn give(&mut self, mut chunk: BytesMut) {
+        if self.free.len() < POOL_CHUNKS && (FRAME_SHARES_CHUNK..=2 * CHUNK_BYTES).contains(&chunk.capacity())
+        {
+            chunk.clear();
+            self.free.push(chunk);
+        }
+    }
+}
+
+/// An idle stream keeps room for this many marks, 1.5 KiB: a burst's must not stay for ever.
+const KEEP_MARKS: usize = 64;
+/// Small frames share chunks of this size.
+const CHUNK_BYTES: usize = 64 << 10;
+/// A frame above this is a chunk of its own, so that a slow member pins no more than it needs.
+pub(super) const FRAME_SHARES_CHUNK: usize = 4 << 10;
+/// 4 MiB per shard at most.
+const POOL_CHUNKS: usize = 64;

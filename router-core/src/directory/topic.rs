@@ -1,0 +1,142 @@
+//! One topic: who is interested, in one word.
+//!
+//! ```text
+//! bit 63   62 ............................. 0
+//! RETIRED  interest: shard i has subscribers
+//!
+//! 0 ⇄ mask            a shard's first subscriber comes, its last one goes
+//! 0 → RETIRED         the sweep, under the bucket's lock; final. The entry then leaves the directory
+//! ```
+//!
+//! Bits are set under the bucket's lock only, and the lock finds no retired entry, so a bit is never lost. Publishers
+//! read the word without a lock; one that meets RETIRED looks up again.
+
+use super::{
+    sync::{AtomicU64, Ordering},
+    table::{Entry, Key},
+};
+use crate::{
+    ids::{RealmId, ShardId, SubscriptionId},
+    mutation,
+    uri::MatchPolicy,
+};
+use std::sync::Arc;
+
+const RETIRED: u64 = 1 << 63;
+
+/// The directory's entry for one (realm, policy, URI) that somebody is subscribed to.
+#[derive(Debug)]
+pub struct Topic {
+    interest: AtomicU64,
+    congested: AtomicU64,
+    id: SubscriptionId,
+    hash: u64,
+    uri: Box<str>,
+    realm: RealmId,
+    policy: MatchPolicy,
+}
+
+impl Topic {
+    pub(crate) fn new(id: SubscriptionId, hash: u64, key: Key<'_>, first: ShardId) -> Self {
+        Self {
+            interest: AtomicU64::new(first.bit()),
+            congested: AtomicU64::new(0),
+            id,
+            hash,
+            uri: key.uri.into(),
+            realm: key.realm,
+            policy: key.policy,
+        }
+    }
+
+    /// The subscription's id, the same for all subscribers of the process.
+    pub fn id(&self) -> SubscriptionId {
+        self.id
+    }
+
+    /// The topic's URI, or the pattern.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// The realm.
+    pub fn realm(&self) -> RealmId {
+        self.realm
+    }
+
+    /// How the URI is compared.
+    pub fn policy(&self) -> MatchPolicy {
+        self.policy
+    }
+
+    /// The shards that have subscribers, as a mask; 0 if the entry is retired.
+    pub fn interest(&self) -> u64 {
+        // Acquire pairs with the Release in `set_interest`: whoever saw a SUBSCRIBED, by any chain of messages, sees the bit.
+        let word = self.interest.load(Ordering::Acquire);
+        if word & RETIRED != 0 { 0 } else { word }
+    }
+
+    /// The shards whose stream of this topic is above its cap: publishers should wait before they send there more.
+    pub fn congested(&self) -> u64 {
+        // Acquire pairs with the Release in `set_congested`; only advice hangs on it.
+        self.congested.load(Ordering::Acquire)
+    }
+
+    /// Sets or clears the shard's congestion bit. Only the shard itself writes its bit.
+    pub fn set_congested(&self, shard: ShardId, congested: bool) {
+        // Release pairs with the Acquire in `congested`.
+        if congested {
+            self.congested.fetch_or(shard.bit(), Ordering::Release);
+        } else {
+            self.congested.fetch_and(!shard.bit(), Ordering::Release);
+        }
+    }
+
+    /// Under the bucket's lock, while the entry is in the table.
+    pub(crate) fn set_interest(&self, shard: ShardId) {
+        // Release pairs with the Acquire in `interest`; Acquire with the Release of `clear_interest`, so that this shard
+        // comes after whoever left. The sweep is excluded by the lock.
+        let before = self.interest.fetch_or(shard.bit(), Ordering::AcqRel);
+        debug_assert_eq!(before & RETIRED, 0, "a retired entry is not in the table");
+    }
+
+    /// Clears the shard's bit without a lock; true if nobody is left and the entry should be swept.
+    pub(crate) fn clear_interest(&self, shard: ShardId) -> bool {
+        // Release pairs with the Acquire of the sweep's exchange: the sweep comes after everything that this shard did here.
+        let before = self.interest.fetch_and(!shard.bit(), Ordering::Release);
+        debug_assert_ne!(before & shard.bit(), 0, "a shard leaves what it joined");
+        before == shard.bit()
+    }
+
+    /// A planted bug: the interest becomes visible after SUBSCRIBED.
+    pub(crate) fn forget_interest_for_now(self: &Arc<Self>, shard: ShardId) {
+        self.clear_interest(shard);
+        let topic = Arc::clone(self);
+        mutation::later(move || {
+            if !topic.is_retired() {
+                topic.set_interest(shard);
+            }
+        });
+    }
+
+    /// Under the bucket's lock: from nobody to RETIRED. False if somebody came, or if another sweep was first.
+    pub(crate) fn retire(&self) -> bool {
+        // Acquire pairs with the Release of `clear_interest`; Release with the Acquire of `interest` and `is_retired`.
+        self.interest.compare_exchange(0, RETIRED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+}
+
+impl Entry for Topic {
+    fn key(&self) -> (RealmId, MatchPolicy, &str) {
+        (self.realm, self.policy, &self.uri)
+    }
+
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    fn is_retired(&self) -> bool {
+        // Acquire pairs with the Release in `retire`: whoever sees RETIRED and looks up, finds what came after it.
+        self.interest.load(Ordering::Acquire) & RETIRED != 0
+    }
+}

@@ -1,0 +1,149 @@
+//! How events, replies and invocations look to a session: protocol × serializer × framing.
+//!
+//! The broker and the dealer speak their own vocabulary and hand it to a session's [`Encoding`]; they never ask which
+//! protocol it is. Each protocol adds a variant here and a module that writes its frames.
+
+use bytes::BytesMut;
+use fanwire_codec::payload::{OwnedPayload, SharedPayload, TranscodeError};
+use fanwire_codec::wamp2::{Payload, Serializer};
+
+use crate::ids::{PublicationId, RegistrationId, SubscriptionId};
+use crate::session::Identity;
+use crate::wamp2::frames;
+
+/// One way to encode messages. Members of a subscription with the same encoding share one event stream.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Encoding {
+    /// WAMP v2 over WebSocket.
+    Wamp2(Serializer),
+}
+
+impl Encoding {
+    /// How many there are; [`Self::index`] is below it.
+    pub const COUNT: usize = Serializer::COUNT;
+
+    /// Dense number, for arrays by encoding.
+    pub fn index(self) -> usize {
+        match self {
+            Self::Wamp2(serializer) => serializer.index(),
+        }
+    }
+
+    /// The value of the metrics' `protocol` label.
+    pub const fn protocol(self) -> &'static str {
+        match self {
+            Self::Wamp2(_) => "wamp2",
+        }
+    }
+
+    /// The serializer of the payloads that this encoding carries.
+    pub(crate) fn serializer(self) -> Serializer {
+        match self {
+            Self::Wamp2(serializer) => serializer,
+        }
+    }
+
+    /// One event of a subscription.
+    pub(crate) fn write_event(
+        self,
+        subscription: SubscriptionId,
+        publication: PublicationId,
+        publisher: Option<&Identity>,
+        payload: Payload<'_>,
+        out: &mut BytesMut,
+    ) {
+        match self {
+            Self::Wamp2(serializer) => {
+                frames::event(serializer, subscription, publication, publisher, payload, out);
+            }
+        }
+    }
+
+    /// The acknowledgement of a publication.
+    pub(crate) fn write_published(self, request: u64, publication: PublicationId, out: &mut BytesMut) {
+        match self {
+            Self::Wamp2(serializer) => frames::published(serializer, request, publication, out),
+        }
+    }
+
+    /// A call, for its callee.
+    pub(crate) fn write_invocation(
+        self,
+        invocation: u64,
+        registration: RegistrationId,
+        caller: Option<&Identity>,
+        payload: Payload<'_>,
+        out: &mut BytesMut,
+    ) {
+        match self {
+            Self::Wamp2(serializer) => {
+                frames::invocation(serializer, invocation, registration, caller, payload, out);
+            }
+        }
+    }
+
+    /// A call's result, for its caller.
+    pub(crate) fn write_result(self, request: u64, payload: Payload<'_>, out: &mut BytesMut) {
+        match self {
+            Self::Wamp2(serializer) => frames::result(serializer, request, payload, out),
+        }
+    }
+
+    /// A call's error of the callee's making, for its caller.
+    pub(crate) fn write_call_error(
+        self,
+        request: u64,
+        error: &str,
+        payload: Payload<'_>,
+        out: &mut BytesMut,
+    ) {
+        match self {
+            Self::Wamp2(serializer) => frames::call_error(serializer, request, error, payload, out),
+        }
+    }
+
+    /// A call's error of the router's making, with words for people.
+    pub(crate) fn write_call_refusal(self, request: u64, error: &str, words: &str, out: &mut BytesMut) {
+        match self {
+            Self::Wamp2(serializer) => frames::call_refusal(serializer, request, error, words, out),
+        }
+    }
+}
+
+/// A payload on its way: still in the sender's buffer, or already shared between shards. Transcoded once per serializer.
+pub(crate) enum Source<'a> {
+    /// Lies in the message that is being routed.
+    Borrowed { serializer: Serializer, payload: Payload<'a>, copy: std::cell::OnceCell<SharedPayload> },
+    /// Lies in a publication or answer.
+    Shared(&'a SharedPayload),
+}
+
+impl<'a> Source<'a> {
+    /// The payload of a message in `serializer`.
+    pub(crate) fn borrowed(serializer: Serializer, payload: Payload<'a>) -> Self {
+        Self::Borrowed { serializer, payload, copy: std::cell::OnceCell::new() }
+    }
+
+    /// The payload in `serializer`; the sender's own bytes where that is the sender's.
+    pub(crate) fn get(&self, serializer: Serializer) -> Result<Payload<'_>, TranscodeError> {
+        match self {
+            Self::Borrowed { serializer: own, payload, .. } if *own == serializer => Ok(*payload),
+            Self::Borrowed { serializer: own, payload, copy } => {
+                let shared = copy.get_or_init(|| SharedPayload::new(OwnedPayload::copy_from(*own, payload)));
+                shared.get(serializer).map(OwnedPayload::view)
+            }
+            Self::Shared(shared) => shared.get(serializer).map(OwnedPayload::view),
+        }
+    }
+
+    /// The payload as something that other shards can hold.
+    pub(crate) fn to_shared(&self) -> SharedPayload {
+        match self {
+            Self::Borrowed { serializer, payload, .. } => {
+                SharedPayload::new(OwnedPayload::copy_from(*serializer, payload))
+            }
+            Self::Shared(shared) => SharedPayload::new(shared.original().clone()),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What goes from shard to shard, and the way out of this one.
+//!
+//! One bounded FIFO ring per ordered pair of shards carries everything that two sessions cause in each other:
+//! publications, invocations, answers. Nothing overtakes anything. Data sees a ring full some slots before answers do,
+//! so that a flood of publications cannot hold up the end of a call.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use fanwire_codec::payload::SharedPayload;
+
+use crate::ids::{PublicationId, RegistrationId, SessionId, ShardId, SubscriptionId};
+use crate::mutation::{Mutation, planted};
+use crate::session::Identity;
+
+/// One item of a ring. Opaque to the driver, which only carries it.
+#[derive(Debug)]
+pub struct RingItem(pub(crate) Item);
+
+const _: () = assert!(size_of::<RingItem>() <= 16, "a ring slot");
+
+#[cfg(feature = "mutations")]
+impl RingItem {
+    /// The subscription that a publication goes to: the simulation plants "routed by topic owner" with it.
+    pub fn subscription(&self) -> Option<u64> {
+        match &self.0 {
+            Item::Publish(publication) => Some(publication.subscription.get()),
+            Item::Invoke(_) | Item::Answer(_) => None,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// Deliver to this shard's subscribers.
+    Publish(Arc<Publication>),
+    /// Invoke a procedure of this shard's session.
+    Invoke(Box<Invocation>),
+    /// The end of a call of this shard's session.
+    Answer(Box<Answer>),
+}
+
+/// One routed event, shared by all shards that have subscribers.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub(crate) id: PublicationId,
+    pub(crate) subscription: SubscriptionId,
+    pub(crate) payload: SharedPayload,
+    /// The publisher, if it asked to be disclosed.
+    pub(crate) publisher: Option<Identity>,
+}
+
+/// A call of a session, unique in the process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct CallKey {
+    /// The caller's shard, which alone decides the final answer.
+    pub(crate) shard: ShardId,
+    /// That shard's number for the call.
+    pub(crate) number: u64,
+}
+
+/// A call on its way to its callee.
+#[derive(Debug)]
+pub(crate) struct Invocation {
+    pub(crate) call: CallKey,
+    pub(crate) registration: RegistrationId,
+    pub(crate) callee: SessionId,
+    pub(crate) payload: SharedPayload,
+    /// The caller, if it asked to be disclosed.
+    pub(crate) caller: Option<Identity>,
+}
+
+/// What a callee's shard says to the caller's, exactly once per invocation.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) number: u64,
+    pub(crate) outcome: Outcome,
+}
+
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Result(SharedPayload),
+    Error(Box<str>, SharedPayload),
+    /// The callee left before it answered.
+    Gone,
+    /// The registration was taken back before the invocation arrived.
+    NotRegistered,
+    /// The arguments have no form in the callee's serializer.
+    Untranslatable,
+    /// The callee has too many invocations that it did not answer.
+    Overloaded,
+}
+
+/// Items that wait for the next push into one ring.
+#[derive(Debug, Default)]
+struct Lane {
+    staged: VecDeque<RingItem>,
+    /// Free slots when the driver last said so. Only the other side changes them, and only for more.
+    space: usize,
+}
+
+/// The ways to all other shards.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    lanes: Vec<Lane>,
+    reserve: usize,
+}
+
+impl Lanes {
+    pub(crate) fn new(shards: usize, reserve: usize) -> Self {
+        Self { lanes: (0..shards).map(|_| Lane::default()).collect(), reserve }
+    }
+
+    pub(crate) fn set_space(&mut self, to: ShardId, free: usize) {
+        self.lanes[to.index()].space = free;
+    }
+
+    /// Whether data may still go there in this turn.
+    pub(crate) fn has_room(&self, to: ShardId) -> bool {
+        let lane = &self.lanes[to.index()];
+        lane.staged.len() + self.reserve < lane.space
+    }
+
+    /// Stages an item. Data asks [`Self::has_room`] first; answers need not, their number is bounded by the calls.
+    pub(crate) fn stage(&mut self, to: ShardId, item: Item) {
+        self.lanes[to.index()].staged.push_back(RingItem(item));
+    }
+
+    /// Pushes what fits, in order, and says whether something is left.
+    pub(crate) fn push(&mut self, push: &mut dyn FnMut(ShardId, RingItem) -> Result<(), RingItem>) -> bool {
+        let mut left = false;
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            let to = ShardId::new(index as u8).expect("there are as many lanes as shards");
+            while let Some(item) = lane.staged.pop_front() {
+                match push(to, item) {
+                    Ok(()) => lane.space = lane.space.saturating_sub(1),
+                    Err(_) if planted(Mutation::RingItemLost) => {}
+                    Err(item) => {
+                        lane.staged.push_front(item);
+                        lane.space = 0;
+                        left = true;
+                        break;
+                    }
+                }
+            }
+        }
+        left
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.staged.is_empty())
+    }
+
+    /// Items not pushed yet.
+    pub(crate) fn staged(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.staged.len()).sum()
+    }
+}

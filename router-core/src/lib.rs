@@ -1,0 +1,38 @@
+//! What a message means: realms, sessions, broker, dealer, the directory of topics and procedures, and the event
+//! streams that carry publications to their subscribers.
+//!
+//! The crate is sans-IO. There is no socket, thread, clock, environment or global randomness in it: messages and the
+//! time go in, effects and bytes for outlets come out. One [`Shard`] is the whole state of one core's connections;
+//! shards share nothing but the [`directory`] and the ring items that one hands to another.
+//!
+//! Read first: [`Shard`] for the driving contract, [`delivery`] for how bytes reach connections in order.
+#![forbid(unsafe_code)]
+
+pub mod access;
+pub mod clock;
+pub mod config;
+pub mod counters;
+pub mod delivery;
+pub mod directory;
+pub mod encoding;
+pub mod ids;
+pub mod uri;
+
+mod broker;
+mod dealer;
+mod lanes;
+#[cfg(feature = "mutations")]
+pub mod mutation;
+#[cfg(not(feature = "mutations"))]
+mod mutation;
+mod session;
+mod shard;
+mod wamp2;
+
+pub use clock::Instant;
+pub use config::{CoreConfig, Limits};
+pub use counters::{Counters, DropReason};
+pub use delivery::{FlushBudget, Outlet, Sent, Wire};
+pub use encoding::Encoding;
+pub use lanes::RingItem;
+pub use shard::{Effect, Flow, Shard};

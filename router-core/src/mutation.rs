@@ -1,0 +1,120 @@
+//! Planted bugs, to test the tests: the simulation must find each one, otherwise it is not trusted.
+//!
+//! Without the feature `mutations`, which only that test turns on, `planted` is the constant `false` and nothing of this
+//! is compiled into the router.
+
+/// One bug that can be planted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(dead_code, reason = "without the feature nothing constructs them")]
+pub enum Mutation {
+    /// A reply is written without what the connection's streams owe it before.
+    PullForwardLeftOut,
+    /// UNSUBSCRIBED goes before the events that were due.
+    UnsubscribedBeforeDue,
+    /// Publisher exclusion does nothing.
+    ExcludedPublisherServed,
+    /// SUBSCRIBED is sent, and the interest becomes visible later.
+    InterestAfterSubscribed,
+    /// A cached handle is used though its entry is retired.
+    LostRetiredCheck,
+    /// A cached miss is believed for ever.
+    MissNeverEnds,
+    /// An item that finds its ring full disappears.
+    RingItemLost,
+    /// A member's position stays where it was after a short write.
+    PositionNotMoved,
+    /// Frames are dropped from a stream at once when the cursor wraps.
+    TrimmedTooEarly,
+    /// A member that is moved over the cursor by a removal is forgotten.
+    MovedMemberForgotten,
+    /// PUBLISHED is sent though the publication still waits for room.
+    PublishedBeforePush,
+    /// A session with a parked publication is still listened to.
+    ParkedStillRead,
+    /// A new member is given the stream from its beginning.
+    JoinAtBeginning,
+    /// Frames of several streams are not merged by sequence.
+    MergeLeftOut,
+    /// The invocations of a callee that left are never answered.
+    GoneCalleeSilent,
+    /// A cancelled call is still answered by its callee.
+    CancelledStillAnswered,
+    /// An invocation is sent though its registration was taken back meanwhile.
+    StaleInvocation,
+    /// The interest is taken back while members with another encoding remain.
+    InterestLostWithEncoding,
+    /// A congested stream is deleted and its publishers are not told.
+    CongestionOutlivesStream,
+    /// The peer of a parked session that ends is never read again.
+    ParkedNeverResumed,
+    /// Something can still be said after the close frame.
+    WordsAfterClose,
+    /// The events of a backlog that is cut are not counted.
+    CutNotCounted,
+    /// UNREGISTER leaves the directory's entry.
+    RegistrationLeft,
+    /// Decoding a message panics. Not for the simulation to find: the session must end with 1011 and nothing else.
+    DecoderPanics,
+}
+
+#[cfg(not(feature = "mutations"))]
+pub(crate) const fn planted(_: Mutation) -> bool {
+    false
+}
+
+pub(crate) use later::{do_later, later};
+#[cfg(feature = "mutations")]
+pub use planting::plant;
+#[cfg(feature = "mutations")]
+pub(crate) use planting::planted;
+
+#[cfg(feature = "mutations")]
+mod planting {
+    use super::Mutation;
+    use std::cell::Cell;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Mutation>> = const { Cell::new(None) };
+    }
+
+    /// Plants a bug in all shards of this thread, or none.
+    pub fn plant(mutation: Option<Mutation>) {
+        PLANTED.set(mutation);
+        super::later::forget();
+    }
+
+    pub(crate) fn planted(mutation: Mutation) -> bool {
+        PLANTED.get() == Some(mutation)
+    }
+}
+
+/// What a planted bug does too late.
+#[cfg(feature = "mutations")]
+mod later {
+    use std::cell::RefCell;
+
+    type Deed = Box<dyn FnOnce()>;
+
+    thread_local! {
+        static DEEDS: RefCell<Vec<Deed>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(crate) fn later(deed: impl FnOnce() + 'static) {
+        DEEDS.with_borrow_mut(|deeds| deeds.push(Box::new(deed)));
+    }
+
+    pub(crate) fn do_later() {
+        DEEDS.take().into_iter().for_each(|deed| deed());
+    }
+
+    pub(super) fn forget() {
+        DEEDS.take();
+    }
+}
+
+#[cfg(not(feature = "mutations"))]
+mod later {
+    pub(crate) fn later(_: impl FnOnce() + 'static) {}
+
+    pub(crate) fn do_later() {}
+}

@@ -1,0 +1,120 @@
+//! One session of one connection: where it stands, who it is, and what it holds.
+//!
+//! ```text
+//!          HELLO                    GOODBYE (client's)
+//! Waiting ───────▶ Open ──────────────────────────────▶ Over
+//!    │              │  GOODBYE (ours)       GOODBYE        ▲
+//!    │              └───────────────▶ Closing ─────────────┤
+//!    └── ABORT, violation, close ──────────────────────────┘
+//! ```
+//!
+//! `Over` says nothing more: its last frames are being written, then the connection goes.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::directory::Registration;
+use crate::encoding::Encoding;
+use crate::ids::{RealmId, RoleId, SessionId, SubscriptionId};
+use crate::lanes::CallKey;
+
+/// Where a session stands; see the picture above.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    Waiting,
+    Open,
+    Closing,
+    Over,
+}
+
+pub(crate) type IdMap<V> = HashMap<u64, V, foldhash::fast::FixedState>;
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) state: State,
+    pub(crate) encoding: Encoding,
+    /// Valid from `Open` on, like `realm` and `role`.
+    pub(crate) id: SessionId,
+    pub(crate) realm: RealmId,
+    pub(crate) role: RoleId,
+    /// Sorted.
+    pub(crate) subscriptions: Vec<SubscriptionId>,
+    pub(crate) registrations: Vec<Arc<Registration>>,
+    /// Request id of the last INVOCATION; session scope, counted by the router (WAMP, "IDs").
+    pub(crate) last_invocation: u64,
+    /// As callee: invocations not answered yet.
+    pub(crate) invocations: IdMap<CallKey>,
+    /// As caller: the call number by request id.
+    pub(crate) calls: IdMap<u64>,
+    /// Something of this session waits for room: its input is not read.
+    pub(crate) parked: bool,
+    /// Close code for when the peer answers our GOODBYE.
+    pub(crate) close_code: u16,
+}
+
+impl Session {
+    pub(crate) fn new(encoding: Encoding) -> Self {
+        Self {
+            state: State::Waiting,
+            encoding,
+            id: SessionId::MAX,
+            realm: RealmId::new(0),
+            role: RoleId::new(0),
+            subscriptions: Vec::new(),
+            registrations: Vec::new(),
+            last_invocation: 0,
+            invocations: IdMap::default(),
+            calls: IdMap::default(),
+            parked: false,
+            close_code: 1000,
+        }
+    }
+}
+
+/// Who a session is, as told to others where it asks to be disclosed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Identity {
+    pub(crate) session: SessionId,
+    pub(crate) authid: Box<str>,
+    pub(crate) authrole: Box<str>,
+}
+
+/// The authid of a session that brought no credentials: unlike any other's, and no name of a user.
+pub(crate) fn anonymous_authid(session: SessionId) -> String {
+    format!("anonymous-{:x}", session.get())
+}
+
+/// Why the router refuses a request: becomes the protocol's ERROR.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// One of [`error`].
+    pub(crate) uri: &'static str,
+    /// For people: what, where and what to do.
+    pub(crate) words: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(uri: &'static str, words: impl Into<String>) -> Self {
+        Self { uri, words: words.into() }
+    }
+}
+
+/// Error and close URIs that the router itself uses (WAMP, "Predefined URIs").
+pub(crate) mod error {
+    pub(crate) const CANCELED: &str = "wamp.error.canceled";
+    pub(crate) const FEATURE_NOT_SUPPORTED: &str = "wamp.error.feature_not_supported";
+    pub(crate) const INVALID_ARGUMENT: &str = "wamp.error.invalid_argument";
+    pub(crate) const INVALID_URI: &str = "wamp.error.invalid_uri";
+    pub(crate) const NO_MATCHING_AUTH_METHOD: &str = "wamp.error.no_matching_auth_method";
+    pub(crate) const NO_SUCH_PROCEDURE: &str = "wamp.error.no_such_procedure";
+    pub(crate) const NO_SUCH_REALM: &str = "wamp.error.no_such_realm";
+    pub(crate) const NO_SUCH_REGISTRATION: &str = "wamp.error.no_such_registration";
+    pub(crate) const NO_SUCH_SUBSCRIPTION: &str = "wamp.error.no_such_subscription";
+    pub(crate) const NOT_AUTHORIZED: &str = "wamp.error.not_authorized";
+    pub(crate) const PROCEDURE_ALREADY_EXISTS: &str = "wamp.error.procedure_already_exists";
+    pub(crate) const PROTOCOL_VIOLATION: &str = "wamp.error.protocol_violation";
+    pub(crate) const UNAVAILABLE: &str = "wamp.error.unavailable";
+    pub(crate) const CLOSE_GOODBYE_AND_OUT: &str = "wamp.close.goodbye_and_out";
+    pub(crate) const CLOSE_SYSTEM_SHUTDOWN: &str = "wamp.close.system_shutdown";
+}

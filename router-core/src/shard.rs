@@ -1,0 +1,412 @@
+//! One shard: all state of one core's connections.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanwire_codec::wamp2::Serializer;
+use fanwire_codec::ws;
+use hashbrown::HashMap;
+
+use crate::broker::LocalSubscription;
+use crate::clock::Instant;
+use crate::config::CoreConfig;
+use crate::counters::{Counters, DropReason};
+use crate::dealer::PendingCall;
+use crate::delivery::{Delivery, FlushBudget, Notice, Outlet, Wire};
+use crate::directory::{Directory, RegistrationCache, TopicCache};
+use crate::encoding::{Encoding, Source};
+use crate::ids::{SessionId, ShardId, SubscriptionId};
+use crate::lanes::{Answer, Invocation, Item, Lanes, RingItem};
+use crate::mutation::{self, Mutation, planted};
+use crate::session::{IdMap, Session, State};
+
+/// What the driver must do, or may do again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Input of this connection may be handed over again, after [`Flow::Pause`].
+    Resume(Outlet),
+    /// The session is open: its login deadline is over.
+    Established(Outlet),
+    /// Everything was written and nothing follows: half-close, wait for the peer, then `peer_closed` and `release`.
+    Finished(Outlet),
+    /// Close the socket now: it passed a limit or is dead. The core has forgotten the connection; `release` it.
+    Abort(Outlet, DropReason),
+}
+
+/// What to do with the next input of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flow {
+    /// Go on.
+    Continue,
+    /// Hand over nothing more, and do not read the socket, until [`Effect::Resume`].
+    Pause,
+    /// Discard whatever still comes.
+    Closing,
+}
+
+/// The whole state of one shard's connections: sessions, subscriptions, calls and what waits to be sent.
+///
+/// # Driving it
+///
+/// The driver owns sockets and rings. One turn is:
+///
+/// ```text
+/// for each other shard: set_ring_space(to, free)
+/// for each item of an inbound ring:     handle_item(now, from, item)
+/// for each connection with input:       receive(now, outlet, …)      obey its Flow
+/// push_items(push into the outbound rings, wake their owners)
+/// while flush(now, wire, budget) and nothing new came in: …
+/// for each of effects(): obey
+/// at next_deadline(): handle_timeout(now)
+/// ```
+///
+/// A connection is `attach`ed when accepted, `open`ed when its WebSocket handshake is done, told `peer_closed` when its
+/// socket or the WebSocket ended, and `release`d when its number may be used again. All bytes to it go through the
+/// shard, also handshake answers, pongs and pings (`push`), so nothing is written into the middle of a frame.
+///
+/// Nothing blocks, nothing is sent outside `flush`, and `now` never goes back.
+pub struct Shard {
+    pub(crate) config: Arc<CoreConfig>,
+    pub(crate) id: ShardId,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) random: Box<dyn FnMut() -> u64 + Send>,
+    pub(crate) delivery: Delivery,
+    /// By outlet; none before `open` and after the session ended.
+    sessions: Vec<Option<Box<Session>>>,
+    pub(crate) outlets: HashMap<SessionId, Outlet, foldhash::fast::FixedState>,
+    pub(crate) topics: TopicCache,
+    pub(crate) procedures: RegistrationCache,
+    pub(crate) subscriptions: HashMap<SubscriptionId, LocalSubscription, foldhash::fast::FixedState>,
+    pub(crate) calls: IdMap<PendingCall>,
+    pub(crate) last_call: u64,
+    pub(crate) lanes: Lanes,
+    pub(crate) parked: VecDeque<crate::broker::Parked>,
+    /// When parked requests and unpushed items are looked at again, if the driver has no other reason for a turn.
+    retry_at: Instant,
+    pub(crate) effects: Vec<Effect>,
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard")
+            .field("id", &self.id)
+            .field("counters", self.counters())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shard {
+    /// A shard without connections. `random` gives 64 uniform bits per call; session and publication ids come from it.
+    ///
+    /// # Panics
+    ///
+    /// If `shards` is no shard count or `id` is not below it.
+    pub fn new(
+        config: Arc<CoreConfig>,
+        id: ShardId,
+        shards: u8,
+        directory: Arc<Directory>,
+        random: Box<dyn FnMut() -> u64 + Send>,
+    ) -> Self {
+        assert!(id.get() < shards && shards <= crate::ids::SHARD_COUNT_MAX, "shard {id:?} of {shards}");
+        let limits = config.limits.clone();
+        Self {
+            id,
+            directory,
+            random,
+            sessions: Vec::new(),
+            outlets: HashMap::default(),
+            topics: TopicCache::new(limits.topic_cache_entries),
+            procedures: RegistrationCache::new(limits.topic_cache_entries),
+            subscriptions: HashMap::default(),
+            calls: IdMap::default(),
+            last_call: 0,
+            lanes: Lanes::new(usize::from(shards), limits.ring_reserve()),
+            parked: VecDeque::new(),
+            retry_at: Instant::START,
+            effects: Vec::new(),
+            delivery: Delivery::new(limits),
+            config,
+        }
+    }
+
+    /// This shard's number.
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    // --- connections -------------------------------------------------------------------------------------------
+
+    /// A connection was accepted and has this number.
+    pub fn attach(&mut self, _now: Instant, outlet: Outlet) {
+        self.delivery.attach(outlet);
+        if outlet.index() >= self.sessions.len() {
+            self.sessions.resize_with(outlet.index() + 1, || None);
+        }
+        debug_assert!(self.sessions[outlet.index()].is_none(), "released before it is attached again");
+    }
+
+    /// Raw bytes for a connection, whole frames or an HTTP response, after everything routed to it before.
+    pub fn push(&mut self, _now: Instant, outlet: Outlet, bytes: &[u8]) {
+        self.delivery.reply(outlet, |out| out.extend_from_slice(bytes));
+    }
+
+    /// Nothing more will be said to the connection; [`Effect::Finished`] comes when all is written.
+    pub fn finish(&mut self, outlet: Outlet) {
+        self.delivery.finish(outlet);
+    }
+
+    /// The WebSocket is open and speaks WAMP v2; the session waits for HELLO.
+    pub fn open(&mut self, _now: Instant, outlet: Outlet, serializer: Serializer) {
+        self.sessions[outlet.index()] = Some(Box::new(Session::new(Encoding::Wamp2(serializer))));
+    }
+
+    /// One message of the peer.
+    #[must_use = "a paused connection must not be read"]
+    pub fn receive(&mut self, now: Instant, outlet: Outlet, kind: ws::Kind, message: &mut [u8]) -> Flow {
+        let Some(session) = self.session(outlet) else { return Flow::Closing };
+        debug_assert!(!session.parked, "paused connections hand over nothing");
+        let encoding = session.encoding;
+        self.delivery.counters.messages_received += 1;
+        match encoding {
+            Encoding::Wamp2(serializer) => self.receive_wamp2(now, outlet, serializer, kind, message),
+        }
+        self.apply_notices(now);
+        match self.session(outlet) {
+            None | Some(Session { state: State::Over, .. }) => Flow::Closing,
+            Some(session) if session.parked => Flow::Pause,
+            Some(_) => Flow::Continue,
+        }
+    }
+
+    /// The peer broke the WebSocket protocol: the session ends, the close frame with `code` is the last thing said.
+    pub fn violate(&mut self, now: Instant, outlet: Outlet, code: u16, words: &str) {
+        self.delivery.counters.violations += 1;
+        self.close(now, outlet, code, words);
+    }
+
+    /// Ends the session and says goodbye on the WebSocket level only.
+    pub fn close(&mut self, now: Instant, outlet: Outlet, code: u16, words: &str) {
+        if self.delivery.is_closed(outlet) {
+            return;
+        }
+        self.end_session(now, outlet);
+        self.delivery.reply(outlet, |out| ws::write_close(out, code, words));
+        self.delivery.finish(outlet);
+        self.apply_notices(now);
+    }
+
+    /// The peer closed the WebSocket or its socket is dead: nothing more can be said.
+    pub fn peer_closed(&mut self, now: Instant, outlet: Outlet) {
+        self.forget(now, outlet);
+        // At once: the number of a connection that this cut may belong to another one by the next call.
+        self.apply_notices(now);
+    }
+
+    fn forget(&mut self, now: Instant, outlet: Outlet) {
+        self.end_session(now, outlet);
+        if let Some(slot) = self.sessions.get_mut(outlet.index()) {
+            *slot = None;
+            self.delivery.detach(now, outlet);
+        }
+    }
+
+    /// The connection's number may be used for another one. Call it at the end of a turn.
+    pub fn release(&mut self, now: Instant, outlet: Outlet) {
+        self.peer_closed(now, outlet);
+    }
+
+    /// The router stops: GOODBYE, and close code 1001 once the peer answered, or when the driver calls
+    /// [`close`](Self::close).
+    pub fn shut_down(&mut self, now: Instant, outlet: Outlet) {
+        match self.session(outlet).map(|session| session.state) {
+            Some(State::Open) => self.say_goodbye(now, outlet),
+            Some(State::Closing | State::Over) => {}
+            Some(State::Waiting) | None => self.close(now, outlet, 1001, "the router stops"),
+        }
+        self.apply_notices(now);
+    }
+
+    /// The socket takes bytes again.
+    pub fn writable(&mut self, outlet: Outlet) {
+        self.delivery.writable(outlet);
+    }
+
+    pub(crate) fn session(&self, outlet: Outlet) -> Option<&Session> {
+        self.sessions.get(outlet.index())?.as_deref()
+    }
+
+    pub(crate) fn session_mut(&mut self, outlet: Outlet) -> Option<&mut Session> {
+        self.sessions.get_mut(outlet.index())?.as_deref_mut()
+    }
+
+    /// Takes back everything that a session holds: subscriptions, registrations, calls, invocations. What it is due
+    /// stays due, so the reason of its end can follow.
+    pub(crate) fn end_session(&mut self, now: Instant, outlet: Outlet) {
+        let Some(session) = self.session_mut(outlet) else { return };
+        let was = std::mem::replace(&mut session.state, State::Over);
+        if was != State::Open {
+            return;
+        }
+        let id = session.id;
+        if std::mem::take(&mut session.parked) && !planted(Mutation::ParkedNeverResumed) {
+            // What is parked is an orphan now. The peer's GOODBYE or close frame must still be read.
+            self.effects.push(Effect::Resume(outlet));
+        }
+        let session = self.session_mut(outlet).expect("it was here");
+        let subscriptions = std::mem::take(&mut session.subscriptions);
+        let registrations = std::mem::take(&mut session.registrations);
+        let invocations = std::mem::take(&mut session.invocations);
+        let calls = std::mem::take(&mut session.calls);
+        let encoding = session.encoding;
+        if !subscriptions.is_empty() {
+            // Once for all of them: nothing is appended in between.
+            self.delivery.settle_due(now, outlet);
+        }
+        for subscription in subscriptions {
+            self.part_subscription(now, outlet, encoding, subscription);
+        }
+        for registration in registrations {
+            self.delivery.counters.registrations -= 1;
+            self.directory.unregister(&registration);
+        }
+        self.abandon_calls(calls.into_values());
+        self.disown_invocations(invocations.into_values());
+        self.outlets.remove(&id);
+        self.directory.remove_session(id);
+        self.delivery.counters.sessions -= 1;
+    }
+
+    // --- other shards ------------------------------------------------------------------------------------------
+
+    /// One item of the ring from shard `from`.
+    pub fn handle_item(&mut self, now: Instant, from: ShardId, item: RingItem) {
+        match item.0 {
+            Item::Publish(publication) => {
+                self.delivery.counters.publications_forwarded_in += 1;
+                let source = Source::Shared(&publication.payload);
+                let publisher = publication.publisher.as_ref();
+                self.deliver(publication.subscription, publication.id, publisher, &source, None);
+            }
+            Item::Invoke(invocation) => {
+                debug_assert_eq!(invocation.call.shard, from, "the caller's shard sends its own invocations");
+                let source = Source::Shared(&invocation.payload);
+                let Invocation { call, registration, callee, caller, .. } = &*invocation;
+                if let Err(outcome) = self.invoke(*call, *registration, *callee, caller.as_ref(), &source) {
+                    let number = invocation.call.number;
+                    self.lanes.stage(from, Item::Answer(Box::new(Answer { number, outcome })));
+                }
+            }
+            Item::Answer(answer) => self.finish_call(answer.number, answer.outcome),
+        }
+        self.apply_notices(now);
+    }
+
+    /// The ring to shard `to` has `free` slots. Call it at the start of a turn.
+    pub fn set_ring_space(&mut self, to: ShardId, free: usize) {
+        self.lanes.set_space(to, free);
+    }
+
+    /// Pushes what this turn routed to other shards. `push` gives back an item that does not fit; it stays, in order.
+    pub fn push_items(&mut self, push: &mut dyn FnMut(ShardId, RingItem) -> Result<(), RingItem>) {
+        mutation::do_later();
+        self.lanes.push(push);
+    }
+
+    /// Tries parked requests again. Part of every turn's beginning, after `set_ring_space`.
+    pub fn retry_parked(&mut self, now: Instant) {
+        if !self.parked.is_empty() {
+            self.try_parked(now);
+            self.apply_notices(now);
+        }
+        self.retry_at = now + RETRY;
+    }
+
+    // --- the flush ---------------------------------------------------------------------------------------------
+
+    /// Sends: dirty connections, small streams, one slice of a large stream. Returns whether work is left.
+    pub fn flush(&mut self, now: Instant, wire: &mut impl Wire, budget: &FlushBudget) -> bool {
+        let left = self.delivery.flush(now, wire, budget);
+        self.apply_notices(now);
+        left || self.delivery.has_work()
+    }
+
+    /// The first part of [`flush`](Self::flush) alone.
+    pub fn flush_dirty(&mut self, now: Instant, wire: &mut impl Wire) {
+        self.delivery.flush_dirty(now, wire);
+        self.apply_notices(now);
+    }
+
+    /// The second part of [`flush`](Self::flush) alone.
+    pub fn flush_small(&mut self, now: Instant, wire: &mut impl Wire, sends: usize) {
+        self.delivery.flush_small(now, wire, sends);
+        self.apply_notices(now);
+    }
+
+    /// The third part of [`flush`](Self::flush) alone.
+    pub fn flush_slice(&mut self, now: Instant, wire: &mut impl Wire, sends: usize) {
+        self.delivery.flush_slice(now, wire, sends);
+        self.apply_notices(now);
+    }
+
+    /// Whether a flush would send something.
+    pub fn has_work(&self) -> bool {
+        self.delivery.has_work()
+    }
+
+    /// Items that wait for room in a ring.
+    pub fn staged_items(&self) -> usize {
+        self.lanes.staged()
+    }
+
+    // --- time, effects, figures --------------------------------------------------------------------------------
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let retry = (!self.parked.is_empty() || !self.lanes.is_empty()).then_some(self.retry_at);
+        [retry, self.delivery.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// Does what is due by now: parked requests, consumers that are too slow.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.retry_parked(now);
+        self.delivery.handle_timeout(now);
+        self.apply_notices(now);
+    }
+
+    /// What the driver must act on, oldest first. Drain it once a turn.
+    pub fn effects(&mut self) -> std::vec::Drain<'_, Effect> {
+        self.effects.drain(..)
+    }
+
+    /// Whether [`effects`](Self::effects) has any.
+    pub fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
+    }
+
+    /// What this shard did so far.
+    pub fn counters(&self) -> &Counters {
+        &self.delivery.counters
+    }
+
+    /// Acts on what the delivery noticed: congestion goes to the directory, ends of connections to the driver.
+    pub(crate) fn apply_notices(&mut self, now: Instant) {
+        while self.delivery.has_notices() {
+            let notices: Vec<Notice> = self.delivery.notices().collect();
+            for notice in notices {
+                match notice {
+                    Notice::Congested { tag, congested } => self.note_congestion(tag, congested),
+                    Notice::Finished(outlet) => self.effects.push(Effect::Finished(outlet)),
+                    Notice::Cut(outlet, reason) => {
+                        self.forget(now, outlet);
+                        self.effects.push(Effect::Abort(outlet, reason));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How often room is looked for while nothing else happens: far below `park_max`, far above the cost of a turn.
+const RETRY: Duration = Duration::from_millis(1);

@@ -1,0 +1,309 @@
+//! URIs of topics, procedures, realms and errors: which are valid, and what a pattern matches.
+//!
+//! ```text
+//! com.myapp.room.42          exact: components between dots, none empty
+//! com.myapp.ro               prefix: any beginning of an exact URI, also in the middle of a component, also ""
+//! com..room.                 wildcard: an empty component stands for any one component
+//! ```
+//!
+//! Nothing here allocates: a URI is checked where it lies, in the message.
+
+use std::fmt;
+
+/// Longest URI that is accepted, in bytes. WAMP names no limit; a router needs one, because each subscription keeps its URI.
+pub const URI_BYTES_MAX: usize = 255;
+
+/// Which characters a URI may have (WAMP, "URIs").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum UriRule {
+    /// Anything but whitespace, `#`, and empty components: what a router must accept.
+    #[default]
+    Loose,
+    /// Only `0-9`, `a-z` and `_` in a component: what WAMP recommends applications to use.
+    Strict,
+}
+
+/// How the URI of a subscription, registration or permission is compared with a topic's or procedure's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MatchPolicy {
+    /// Equal.
+    #[default]
+    Exact,
+    /// The pattern is a beginning of the URI.
+    Prefix,
+    /// As many components, each equal or empty in the pattern.
+    Wildcard,
+}
+
+impl MatchPolicy {
+    /// True if `pattern` under this policy covers the exact URI `uri`.
+    pub fn matches(self, pattern: &str, uri: &str) -> bool {
+        match self {
+            MatchPolicy::Exact => pattern == uri,
+            MatchPolicy::Prefix => uri.starts_with(pattern),
+            MatchPolicy::Wildcard => wildcard_matches(pattern, uri),
+        }
+    }
+}
+
+/// Why a string is no URI. Sent as `wamp.error.invalid_uri` with these words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UriError {
+    /// No character at all, where a name is needed.
+    Empty,
+    /// Longer than [`URI_BYTES_MAX`].
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// Two dots in a row, or a dot at the beginning or the end.
+    EmptyComponent {
+        /// Byte offset of the dot, or of the end, that closes the empty component.
+        offset_bytes: usize,
+    },
+    /// A character that the rule forbids.
+    Forbidden {
+        /// The character.
+        character: char,
+        /// Its byte offset.
+        offset_bytes: usize,
+        /// The rule that forbids it.
+        rule: UriRule,
+    },
+}
+
+impl fmt::Display for UriError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            UriError::Empty => write!(f, "the URI is empty"),
+            UriError::TooLong { bytes } => {
+                write!(f, "the URI has {bytes} bytes; at most {URI_BYTES_MAX} are allowed")
+            }
+            UriError::EmptyComponent { offset_bytes } => {
+                write!(
+                    f,
+                    "the URI has an empty component before byte {offset_bytes}; each part between dots needs a name"
+                )
+            }
+            UriError::Forbidden { character, offset_bytes, rule: UriRule::Loose } => {
+                write!(
+                    f,
+                    "the URI has {character:?} at byte {offset_bytes}; whitespace and '#' are not allowed"
+                )
+            }
+            UriError::Forbidden { character, offset_bytes, rule: UriRule::Strict } => {
+                write!(
+                    f,
+                    "the URI has {character:?} at byte {offset_bytes}; only 0-9, a-z, '_' and '.' are allowed"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for UriError {}
+
+/// Checks the URI of a topic, procedure, realm or error: exact, no empty component.
+pub fn check_topic(uri: &str, rule: UriRule) -> Result<(), UriError> {
+    if uri.is_empty() {
+        return Err(UriError::Empty);
+    }
+    check(uri, rule, EmptyComponents::Nowhere)
+}
+
+/// Checks the URI of a subscription, registration or permission under its policy.
+///
+/// A prefix may end in the middle of a component or in a dot, and may be empty (it covers everything); a wildcard may
+/// have empty components anywhere (WAMP, "Pattern-based Subscriptions").
+pub fn check_pattern(uri: &str, policy: MatchPolicy, rule: UriRule) -> Result<(), UriError> {
+    match policy {
+        MatchPolicy::Exact => check_topic(uri, rule),
+        MatchPolicy::Prefix => check(uri, rule, EmptyComponents::Last),
+        MatchPolicy::Wildcard => check(uri, rule, EmptyComponents::Anywhere),
+    }
+}
+
+/// True for URIs that begin with `wamp.`: the router's own, which clients may neither publish nor register
+/// (WAMP, "URIs", reserved).
+pub fn is_reserved(uri: &str) -> bool {
+    uri.starts_with("wamp.")
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum EmptyComponents {
+    Nowhere,
+    Last,
+    Anywhere,
+}
+
+fn check(uri: &str, rule: UriRule, empty: EmptyComponents) -> Result<(), UriError> {
+    if uri.len() > URI_BYTES_MAX {
+        return Err(UriError::TooLong { bytes: uri.len() });
+    }
+    let bytes = uri.as_bytes();
+    let mut component_start = 0;
+    for (offset_bytes, &byte) in bytes.iter().enumerate() {
+        match byte {
+            b'.' => {
+                if offset_bytes == component_start && empty != EmptyComponents::Anywhere {
+                    return Err(UriError::EmptyComponent { offset_bytes });
+                }
+                component_start = offset_bytes + 1;
+            }
+            b'0'..=b'9' | b'a'..=b'z' | b'_' => {}
+            b'#' | 0x00..=0x20 => forbidden_or_control(uri, rule, offset_bytes, byte)?,
+            _ if rule == UriRule::Strict => return Err(forbidden(uri, rule, offset_bytes)),
+            0x80.. => return check_beyond_ascii(uri, empty),
+            _ => {}
+        }
+    }
+    if component_start == bytes.len() && empty == EmptyComponents::Nowhere {
+        return Err(UriError::EmptyComponent { offset_bytes: bytes.len() });
+    }
+    Ok(())
+}
+
+/// Control characters are not whitespace for the loose rule, except those that Unicode calls so (tab to carriage return).
+fn forbidden_or_control(uri: &str, rule: UriRule, offset_bytes: usize, byte: u8) -> Result<(), UriError> {
+    let loose_takes_it = byte != b'#' && !char::from(byte).is_whitespace();
+    if rule == UriRule::Loose && loose_takes_it { Ok(()) } else { Err(forbidden(uri, rule, offset_bytes)) }
+}
+
+fn forbidden(uri: &str, rule: UriRule, offset_bytes: usize) -> UriError {
+    let character = uri[offset_bytes..].chars().next().expect("the offset is that of a character");
+    UriError::Forbidden { character, offset_bytes, rule }
+}
+
+/// The loose rule over characters: Unicode has whitespace beyond ASCII. Only URIs with such characters pay for it.
+fn check_beyond_ascii(uri: &str, empty: EmptyComponents) -> Result<(), UriError> {
+    let mut component_start = 0;
+    for (offset_bytes, character) in uri.char_indices() {
+        if character == '.' {
+            if offset_bytes == component_start && empty != EmptyComponents::Anywhere {
+                return Err(UriError::EmptyComponent { offset_bytes });
+            }
+            component_start = offset_bytes + 1;
+        } else if character == '#' || character.is_whitespace() {
+            return Err(UriError::Forbidden { character, offset_bytes, rule: UriRule::Loose });
+        }
+    }
+    if component_start == uri.len() && empty == EmptyComponents::Nowhere {
+        return Err(UriError::EmptyComponent { offset_bytes: uri.len() });
+    }
+    Ok(())
+}
+
+fn wildcard_matches(pattern: &str, uri: &str) -> bool {
+    let mut wanted = pattern.split('.');
+    let mut given = uri.split('.');
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) => return true,
+            (Some(w), Some(g)) if w.is_empty() || w == g => {}
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn loose_uris() {
+        for uri in ["a", "com.myapp.topic1", "Com.My-App.ä.日本", "com.0.$x", "a\u{1}b"] {
+            assert_eq!(check_topic(uri, UriRule::Loose), Ok(()), "{uri:?}");
+        }
+        for uri in [
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "a b",
+            "a.b#",
+            "a\tb",
+            "a\u{a0}b",
+            "ä.",
+            ".ä",
+            "ä..b",
+            "日 本",
+            "a\u{2028}",
+        ] {
+            assert!(check_topic(uri, UriRule::Loose).is_err(), "{uri:?}");
+        }
+    }
+
+    #[test]
+    fn strict_uris() {
+        assert_eq!(check_topic("com.my_app.topic1", UriRule::Strict), Ok(()));
+        for uri in ["Com.app", "com.my-app", "com.ä", "a\u{1}", "a#", ""] {
+            assert!(check_topic(uri, UriRule::Strict).is_err(), "{uri:?}");
+        }
+    }
+
+    #[test]
+    fn at_most_255_bytes() {
+        assert_eq!(check_topic(&"a".repeat(255), UriRule::Loose), Ok(()));
+        assert_eq!(check_topic(&"a".repeat(256), UriRule::Loose), Err(UriError::TooLong { bytes: 256 }));
+    }
+
+    #[test]
+    fn empty_components_are_for_patterns() {
+        use MatchPolicy::{Exact, Prefix, Wildcard};
+        let ok = |uri, policy| check_pattern(uri, policy, UriRule::Loose).is_ok();
+        assert!(ok("a.b", Exact) && !ok("a.", Exact) && !ok("", Exact));
+        assert!(ok("a.b.", Prefix) && ok("a.b", Prefix) && ok("", Prefix) && ok("ä.", Prefix));
+        assert!(!ok("a..b", Prefix) && !ok(".a", Prefix) && !ok(".", Prefix));
+        assert!(ok("a..b", Wildcard) && ok("..", Wildcard) && ok("", Wildcard) && ok(".ä.", Wildcard));
+        assert!(!ok("a. b", Wildcard));
+    }
+
+    #[test]
+    fn what_patterns_match() {
+        use MatchPolicy::{Exact, Prefix, Wildcard};
+        assert!(Exact.matches("a.b", "a.b") && !Exact.matches("a.b", "a.b.c"));
+        assert!(Prefix.matches("a.b", "a.bc") && Prefix.matches("", "x") && !Prefix.matches("a.b", "a.c"));
+        assert!(Wildcard.matches("a..c", "a.b.c") && !Wildcard.matches("a..c", "a.b.d"));
+        assert!(!Wildcard.matches("a..c", "a.b.c.d") && !Wildcard.matches("a..c", "a.c"));
+    }
+
+    #[test]
+    fn errors_name_the_place() {
+        let error = check_topic("a.b c", UriRule::Loose).unwrap_err();
+        assert_eq!(error.to_string(), "the URI has ' ' at byte 3; whitespace and '#' are not allowed");
+        let error = check_topic("a..c", UriRule::Loose).unwrap_err();
+        assert!(error.to_string().contains("before byte 2"), "{error}");
+    }
+
+    /// The rule as WAMP writes it, one component at a time.
+    fn naive_loose(uri: &str, empty_ok: impl Fn(usize, usize) -> bool) -> bool {
+        let components: Vec<_> = uri.split('.').collect();
+        uri.len() <= URI_BYTES_MAX
+            && components.iter().enumerate().all(|(i, c)| {
+                if c.is_empty() {
+                    empty_ok(i, components.len())
+                } else {
+                    !c.chars().any(|c| c == '#' || c.is_whitespace())
+                }
+            })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+        #[test]
+        fn agrees_with_the_naive_rule(uri in "[a-c.# \u{1}ä\u{2003}Z]{0,8}") {
+            prop_assert_eq!(check_topic(&uri, UriRule::Loose).is_ok(), naive_loose(&uri, |_, _| false));
+            prop_assert_eq!(
+                check_pattern(&uri, MatchPolicy::Prefix, UriRule::Loose).is_ok(),
+                naive_loose(&uri, |i, n| i + 1 == n)
+            );
+            prop_assert_eq!(
+                check_pattern(&uri, MatchPolicy::Wildcard, UriRule::Loose).is_ok(),
+                naive_loose(&uri, |_, _| true)
+            );
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! WAMP v2 messages of the router as whole WebSocket frames.
+
+use std::borrow::Cow;
+
+use bytes::BytesMut;
+use fanwire_codec::wamp2::{
+    self, EventDetails, InvocationDetails, Message, Payload, ResultDetails, Serializer, code,
+};
+use fanwire_codec::ws;
+
+use crate::ids::{PublicationId, RegistrationId, SubscriptionId};
+use crate::session::Identity;
+
+/// One frame around whatever `write` appends.
+#[inline]
+fn frame(serializer: Serializer, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+    let kind = if serializer.is_text() { ws::Kind::Text } else { ws::Kind::Binary };
+    let start = ws::begin_frame(out, kind);
+    write(out);
+    ws::end_frame(out, start);
+}
+
+/// Any message, for those that are not frequent.
+pub(crate) fn message(serializer: Serializer, message: &Message<'_>, out: &mut BytesMut) {
+    frame(serializer, out, |out| wamp2::encode(message, serializer, out));
+}
+
+pub(crate) fn event(
+    serializer: Serializer,
+    subscription: SubscriptionId,
+    publication: PublicationId,
+    publisher: Option<&Identity>,
+    payload: Payload<'_>,
+    out: &mut BytesMut,
+) {
+    // An exact subscription knows its topic.
+    let details = EventDetails {
+        publisher: publisher.map(|identity| identity.session.get()),
+        publisher_authid: publisher.map(|identity| Cow::Borrowed(&*identity.authid)),
+        publisher_authrole: publisher.map(|identity| Cow::Borrowed(&*identity.authrole)),
+        ..EventDetails::default()
+    };
+    frame(serializer, out, |out| {
+        wamp2::encode_event(serializer, subscription.get(), publication.get(), &details, &payload, out);
+    });
+}
+
+pub(crate) fn published(
+    serializer: Serializer,
+    request: u64,
+    publication: PublicationId,
+    out: &mut BytesMut,
+) {
+    frame(serializer, out, |out| wamp2::encode_published(serializer, request, publication.get(), out));
+}
+
+pub(crate) fn invocation(
+    serializer: Serializer,
+    invocation: u64,
+    registration: RegistrationId,
+    caller: Option<&Identity>,
+    payload: Payload<'_>,
+    out: &mut BytesMut,
+) {
+    let details = InvocationDetails {
+        caller: caller.map(|identity| identity.session.get()),
+        caller_authid: caller.map(|identity| Cow::Borrowed(&*identity.authid)),
+        caller_authrole: caller.map(|identity| Cow::Borrowed(&*identity.authrole)),
+        ..InvocationDetails::default()
+    };
+    frame(serializer, out, |out| {
+        wamp2::encode_invocation(serializer, invocation, registration.get(), &details, &payload, out);
+    });
+}
+
+pub(crate) fn result(serializer: Serializer, request: u64, payload: Payload<'_>, out: &mut BytesMut) {
+    frame(serializer, out, |out| {
+        wamp2::encode_result(serializer, request, &ResultDetails::default(), &payload, out);
+    });
+}
+
+pub(crate) fn call_error(
+    serializer: Serializer,
+    request: u64,
+    error: &str,
+    payload: Payload<'_>,
+    out: &mut BytesMut,
+) {
+    message(
+        serializer,
+        &Message::Error { request_type: code::CALL, request, error: error.into(), payload },
+        out,
+    );
+}
+
+pub(crate) fn call_refusal(
+    serializer: Serializer,
+    request: u64,
+    error: &str,
+    words: &str,
+    out: &mut BytesMut,
+) {
+    refusal(serializer, code::CALL, request, error, words, out);
+}
+
+/// An ERROR of the router's own making; the words are its only argument.
+pub(crate) fn refusal(
+    serializer: Serializer,
+    request_type: u64,
+    request: u64,
+    error: &str,
+    words: &str,
+    out: &mut BytesMut,
+) {
+    frame(serializer, out, |out| {
+        wamp2::encode_error(serializer, request_type, request, error, Some(words), out);
+    });
+}

@@ -1,0 +1,365 @@
+//! The WAMP v2 session: messages in, the broker's and dealer's verbs out.
+//!
+//! | in \ state | Waiting | Open | Closing |
+//! |---|---|---|---|
+//! | HELLO | WELCOME or ABORT | violation | ignored |
+//! | GOODBYE | violation | answered, over | over |
+//! | ABORT | over | over | over |
+//! | PUBLISH … YIELD, ERROR of an invocation | violation | done | ignored |
+//! | AUTHENTICATE, messages of a router | violation | violation | violation |
+//!
+//! A violation is answered with ABORT `wamp.error.protocol_violation` and words, then the WebSocket is closed
+//! (WAMP, "Protocol Violations"). What a client sends while our GOODBYE is under way crossed it and is ignored.
+
+pub(crate) mod frames;
+
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use fanwire_codec::wamp2::{
+    self, DecodeError, DecodeLimits, Feature, FeatureSet, HelloDetails, InvokePolicy, MatchPolicy, Message,
+    Roles, Serializer, WelcomeDetails, code,
+};
+use fanwire_codec::ws;
+
+use crate::broker::{PublishRequest, Published};
+use crate::clock::Instant;
+use crate::dealer::Said;
+use crate::delivery::Outlet;
+use crate::directory::SessionEntry;
+use crate::encoding::Encoding;
+use crate::ids::SessionId;
+use crate::mutation::{Mutation, planted};
+use crate::session::{Refusal, State, anonymous_authid, error};
+use crate::shard::{Effect, Shard};
+
+/// The encodings of this protocol, in the order of [`Encoding::index`].
+pub(crate) const ENCODINGS: [Encoding; Serializer::COUNT] = [
+    Encoding::Wamp2(Serializer::Json),
+    Encoding::Wamp2(Serializer::MsgPack),
+    Encoding::Wamp2(Serializer::Cbor),
+];
+
+/// What WELCOME announces. Nothing stands here that does not work.
+const ROLES: Roles = Roles {
+    broker: Some(FeatureSet::of(&[Feature::PublisherExclusion, Feature::PublisherIdentification])),
+    dealer: Some(FeatureSet::of(&[Feature::CallerIdentification])),
+    publisher: None,
+    subscriber: None,
+    caller: None,
+    callee: None,
+};
+
+impl Shard {
+    /// One transport message of a WAMP v2 session.
+    pub(crate) fn receive_wamp2(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        serializer: Serializer,
+        kind: ws::Kind,
+        bytes: &[u8],
+    ) {
+        let state = self.session(outlet).expect("the caller looked").state;
+        if state == State::Over {
+            return;
+        }
+        if (kind == ws::Kind::Text) != serializer.is_text() {
+            let words = format!("{} messages are {}", serializer.subprotocol(), frame_kind(serializer));
+            self.delivery.counters.violations += 1;
+            return self.close(now, outlet, 1003, &words);
+        }
+        // A bug in decoding is one connection's misfortune: nothing is routed yet, so no state is in doubt.
+        let decoded = catch_unwind(AssertUnwindSafe(|| {
+            assert!(!planted(Mutation::DecoderPanics), "a planted bug");
+            wamp2::decode(serializer, bytes, &DecodeLimits::default())
+        }));
+        let Ok(decoded) = decoded else {
+            self.delivery.counters.decoder_panics += 1;
+            return self.close(now, outlet, 1011, "the router failed to read the message");
+        };
+        let message = match decoded {
+            Ok(message) => message,
+            Err(_) if state == State::Closing => return,
+            Err(DecodeError::Request(refused)) if state == State::Open => {
+                self.delivery.counters.requests_refused += 1;
+                if refused.is_answered {
+                    let words = refused.to_string();
+                    self.delivery.reply(outlet, |out| {
+                        let (kind, request) = (refused.request_type, refused.request);
+                        frames::refusal(serializer, kind, request, refused.error_uri, &words, out);
+                    });
+                }
+                return;
+            }
+            Err(why) => {
+                return self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, &why.to_string());
+            }
+        };
+        match state {
+            State::Waiting => self.receive_first(now, outlet, serializer, message),
+            State::Open => self.receive_open(now, outlet, serializer, message),
+            State::Closing => {
+                if let Message::Goodbye { .. } | Message::Abort { .. } = message {
+                    let code = self.session(outlet).expect("as above").close_code;
+                    self.close(now, outlet, code, "");
+                }
+            }
+            State::Over => {}
+        }
+    }
+
+    fn receive_first(&mut self, now: Instant, outlet: Outlet, serializer: Serializer, message: Message<'_>) {
+        match message {
+            Message::Hello { realm, details } => self.hello(now, outlet, serializer, &realm, &details),
+            Message::Abort { .. } => self.close(now, outlet, 1000, ""),
+            other => {
+                let words = format!("{} came before HELLO", other.name());
+                self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, &words);
+            }
+        }
+    }
+
+    fn hello(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        serializer: Serializer,
+        realm_name: &str,
+        details: &HelloDetails<'_>,
+    ) {
+        if !details.roles.has_client_role() {
+            let words = "HELLO announces no role: it needs publisher, subscriber, caller or callee";
+            return self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, words);
+        }
+        let access = &self.config.access;
+        let Some(realm) = access.realm(realm_name) else {
+            let words = format!("there is no realm \"{}\" here", shorten(realm_name));
+            return self.abort(now, outlet, serializer, error::NO_SUCH_REALM, &words);
+        };
+        let methods = &details.authmethods;
+        let wants_anonymous = methods.is_empty() || methods.iter().any(|method| method == "anonymous");
+        let Some(role) = access.anonymous_role(realm).filter(|_| wants_anonymous) else {
+            let words = if wants_anonymous {
+                format!("realm \"{realm_name}\" takes no anonymous sessions")
+            } else {
+                format!("realm \"{realm_name}\" offers only the method \"anonymous\"")
+            };
+            return self.abort(now, outlet, serializer, error::NO_MATCHING_AUTH_METHOD, &words);
+        };
+        let authrole = access.role_name(realm, role).to_owned();
+        let entry = SessionEntry { realm, role, shard: self.id };
+        let id = loop {
+            let id = SessionId::from_random((self.random)());
+            if self.directory.register_session(id, entry) {
+                break id;
+            }
+        };
+        let session = self.session_mut(outlet).expect("it said HELLO");
+        session.state = State::Open;
+        session.id = id;
+        session.realm = realm;
+        session.role = role;
+        self.outlets.insert(id, outlet);
+        self.delivery.counters.sessions += 1;
+        self.delivery.counters.sessions_opened += 1;
+        let agent = self.config.agent.as_str();
+        let details = WelcomeDetails {
+            realm: Some(Cow::Borrowed(realm_name)),
+            authid: Some(Cow::Owned(anonymous_authid(id))),
+            authrole: Some(Cow::Owned(authrole)),
+            authmethod: Some(Cow::Borrowed("anonymous")),
+            authprovider: Some(Cow::Borrowed("static")),
+            agent: (!agent.is_empty()).then_some(Cow::Borrowed(agent)),
+            roles: ROLES,
+        };
+        let welcome = Message::Welcome { session: id.get(), details };
+        self.delivery.reply(outlet, |out| frames::message(serializer, &welcome, out));
+        self.effects.push(Effect::Established(outlet));
+    }
+
+    fn receive_open(&mut self, now: Instant, outlet: Outlet, serializer: Serializer, message: Message<'_>) {
+        match message {
+            Message::Publish { request, options, topic, payload } => {
+                let publish = PublishRequest {
+                    acknowledge: options.acknowledge.then_some(request),
+                    exclude_me: options.exclude_me.unwrap_or(true),
+                    disclose_me: options.disclose_me.unwrap_or(false),
+                    uri: &topic,
+                    payload,
+                };
+                match self.publish(now, outlet, publish) {
+                    Ok(Published::Done(publication)) => {
+                        if options.acknowledge {
+                            self.delivery.reply(outlet, |out| {
+                                frames::published(serializer, request, publication, out)
+                            });
+                        }
+                    }
+                    Ok(Published::Parked) => {}
+                    // An ERROR that the publisher did not ask for would look to it like a violation of ours.
+                    Err(refusal) if options.acknowledge => {
+                        self.refuse(outlet, serializer, code::PUBLISH, request, &refusal);
+                    }
+                    Err(_) => self.delivery.counters.requests_refused += 1,
+                }
+            }
+            Message::Subscribe { request, options, topic } => {
+                let done = supported("subscriptions", options.match_policy)
+                    .and_then(|()| self.subscribe(outlet, &topic));
+                self.reply_or_refuse(outlet, serializer, code::SUBSCRIBE, request, done, |subscription| {
+                    Message::Subscribed { request, subscription: subscription.get() }
+                });
+            }
+            #[cfg(feature = "mutations")]
+            Message::Unsubscribe { request, subscription }
+                if planted(Mutation::UnsubscribedBeforeDue)
+                    && self.holds_subscription(outlet, subscription) =>
+            {
+                let reply = Message::Unsubscribed { request };
+                self.delivery.reply(outlet, |out| frames::message(serializer, &reply, out));
+                self.delivery.backdate_last_reply(outlet);
+                self.unsubscribe(now, outlet, subscription).expect("it was there");
+            }
+            Message::Unsubscribe { request, subscription } => {
+                let done = self.unsubscribe(now, outlet, subscription);
+                self.reply_or_refuse(outlet, serializer, code::UNSUBSCRIBE, request, done, |()| {
+                    Message::Unsubscribed { request }
+                });
+            }
+            Message::Register { request, options, procedure } => {
+                let done = supported("registrations", options.match_policy)
+                    .and_then(|()| {
+                        if options.invoke == InvokePolicy::Single {
+                            return Ok(());
+                        }
+                        let words =
+                            format!("invoke=\"{}\" is not supported: use \"single\"", options.invoke.name());
+                        Err(Refusal::new(error::FEATURE_NOT_SUPPORTED, words))
+                    })
+                    .and_then(|()| self.register(outlet, &procedure));
+                self.reply_or_refuse(outlet, serializer, code::REGISTER, request, done, |registration| {
+                    Message::Registered { request, registration: registration.get() }
+                });
+            }
+            Message::Unregister { request, registration } => {
+                let done = self.unregister(outlet, registration);
+                self.reply_or_refuse(outlet, serializer, code::UNREGISTER, request, done, |()| {
+                    Message::Unregistered { request }
+                });
+            }
+            Message::Call { request, options, procedure, payload } => {
+                let disclose_me = options.disclose_me.unwrap_or(false);
+                if let Err(refusal) = self.call(now, outlet, request, &procedure, disclose_me, payload) {
+                    self.delivery.counters.call_errors += 1;
+                    self.refuse(outlet, serializer, code::CALL, request, &refusal);
+                }
+            }
+            Message::Cancel { request, .. } => self.cancel(outlet, request),
+            Message::Yield { request, payload, .. } => {
+                if !self.answer(outlet, request, Said::Result, payload) {
+                    let words = format!("YIELD answers no invocation: {request} is not pending");
+                    self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, &words);
+                }
+            }
+            Message::Error { request_type: code::INVOCATION, request, error, payload } => {
+                if !self.answer(outlet, request, Said::Error(&error), payload) {
+                    let words = format!("ERROR answers no invocation: {request} is not pending");
+                    self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, &words);
+                }
+            }
+            Message::Goodbye { .. } => {
+                self.end_session(now, outlet);
+                let goodbye = Message::Goodbye { reason: error::CLOSE_GOODBYE_AND_OUT.into(), message: None };
+                self.delivery.reply(outlet, |out| frames::message(serializer, &goodbye, out));
+                self.close(now, outlet, 1000, "");
+            }
+            Message::Abort { .. } => self.close(now, outlet, 1000, ""),
+            other => {
+                let words = match &other {
+                    Message::Hello { .. } => "HELLO came a second time".to_owned(),
+                    Message::Error { request_type, .. } => {
+                        format!("ERROR of a client answers INVOCATION only, not message type {request_type}")
+                    }
+                    Message::Authenticate { .. } => "AUTHENTICATE came without CHALLENGE".to_owned(),
+                    other => format!("{} is sent by routers only", other.name()),
+                };
+                self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, &words);
+            }
+        }
+    }
+
+    /// GOODBYE of ours: the close code follows when the client answers.
+    pub(crate) fn say_goodbye(&mut self, now: Instant, outlet: Outlet) {
+        let Some(session) = self.session(outlet) else { return };
+        let Encoding::Wamp2(serializer) = session.encoding;
+        self.end_session(now, outlet);
+        let session = self.session_mut(outlet).expect("ended, not gone");
+        session.state = State::Closing;
+        session.close_code = 1001;
+        let goodbye = Message::Goodbye {
+            reason: error::CLOSE_SYSTEM_SHUTDOWN.into(),
+            message: Some("the router stops".into()),
+        };
+        self.delivery.reply(outlet, |out| frames::message(serializer, &goodbye, out));
+    }
+
+    fn abort(&mut self, now: Instant, outlet: Outlet, serializer: Serializer, reason: &str, words: &str) {
+        self.end_session(now, outlet);
+        let code = if reason == error::PROTOCOL_VIOLATION {
+            self.delivery.counters.violations += 1;
+            1002
+        } else {
+            1008
+        };
+        let abort = Message::Abort { reason: reason.into(), message: Some(words.into()) };
+        self.delivery.reply(outlet, |out| frames::message(serializer, &abort, out));
+        self.close(now, outlet, code, "");
+    }
+
+    fn refuse(&mut self, outlet: Outlet, serializer: Serializer, kind: u64, request: u64, refusal: &Refusal) {
+        self.delivery.counters.requests_refused += 1;
+        self.delivery.reply(outlet, |out| {
+            frames::refusal(serializer, kind, request, refusal.uri, &refusal.words, out)
+        });
+    }
+
+    fn reply_or_refuse<T>(
+        &mut self,
+        outlet: Outlet,
+        serializer: Serializer,
+        kind: u64,
+        request: u64,
+        done: Result<T, Refusal>,
+        reply: impl FnOnce(T) -> Message<'static>,
+    ) {
+        match done {
+            Ok(value) => {
+                let reply = reply(value);
+                self.delivery.reply(outlet, |out| frames::message(serializer, &reply, out));
+            }
+            Err(refusal) => self.refuse(outlet, serializer, kind, request, &refusal),
+        }
+    }
+}
+
+fn supported(what: &str, policy: MatchPolicy) -> Result<(), Refusal> {
+    if policy == MatchPolicy::Exact {
+        return Ok(());
+    }
+    let words = format!("{what} with match=\"{}\" are not supported: use \"exact\"", policy.name());
+    Err(Refusal::new(error::FEATURE_NOT_SUPPORTED, words))
+}
+
+fn frame_kind(serializer: Serializer) -> &'static str {
+    if serializer.is_text() { "text" } else { "binary" }
+}
+
+/// At most 64 bytes of a client's string, for words.
+fn shorten(text: &str) -> &str {
+    let mut end = text.len().min(64);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}

@@ -1,0 +1,146 @@
+//! The hot path allocates nothing: decode, route, encode, flush. Counted by the allocator itself, in steady state.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use fanwire_codec::wamp2::Serializer;
+use fanwire_codec::ws::Kind;
+use fanwire_core::access::{Access, RealmConfig};
+use fanwire_core::directory::Directory;
+use fanwire_core::ids::ShardId;
+use fanwire_core::{CoreConfig, Flow, FlushBudget, Instant, Limits, Outlet, Sent, Shard, Wire};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: every call is passed to the system's allocator as it is; counting touches only a `Cell` of this thread.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Takes everything and remembers how much that was.
+struct Sink(u64);
+
+impl Wire for Sink {
+    fn send(&mut self, _: Outlet, pieces: &[IoSlice<'_>]) -> Sent {
+        let bytes = pieces.iter().map(|piece| piece.len()).sum();
+        self.0 += bytes as u64;
+        Sent::Took(bytes)
+    }
+}
+
+fn shard() -> Shard {
+    let access = Access::new(&[RealmConfig::open("realm1")], 1).expect("the realm is sound");
+    let config = Arc::new(CoreConfig { access, limits: Limits::default(), agent: String::new() });
+    let mut state = 1u64;
+    let random = Box::new(move || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        state
+    });
+    Shard::new(config, ShardId::new(0).expect("0 is a shard"), 1, Arc::new(Directory::new(1)), random)
+}
+
+fn join(shard: &mut Shard, number: u32) -> Outlet {
+    let outlet = Outlet(number);
+    shard.attach(Instant::START, outlet);
+    shard.open(Instant::START, outlet, Serializer::Json);
+    say(shard, outlet, r#"[1,"realm1",{"roles":{"caller":{}}}]"#);
+    outlet
+}
+
+fn say(shard: &mut Shard, outlet: Outlet, message: &str) {
+    let mut bytes = message.as_bytes().to_vec();
+    assert_eq!(shard.receive(Instant::START, outlet, Kind::Text, &mut bytes), Flow::Continue);
+}
+
+fn flush(shard: &mut Shard, sink: &mut Sink) {
+    while shard.flush(Instant::START, sink, &FlushBudget::default()) {}
+}
+
+/// Runs `step` until its pools and maps are warm, then counts what 100 more allocate.
+fn steady_allocations(mut step: impl FnMut()) -> u64 {
+    (0..200).for_each(|_| step());
+    let before = ALLOCATIONS.get();
+    (0..100).for_each(|_| step());
+    ALLOCATIONS.get() - before
+}
+
+#[test]
+fn a_publication_to_a_thousand_subscribers_allocates_nothing() {
+    let (mut shard, mut sink) = (shard(), Sink(0));
+    for number in 0..1_000 {
+        let outlet = join(&mut shard, number);
+        say(&mut shard, outlet, r#"[32,1,{},"a.topic"]"#);
+    }
+    let publisher = join(&mut shard, 1_000);
+    flush(&mut shard, &mut sink);
+    shard.effects();
+    let mut message = *br#"[16,77,{"acknowledge":true},"a.topic",[1,"payload"],{"k":"v"}]"#;
+    let allocations = steady_allocations(|| {
+        let before = sink.0;
+        let flow = shard.receive(Instant::START, publisher, Kind::Text, &mut message);
+        assert_eq!(flow, Flow::Continue);
+        flush(&mut shard, &mut sink);
+        assert!(sink.0 > before + 1_000 * 40, "everybody got it");
+    });
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn a_call_and_its_result_allocate_nothing() {
+    let (mut shard, mut sink) = (shard(), Sink(0));
+    let (callee, caller) = (join(&mut shard, 0), join(&mut shard, 1));
+    say(&mut shard, callee, r#"[64,1,{},"a.procedure"]"#);
+    flush(&mut shard, &mut sink);
+    shard.effects();
+    let mut request = 100_000u32;
+    let mut call = *br#"[48,100000,{},"a.procedure",[1,2]]"#;
+    let mut answer = *br#"[70,100000,{},[3]]"#;
+    // The callee's invocation ids are counted from 1: warm up to where they have six digits like the requests.
+    for invocation in 1..100_000u32 {
+        say(&mut shard, caller, &format!(r#"[48,{invocation},{{}},"a.procedure"]"#));
+        say(&mut shard, callee, &format!("[70,{invocation},{{}}]"));
+        if invocation % 64 == 0 {
+            flush(&mut shard, &mut sink);
+        }
+    }
+    flush(&mut shard, &mut sink);
+    let allocations = steady_allocations(|| {
+        let mut digits = request;
+        for place in (0..6).rev() {
+            let digit = b'0' + (digits % 10) as u8;
+            digits /= 10;
+            call[4 + place] = digit;
+            answer[4 + place] = digit;
+        }
+        request += 1;
+        assert_eq!(shard.receive(Instant::START, caller, Kind::Text, &mut call), Flow::Continue);
+        assert_eq!(shard.receive(Instant::START, callee, Kind::Text, &mut answer), Flow::Continue);
+        flush(&mut shard, &mut sink);
+    });
+    assert_eq!(shard.counters().calls_pending, 0);
+    assert_eq!(allocations, 0);
+}

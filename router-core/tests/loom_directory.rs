@@ -1,0 +1,181 @@
+//! loom explores every order in which shards can meet in the directory.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test -p fanwire-core --test loom_directory --release`
+//!
+//! "A client saw SUBSCRIBED, and another one then publishes" is modelled by a flag: stored after `subscribe` returned,
+//! loaded before the publisher looks.
+#![cfg(loom)]
+
+use fanwire_core::{
+    directory::{Callee, Directory, Entry, RegistrationCache, TopicCache},
+    ids::{RealmId, SessionId, ShardId},
+    uri::MatchPolicy,
+};
+use loom::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+use std::sync::Arc;
+
+const REALM: RealmId = RealmId::new(0);
+
+fn shard(index: u8) -> ShardId {
+    ShardId::new(index).unwrap()
+}
+
+fn callee(index: u8) -> Callee {
+    Callee { shard: shard(index), session: SessionId::new(u64::from(index) + 1).unwrap(), outlet: 0 }
+}
+
+/// Loom's flag with the weakest ordering that carries a message: release and acquire, as a ring or a socket does.
+struct Message(AtomicBool);
+
+impl Message {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(AtomicBool::new(false)))
+    }
+
+    fn send(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn arrived(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+#[test]
+fn who_saw_subscribed_reaches_the_subscriber_past_a_cached_miss() {
+    loom::model(|| {
+        let directory = Arc::new(Directory::new(1));
+        let subscribed = Message::new();
+        let subscriber = thread::spawn({
+            let (directory, subscribed) = (directory.clone(), subscribed.clone());
+            move || {
+                directory.subscribe(REALM, MatchPolicy::Exact, "t", shard(1));
+                subscribed.send();
+            }
+        });
+        let mut cache = TopicCache::new(1);
+        let early = cache.get(&directory, REALM, "t").is_some();
+        let saw = subscribed.arrived();
+        let interest = cache.get(&directory, REALM, "t").map_or(0, |topic| topic.interest());
+        assert!(!saw || interest == shard(1).bit(), "the publisher missed the subscriber");
+        assert!(!early || interest == shard(1).bit(), "interest was lost");
+        subscriber.join().unwrap();
+    });
+}
+
+#[test]
+fn who_saw_subscribed_reaches_the_subscriber_past_a_sweep() {
+    loom::model(|| {
+        let directory = Arc::new(Directory::new(1));
+        let old = directory.subscribe(REALM, MatchPolicy::Exact, "t", shard(0));
+        let mut cache = TopicCache::new(1);
+        assert!(cache.get(&directory, REALM, "t").is_some());
+        let subscribed = Message::new();
+        let leaver = thread::spawn({
+            let directory = directory.clone();
+            move || directory.unsubscribe(&old, shard(0))
+        });
+        let joiner = thread::spawn({
+            let (directory, subscribed) = (directory.clone(), subscribed.clone());
+            move || {
+                let topic = directory.subscribe(REALM, MatchPolicy::Exact, "t", shard(1));
+                assert!(!topic.is_retired());
+                subscribed.send();
+            }
+        });
+        let saw = subscribed.arrived();
+        let interest = cache.get(&directory, REALM, "t").map_or(0, |topic| topic.interest());
+        assert!(!saw || interest & shard(1).bit() != 0, "the publisher missed the subscriber");
+        leaver.join().unwrap();
+        joiner.join().unwrap();
+        assert_eq!(directory.lookup(REALM, "t").unwrap().interest(), shard(1).bit());
+        assert_eq!(directory.topic_count(), 1);
+    });
+}
+
+#[test]
+fn two_that_leave_sweep_once_and_a_newcomer_stays() {
+    loom::model(|| {
+        let directory = Arc::new(Directory::new(1));
+        let topic = directory.subscribe(REALM, MatchPolicy::Exact, "t", shard(0));
+        directory.subscribe(REALM, MatchPolicy::Exact, "t", shard(1));
+        let leave = |on: u8| {
+            let (directory, topic) = (directory.clone(), topic.clone());
+            move || directory.unsubscribe(&topic, shard(on))
+        };
+        let first = thread::spawn(leave(0));
+        let second = thread::spawn(leave(1));
+        let mine = directory.subscribe(REALM, MatchPolicy::Exact, "t", shard(2));
+        first.join().unwrap();
+        second.join().unwrap();
+        assert_eq!(mine.interest(), shard(2).bit());
+        assert!(Arc::ptr_eq(&mine, &directory.lookup(REALM, "t").unwrap()));
+        directory.unsubscribe(&mine, shard(2));
+        assert_eq!(directory.topic_count(), 0);
+    });
+}
+
+#[test]
+fn a_shard_that_leaves_and_returns_is_not_lost() {
+    loom::model(|| {
+        let directory = Arc::new(Directory::new(1));
+        let topic = directory.subscribe(REALM, MatchPolicy::Exact, "t", shard(0));
+        let other = thread::spawn({
+            let directory = directory.clone();
+            move || {
+                let mine = directory.subscribe(REALM, MatchPolicy::Exact, "t", shard(1));
+                directory.unsubscribe(&mine, shard(1));
+            }
+        });
+        directory.unsubscribe(&topic, shard(0));
+        let again = directory.subscribe(REALM, MatchPolicy::Exact, "t", shard(0));
+        other.join().unwrap();
+        assert_eq!(again.interest(), shard(0).bit());
+        assert!(Arc::ptr_eq(&again, &directory.lookup(REALM, "t").unwrap()));
+    });
+}
+
+#[test]
+fn a_race_to_register_has_one_winner() {
+    loom::model(|| {
+        let directory = Arc::new(Directory::new(1));
+        let register = |index: u8| {
+            let directory = directory.clone();
+            move || directory.register(REALM, "p", callee(index)).is_ok()
+        };
+        let others = [thread::spawn(register(1)), thread::spawn(register(2))];
+        let mine = register(0)();
+        let [one, two] = others.map(|other| other.join().unwrap());
+        assert_eq!([mine, one, two].iter().filter(|&&won| won).count(), 1);
+        assert_eq!(directory.registration_count(), 1);
+    });
+}
+
+#[test]
+fn who_saw_unregistered_and_registered_calls_the_new_callee() {
+    loom::model(|| {
+        let directory = Arc::new(Directory::new(1));
+        let old = directory.register(REALM, "p", callee(0)).unwrap();
+        let mut cache = RegistrationCache::new(1);
+        assert!(cache.get(&directory, REALM, "p").is_some());
+        let (unregistered, registered) = (Message::new(), Message::new());
+        let other = thread::spawn({
+            let (directory, unregistered, registered) =
+                (directory.clone(), unregistered.clone(), registered.clone());
+            move || {
+                directory.unregister(&old);
+                unregistered.send();
+                directory.register(REALM, "p", callee(1)).unwrap();
+                registered.send();
+            }
+        });
+        let (saw_new, saw_gone) = (registered.arrived(), unregistered.arrived());
+        let found = cache.get(&directory, REALM, "p").map(|registration| registration.callee());
+        assert!(!saw_gone || found != Some(callee(0)), "a call went to a callee that had left");
+        assert!(!saw_new || found == Some(callee(1)), "a call missed the new callee");
+        other.join().unwrap();
+    });
+}

@@ -1,0 +1,83 @@
+//! The shards' own books, against each other and against what the sockets took.
+
+use super::Verdict;
+use crate::wire::Sockets;
+use fanwire_core::{Counters, DropReason, directory::Directory};
+
+/// After every step.
+pub fn step(shard: usize, counters: &Counters, sockets: &Sockets) -> Verdict {
+    if counters.balance() != 0 {
+        return Err(format!("shard {shard}: matched is not delivered + queued + dropped: {counters:?}"));
+    }
+    // A backlog counts by pieces: what a socket took of an unfinished piece is delivered, or was cut off, later.
+    let unfinished = counters.queued + cut_off(counters);
+    if !(counters.delivered..=counters.delivered + unfinished).contains(&sockets.events_taken) {
+        return Err(format!(
+            "shard {shard} counted {} events as delivered and {unfinished} as not, its sockets took {}",
+            counters.delivered, sockets.events_taken
+        ));
+    }
+    if counters.sent_bytes != sockets.bytes_taken {
+        return Err(format!(
+            "shard {shard} counted {} bytes as sent, its sockets took {}",
+            counters.sent_bytes, sockets.bytes_taken
+        ));
+    }
+    Ok(())
+}
+
+/// Events that were dropped with their connection.
+fn cut_off(counters: &Counters) -> u64 {
+    [
+        DropReason::ConnectionGone,
+        DropReason::SlowConsumerBytes,
+        DropReason::SlowConsumerMessages,
+        DropReason::SlowConsumerAge,
+    ]
+    .iter()
+    .map(|reason| counters.dropped[*reason as usize])
+    .sum()
+}
+
+/// Losses that no connection's end explains. Slow consumers are cut, and then nothing is owed to them.
+pub fn losses(counters: &Counters) -> u64 {
+    [
+        DropReason::StreamOverflow,
+        DropReason::RingFull,
+        DropReason::StreamCongested,
+        DropReason::PublisherGone,
+        DropReason::Untranslatable,
+    ]
+    .iter()
+    .map(|reason| counters.dropped[*reason as usize])
+    .sum()
+}
+
+/// Everybody has gone: nothing is left.
+pub fn empty(shard: usize, counters: &Counters) -> Verdict {
+    let left = [
+        ("sessions", counters.sessions),
+        ("queued", counters.queued),
+        ("calls_pending", counters.calls_pending),
+        ("outbox_bytes", counters.outbox_bytes),
+        ("blocked", counters.blocked),
+        ("subscriptions", counters.subscriptions),
+        ("registrations", counters.registrations),
+        ("streams", counters.streams),
+    ];
+    match left.iter().find(|(_, count)| *count != 0) {
+        Some((name, count)) => Err(format!("shard {shard} still has {name} = {count} after everybody left")),
+        None => Ok(()),
+    }
+}
+
+/// The same for what the shards share.
+pub fn empty_directory(directory: &Directory) -> Verdict {
+    let left = (directory.topic_count(), directory.registration_count(), directory.session_count());
+    if left != (0, 0, 0) {
+        return Err(format!(
+            "the directory still has (topics, registrations, sessions) = {left:?} after everybody left"
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! O6, O7 and O9 of calls: a call reaches the callee that stands registered, and its end is the callee's answer.
+
+use super::{Checker, Facts, Verdict};
+use crate::{
+    history::{ClientId, Event, Op, Seen, Tag},
+    speech::CALLEE_ERROR,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Default)]
+pub struct Calls {
+    calls: BTreeMap<(ClientId, u64), Call>,
+    /// Who has seen that it stands registered for a procedure.
+    callees: BTreeMap<u8, ClientId>,
+    /// What each client asked last, by procedure.
+    own: BTreeMap<(ClientId, u8), Own>,
+    registering: BTreeMap<(ClientId, u64), u8>,
+    /// Callees that began to take a registration back, how often.
+    withdrawn: BTreeMap<(ClientId, u8), u32>,
+    invoked: BTreeSet<Tag>,
+    answers: BTreeMap<Tag, Answer>,
+}
+
+struct Call {
+    tag: Tag,
+    /// Somebody stood registered, and had begun so many withdrawals.
+    callee: Option<(ClientId, u32)>,
+    /// The caller's own REGISTER, if that was its last word on the procedure.
+    own_register: Option<u64>,
+}
+
+#[derive(Clone, Copy)]
+enum Own {
+    Register(u64),
+    Unregister,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Answer {
+    Yield,
+    Fail,
+}
+
+impl Checker for Calls {
+    fn observe(&mut self, event: &Event, facts: &Facts) -> Verdict {
+        match event {
+            Event::Did { client, op } => self.did(*client, op),
+            Event::Saw { client, seen } => return self.saw(*client, seen, facts),
+            Event::Ended { client, .. } => {
+                self.calls.retain(|(caller, _), _| caller != client);
+                self.callees.retain(|_, callee| callee != client);
+            }
+            Event::Opened { .. } | Event::Draining { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+impl Calls {
+    fn did(&mut self, client: ClientId, op: &Op) {
+        match op {
+            Op::Register { request, procedure } => {
+                self.registering.insert((client, *request), *procedure);
+                // A second REGISTER of one's own is refused and changes nothing.
+                if !matches!(self.own.get(&(client, *procedure)), Some(Own::Register(_))) {
+                    self.own.insert((client, *procedure), Own::Register(*request));
+                }
+            }
+            Op::Unregister { procedure: Some(procedure), .. } => {
+                *self.withdrawn.entry((client, *procedure)).or_default() += 1;
+                self.own.insert((client, *procedure), Own::Unregister);
+                if self.callees.get(procedure) == Some(&client) {
+                    self.callees.remove(procedure);
+                }
+            }
+            Op::Call { request, tag } => {
+                let callee = self.callees.get(&tag.name).map(|callee| {
+                    (*callee, self.withdrawn.get(&(*callee, tag.name)).copied().unwrap_or_default())
+                });
+                let own_register = match self.own.get(&(client, tag.name)) {
+                    Some(Own::Register(request)) => Some(*request),
+                    _ => None,
+                };
+                self.calls.insert((client, *request), Call { tag: *tag, callee, own_register });
+            }
+            Op::Yield { tag, .. } => {
+                self.answers.insert(*tag, Answer::Yield);
+            }
+            Op::Fail { tag, .. } => {
+                self.answers.insert(*tag, Answer::Fail);
+            }
+            _ => {}
+        }
+    }
+
+    fn saw(&mut self, client: ClientId, seen: &Seen, facts: &Facts) -> Verdict {
+        match seen {
+            Seen::Registered { request, .. } => {
+                let procedure =
+                    self.registering.remove(&(client, *request)).ok_or("REGISTERED out of nothing")?;
+                if matches!(self.own.get(&(client, procedure)), Some(Own::Register(asked)) if asked == request)
+                {
+                    self.callees.insert(procedure, client);
+                }
+                Ok(())
+            }
+            Seen::Error { request, .. } if self.registering.contains_key(&(client, *request)) => {
+                let procedure = self.registering.remove(&(client, *request)).expect("the guard saw it");
+                // The caller's own calls of meanwhile had no registration of its own to reach.
+                for (_, call) in self.calls.range_mut((client, 0)..=(client, u64::MAX)) {
+                    if call.own_register == Some(*request) {
+                        call.own_register = None;
+                    }
+                }
+                if matches!(self.own.get(&(client, procedure)), Some(Own::Register(asked)) if asked == request)
+                {
+                    self.own.remove(&(client, procedure));
+                }
+                Ok(())
+            }
+            Seen::Invocation { tag, .. } => {
+                if !self.invoked.insert(*tag) {
+                    return Err(format!("call {tag:?} was invoked twice"));
+                }
+                Ok(())
+            }
+            Seen::Result { request, tag } => self.ended(client, *request, Some(tag), Answer::Yield),
+            Seen::Error { request, uri, tag, .. } if uri == CALLEE_ERROR => {
+                self.ended(client, *request, tag.as_ref(), Answer::Fail)
+            }
+            Seen::Error { request, uri, .. } => {
+                let Some(call) = self.calls.remove(&(client, *request)) else { return Ok(()) };
+                self.refused(client, &call, uri, facts)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn ended(&mut self, client: ClientId, request: u64, tag: Option<&Tag>, answer: Answer) -> Verdict {
+        let Some(call) = self.calls.remove(&(client, request)) else {
+            return Err(format!("{client:?} saw the end of request {request}, which is no call"));
+        };
+        if tag != Some(&call.tag) {
+            return Err(format!("O7: {client:?} called {:?} and got the answer to {tag:?}", call.tag));
+        }
+        if self.answers.get(&call.tag) != Some(&answer) {
+            return Err(format!(
+                "O7: {client:?} got {answer:?} of {tag:?}, which is not what the callee said"
+            ));
+        }
+        Ok(())
+    }
+
+    fn refused(&self, client: ClientId, call: &Call, uri: &str, facts: &Facts) -> Verdict {
+        if uri != "wamp.error.no_such_procedure" {
+            return Ok(());
+        }
+        if let Some((callee, withdrawn)) = call.callee {
+            let now = self.withdrawn.get(&(callee, call.tag.name)).copied().unwrap_or_default();
+            if now == withdrawn && !facts.is_leaving(callee) {
+                return Err(format!(
+                    "O6: {client:?} did not reach {callee:?}, which stands registered: {:?}",
+                    call.tag
+                ));
+            }
+        }
+        if let Some(request) = call.own_register {
+            let stands = matches!(self.own.get(&(client, call.tag.name)), Some(Own::Register(asked)) if *asked == request);
+            if stands && !self.registering.contains_key(&(client, request)) {
+                return Err(format!("O9: {client:?} did not reach its own registration: {:?}", call.tag));
+            }
+        }
+        Ok(())
+    }
+}

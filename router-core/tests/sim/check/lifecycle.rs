@@ -1,0 +1,159 @@
+//! O2, O4, O5, O10: what may come between which two messages of a session.
+
+use super::{Checker, Facts, Verdict};
+use crate::history::{ClientId, End, Event, Op, Seen};
+use std::collections::BTreeMap;
+
+#[derive(Default)]
+pub struct Lifecycle {
+    sessions: BTreeMap<ClientId, Session>,
+    /// Which topic a subscription id stands for, for everybody: router scope, never used again.
+    topics: BTreeMap<u64, u8>,
+    procedures: BTreeMap<u64, u8>,
+    /// Session ids in use.
+    ids: BTreeMap<u64, ClientId>,
+}
+
+#[derive(Default)]
+struct Session {
+    welcomed: Option<u64>,
+    /// GOODBYE or ABORT was seen: only the close frame may follow.
+    over: bool,
+    closed: bool,
+    /// What the requests on their way ask for.
+    subscribing: BTreeMap<u64, u8>,
+    unsubscribing: BTreeMap<u64, u64>,
+    registering: BTreeMap<u64, u8>,
+    unregistering: BTreeMap<u64, u64>,
+    /// What stands, as far as the session's client knows.
+    subscriptions: BTreeMap<u64, u8>,
+    registrations: BTreeMap<u64, u8>,
+}
+
+impl Checker for Lifecycle {
+    fn observe(&mut self, event: &Event, _facts: &Facts) -> Verdict {
+        match event {
+            Event::Opened { client, .. } => {
+                self.sessions.insert(*client, Session::default());
+            }
+            Event::Did { client, op } => {
+                let session = self.sessions.get_mut(client).expect("it was opened");
+                match op {
+                    Op::Subscribe { request, topic } => {
+                        session.subscribing.insert(*request, *topic);
+                    }
+                    Op::Unsubscribe { request, subscription, .. } => {
+                        session.unsubscribing.insert(*request, *subscription);
+                    }
+                    Op::Register { request, procedure } => {
+                        session.registering.insert(*request, *procedure);
+                    }
+                    Op::Unregister { request, registration, .. } => {
+                        session.unregistering.insert(*request, *registration);
+                    }
+                    _ => {}
+                }
+            }
+            Event::Saw { client, seen } => self.saw(*client, seen)?,
+            Event::Ended { client, end } => {
+                let session = self.sessions.remove(client).expect("it was opened");
+                if let Some(id) = session.welcomed {
+                    self.ids.remove(&id);
+                }
+                if *end == End::Finished && !session.closed {
+                    return Err(format!("O10: {client:?} was finished without a close frame"));
+                }
+            }
+            Event::Draining { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+impl Lifecycle {
+    fn saw(&mut self, client: ClientId, seen: &Seen) -> Verdict {
+        let session = self.sessions.get_mut(&client).expect("it was opened");
+        if session.closed {
+            return Err(format!("O10: {client:?} saw {seen:?} after the close frame"));
+        }
+        match seen {
+            Seen::Close { .. } => session.closed = true,
+            Seen::Ping => {}
+            _ if session.over => return Err(format!("O10: {client:?} saw {seen:?} after its session's end")),
+            Seen::Abort { .. } | Seen::Goodbye { .. } => session.over = true,
+            Seen::Welcome { session: id } => {
+                if session.welcomed.replace(*id).is_some() {
+                    return Err(format!("{client:?} was welcomed twice"));
+                }
+                if let Some(other) = self.ids.insert(*id, client) {
+                    return Err(format!("{client:?} and {other:?} have the same session id {id}"));
+                }
+            }
+            _ if session.welcomed.is_none() => return Err(format!("{client:?} saw {seen:?} before WELCOME")),
+            Seen::Subscribed { request, subscription } => {
+                let topic = asked(&mut session.subscribing, *request, client, seen)?;
+                stands_for(&mut self.topics, *subscription, topic, "subscription")?;
+                session.subscriptions.insert(*subscription, topic);
+            }
+            Seen::Unsubscribed { request } => {
+                let subscription = asked(&mut session.unsubscribing, *request, client, seen)?;
+                if session.subscriptions.remove(&subscription).is_none() {
+                    return Err(format!("{client:?} saw UNSUBSCRIBED from what it was not subscribed to"));
+                }
+            }
+            Seen::Event { subscription, tag, .. } => match session.subscriptions.get(subscription) {
+                None => {
+                    return Err(format!(
+                        "O2, O5: {client:?} saw {tag:?} outside its subscription {subscription}"
+                    ));
+                }
+                Some(topic) if *topic != tag.name => {
+                    return Err(format!("{client:?} saw {tag:?} in its subscription to topic {topic}"));
+                }
+                Some(_) => {}
+            },
+            Seen::Registered { request, registration } => {
+                let procedure = asked(&mut session.registering, *request, client, seen)?;
+                stands_for(&mut self.procedures, *registration, procedure, "registration")?;
+                session.registrations.insert(*registration, procedure);
+            }
+            Seen::Unregistered { request } => {
+                let registration = asked(&mut session.unregistering, *request, client, seen)?;
+                if session.registrations.remove(&registration).is_none() {
+                    return Err(format!("{client:?} saw UNREGISTERED of what it had not registered"));
+                }
+            }
+            Seen::Invocation { registration, tag, .. } => match session.registrations.get(registration) {
+                None => {
+                    return Err(format!(
+                        "O4, O5: {client:?} saw {tag:?} outside its registration {registration}"
+                    ));
+                }
+                Some(procedure) if *procedure != tag.name => {
+                    return Err(format!(
+                        "{client:?} saw {tag:?} in its registration of procedure {procedure}"
+                    ));
+                }
+                Some(_) => {}
+            },
+            Seen::Published { .. } | Seen::Result { .. } | Seen::Error { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+fn asked<T: Copy>(
+    pending: &mut BTreeMap<u64, T>,
+    request: u64,
+    client: ClientId,
+    seen: &Seen,
+) -> Result<T, String> {
+    pending.remove(&request).ok_or_else(|| format!("{client:?} saw {seen:?}, for which it had not asked"))
+}
+
+fn stands_for(names: &mut BTreeMap<u64, u8>, id: u64, name: u8, what: &str) -> Verdict {
+    match names.insert(id, name) {
+        Some(known) if known != name => Err(format!("{what} {id} stands for {known} and for {name}")),
+        _ => Ok(()),
+    }
+}

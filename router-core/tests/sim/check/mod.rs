@@ -1,0 +1,113 @@
+//! The judges. They see the history and nothing of the router's inside or of the workload's intentions.
+//!
+//! | rule | what it says | where |
+//! |---|---|---|
+//! | O1 | events of one publisher reach one subscriber in publish order, also across topics; no duplicates | `order` |
+//! | O2, O5 | no EVENT before SUBSCRIBED or after UNSUBSCRIBED | `lifecycle` |
+//! | O3 | invocations of one caller reach one callee in call order, also across procedures | `order` |
+//! | O4, O5 | no INVOCATION before REGISTERED or after UNREGISTERED | `lifecycle` |
+//! | O6 | who publishes (calls) after somebody saw SUBSCRIBED (REGISTERED) reaches them | `reach`, `calls` |
+//! | O7 | one RESULT or ERROR, and it is the callee's answer (progressive results are a later edition's) | `calls` |
+//! | O8 | PUBLISHED is never before its effects | `reach` |
+//! | O9 | a session's own requests take effect in order | `reach`, `calls` |
+//! | O10 | GOODBYE, ABORT and the close frame are last | `lifecycle`, and for bytes the modelled sockets |
+//! | – | each request has exactly one reply of its kind | `replies` |
+//! | – | the excluded publisher gets nothing | `order` |
+//! | – | matched = delivered + queued + dropped, after every step; delivered is what sockets took | `accounting` |
+//! | – | nothing is left when everybody has gone | `accounting` |
+
+pub mod accounting;
+mod calls;
+mod lifecycle;
+mod order;
+mod reach;
+mod replies;
+
+use super::history::{ClientId, Event, Op};
+
+/// What all judges need to know of the clients.
+#[derive(Default)]
+pub struct Facts {
+    clients: Vec<ClientFacts>,
+    /// Losses that the router has counted and that no connection's end explains.
+    pub losses: u64,
+    /// Lines of history so far.
+    pub line: u64,
+}
+
+struct ClientFacts {
+    shard: usize,
+    leaving: bool,
+}
+
+impl Facts {
+    pub fn shard(&self, client: ClientId) -> usize {
+        self.clients[client.0 as usize].shard
+    }
+
+    /// Whether the client has begun to go, or is gone: nothing more is owed to it.
+    pub fn is_leaving(&self, client: ClientId) -> bool {
+        self.clients[client.0 as usize].leaving
+    }
+
+    fn observe(&mut self, event: &Event) {
+        self.line += 1;
+        match event {
+            Event::Opened { client, shard } => {
+                assert_eq!(
+                    client.0 as usize,
+                    self.clients.len(),
+                    "clients are numbered in the order of opening"
+                );
+                self.clients.push(ClientFacts { shard: *shard, leaving: false });
+            }
+            Event::Did { client, op: Op::Goodbye | Op::Violate }
+            | Event::Draining { client }
+            | Event::Ended { client, .. } => self.clients[client.0 as usize].leaving = true,
+            Event::Did { .. } | Event::Saw { .. } => {}
+        }
+    }
+}
+
+/// `Err` has the rule and the words.
+pub type Verdict = Result<(), String>;
+
+/// One judge.
+trait Checker {
+    fn observe(&mut self, event: &Event, facts: &Facts) -> Verdict;
+
+    /// Everything has come to rest with its clients still there: what is still owed, is lost.
+    fn settled(&mut self, _facts: &Facts) -> Verdict {
+        Ok(())
+    }
+}
+
+/// All judges that go by the history.
+pub struct Jury {
+    pub facts: Facts,
+    checkers: Vec<Box<dyn Checker>>,
+}
+
+impl Jury {
+    pub fn new() -> Self {
+        Self {
+            facts: Facts::default(),
+            checkers: vec![
+                Box::new(order::Order::default()),
+                Box::new(lifecycle::Lifecycle::default()),
+                Box::new(reach::Reach::default()),
+                Box::new(replies::Replies::default()),
+                Box::new(calls::Calls::default()),
+            ],
+        }
+    }
+
+    pub fn observe(&mut self, event: &Event) -> Verdict {
+        self.facts.observe(event);
+        self.checkers.iter_mut().try_for_each(|checker| checker.observe(event, &self.facts))
+    }
+
+    pub fn settled(&mut self) -> Verdict {
+        self.checkers.iter_mut().try_for_each(|checker| checker.settled(&self.facts))
+    }
+}

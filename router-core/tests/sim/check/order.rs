@@ -1,0 +1,94 @@
+//! O1, O3, no duplicates, no event for the excluded publisher, and nothing that nobody sent.
+
+use super::{Checker, Facts, Verdict};
+use crate::history::{ClientId, Event, Op, Seen, Tag};
+use std::collections::BTreeMap;
+
+#[derive(Default)]
+pub struct Order {
+    /// Number of the last event, by subscriber and publisher.
+    events: BTreeMap<(ClientId, ClientId), u32>,
+    /// Number of the last invocation, by callee and caller.
+    invocations: BTreeMap<(ClientId, ClientId), u32>,
+    published: BTreeMap<(ClientId, u32), Published>,
+    called: BTreeMap<(ClientId, u32), Tag>,
+}
+
+struct Published {
+    tag: Tag,
+    request: u64,
+    exclude_me: bool,
+    id: Option<u64>,
+}
+
+impl Checker for Order {
+    fn observe(&mut self, event: &Event, _facts: &Facts) -> Verdict {
+        match event {
+            Event::Did { op: Op::Publish { tag, exclude_me, request, .. }, .. } => {
+                let published = Published { tag: *tag, request: *request, exclude_me: *exclude_me, id: None };
+                self.published.insert((tag.from, tag.number), published);
+                Ok(())
+            }
+            Event::Did { op: Op::Call { tag, .. }, .. } => {
+                self.called.insert((tag.from, tag.number), *tag);
+                Ok(())
+            }
+            Event::Saw { client, seen: Seen::Event { publication, tag, .. } } => {
+                self.event(*client, *publication, tag)
+            }
+            Event::Saw { client, seen: Seen::Published { request, publication } } => {
+                let published = self.published.range_mut((*client, 0)..=(*client, u32::MAX));
+                let mut of_request = published.filter(|(_, published)| published.request == *request);
+                match of_request.next() {
+                    Some((_, published)) => published.has_id(*publication),
+                    None => Err(format!(
+                        "{client:?} saw PUBLISHED for request {request}, which published nothing"
+                    )),
+                }
+            }
+            Event::Saw { client, seen: Seen::Invocation { tag, .. } } => {
+                if self.called.get(&(tag.from, tag.number)) != Some(tag) {
+                    return Err(format!("{client:?} saw an invocation that nobody called: {tag:?}"));
+                }
+                advance(&mut self.invocations, "O3: invocation", *client, tag)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Order {
+    fn event(&mut self, client: ClientId, publication: u64, tag: &Tag) -> Verdict {
+        let Some(published) =
+            self.published.get_mut(&(tag.from, tag.number)).filter(|known| known.tag == *tag)
+        else {
+            return Err(format!("{client:?} saw an event that nobody published: {tag:?}"));
+        };
+        if published.exclude_me && tag.from == client {
+            return Err(format!("{client:?} excluded itself and yet saw its own event {tag:?}"));
+        }
+        published.has_id(publication)?;
+        advance(&mut self.events, "O1: event", client, tag)
+    }
+}
+
+impl Published {
+    fn has_id(&mut self, id: u64) -> Verdict {
+        match self.id.replace(id) {
+            Some(known) if known != id => {
+                Err(format!("publication {:?} has two ids, {known} and {id}", self.tag))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn advance(last: &mut BTreeMap<(ClientId, ClientId), u32>, what: &str, to: ClientId, tag: &Tag) -> Verdict {
+    match last.insert((to, tag.from), tag.number) {
+        Some(number) if number == tag.number => Err(format!("{what} {tag:?} came to {to:?} twice")),
+        Some(number) if number > tag.number => {
+            Err(format!("{what} {tag:?} came to {to:?} after number {number}"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,224 @@
+//! O6, O8, O9 of publications: who must get an event, gets it, and before what.
+//!
+//! A publication is owed to a subscriber if the subscriber had seen SUBSCRIBED when the publication was given to its
+//! shard (O6), or if it is the publisher itself, which asked to subscribe before (O9). A debt ends when the event is
+//! seen, when the subscriber begins to unsubscribe or to leave, or when the router counted the loss: then one
+//! publication may be missing on one shard per counted loss.
+
+use super::{Checker, Facts, Verdict};
+use crate::history::{ClientId, Event, Op, Seen, Tag};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+#[derive(Default)]
+pub struct Reach {
+    /// Subscribers that have seen SUBSCRIBED and not begun to unsubscribe, by topic.
+    subscribed: BTreeMap<u8, BTreeSet<ClientId>>,
+    subscribing: BTreeMap<(ClientId, u64), u8>,
+    /// What each client asked last, by topic: the request, and whether to subscribe.
+    own: BTreeMap<(ClientId, u8), (u64, bool)>,
+    /// What is owed, by subscriber and publisher, oldest first.
+    debts: BTreeMap<(ClientId, ClientId), VecDeque<Debt>>,
+    /// By publisher and request: the publication, and the line at which it was given to the shard.
+    publications: BTreeMap<(ClientId, u64), Tag>,
+    done_at: BTreeMap<Tag, u64>,
+    /// Owed publications whose publisher saw PUBLISHED, by subscriber: the publication and the line of PUBLISHED.
+    acknowledged: BTreeMap<ClientId, Vec<(Tag, u64)>>,
+    /// (publication, shard) pairs that were missed by somebody.
+    missed: BTreeSet<(Tag, usize)>,
+}
+
+struct Debt {
+    tag: Tag,
+    void: bool,
+    /// Owed only if this SUBSCRIBE of the publisher itself is granted.
+    subscribe: Option<u64>,
+}
+
+impl Checker for Reach {
+    fn observe(&mut self, event: &Event, facts: &Facts) -> Verdict {
+        match event {
+            Event::Did { client, op } => {
+                self.did(*client, op, facts);
+                if facts.is_leaving(*client) {
+                    self.forget_subscriber(*client);
+                }
+            }
+            Event::Saw { client, seen } => return self.saw(*client, seen, facts),
+            Event::Draining { client } => self.forget_subscriber(*client),
+            Event::Ended { client, .. } => {
+                self.forget_subscriber(*client);
+                // What the publisher had still parked is counted as lost, or it arrives.
+                self.publications.retain(|(publisher, _), _| publisher != client);
+            }
+            Event::Opened { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn settled(&mut self, facts: &Facts) -> Verdict {
+        let owed: Vec<_> = self
+            .debts
+            .iter_mut()
+            .flat_map(|(key, debts)| debts.drain(..).map(|debt| (key.0, debt)))
+            .collect();
+        owed.into_iter().try_for_each(|(subscriber, debt)| self.miss(subscriber, &debt, "at rest", facts))
+    }
+}
+
+impl Reach {
+    fn did(&mut self, client: ClientId, op: &Op, facts: &Facts) {
+        match op {
+            Op::Subscribe { request, topic } => {
+                self.subscribing.insert((client, *request), *topic);
+                if !matches!(self.own.get(&(client, *topic)), Some((_, true))) {
+                    self.own.insert((client, *topic), (*request, true));
+                }
+            }
+            Op::Unsubscribe { request, topic: Some(topic), .. } => {
+                self.own.insert((client, *topic), (*request, false));
+                self.subscribed.entry(*topic).or_default().remove(&client);
+                for (_, debts) in self.debts.range_mut((client, ClientId(0))..=(client, ClientId(u32::MAX))) {
+                    debts.iter_mut().filter(|debt| debt.tag.name == *topic).for_each(|debt| debt.void = true);
+                }
+            }
+            // What crosses the router's GOODBYE is ignored.
+            Op::Publish { tag, .. } if facts.is_leaving(client) => {
+                self.done_at.insert(*tag, facts.line);
+            }
+            Op::Publish { request, tag, exclude_me, .. } => {
+                self.publications.insert((client, *request), *tag);
+                self.done_at.insert(*tag, facts.line);
+                let mut owed_to: BTreeMap<ClientId, Option<u64>> = self
+                    .subscribed
+                    .entry(tag.name)
+                    .or_default()
+                    .iter()
+                    .map(|subscriber| (*subscriber, None))
+                    .collect();
+                if *exclude_me {
+                    owed_to.remove(&client);
+                } else if let Some((request, true)) = self.own.get(&(client, tag.name)) {
+                    owed_to.entry(client).or_insert(Some(*request));
+                }
+                for (subscriber, subscribe) in owed_to {
+                    let debt = Debt { tag: *tag, void: false, subscribe };
+                    self.debts.entry((subscriber, client)).or_default().push_back(debt);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn saw(&mut self, client: ClientId, seen: &Seen, facts: &Facts) -> Verdict {
+        match seen {
+            Seen::Subscribed { request, .. } => {
+                let topic =
+                    self.subscribing.remove(&(client, *request)).ok_or("SUBSCRIBED out of nothing")?;
+                // Unless it has begun to unsubscribe since.
+                let stands =
+                    matches!(self.own.get(&(client, topic)), Some((asked, true)) if asked <= request);
+                if stands && !facts.is_leaving(client) {
+                    self.subscribed.entry(topic).or_default().insert(client);
+                }
+                Ok(())
+            }
+            Seen::Error { request, .. } => {
+                if let Some(topic) = self.subscribing.remove(&(client, *request)) {
+                    if self.own.get(&(client, topic)) == Some(&(*request, true)) {
+                        self.own.remove(&(client, topic));
+                    }
+                    for debt in self.debts.entry((client, client)).or_default() {
+                        debt.void |= debt.subscribe == Some(*request);
+                    }
+                } else if let Some(tag) = self.publications.get(&(client, *request)).copied() {
+                    // The publication was refused: nobody gets it.
+                    for debt in self.debts.values_mut().flatten() {
+                        debt.void |= debt.tag == tag;
+                    }
+                }
+                Ok(())
+            }
+            Seen::Published { request, .. } => self.published(client, *request, facts),
+            Seen::Event { tag, .. } => self.event(client, tag, facts),
+            _ => Ok(()),
+        }
+    }
+
+    /// O8: the publisher's own event comes before PUBLISHED; the others' are on their way.
+    fn published(&mut self, client: ClientId, request: u64, facts: &Facts) -> Verdict {
+        let Some(tag) = self.publications.get(&(client, request)).copied() else { return Ok(()) };
+        let waiting = |debts: &VecDeque<Debt>| debts.iter().any(|debt| debt.tag == tag && !debt.void);
+        if facts.losses == 0 && self.debts.get(&(client, client)).is_some_and(waiting) {
+            return Err(format!("O8: {client:?} saw PUBLISHED before its own event {tag:?}"));
+        }
+        for ((subscriber, publisher), debts) in &self.debts {
+            if *publisher == client && waiting(debts) {
+                self.acknowledged.entry(*subscriber).or_default().push((tag, facts.line));
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, client: ClientId, tag: &Tag, facts: &Facts) -> Verdict {
+        // O1 is another checker's: an event that came makes what was owed before it missed.
+        let debts = self.debts.entry((client, tag.from)).or_default();
+        let mut overtaken = Vec::new();
+        while debts.front().is_some_and(|debt| debt.tag.number <= tag.number) {
+            let debt = debts.pop_front().expect("there is a front");
+            if debt.tag.number < tag.number {
+                overtaken.push(debt);
+            }
+        }
+        overtaken.iter().try_for_each(|debt| self.miss(client, debt, "later ones came", facts))?;
+        self.ring_is_fifo(client, tag, facts)
+    }
+
+    /// O8: PUBLISHED means that the event is in the ring of each interested shard. So whatever the publisher's shard was
+    /// given afterwards, by whichever client, comes later on that ring.
+    fn ring_is_fifo(&mut self, client: ClientId, tag: &Tag, facts: &Facts) -> Verdict {
+        let Some(acknowledged) = self.acknowledged.get_mut(&client) else { return Ok(()) };
+        let debts = &self.debts;
+        let still_owed = |owed: &Tag| {
+            debts
+                .get(&(client, owed.from))
+                .is_some_and(|debts| debts.iter().any(|debt| debt.tag == *owed && !debt.void))
+        };
+        acknowledged.retain(|(owed, _)| still_owed(owed));
+        let done_at = self.done_at[tag];
+        let overtaken = acknowledged
+            .iter()
+            .find(|(owed, seen_at)| facts.shard(owed.from) == facts.shard(tag.from) && done_at > *seen_at);
+        match overtaken {
+            Some((owed, _)) if facts.losses == 0 => Err(format!(
+                "O8: {owed:?} was PUBLISHED before {tag:?} was even sent, and {client:?} lacks it"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn miss(&mut self, subscriber: ClientId, debt: &Debt, when: &str, facts: &Facts) -> Verdict {
+        if debt.void || facts.is_leaving(subscriber) {
+            return Ok(());
+        }
+        self.missed.insert((debt.tag, facts.shard(subscriber)));
+        if self.missed.len() as u64 > facts.losses {
+            let missed: Vec<_> =
+                self.missed.iter().map(|(tag, shard)| format!("{tag:?} on shard {shard}")).collect();
+            return Err(format!(
+                "O6, O9: {subscriber:?} never saw {:?} ({when}); {} were counted as lost, but missed were {}",
+                debt.tag,
+                facts.losses,
+                missed.join(", ")
+            ));
+        }
+        Ok(())
+    }
+
+    fn forget_subscriber(&mut self, client: ClientId) {
+        for subscribers in self.subscribed.values_mut() {
+            subscribers.remove(&client);
+        }
+        self.debts.retain(|(subscriber, _), _| *subscriber != client);
+        self.acknowledged.remove(&client);
+    }
+}

@@ -1,0 +1,205 @@
+//! One modelled client: what it knows from what it saw, and hence what it can sensibly ask next. It judges nothing.
+
+use super::{
+    history::{ClientId, Op, REALM_BIT, Seen, Tag},
+    plan::{Act, Plan},
+    rng::Rng,
+};
+use fanwire_codec::wamp2::Serializer;
+use fanwire_core::Outlet;
+use std::collections::{BTreeMap, VecDeque};
+
+pub struct Client {
+    pub id: ClientId,
+    pub shard: usize,
+    pub outlet: Outlet,
+    realm: u8,
+    pub serializer: Serializer,
+    /// What it has written and the shard was not given yet.
+    pub pipeline: VecDeque<(Op, usize)>,
+    /// The shard wants no input of it now.
+    pub paused: bool,
+    /// The shard wants no input of it ever.
+    pub deaf: bool,
+    /// It reads nothing for a while.
+    pub stuck: bool,
+    /// WELCOME was seen, and no end yet.
+    pub joined: bool,
+    /// It was sent away and has not answered yet.
+    pub must_answer_goodbye: bool,
+    /// Its GOODBYE was given to the shard.
+    pub said_goodbye: bool,
+    last_request: u64,
+    last_number: u32,
+    asked: BTreeMap<u64, Asked>,
+    subscriptions: BTreeMap<u64, u8>,
+    registrations: BTreeMap<u64, u8>,
+    invocations: Vec<(u64, Tag)>,
+}
+
+#[derive(Clone, Copy)]
+enum Asked {
+    Subscribe(u8),
+    Register(u8),
+    Call,
+}
+
+/// More than this many operations ahead of the router, no client writes.
+const PIPELINE_MAX: usize = 32;
+
+impl Client {
+    pub fn new(id: ClientId, shard: usize, outlet: Outlet, serializer: Serializer, realm: u8) -> Self {
+        Self {
+            id,
+            shard,
+            outlet,
+            realm,
+            serializer,
+            pipeline: VecDeque::from([(Op::Hello { realm }, 0)]),
+            paused: false,
+            deaf: false,
+            stuck: false,
+            joined: false,
+            must_answer_goodbye: false,
+            said_goodbye: false,
+            last_request: 0,
+            last_number: 0,
+            asked: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+            registrations: BTreeMap::new(),
+            invocations: Vec::new(),
+        }
+    }
+
+    pub fn can_hand(&self) -> bool {
+        !self.paused && !self.deaf && !self.pipeline.is_empty()
+    }
+
+    pub fn has_invocations(&self) -> bool {
+        !self.invocations.is_empty()
+    }
+
+    /// Takes note of what it saw.
+    pub fn saw(&mut self, seen: &Seen) {
+        match seen {
+            Seen::Welcome { .. } => self.joined = true,
+            Seen::Goodbye { .. } => {
+                self.joined = false;
+                self.must_answer_goodbye = !self.said_goodbye;
+            }
+            Seen::Abort { .. } | Seen::Close { .. } => self.joined = false,
+            Seen::Subscribed { request, subscription } => {
+                if let Some(Asked::Subscribe(topic)) = self.asked.remove(request) {
+                    self.subscriptions.insert(*subscription, topic);
+                }
+            }
+            Seen::Registered { request, registration } => {
+                if let Some(Asked::Register(procedure)) = self.asked.remove(request) {
+                    self.registrations.insert(*registration, procedure);
+                }
+            }
+            Seen::Invocation { request, tag, .. } => self.invocations.push((*request, *tag)),
+            Seen::Result { request, .. } | Seen::Error { request, .. } => drop(self.asked.remove(request)),
+            _ => {}
+        }
+    }
+
+    /// Writes one operation of this kind, if it can.
+    pub fn act(&mut self, act: Act, plan: &Plan, rng: &mut Rng) {
+        if !self.joined || self.pipeline.len() >= PIPELINE_MAX {
+            return;
+        }
+        let realm = self.realm * REALM_BIT;
+        let topic = realm | rng.below(plan.topics) as u8;
+        let procedure = realm | rng.below(plan.procedures) as u8;
+        let padding = rng.pick(&plan.payload_bytes);
+        let op = match act {
+            Act::Subscribe => {
+                let request = self.ask(Some(Asked::Subscribe(topic)));
+                Op::Subscribe { request, topic }
+            }
+            Act::Unsubscribe => {
+                let Some((subscription, topic)) = take_one(&mut self.subscriptions, rng) else { return };
+                Op::Unsubscribe { request: self.ask(None), subscription, topic }
+            }
+            Act::Publish => {
+                let tag = self.tag(topic);
+                let acknowledge = rng.chance(plan.acknowledge);
+                Op::Publish {
+                    request: self.ask(None),
+                    tag,
+                    acknowledge,
+                    exclude_me: !rng.chance(plan.include_me),
+                }
+            }
+            Act::Register => {
+                let request = self.ask(Some(Asked::Register(procedure)));
+                Op::Register { request, procedure }
+            }
+            Act::Unregister => {
+                let Some((registration, procedure)) = take_one(&mut self.registrations, rng) else { return };
+                Op::Unregister { request: self.ask(None), registration, procedure }
+            }
+            Act::Call => {
+                let tag = self.tag(procedure);
+                Op::Call { request: self.ask(Some(Asked::Call)), tag }
+            }
+            Act::Cancel => {
+                let calls = self.asked.iter().filter(|(_, asked)| matches!(asked, Asked::Call));
+                let calls: Vec<u64> = calls.map(|(request, _)| *request).collect();
+                if calls.is_empty() {
+                    return;
+                }
+                Op::Cancel { request: rng.pick(&calls) }
+            }
+            Act::Answer => {
+                if self.invocations.is_empty() {
+                    return;
+                }
+                let (invocation, tag) = self.invocations.swap_remove(rng.below(self.invocations.len()));
+                if rng.chance(80) { Op::Yield { invocation, tag } } else { Op::Fail { invocation, tag } }
+            }
+            Act::Goodbye => {
+                self.joined = false;
+                Op::Goodbye
+            }
+            Act::Violate => {
+                self.joined = false;
+                Op::Violate
+            }
+        };
+        self.pipeline.push_back((op, padding));
+    }
+
+    /// Answers the router's GOODBYE.
+    pub fn answer_goodbye(&mut self) {
+        self.must_answer_goodbye = false;
+        self.pipeline.clear();
+        self.pipeline.push_back((Op::Goodbye, 0));
+    }
+
+    fn ask(&mut self, asked: Option<Asked>) -> u64 {
+        self.last_request += 1;
+        if let Some(asked) = asked {
+            self.asked.insert(self.last_request, asked);
+        }
+        self.last_request
+    }
+
+    fn tag(&mut self, name: u8) -> Tag {
+        self.last_number += 1;
+        Tag { from: self.id, number: self.last_number, name }
+    }
+}
+
+/// One of what it holds; now and then something that it does not hold.
+fn take_one(held: &mut BTreeMap<u64, u8>, rng: &mut Rng) -> Option<(u64, Option<u8>)> {
+    if rng.chance(5) {
+        return Some((1 << 40, None));
+    }
+    if held.is_empty() {
+        return None;
+    }
+    let id = *held.keys().nth(rng.below(held.len())).expect("below the count");
+    held.remove(&id).map(|name| (id, Some(name)))
+}

@@ -1,0 +1,96 @@
+//! What the runs met: a simulation that never fills a ring proves nothing about full rings.
+
+use super::history::{Event, Op, Seen};
+use fanwire_core::{Counters, DropReason};
+use std::collections::BTreeMap;
+
+/// How often each kind of thing happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage(BTreeMap<&'static str, u64>);
+
+impl Coverage {
+    pub fn of<'a>(log: &[Event], counters: impl Iterator<Item = &'a Counters>) -> Self {
+        let mut coverage = Self::default();
+        for event in log {
+            coverage.add(name(event), 1);
+        }
+        for counters in counters {
+            for reason in DropReason::ALL {
+                coverage.add(reason.as_str(), counters.dropped[reason as usize]);
+            }
+            coverage.add("short sends", counters.sends_short);
+            coverage.add("parked requests", counters.parked);
+            coverage.add("slow consumers cut", counters.slow_consumers_cut);
+            coverage.add("events from other shards", counters.publications_forwarded_in);
+            coverage.add("events delivered", counters.delivered);
+        }
+        coverage
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        for (name, count) in &other.0 {
+            self.add(name, *count);
+        }
+    }
+
+    /// What never happened, or hardly ever, less what is known not to be met: tags translate into every serializer.
+    pub fn gaps(&self, at_least: u64, known: &[&str]) -> Vec<&'static str> {
+        let rare = self.0.iter().filter(|(name, count)| **count < at_least && !known.contains(name));
+        rare.map(|(name, _)| *name).collect()
+    }
+
+    fn add(&mut self, name: &'static str, count: u64) {
+        *self.0.entry(name).or_default() += count;
+    }
+}
+
+impl std::fmt::Display for Coverage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|(name, count)| writeln!(f, "{count:>10}  {name}"))
+    }
+}
+
+fn name(event: &Event) -> &'static str {
+    match event {
+        Event::Opened { .. } => "connects",
+        Event::Draining { .. } => "drains",
+        Event::Ended { .. } => "ends",
+        Event::Did { op, .. } => match op {
+            Op::Hello { .. } => "HELLO",
+            Op::Subscribe { .. } => "SUBSCRIBE",
+            Op::Unsubscribe { .. } => "UNSUBSCRIBE",
+            Op::Publish { acknowledge: true, .. } => "PUBLISH with acknowledge",
+            Op::Publish { .. } => "PUBLISH",
+            Op::Register { .. } => "REGISTER",
+            Op::Unregister { .. } => "UNREGISTER",
+            Op::Call { .. } => "CALL",
+            Op::Cancel { .. } => "CANCEL",
+            Op::Yield { .. } => "YIELD",
+            Op::Fail { .. } => "ERROR of a callee",
+            Op::Goodbye => "GOODBYE",
+            Op::Violate => "violations",
+        },
+        Event::Saw { seen, .. } => match seen {
+            Seen::Welcome { .. } => "saw WELCOME",
+            Seen::Abort { .. } => "saw ABORT",
+            Seen::Goodbye { .. } => "saw GOODBYE",
+            Seen::Subscribed { .. } => "saw SUBSCRIBED",
+            Seen::Unsubscribed { .. } => "saw UNSUBSCRIBED",
+            Seen::Published { .. } => "saw PUBLISHED",
+            Seen::Event { .. } => "saw EVENT",
+            Seen::Registered { .. } => "saw REGISTERED",
+            Seen::Unregistered { .. } => "saw UNREGISTERED",
+            Seen::Invocation { .. } => "saw INVOCATION",
+            Seen::Result { .. } => "saw RESULT",
+            Seen::Error { uri, .. } => match uri.as_str() {
+                "wamp.error.no_such_procedure" => "saw no_such_procedure",
+                "wamp.error.canceled" => "saw canceled",
+                "wamp.error.unavailable" => "saw unavailable",
+                "wamp.error.procedure_already_exists" => "saw procedure_already_exists",
+                _ => "saw other errors",
+            },
+            Seen::Ping => "saw ping",
+            Seen::Close { .. } => "saw close",
+        },
+    }
+}

@@ -1,0 +1,91 @@
+//! What happened, as the clients know it: the checkers judge by this alone, and the trace hash is over it.
+
+/// The realm's part of a name.
+pub const REALM_BIT: u8 = 0x80;
+
+/// One connection with its session; never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u32);
+
+/// What a payload says of itself: who published or called, its how manieth, and on which topic or procedure.
+///
+/// Names of topics and procedures are numbers; the top bit is the realm, so that the same URI in two realms is two names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag {
+    pub from: ClientId,
+    pub number: u32,
+    pub name: u8,
+}
+
+/// What a client asked of the router. It counts from when the shard was given the message.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    Hello { realm: u8 },
+    Subscribe { request: u64, topic: u8 },
+    Unsubscribe { request: u64, subscription: u64, topic: Option<u8> },
+    Publish { request: u64, tag: Tag, acknowledge: bool, exclude_me: bool },
+    Register { request: u64, procedure: u8 },
+    Unregister { request: u64, registration: u64, procedure: Option<u8> },
+    Call { request: u64, tag: Tag },
+    Cancel { request: u64 },
+    Yield { invocation: u64, tag: Tag },
+    Fail { invocation: u64, tag: Tag },
+    Goodbye,
+    Violate,
+}
+
+/// One message that a client received.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Seen {
+    Welcome { session: u64 },
+    Abort { reason: String },
+    Goodbye { reason: String },
+    Subscribed { request: u64, subscription: u64 },
+    Unsubscribed { request: u64 },
+    Published { request: u64, publication: u64 },
+    Event { subscription: u64, publication: u64, tag: Tag },
+    Registered { request: u64, registration: u64 },
+    Unregistered { request: u64 },
+    Invocation { request: u64, registration: u64, tag: Tag },
+    Result { request: u64, tag: Tag },
+    Error { request_type: u64, request: u64, uri: String, tag: Option<Tag> },
+    Ping,
+    Close { code: Option<u16> },
+}
+
+/// Why the harness took a connection away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    /// The client vanished.
+    Vanished,
+    /// The router cut it.
+    Cut,
+    /// The router had said everything.
+    Finished,
+}
+
+/// One line of history.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    Opened {
+        client: ClientId,
+        shard: usize,
+    },
+    Did {
+        client: ClientId,
+        op: Op,
+    },
+    Saw {
+        client: ClientId,
+        seen: Seen,
+    },
+    /// The router was told to send this client away.
+    Draining {
+        client: ClientId,
+    },
+    /// The connection is no more. What it had not read is lost.
+    Ended {
+        client: ClientId,
+        end: End,
+    },
+}

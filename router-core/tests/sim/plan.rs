@@ -1,0 +1,209 @@
+//! What a seed decides before the first step: sizes, limits, and which operations there are at all.
+//!
+//! Each seed takes another subset (swarm): a fault that needs a full ring *and* no disconnects is only met by runs that
+//! have the one and lack the other.
+
+use super::rng::Rng;
+use fanwire_core::{
+    CoreConfig, Limits,
+    access::{Access, RealmConfig},
+};
+use std::{sync::Arc, time::Duration};
+
+pub const REALMS: [&str; 2] = ["sim", "elsewhere"];
+
+/// One kind of step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Connect,
+    Act,
+    Hand,
+    Deliver,
+    Push,
+    FlushDirty,
+    FlushSmall,
+    FlushSlice,
+    Flush,
+    Writable,
+    Read,
+    Timer,
+    Vanish,
+    Break,
+    Stick,
+    Reap,
+    Drain,
+    Ping,
+}
+
+pub const STEPS: [Step; 18] = [
+    Step::Connect,
+    Step::Act,
+    Step::Hand,
+    Step::Deliver,
+    Step::Push,
+    Step::FlushDirty,
+    Step::FlushSmall,
+    Step::FlushSlice,
+    Step::Flush,
+    Step::Writable,
+    Step::Read,
+    Step::Timer,
+    Step::Vanish,
+    Step::Break,
+    Step::Stick,
+    Step::Reap,
+    Step::Drain,
+    Step::Ping,
+];
+
+/// One kind of client operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    Subscribe,
+    Unsubscribe,
+    Publish,
+    Register,
+    Unregister,
+    Call,
+    Cancel,
+    Answer,
+    Goodbye,
+    Violate,
+}
+
+pub const ACTS: [Act; 10] = [
+    Act::Subscribe,
+    Act::Unsubscribe,
+    Act::Publish,
+    Act::Register,
+    Act::Unregister,
+    Act::Call,
+    Act::Cancel,
+    Act::Answer,
+    Act::Goodbye,
+    Act::Violate,
+];
+
+#[derive(Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub steps: usize,
+    pub shards: usize,
+    pub realms: usize,
+    pub clients_max: usize,
+    pub topics: usize,
+    /// Operations that a client writes at once, at most.
+    pub burst: usize,
+    pub procedures: usize,
+    pub socket_bytes: usize,
+    /// Percent of sends that take less than there is room for.
+    pub short_writes: usize,
+    /// Percent of ring pushes refused although there is room.
+    pub early_full: usize,
+    /// Percent of publications with acknowledge, and with `exclude_me` false.
+    pub acknowledge: usize,
+    pub include_me: usize,
+    pub payload_bytes: [usize; 4],
+    pub step_weights: [u32; STEPS.len()],
+    pub act_weights: [u32; ACTS.len()],
+    pub config: Arc<CoreConfig>,
+}
+
+impl Plan {
+    pub fn new(seed: u64, steps: usize) -> Self {
+        let mut rng = Rng::new(seed);
+        let rng = &mut rng;
+        let step_weights = STEPS.map(|step| match step {
+            Step::Connect => rng.pick(&[10, 40]),
+            Step::Act => rng.pick(&[100, 300, 600]),
+            Step::Hand => 60,
+            Step::Deliver => rng.pick(&[20, 100, 300]),
+            Step::Push => rng.pick(&[20, 100, 200]),
+            Step::FlushDirty => rng.pick(&[0, 10, 60]),
+            Step::FlushSmall => rng.pick(&[0, 10, 60]),
+            Step::FlushSlice => rng.pick(&[10, 60, 200]),
+            Step::Flush => rng.pick(&[20, 60]),
+            Step::Writable => rng.pick(&[20, 100]),
+            Step::Read => rng.pick(&[100, 300]),
+            Step::Timer => rng.pick(&[2, 20]),
+            Step::Vanish => rng.pick(&[0, 0, 2, 10]),
+            Step::Break => rng.pick(&[0, 0, 1, 4]),
+            Step::Stick => rng.pick(&[0, 0, 2, 10]),
+            Step::Reap => 20,
+            Step::Drain => rng.pick(&[0, 0, 1, 4]),
+            Step::Ping => rng.pick(&[0, 2, 10]),
+        });
+        let act_weights = ACTS.map(|act| match act {
+            Act::Subscribe => rng.pick(&[20, 60]),
+            Act::Unsubscribe => rng.pick(&[0, 5, 30, 80]),
+            Act::Publish => rng.pick(&[4, 20, 60, 150]),
+            Act::Register => rng.pick(&[0, 5, 20]),
+            Act::Unregister => rng.pick(&[0, 3, 15, 60]),
+            Act::Call => rng.pick(&[0, 20, 60]),
+            Act::Cancel => rng.pick(&[0, 0, 2, 10]),
+            Act::Answer => rng.pick(&[5, 20, 60]),
+            Act::Goodbye => rng.pick(&[0, 0, 1]),
+            Act::Violate => rng.pick(&[0, 0, 1]),
+        });
+        let shards = rng.pick(&[1, 1, 2, 2, 3, 4]);
+        Self {
+            seed,
+            steps,
+            shards,
+            realms: rng.pick(&[1, 1, 2]),
+            clients_max: rng.pick(&[3, 8, 20, 60]),
+            topics: rng.pick(&[1, 2, 4, 30]),
+            burst: rng.pick(&[1, 3, 12]),
+            procedures: rng.pick(&[1, 2, 4]),
+            socket_bytes: rng.pick(&[200, 2_000, 20_000, 1_000_000]),
+            short_writes: rng.pick(&[0, 5, 30]),
+            early_full: rng.pick(&[0, 0, 20]),
+            acknowledge: rng.pick(&[0, 30, 100]),
+            include_me: rng.pick(&[0, 30, 100]),
+            payload_bytes: rng.pick(&[
+                [0; 4],
+                [0, 10, 100, 100],
+                [0, 100, 5_000, 300],
+                [50, 300, 3_000, 70_000],
+            ]),
+            step_weights,
+            act_weights,
+            config: Arc::new(CoreConfig {
+                access: Access::new(&REALMS.map(RealmConfig::open), seed).expect("the realm is sound"),
+                limits: limits(rng),
+                agent: String::new(),
+            }),
+        }
+    }
+}
+
+fn limits(rng: &mut Rng) -> Limits {
+    let defaults = Limits::default();
+    let tight = rng.chance(50);
+    let small_stream_members = rng.pick(&[0, 1, 3, defaults.small_stream_members]);
+    let mut or_default = |small: &[usize], default: usize| {
+        if tight && rng.chance(50) { rng.pick(small) } else { default }
+    };
+    let stream_congested_bytes = or_default(&[100, 1_000, 8_000], defaults.stream_congested_bytes);
+    let ring_capacity = or_default(&[2, 3, 4, 8], 64);
+    Limits {
+        outbox_bytes_max: or_default(&[300, 3_000, 30_000], defaults.outbox_bytes_max),
+        outbox_messages_max: or_default(&[2, 10, 100], defaults.outbox_messages_max as usize) as u32,
+        outbox_age_max: Duration::from_millis(or_default(&[5, 50, 1_000], 10_000) as u64),
+        reply_reserve_bytes: or_default(&[500, 4_000], defaults.reply_reserve_bytes),
+        subscriptions_max: or_default(&[1, 2, 4], defaults.subscriptions_max),
+        registrations_max: or_default(&[1, 2], defaults.registrations_max),
+        calls_max: or_default(&[1, 2, 4], defaults.calls_max),
+        invocations_max: or_default(&[1, 3, 8], defaults.invocations_max),
+        stream_congested_bytes,
+        stream_bytes_max: or_default(
+            &[2 * stream_congested_bytes, 16 * stream_congested_bytes],
+            defaults.stream_bytes_max,
+        ),
+        small_stream_members,
+        park_max: Duration::from_millis(or_default(&[1, 20], 100) as u64),
+        park_congested_max: Duration::from_millis(or_default(&[1, 20], 1_000) as u64),
+        ring_capacity,
+        topic_cache_entries: or_default(&[1, 8], 64),
+    }
+}

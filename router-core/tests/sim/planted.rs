@@ -1,0 +1,63 @@
+//! The test of the tester: each planted bug must be found, and by a rule, soon.
+//!
+//! `cargo test -p fanwire-core --features mutations --test sim`
+
+use super::run_with;
+use fanwire_core::mutation::{Mutation, plant};
+
+const STEPS: usize = 2_000;
+/// A bug that hides longer than this would hide from the 2,000 seeds of CI half of the time or more.
+const SEEDS: u64 = 1_000;
+
+const ALL: [Mutation; 23] = [
+    Mutation::PullForwardLeftOut,
+    Mutation::UnsubscribedBeforeDue,
+    Mutation::ExcludedPublisherServed,
+    Mutation::InterestAfterSubscribed,
+    Mutation::LostRetiredCheck,
+    Mutation::MissNeverEnds,
+    Mutation::RingItemLost,
+    Mutation::PositionNotMoved,
+    Mutation::TrimmedTooEarly,
+    Mutation::MovedMemberForgotten,
+    Mutation::PublishedBeforePush,
+    Mutation::ParkedStillRead,
+    Mutation::JoinAtBeginning,
+    Mutation::MergeLeftOut,
+    Mutation::GoneCalleeSilent,
+    Mutation::CancelledStillAnswered,
+    Mutation::StaleInvocation,
+    Mutation::InterestLostWithEncoding,
+    Mutation::CongestionOutlivesStream,
+    Mutation::ParkedNeverResumed,
+    Mutation::WordsAfterClose,
+    Mutation::CutNotCounted,
+    Mutation::RegistrationLeft,
+];
+
+/// The first seed that finds the bug, and the rule's words.
+fn find(mutation: Option<Mutation>, by_topic_owner: bool) -> Option<(u64, String)> {
+    (0..SEEDS).find_map(|seed| {
+        plant(mutation);
+        let outcome = run_with(seed, STEPS, |world| world.route_by_topic_owner = by_topic_owner);
+        plant(None);
+        outcome.err().map(|words| (seed, words.lines().next().unwrap_or_default().to_owned()))
+    })
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    // Debug assertions of the core find some of them; their words are in the verdict.
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut hidden = Vec::new();
+    let planted = ALL.map(|mutation| (format!("{mutation:?}"), Some(mutation), false));
+    let routed = [("RoutedByTopicOwner".to_owned(), None, true)];
+    for (name, mutation, by_topic_owner) in planted.into_iter().chain(routed) {
+        match find(mutation, by_topic_owner) {
+            Some((_, words)) => println!("{name}: {words}"),
+            None => hidden.push(name),
+        }
+    }
+    let _ = std::panic::take_hook();
+    assert!(hidden.is_empty(), "these planted bugs were not found by {SEEDS} seeds: {}", hidden.join(", "));
+}

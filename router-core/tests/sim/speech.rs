@@ -1,0 +1,162 @@
+//! WAMP as the modelled clients speak it: operations to bytes, bytes to what was seen.
+
+use super::{
+    history::{ClientId, Op, REALM_BIT, Seen, Tag},
+    plan::REALMS,
+};
+use bytes::BytesMut;
+use fanwire_codec::{
+    wamp2::{
+        self, CallOptions, DecodeLimits, HelloDetails, Message, Payload, PublishOptions, RegisterOptions,
+        Roles, Serializer, SubscribeOptions, YieldOptions, code,
+    },
+    ws::Kind,
+};
+
+/// The error with which callees fail on purpose.
+pub const CALLEE_ERROR: &str = "sim.error.refused";
+
+pub fn kind(serializer: Serializer) -> Kind {
+    if serializer.is_text() { Kind::Text } else { Kind::Binary }
+}
+
+pub fn topic_uri(topic: u8) -> String {
+    format!("sim.topic.{}", topic & !REALM_BIT)
+}
+
+pub fn procedure_uri(procedure: u8) -> String {
+    format!("sim.procedure.{}", procedure & !REALM_BIT)
+}
+
+/// The bytes of one operation; publications and calls carry `padding` bytes beside their tag.
+pub fn speak(serializer: Serializer, op: &Op, padding: usize) -> Vec<u8> {
+    let args = |tag: &Tag| arguments(serializer, tag, padding);
+    let payload_bytes = match op {
+        Op::Publish { tag, .. } | Op::Call { tag, .. } | Op::Yield { tag, .. } | Op::Fail { tag, .. } => {
+            args(tag)
+        }
+        _ => Vec::new(),
+    };
+    let payload = Payload { args: Some(&payload_bytes), kwargs: None };
+    let message = match op {
+        Op::Hello { realm } => Message::Hello {
+            realm: REALMS[usize::from(*realm)].into(),
+            details: HelloDetails { roles: Roles::CLIENT, ..Default::default() },
+        },
+        Op::Subscribe { request, topic } => Message::Subscribe {
+            request: *request,
+            options: SubscribeOptions::default(),
+            topic: topic_uri(*topic).into(),
+        },
+        Op::Unsubscribe { request, subscription, .. } => {
+            Message::Unsubscribe { request: *request, subscription: *subscription }
+        }
+        Op::Publish { request, tag, acknowledge, exclude_me } => Message::Publish {
+            request: *request,
+            options: PublishOptions {
+                acknowledge: *acknowledge,
+                // Both ways of saying that the publisher is excluded.
+                exclude_me: if *exclude_me {
+                    [None, Some(true)][tag.number as usize % 2]
+                } else {
+                    Some(false)
+                },
+                ..Default::default()
+            },
+            topic: topic_uri(tag.name).into(),
+            payload,
+        },
+        Op::Register { request, procedure } => Message::Register {
+            request: *request,
+            options: RegisterOptions::default(),
+            procedure: procedure_uri(*procedure).into(),
+        },
+        Op::Unregister { request, registration, .. } => {
+            Message::Unregister { request: *request, registration: *registration }
+        }
+        Op::Call { request, tag } => Message::Call {
+            request: *request,
+            options: CallOptions::default(),
+            procedure: procedure_uri(tag.name).into(),
+            payload,
+        },
+        Op::Cancel { request } => Message::Cancel { request: *request, mode: None },
+        Op::Yield { invocation, .. } => {
+            Message::Yield { request: *invocation, options: YieldOptions::default(), payload }
+        }
+        Op::Fail { invocation, .. } => Message::Error {
+            request_type: code::INVOCATION,
+            request: *invocation,
+            error: CALLEE_ERROR.into(),
+            payload,
+        },
+        Op::Goodbye => Message::Goodbye { reason: "wamp.close.normal".into(), message: None },
+        // Only routers send WELCOME.
+        Op::Violate => Message::Welcome { session: 1, details: Default::default() },
+    };
+    let mut out = BytesMut::new();
+    wamp2::encode(&message, serializer, &mut out);
+    out.to_vec()
+}
+
+/// What one message says, or why no router should have sent it.
+pub fn understand(serializer: Serializer, got: Kind, bytes: &[u8]) -> Result<Seen, String> {
+    if got != kind(serializer) {
+        return Err(format!("a {got:?} message came to a client that speaks {serializer}"));
+    }
+    let message = wamp2::decode(serializer, bytes, &DecodeLimits::default())
+        .map_err(|error| format!("the router sent what it must not: {error}"))?;
+    let tagged = |payload: Payload<'_>| {
+        payload.args.and_then(read_tag).ok_or_else(|| format!("a payload was lost or changed: {payload:?}"))
+    };
+    Ok(match message {
+        Message::Welcome { session, .. } => Seen::Welcome { session },
+        Message::Abort { reason, .. } => Seen::Abort { reason: reason.into_owned() },
+        Message::Goodbye { reason, .. } => Seen::Goodbye { reason: reason.into_owned() },
+        Message::Subscribed { request, subscription } => Seen::Subscribed { request, subscription },
+        Message::Unsubscribed { request } => Seen::Unsubscribed { request },
+        Message::Published { request, publication } => Seen::Published { request, publication },
+        Message::Event { subscription, publication, payload, .. } => {
+            Seen::Event { subscription, publication, tag: tagged(payload)? }
+        }
+        Message::Registered { request, registration } => Seen::Registered { request, registration },
+        Message::Unregistered { request } => Seen::Unregistered { request },
+        Message::Invocation { request, registration, payload, .. } => {
+            Seen::Invocation { request, registration, tag: tagged(payload)? }
+        }
+        Message::Result { request, payload, .. } => Seen::Result { request, tag: tagged(payload)? },
+        Message::Error { request_type, request, error, payload } => {
+            let tag = payload.args.and_then(read_tag);
+            Seen::Error { request_type, request, uri: error.into_owned(), tag }
+        }
+        other => return Err(format!("a router does not send {}", other.name())),
+    })
+}
+
+/// A list of one string: `<from.number.name>` and padding.
+fn arguments(serializer: Serializer, tag: &Tag, padding: usize) -> Vec<u8> {
+    let text = format!("<{}.{}.{}>{}", tag.from.0, tag.number, tag.name, "x".repeat(padding));
+    match serializer {
+        Serializer::Json => format!("[\"{text}\"]").into_bytes(),
+        Serializer::MsgPack | Serializer::Cbor => {
+            // A list of one, and a string whose length has 32 bits.
+            let head = if serializer == Serializer::Cbor { [0x81, 0x7a] } else { [0x91, 0xdb] };
+            let mut bytes = head.to_vec();
+            bytes.extend_from_slice(&(text.len() as u32).to_be_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+            bytes
+        }
+    }
+}
+
+fn read_tag(args: &[u8]) -> Option<Tag> {
+    // The last one: the length before the string may be the same byte.
+    let start = args.iter().rposition(|&byte| byte == b'<')? + 1;
+    let length = args[start..].iter().position(|&byte| byte == b'>')?;
+    let text = std::str::from_utf8(&args[start..start + length]).ok()?;
+    let mut numbers = text.split('.');
+    let from = ClientId(numbers.next()?.parse().ok()?);
+    let number = numbers.next()?.parse().ok()?;
+    let name = numbers.next()?.parse().ok()?;
+    Some(Tag { from, number, name })
+}

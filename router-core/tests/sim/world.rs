@@ -1,0 +1,624 @@
+//! The world: shards of the real core, rings, sockets, clients and a clock, in one thread. One seed decides each step.
+//!
+//! What a shard's turn does in one go, is here many steps in any order, with other shards' and clients' steps between.
+
+use super::{
+    check::{Jury, Verdict, accounting},
+    client::Client,
+    coverage::Coverage,
+    history::{ClientId, End, Event, Op},
+    plan::{ACTS, Act, Plan, STEPS, Step},
+    rng::Rng,
+    speech,
+    wire::Sockets,
+};
+use bytes::BytesMut;
+use fanwire_codec::{
+    wamp2::Serializer,
+    ws::{Control, write_control},
+};
+use fanwire_core::{
+    Effect, Flow, FlushBudget, Instant, Outlet, RingItem, Shard, directory::Directory, ids::ShardId,
+};
+use std::{
+    collections::VecDeque,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+pub struct World {
+    pub plan: Plan,
+    rng: Rng,
+    now: Instant,
+    directory: Arc<Directory>,
+    homes: Vec<Home>,
+    /// From, to.
+    rings: Vec<Vec<VecDeque<Cargo>>>,
+    clients: Vec<Client>,
+    /// Clients with a connection, in no order.
+    live: Vec<ClientId>,
+    jury: Jury,
+    hash: DefaultHasher,
+    pub log: Vec<Event>,
+    pub steps_done: usize,
+    /// Things that happened, to see whether a settling world still moves.
+    moves: u64,
+    /// A planted bug of the harness: publications go by way of the shard that owns their topic.
+    pub route_by_topic_owner: bool,
+}
+
+/// What lies in a ring.
+enum Cargo {
+    Direct(RingItem),
+    /// On its way to the shard that owns its topic; from there it goes on, as if it came from `from`.
+    Relayed {
+        from: usize,
+        to: usize,
+        item: RingItem,
+    },
+    Forwarded {
+        from: usize,
+        item: RingItem,
+    },
+}
+
+/// One shard with what its driver keeps.
+struct Home {
+    shard: Shard,
+    sockets: Sockets,
+    /// Who is connected, by outlet.
+    tenants: Vec<Option<ClientId>>,
+    /// Outlets that can be used again, the last one first.
+    free: Vec<Outlet>,
+    /// Outlets whose connection is no more, until the end of the turn.
+    dead: Vec<Outlet>,
+    /// Outlets to which everything was said.
+    finished: Vec<Outlet>,
+}
+
+#[cfg(feature = "mutations")]
+fn topic_owner(item: &RingItem, shards: usize) -> Option<usize> {
+    item.subscription().map(|subscription| subscription as usize % shards)
+}
+
+#[cfg(not(feature = "mutations"))]
+fn topic_owner(_: &RingItem, _: usize) -> Option<usize> {
+    None
+}
+
+fn shard_id(index: usize) -> ShardId {
+    ShardId::new(index as u8).expect("a plan has few shards")
+}
+
+impl World {
+    pub fn new(plan: Plan) -> Self {
+        let mut rng = Rng::new(plan.seed ^ 0x5eed);
+        let directory = Arc::new(Directory::new(rng.next()));
+        let homes = (0..plan.shards)
+            .map(|index| {
+                let mut random = Rng::new(rng.next());
+                let shard = Shard::new(
+                    Arc::clone(&plan.config),
+                    shard_id(index),
+                    plan.shards as u8,
+                    Arc::clone(&directory),
+                    Box::new(move || random.next()),
+                );
+                let sockets = Sockets::new(rng.next(), plan.socket_bytes, plan.short_writes);
+                Home {
+                    shard,
+                    sockets,
+                    tenants: Vec::new(),
+                    free: Vec::new(),
+                    dead: Vec::new(),
+                    finished: Vec::new(),
+                }
+            })
+            .collect();
+        let rings = (0..plan.shards).map(|_| (0..plan.shards).map(|_| VecDeque::new()).collect()).collect();
+        Self {
+            plan,
+            rng,
+            now: Instant::START,
+            directory,
+            homes,
+            rings,
+            clients: Vec::new(),
+            live: Vec::new(),
+            jury: Jury::new(),
+            hash: DefaultHasher::new(),
+            log: Vec::new(),
+            steps_done: 0,
+            moves: 0,
+            route_by_topic_owner: false,
+        }
+    }
+
+    /// All steps, rest, everybody's leaving, rest. Returns the trace hash.
+    pub fn run(&mut self) -> Result<u64, String> {
+        for _ in 0..self.plan.steps {
+            let step = STEPS[self.rng.weighted(&self.plan.step_weights)];
+            self.step(step)?;
+            self.steps_done += 1;
+        }
+        self.settle()?;
+        self.jury.facts.losses = self.losses();
+        self.jury.settled()?;
+        self.everybody_leaves()?;
+        Ok(self.trace())
+    }
+
+    /// What this run met.
+    pub fn coverage(&self) -> Coverage {
+        Coverage::of(&self.log, self.homes.iter().map(|home| home.shard.counters()))
+    }
+
+    fn trace(&self) -> u64 {
+        let mut hash = self.hash.clone();
+        for home in &self.homes {
+            home.sockets.trace().hash(&mut hash);
+        }
+        hash.finish()
+    }
+
+    fn losses(&self) -> u64 {
+        self.homes.iter().map(|home| accounting::losses(home.shard.counters())).sum()
+    }
+
+    fn tell(&mut self, event: Event) -> Verdict {
+        event.hash(&mut self.hash);
+        self.jury.facts.losses = self.losses();
+        self.moves += 1;
+        let verdict = self.jury.observe(&event);
+        self.log.push(event);
+        verdict
+    }
+
+    // --- steps -------------------------------------------------------------------------------------------------
+
+    fn step(&mut self, step: Step) -> Verdict {
+        self.now = self.now + Duration::from_nanos(self.rng.below(20_000) as u64);
+        let at = self.rng.below(self.plan.shards);
+        match step {
+            Step::Connect => self.connect(at)?,
+            Step::Act => self.act()?,
+            Step::Hand => {
+                if let Some(client) = self.someone() {
+                    self.hand(client, 4)?;
+                }
+            }
+            Step::Deliver => {
+                let (from, count) = (self.rng.below(self.plan.shards), 1 + self.rng.below(4));
+                self.deliver(from, at, count);
+            }
+            Step::Push => self.push(at),
+            Step::FlushDirty => {
+                let home = &mut self.homes[at];
+                home.shard.flush_dirty(self.now, &mut home.sockets);
+            }
+            Step::FlushSmall => {
+                let sends = 1 + self.rng.below(4);
+                let home = &mut self.homes[at];
+                home.shard.flush_small(self.now, &mut home.sockets, sends);
+            }
+            Step::FlushSlice => {
+                let sends = 1 + self.rng.below(3);
+                let home = &mut self.homes[at];
+                home.shard.flush_slice(self.now, &mut home.sockets, sends);
+            }
+            Step::Flush => {
+                let budget =
+                    FlushBudget { small_sends: self.rng.below(8), slice_sends: 1 + self.rng.below(4) };
+                let home = &mut self.homes[at];
+                home.shard.flush(self.now, &mut home.sockets, &budget);
+            }
+            Step::Writable => {
+                if let Some(client) = self.someone() {
+                    self.writable(client);
+                }
+            }
+            Step::Read => {
+                let count = 1 + self.rng.below(6);
+                if let Some(client) = self.someone()
+                    && !self.clients[client.0 as usize].stuck
+                {
+                    self.read(client, count)?;
+                }
+            }
+            Step::Timer => {
+                let nanos = self.rng.pick(&[1_000, 1_000_000, 10_000_000, 60_000_000]) as usize;
+                self.now = self.now + Duration::from_nanos(self.rng.below(nanos) as u64);
+                self.fire(at)?;
+            }
+            Step::Vanish => {
+                if let Some(client) = self.someone() {
+                    self.vanish(client)?;
+                }
+            }
+            Step::Break => {
+                if let Some(client) = self.someone() {
+                    let Client { shard, outlet, .. } = self.clients[client.0 as usize];
+                    self.homes[shard].sockets.break_off(outlet);
+                    self.ended(client, End::Vanished)?;
+                }
+            }
+            Step::Stick => {
+                if let Some(client) = self.someone() {
+                    let stuck = &mut self.clients[client.0 as usize].stuck;
+                    *stuck = !*stuck;
+                }
+            }
+            Step::Reap => self.reap(at)?,
+            Step::Drain => {
+                if let Some(client) = self.someone() {
+                    self.drain(client)?;
+                }
+            }
+            Step::Ping => {
+                if let Some(client) = self.someone() {
+                    let Client { shard, outlet, .. } = self.clients[client.0 as usize];
+                    let mut frame = BytesMut::new();
+                    write_control(&mut frame, Control::Ping, b"sim");
+                    if !self.clients[client.0 as usize].deaf {
+                        self.homes[shard].shard.push(self.now, outlet, &frame);
+                    }
+                }
+            }
+        }
+        self.obey()
+    }
+
+    /// After each step: effects, what sockets found wrong, the books.
+    fn obey(&mut self) -> Verdict {
+        for at in 0..self.homes.len() {
+            let effects: Vec<Effect> = self.homes[at].shard.effects().collect();
+            for effect in effects {
+                self.moves += 1;
+                match effect {
+                    Effect::Resume(outlet) => {
+                        if let Some(client) = self.homes[at].tenants[outlet.index()] {
+                            self.clients[client.0 as usize].paused = false;
+                        }
+                    }
+                    Effect::Established(_) => {}
+                    Effect::Finished(outlet) => self.homes[at].finished.push(outlet),
+                    Effect::Abort(outlet, _) => {
+                        if let Some(client) = self.homes[at].tenants[outlet.index()] {
+                            self.gone(client, End::Cut)?;
+                        }
+                    }
+                }
+            }
+            let home = &self.homes[at];
+            if let Some(fault) = &home.sockets.fault {
+                return Err(fault.clone());
+            }
+            accounting::step(at, home.shard.counters(), &home.sockets)?;
+        }
+        Ok(())
+    }
+
+    fn someone(&mut self) -> Option<ClientId> {
+        (!self.live.is_empty()).then(|| self.live[self.rng.below(self.live.len())])
+    }
+
+    fn connect(&mut self, at: usize) -> Verdict {
+        if self.live.len() >= self.plan.clients_max {
+            return Ok(());
+        }
+        let client = ClientId(self.clients.len() as u32);
+        let serializer = self.rng.pick(&Serializer::ALL);
+        let home = &mut self.homes[at];
+        let outlet = home.free.pop().unwrap_or(Outlet(home.tenants.len() as u32));
+        home.tenants.resize(home.tenants.len().max(outlet.index() + 1), None);
+        home.tenants[outlet.index()] = Some(client);
+        home.sockets.open(outlet, serializer);
+        home.shard.attach(self.now, outlet);
+        home.shard.open(self.now, outlet, serializer);
+        let realm = self.rng.below(self.plan.realms) as u8;
+        self.clients.push(Client::new(client, at, outlet, serializer, realm));
+        self.live.push(client);
+        self.tell(Event::Opened { client, shard: at })
+    }
+
+    fn act(&mut self) -> Verdict {
+        let Some(client) = self.someone() else { return Ok(()) };
+        for _ in 0..1 + self.rng.below(self.plan.burst) {
+            let mut act = ACTS[self.rng.weighted(&self.plan.act_weights)];
+            let state = &mut self.clients[client.0 as usize];
+            if act == Act::Call && state.has_invocations() && self.rng.chance(30) {
+                act = Act::Answer;
+            }
+            state.act(act, &self.plan, &mut self.rng);
+        }
+        if self.rng.chance(70) {
+            let count = 1 + self.rng.below(2 * self.plan.burst);
+            self.hand(client, count)?;
+        }
+        Ok(())
+    }
+
+    /// The shard is given what the client wrote, until it wants no more.
+    fn hand(&mut self, client: ClientId, count: usize) -> Verdict {
+        for _ in 0..count {
+            let state = &mut self.clients[client.0 as usize];
+            if state.must_answer_goodbye {
+                state.answer_goodbye();
+            }
+            if !state.can_hand() {
+                return Ok(());
+            }
+            let (op, padding) = state.pipeline.pop_front().expect("can_hand looked");
+            let (at, outlet, serializer) = (state.shard, state.outlet, state.serializer);
+            state.said_goodbye |= op == Op::Goodbye;
+            let mut bytes = speech::speak(serializer, &op, padding);
+            self.tell(Event::Did { client, op })?;
+            if self.rng.chance(80) {
+                self.show_ring_space(at);
+            }
+            let kind = speech::kind(serializer);
+            let flow = self.homes[at].shard.receive(self.now, outlet, kind, &mut bytes);
+            let state = &mut self.clients[client.0 as usize];
+            match flow {
+                Flow::Continue => {}
+                Flow::Pause => state.paused = true,
+                Flow::Closing => state.deaf = true,
+            }
+        }
+        Ok(())
+    }
+
+    fn show_ring_space(&mut self, at: usize) {
+        for to in (0..self.plan.shards).filter(|to| *to != at) {
+            let free = self.plan.config.limits.ring_capacity.saturating_sub(self.rings[at][to].len());
+            self.homes[at].shard.set_ring_space(shard_id(to), free);
+        }
+    }
+
+    fn push(&mut self, at: usize) {
+        self.show_ring_space(at);
+        if self.rng.chance(70) {
+            self.homes[at].shard.retry_parked(self.now);
+        }
+        let capacity = self.plan.config.limits.ring_capacity;
+        let by_owner = self.route_by_topic_owner;
+        let Self { rings, rng, plan, moves, homes, .. } = self;
+        homes[at].shard.push_items(&mut |to, item| {
+            let to = to.index();
+            let owner = if by_owner { topic_owner(&item, plan.shards).unwrap_or(to) } else { to };
+            let detour = owner != to && owner != at;
+            let ring = &mut rings[at][if detour { owner } else { to }];
+            if ring.len() >= capacity || rng.chance(plan.early_full) {
+                return Err(item);
+            }
+            *moves += 1;
+            ring.push_back(if detour { Cargo::Relayed { from: at, to, item } } else { Cargo::Direct(item) });
+            Ok(())
+        });
+    }
+
+    fn deliver(&mut self, from: usize, to: usize, count: usize) {
+        for _ in 0..count {
+            let Some(cargo) = self.rings[from][to].pop_front() else { return };
+            self.moves += 1;
+            let (from, item) = match cargo {
+                Cargo::Direct(item) => (from, item),
+                Cargo::Forwarded { from, item } => (from, item),
+                Cargo::Relayed { from, to: further, item } => {
+                    self.rings[to][further].push_back(Cargo::Forwarded { from, item });
+                    continue;
+                }
+            };
+            self.homes[to].shard.handle_item(self.now, shard_id(from), item);
+        }
+    }
+
+    fn writable(&mut self, client: ClientId) {
+        let Client { shard, outlet, .. } = self.clients[client.0 as usize];
+        let home = &mut self.homes[shard];
+        if home.sockets.take_writable(outlet) {
+            self.moves += 1;
+            home.shard.writable(outlet);
+        }
+    }
+
+    fn read(&mut self, client: ClientId, count: usize) -> Verdict {
+        for _ in 0..count {
+            let Client { shard, outlet, .. } = self.clients[client.0 as usize];
+            let Some(seen) = self.homes[shard].sockets.read(outlet) else { return Ok(()) };
+            self.clients[client.0 as usize].saw(&seen);
+            self.tell(Event::Saw { client, seen })?;
+        }
+        Ok(())
+    }
+
+    fn fire(&mut self, at: usize) -> Verdict {
+        let shard = &mut self.homes[at].shard;
+        if shard.next_deadline().is_some_and(|deadline| deadline <= self.now) || self.rng.chance(5) {
+            shard.handle_timeout(self.now);
+            if shard.next_deadline().is_some_and(|deadline| deadline <= self.now) {
+                return Err(format!(
+                    "shard {at} asks for a timeout that it has just had: its driver would spin"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self, client: ClientId) -> Verdict {
+        let Client { shard, outlet, joined, .. } = self.clients[client.0 as usize];
+        self.tell(Event::Draining { client })?;
+        let shard = &mut self.homes[shard].shard;
+        match self.rng.below(if joined { 10 } else { 4 }) {
+            0 => shard.close(self.now, outlet, 1001, "the drain time is over"),
+            1 => shard.violate(self.now, outlet, 1002, "the frame has a reserved bit"),
+            _ => shard.shut_down(self.now, outlet),
+        }
+        Ok(())
+    }
+
+    // --- ends --------------------------------------------------------------------------------------------------
+
+    /// The client is gone; the router may hear of it later.
+    fn ended(&mut self, client: ClientId, end: End) -> Verdict {
+        self.live.retain(|live| *live != client);
+        self.tell(Event::Ended { client, end })
+    }
+
+    /// The client goes, and the router hears of it at once.
+    fn vanish(&mut self, client: ClientId) -> Verdict {
+        let Client { shard, outlet, .. } = self.clients[client.0 as usize];
+        self.homes[shard].shard.peer_closed(self.now, outlet);
+        self.gone(client, End::Vanished)
+    }
+
+    /// The router knows; the outlet is free at the end of the turn.
+    fn gone(&mut self, client: ClientId, end: End) -> Verdict {
+        let Client { shard, outlet, .. } = self.clients[client.0 as usize];
+        let home = &mut self.homes[shard];
+        home.tenants[outlet.index()] = None;
+        home.sockets.close(outlet);
+        home.dead.push(outlet);
+        home.finished.retain(|finished| *finished != outlet);
+        if self.live.contains(&client) { self.ended(client, end) } else { Ok(()) }
+    }
+
+    /// The end of a turn: connections to which everything was said, broken ones that nobody wrote to, free outlets.
+    fn reap(&mut self, at: usize) -> Verdict {
+        for outlet in std::mem::take(&mut self.homes[at].finished) {
+            self.moves += 1;
+            if let Some(client) = self.homes[at].tenants[outlet.index()] {
+                if self.live.contains(&client) {
+                    self.read(client, usize::MAX)?;
+                }
+                self.homes[at].shard.peer_closed(self.now, outlet);
+                self.gone(client, End::Finished)?;
+            }
+        }
+        for index in 0..self.homes[at].tenants.len() {
+            let home = &mut self.homes[at];
+            let outlet = Outlet(index as u32);
+            if let Some(client) = home.tenants[index]
+                && home.sockets.is_broken(outlet)
+                && self.rng.chance(50)
+            {
+                self.moves += 1;
+                self.homes[at].shard.peer_closed(self.now, outlet);
+                self.gone(client, End::Vanished)?;
+            }
+        }
+        let home = &mut self.homes[at];
+        for outlet in home.dead.drain(..) {
+            home.shard.release(self.now, outlet);
+            home.free.push(outlet);
+        }
+        Ok(())
+    }
+
+    // --- rest --------------------------------------------------------------------------------------------------
+
+    /// No new wishes: everything on its way arrives, everybody reads and answers, until nothing moves.
+    fn settle(&mut self) -> Verdict {
+        for home in &mut self.homes {
+            home.sockets.short_writes = 0;
+        }
+        self.plan.early_full = 0;
+        let mut idle_rounds = 0;
+        for _ in 0..ROUNDS_MAX {
+            let before = self.moves;
+            let sends_before: u64 = self.homes.iter().map(|home| home.sockets.bytes_taken).sum();
+            self.now = self.now + Duration::from_micros(10);
+            for at in 0..self.homes.len() {
+                self.show_ring_space(at);
+                for from in 0..self.homes.len() {
+                    self.deliver(from, at, usize::MAX);
+                }
+                self.homes[at].shard.retry_parked(self.now);
+                self.push(at);
+                let home = &mut self.homes[at];
+                let work_left = home.shard.flush(self.now, &mut home.sockets, &FlushBudget::default());
+                self.moves += u64::from(work_left);
+                self.obey()?;
+                self.reap(at)?;
+                self.obey()?;
+            }
+            for client in self.live.clone() {
+                if !self.live.contains(&client) {
+                    continue;
+                }
+                self.writable(client);
+                self.read(client, usize::MAX)?;
+                let state = &mut self.clients[client.0 as usize];
+                while state.joined && state.has_invocations() && state.pipeline.len() < 16 {
+                    state.act(Act::Answer, &self.plan, &mut self.rng);
+                }
+                self.hand(client, usize::MAX)?;
+                self.obey()?;
+            }
+            let sends: u64 = self.homes.iter().map(|home| home.sockets.bytes_taken).sum();
+            // Several rounds, because a modelled socket may say EAGAIN for no reason.
+            idle_rounds = if self.moves == before && sends == sends_before { idle_rounds + 1 } else { 0 };
+            if idle_rounds >= 20 {
+                return self.is_at_rest();
+            }
+        }
+        Err(format!("the world does not come to rest in {ROUNDS_MAX} rounds"))
+    }
+
+    /// Nothing moves: then nothing may be waiting either.
+    fn is_at_rest(&self) -> Verdict {
+        for (at, home) in self.homes.iter().enumerate() {
+            let counters = home.shard.counters();
+            if counters.queued != 0 || counters.outbox_bytes != 0 || home.shard.has_work() {
+                return Err(format!("shard {at} is at rest with something queued: {counters:?}"));
+            }
+            if home.shard.staged_items() != 0 {
+                return Err(format!("shard {at} is at rest with items for other shards"));
+            }
+        }
+        for client in &self.live {
+            let state = &self.clients[client.0 as usize];
+            if state.paused && !state.deaf {
+                return Err(format!("{client:?} was paused and never resumed"));
+            }
+            if self.jury.facts.is_leaving(*client) {
+                return Err(format!("{client:?} was to leave, and nobody finishes its connection"));
+            }
+        }
+        Ok(())
+    }
+
+    fn everybody_leaves(&mut self) -> Verdict {
+        for client in self.live.clone() {
+            match self.rng.below(3) {
+                0 => self.vanish(client)?,
+                1 => self.drain(client)?,
+                _ => {
+                    self.clients[client.0 as usize].act(Act::Goodbye, &self.plan, &mut self.rng);
+                    self.hand(client, usize::MAX)?;
+                }
+            }
+            self.obey()?;
+        }
+        self.settle()?;
+        // Who never said HELLO, or was at its last words, has nothing to leave with.
+        for client in self.live.clone() {
+            self.vanish(client)?;
+        }
+        self.settle()?;
+        for (at, home) in self.homes.iter().enumerate() {
+            accounting::empty(at, home.shard.counters())?;
+        }
+        accounting::empty_directory(&self.directory)
+    }
+
+    /// What a person needs to understand a failure.
+    pub fn last_words(&self, lines: usize) -> String {
+        let from = self.log.len().saturating_sub(lines);
+        self.log[from..].iter().map(|event| format!("  {event:?}\n")).collect()
+    }
+}
+
+/// More rounds than any plan can need: a round moves at least one message of each queue.
+const ROUNDS_MAX: usize = 100_000;

@@ -1,0 +1,7 @@
+//! The WAMP v2 session as its clients see it: conversations with one or two shards, without sockets.
+
+mod support;
+
+mod call;
+mod publish;
+mod session;

@@ -1,0 +1,214 @@
+//! A router of a few shards in one thread, and clients that speak JSON to it.
+
+use std::collections::HashMap;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use fanwire_codec::wamp2::Serializer;
+use fanwire_codec::ws::{Kind, Limits as WsLimits, Pool, Received, Receiver, Role};
+use fanwire_core::access::{Access, Permission, RealmConfig, RoleConfig};
+use fanwire_core::directory::Directory;
+use fanwire_core::ids::ShardId;
+use fanwire_core::uri::MatchPolicy;
+use fanwire_core::{
+    CoreConfig, Effect, Flow, FlushBudget, Instant, Limits, Outlet, RingItem, Sent, Shard, Wire,
+};
+
+/// One client: (shard, outlet).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Client(pub usize, pub Outlet);
+
+#[derive(Default)]
+struct Sockets(HashMap<Outlet, Vec<u8>>);
+
+impl Wire for Sockets {
+    fn send(&mut self, outlet: Outlet, pieces: &[IoSlice<'_>]) -> Sent {
+        let buffer = self.0.entry(outlet).or_default();
+        let before = buffer.len();
+        pieces.iter().for_each(|piece| buffer.extend_from_slice(piece));
+        Sent::Took(buffer.len() - before)
+    }
+}
+
+pub struct Router {
+    pub shards: Vec<Shard>,
+    pub directory: Arc<Directory>,
+    sockets: Vec<Sockets>,
+    serializers: HashMap<Client, Serializer>,
+    next: u32,
+    pub effects: Vec<(usize, Effect)>,
+    /// Slots of each ring.
+    ring_capacity: usize,
+    rings: Vec<Vec<std::collections::VecDeque<RingItem>>>,
+    pub now: Instant,
+}
+
+impl Router {
+    pub fn new(shards: u8) -> Self {
+        Self::with(shards, Limits::default())
+    }
+
+    /// Realm `realm1` is open; in `closed` nobody may do anything but `ok.*`; `named` takes no anonymous sessions.
+    pub fn with(shards: u8, limits: Limits) -> Self {
+        let mut closed = RealmConfig::open("closed");
+        let rule = closed.roles[0].permissions[0].clone();
+        closed.roles[0].permissions =
+            vec![Permission { uri: "ok.".to_owned(), match_policy: MatchPolicy::Prefix, ..rule }];
+        let named = RealmConfig {
+            name: "named".to_owned(),
+            roles: vec![RoleConfig { name: "user".to_owned(), permissions: Vec::new() }],
+            anonymous_role: None,
+        };
+        let access =
+            Access::new(&[RealmConfig::open("realm1"), closed, named], 1).expect("the realms are sound");
+        let ring_capacity = limits.ring_capacity;
+        let config = Arc::new(CoreConfig { access, limits, agent: "fanwire-test".to_owned() });
+        let directory = Arc::new(Directory::new(7));
+        let shards: Vec<_> = (0..shards)
+            .map(|number| {
+                let mut state = u64::from(number) + 1;
+                let random = Box::new(move || {
+                    state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    state ^ (state >> 29)
+                });
+                let id = ShardId::new(number).expect("few shards");
+                Shard::new(Arc::clone(&config), id, shards, Arc::clone(&directory), random)
+            })
+            .collect();
+        let count = shards.len();
+        Self {
+            sockets: (0..count).map(|_| Sockets::default()).collect(),
+            rings: (0..count).map(|_| (0..count).map(|_| Default::default()).collect()).collect(),
+            shards,
+            directory,
+            serializers: HashMap::new(),
+            next: 0,
+            effects: Vec::new(),
+            ring_capacity,
+            now: Instant::from_nanos(1),
+        }
+    }
+
+    /// A connection whose WebSocket is open.
+    pub fn connect(&mut self, shard: usize, serializer: Serializer) -> Client {
+        let outlet = Outlet(self.next);
+        self.next += 1;
+        self.shards[shard].attach(self.now, outlet);
+        self.shards[shard].open(self.now, outlet, serializer);
+        let client = Client(shard, outlet);
+        self.serializers.insert(client, serializer);
+        client
+    }
+
+    /// A client that is welcome in `realm1`.
+    pub fn join(&mut self, shard: usize) -> Client {
+        self.join_realm(shard, "realm1")
+    }
+
+    pub fn join_realm(&mut self, shard: usize, realm: &str) -> Client {
+        let client = self.connect(shard, Serializer::Json);
+        self.say(client, &format!(r#"[1,"{realm}",{{"roles":{{"publisher":{{}}}}}}]"#));
+        let heard = self.hear(client);
+        assert!(heard[0].starts_with("[2,"), "{heard:?}");
+        client
+    }
+
+    /// Hands one message over; nothing is flushed.
+    pub fn say(&mut self, client: Client, message: &str) -> Flow {
+        self.say_bytes(client, Kind::Text, message.as_bytes())
+    }
+
+    pub fn say_bytes(&mut self, client: Client, kind: Kind, message: &[u8]) -> Flow {
+        self.shards[client.0].receive(self.now, client.1, kind, &mut message.to_vec())
+    }
+
+    /// One turn of one shard without its flush: rings in, parked requests, rings out.
+    pub fn exchange(&mut self, shard: usize) {
+        for from in 0..self.shards.len() {
+            while let Some(item) = self.rings[from][shard].pop_front() {
+                let from = ShardId::new(from as u8).expect("few shards");
+                self.shards[shard].handle_item(self.now, from, item);
+            }
+        }
+        for to in 0..self.shards.len() {
+            let free = self.ring_capacity - self.rings[shard][to].len();
+            self.shards[shard].set_ring_space(ShardId::new(to as u8).expect("few shards"), free);
+        }
+        self.shards[shard].retry_parked(self.now);
+        let (rings, capacity) = (&mut self.rings[shard], self.ring_capacity);
+        self.shards[shard].push_items(&mut |to, item| {
+            let ring = &mut rings[to.index()];
+            if ring.len() < capacity {
+                ring.push_back(item);
+                Ok(())
+            } else {
+                Err(item)
+            }
+        });
+    }
+
+    /// Turns of all shards until nothing happens any more.
+    pub fn settle(&mut self) {
+        for _ in 0..100 {
+            for shard in 0..self.shards.len() {
+                self.exchange(shard);
+                while self.shards[shard].flush(self.now, &mut self.sockets[shard], &FlushBudget::default()) {}
+                let effects: Vec<_> = self.shards[shard].effects().collect();
+                self.effects.extend(effects.into_iter().map(|effect| (shard, effect)));
+                assert_eq!(self.shards[shard].counters().balance(), 0);
+            }
+            let waiting = self.shards.iter().any(|shard| shard.next_deadline().is_some());
+            if !waiting && self.rings.iter().flatten().all(|ring| ring.is_empty()) {
+                return;
+            }
+        }
+        panic!("the router does not come to rest");
+    }
+
+    /// What the client was sent since it was last asked: messages, and `close CODE` for a close frame.
+    pub fn hear(&mut self, client: Client) -> Vec<String> {
+        self.settle();
+        let mut bytes = std::mem::take(self.sockets[client.0].0.entry(client.1).or_default());
+        let mut receiver = Receiver::new(Role::Client);
+        let (mut pool, limits) = (Pool::default(), WsLimits::default());
+        let (mut at, mut heard) = (0, Vec::new());
+        while at < bytes.len() {
+            let (used, received) =
+                receiver.receive(&mut bytes[at..], &limits, &mut pool).expect("sound frames");
+            at += used;
+            heard.extend(received.map(|received| match received {
+                Received::Message { kind: Kind::Text, payload } => {
+                    String::from_utf8(payload.to_vec()).expect("UTF-8")
+                }
+                Received::Message { kind: Kind::Binary, payload } => {
+                    payload.iter().map(|byte| format!("{byte:02x}")).collect()
+                }
+                Received::Close(Some((code, _))) => format!("close {code}"),
+                other => format!("{other:?}"),
+            }));
+        }
+        heard
+    }
+
+    /// The one message that the client was sent.
+    pub fn hear_one(&mut self, client: Client) -> String {
+        let mut heard = self.hear(client);
+        assert_eq!(heard.len(), 1, "{heard:?}");
+        heard.remove(0)
+    }
+
+    /// The connection breaks off.
+    pub fn vanish(&mut self, client: Client) {
+        self.shards[client.0].peer_closed(self.now, client.1);
+    }
+}
+
+/// The number that is element `index` of a JSON message.
+pub fn number(message: &str, index: usize) -> u64 {
+    message
+        .trim_matches(['[', ']'])
+        .split(',')
+        .nth(index)
+        .and_then(|text| text.parse().ok())
+        .expect("a number")
+}

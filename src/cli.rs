@@ -1,0 +1,352 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::Flag;
+
+/// A real-time message router: publish/subscribe and remote procedure calls over WebSocket
+#[derive(Debug, Parser)]
+#[command(name = "fanwire", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(after_help = AFTER_HELP)]
+pub struct Cli {
+    /// Without one: run.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The flags of `run`.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+const AFTER_HELP: &str = "\
+Without a command it starts: WAMP at ws://127.0.0.1:8080/ws, realm \"realm1\", open to this machine only.
+Every key of the configuration: `fanwire config default`, `fanwire config doc`";
+
+const PUB_HELP: &str = "\
+A single - as argument publishes each line of standard input. Examples:
+  fanwire pub demo.tick --rate 2 --template '{\"n\":{{seq}},\"at\":{{now_ms}}}'
+  tail -f app.log | fanwire pub demo.log -";
+
+const COMPLETION_HELP: &str = "\
+bash, this session:  source <(fanwire completion bash)
+bash, for good:      fanwire completion bash > ~/.local/share/bash-completion/completions/fanwire
+zsh:                 fanwire completion zsh > \"${fpath[1]}/_fanwire\"
+fish:                fanwire completion fish > ~/.config/fish/completions/fanwire.fish";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start the router (this is the default)
+    Run(RunArgs),
+    /// Publish to a topic: fanwire pub demo.chat hello '{"n":1}'
+    #[command(after_help = PUB_HELP)]
+    Pub(PubArgs),
+    /// Subscribe to a topic and print its events: fanwire sub demo.chat
+    Sub(SubArgs),
+    /// Call a procedure and print its result: fanwire call demo.add 2 3
+    Call(CallArgs),
+    /// Answer calls of a procedure.
+    #[command(about = "Answer calls of a procedure: fanwire register demo.add --exec 'jq .args[0]+.args[1]'")]
+    Register(RegisterArgs),
+    /// Check, show or explain a configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell
+    #[command(after_help = COMPLETION_HELP)]
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the man page, or write one for each command
+    Man {
+        /// Write fanwire.1, fanwire-pub.1 and so on there
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
+    },
+    /// Print the version
+    Version,
+}
+
+/// Where the router's configuration comes from.
+#[derive(Debug, Args, Clone, Default)]
+pub struct RunArgs {
+    /// Configuration file (TOML); without one FANWIRE_CONFIG, else the defaults
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Address of the first listener: an IP address, with or without a port
+    #[arg(short, long, value_name = "ADDRESS")]
+    pub bind: Option<String>,
+    /// Port of the first listener; 0 takes a free one
+    #[arg(short, long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Address of the admin port (health, metrics), or "none"
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin: Option<String>,
+    /// Number of shards (threads that carry connections), or "auto"
+    #[arg(long, value_name = "N")]
+    pub shards: Option<String>,
+    /// CPUs to pin the shards to, such as 0-3,8; or "auto"
+    #[arg(long, value_name = "LIST")]
+    pub cpus: Option<String>,
+    /// What a shard waits with: auto, io_uring or epoll
+    #[arg(long, value_name = "NAME")]
+    pub driver: Option<String>,
+    /// Log level: off, error, warn, info, debug, trace, or "info,fanwire_io=debug"
+    #[arg(long, value_name = "LEVEL")]
+    pub log: Option<String>,
+    /// Any key of the configuration: --set limits.message=64KiB
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl RunArgs {
+    /// As the configuration wants them: `--set` first, so that the short flags win.
+    pub fn flags(&self) -> Vec<Flag> {
+        let mut flags: Vec<Flag> = self.set.iter().cloned().map(Flag::Set).collect();
+        flags.extend(self.bind.clone().map(Flag::Bind));
+        flags.extend(self.port.map(Flag::Port));
+        for (flag, key, value) in [
+            ("--admin", "admin.bind", &self.admin),
+            ("--shards", "shards.count", &self.shards),
+            ("--cpus", "shards.cpus", &self.cpus),
+            ("--driver", "shards.driver", &self.driver),
+            ("--log", "log.level", &self.log),
+        ] {
+            flags.extend(value.clone().map(|value| Flag::Key(flag, key, value)));
+        }
+        flags
+    }
+}
+
+/// What to do with a configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check a file (and the environment): exit 0, or 2 and all that is wrong
+    Check {
+        /// The file; without one FANWIRE_CONFIG, else the defaults
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        run: RunArgs,
+    },
+    /// Print what is in effect as TOML, and where each value was written
+    Show {
+        /// The file; without one FANWIRE_CONFIG, else the defaults
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        run: RunArgs,
+    },
+    /// Print a file to start from: every key, its default, its meaning
+    Default,
+    /// Print the reference of all keys in Markdown, as in docs/configuration.md
+    Doc,
+}
+
+/// Shells that a completion script can be made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    // Not documented for clap, as `Serializer`.
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// How the small clients reach a router.
+#[derive(Debug, Args, Clone)]
+pub struct Connect {
+    /// Where the router is; /ws if the URL has no path
+    #[arg(short, long, value_name = "URL", default_value = "ws://127.0.0.1:8080/ws")]
+    pub url: String,
+    /// Realm to join
+    #[arg(short, long, value_name = "NAME", default_value = "realm1")]
+    pub realm: String,
+    /// Serializer to speak
+    #[arg(short, long, value_enum, default_value_t = Serializer::Json)]
+    pub serializer: Serializer,
+}
+
+/// Serializers that the small clients speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Serializer {
+    // Not documented for clap: a line each would make every help twice as long.
+    Json,
+    Msgpack,
+    Cbor,
+}
+
+/// Arguments of an event or a call.
+#[derive(Debug, Args, Clone)]
+pub struct Values {
+    /// Each is JSON if it can be read as JSON, else a string
+    #[arg(value_name = "ARGS", allow_negative_numbers = true)]
+    pub args: Vec<String>,
+    /// Keyword argument; V as above
+    #[arg(short, long, value_name = "K=V")]
+    pub kw: Vec<String>,
+}
+
+/// `fanwire pub`
+#[derive(Debug, Args)]
+pub struct PubArgs {
+    /// Topic
+    pub topic: String,
+    #[command(flatten)]
+    pub values: Values,
+    /// Publish so many times; without it once, with --rate until Ctrl-C, with - each line
+    #[arg(short = 'n', long, value_name = "N")]
+    pub count: Option<u64>,
+    /// Publish so many per second, such as 2, 0.5 or 10k; without it each as soon as the one before is acknowledged
+    #[arg(long, value_name = "R")]
+    pub rate: Option<String>,
+    /// Publish TEXT with {{seq}} (1, 2, …) and {{now_ms}} (Unix time) filled in: as JSON if it is JSON then
+    #[arg(long, value_name = "TEXT", conflicts_with = "args")]
+    pub template: Option<String>,
+    /// Print each publication as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub connect: Connect,
+}
+
+/// `fanwire sub`
+#[derive(Debug, Args)]
+pub struct SubArgs {
+    /// Topic
+    pub topic: String,
+    /// End after so many events; without it at Ctrl-C
+    #[arg(short = 'n', long, value_name = "N")]
+    pub count: Option<u64>,
+    /// Print each event as one line of JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Tell each second how many messages came, on standard error
+    #[arg(long)]
+    pub stats: bool,
+    /// Do not print the events
+    #[arg(short, long, conflicts_with = "json")]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub connect: Connect,
+}
+
+/// `fanwire call`
+#[derive(Debug, Args)]
+pub struct CallArgs {
+    /// Procedure
+    pub procedure: String,
+    #[command(flatten)]
+    pub values: Values,
+    /// Call so many times, one after the other
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1)]
+    pub count: u64,
+    /// Wait so long for each answer, such as 500ms or 10s
+    #[arg(short, long, value_name = "TIME", default_value = "30s")]
+    pub timeout: String,
+    /// Print each answer as one line of JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub connect: Connect,
+}
+
+/// `fanwire register`
+#[derive(Debug, Args)]
+pub struct RegisterArgs {
+    /// Procedure
+    pub procedure: String,
+    #[command(flatten)]
+    pub answer: Answer,
+    /// End after so many calls; without it at Ctrl-C
+    #[arg(short = 'n', long, value_name = "N")]
+    pub count: Option<u64>,
+    /// Print each call as one line of JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub connect: Connect,
+}
+
+/// What a call is answered with.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Answer {
+    /// Answer with the call's own arguments
+    #[arg(long)]
+    pub echo: bool,
+    /// Run CMD by the shell: {"args":[…],"kwargs":{…}} on its standard input, the result from its standard output
+    #[arg(long, value_name = "CMD")]
+    pub exec: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_is_the_default() {
+        let cli = Cli::try_parse_from(["fanwire", "--port", "9000", "--set", "a.b=c"]).expect("flags of run");
+        assert!(cli.command.is_none());
+        assert_eq!(cli.run.port, Some(9000));
+        let cli = Cli::try_parse_from(["fanwire", "run", "--shards", "2"]).expect("named");
+        assert!(
+            matches!(cli.command, Some(Command::Run(RunArgs { shards: Some(count), .. })) if count == "2")
+        );
+    }
+
+    #[test]
+    fn arguments_may_look_like_numbers() {
+        let cli = Cli::try_parse_from(["fanwire", "call", "add", "-2", "3.5"]).expect("numbers");
+        assert!(matches!(cli.command, Some(Command::Call(call)) if call.values.args == ["-2", "3.5"]));
+    }
+
+    /// The words of a line of a shell, as far as the examples go: single quotes, and the end at a comment or a redirection.
+    fn words_of(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+        for character in line.chars().chain([' ']) {
+            match character {
+                '\'' => quoted = !quoted,
+                '#' | '>' if !quoted && word.is_empty() => break,
+                ' ' if !quoted && !word.is_empty() => words.push(std::mem::take(&mut word)),
+                ' ' if !quoted => {}
+                other => word.push(other),
+            }
+        }
+        words
+    }
+
+    #[test]
+    fn examples_are_understood() {
+        let page = include_str!("../docs/cli.md").lines().filter(|line| line.starts_with("    "));
+        let help = PUB_HELP.lines().filter(|line| line.starts_with("  "));
+        let mut count = 0;
+        for line in page.chain(help) {
+            let at = line.find("fanwire ").expect("examples are of this program");
+            Cli::try_parse_from(words_of(&line[at..])).unwrap_or_else(|error| panic!("{line}\n{error}"));
+            count += 1;
+        }
+        assert!(count >= 16, "{count} examples");
+    }
+
+    #[test]
+    fn a_template_takes_the_place_of_arguments() {
+        let parse = |words: &[&str]| Cli::try_parse_from([&["fanwire", "pub", "a.b"][..], words].concat());
+        assert!(parse(&["--template", "{{seq}}", "--kw", "a=1"]).is_ok());
+        assert!(parse(&["--template", "{{seq}}", "x"]).is_err());
+        let Ok(Cli { command: Some(Command::Pub(args)), .. }) = parse(&["-"]) else { panic!("it is right") };
+        assert_eq!(args.values.args, ["-"]);
+    }
+
+    #[test]
+    fn register_needs_one_answer() {
+        assert!(Cli::try_parse_from(["fanwire", "register", "add"]).is_err());
+        assert!(Cli::try_parse_from(["fanwire", "register", "add", "--echo", "--exec", "x"]).is_err());
+        assert!(Cli::try_parse_from(["fanwire", "register", "add", "--echo"]).is_ok());
+    }
+}

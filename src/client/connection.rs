@@ -1,0 +1,346 @@
+//! A blocking WAMP session over a WebSocket of the client side.
+//!
+//! One thread reads; any may send through a [`Sender`]. Pings are answered while reading.
+
+use std::borrow::Cow;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use fanwire_codec::wamp2::{self, DecodeLimits, HelloDetails, Message, Roles, Serializer};
+use fanwire_codec::ws::{self, Kind, Received, Receiver, Role, handshake};
+
+use super::failure::Failure;
+use super::url::Url;
+use crate::cli;
+
+/// For the connection, the upgrade and the login, each.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The answer to a goodbye is a courtesy; nobody waits long for it.
+const GOODBYE_TIME: Duration = Duration::from_secs(1);
+/// A router may send larger messages than it takes.
+const MESSAGE_BYTES_MAX: u64 = 64 << 20;
+/// A response head beyond this comes from something else.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+const READ_BYTES: usize = 64 << 10;
+
+/// A joined session.
+pub struct Connection {
+    stream: TcpStream,
+    sender: Sender,
+    receiver: Receiver,
+    pool: ws::Pool,
+    limits: ws::Limits,
+    /// Bytes read and not consumed: `buffer[start..end]`.
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    serializer: Serializer,
+    /// The router's own name of the session.
+    pub session: u64,
+}
+
+/// The sending half, for all threads.
+#[derive(Clone)]
+pub struct Sender {
+    stream: Arc<Mutex<TcpStream>>,
+    serializer: Serializer,
+}
+
+impl Sender {
+    /// Sends one message, and blocks until the kernel has taken it.
+    pub fn send(&self, message: &Message<'_>) -> Result<(), Failure> {
+        let mut body = BytesMut::new();
+        wamp2::encode(message, self.serializer, &mut body);
+        let kind = if self.serializer.is_text() { Kind::Text } else { Kind::Binary };
+        let mut frame = BytesMut::new();
+        ws::write_client_message(&mut frame, kind, &[&body], random()?);
+        self.write(&frame)
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut stream = self.stream.lock().expect("no thread panics while it sends");
+        stream.write_all(bytes).map_err(|error| lost(&error))
+    }
+}
+
+impl Connection {
+    /// Connects, upgrades, joins the realm.
+    pub fn open(connect: &cli::Connect) -> Result<Self, Failure> {
+        let url = Url::parse(&connect.url)?;
+        let serializer = match connect.serializer {
+            cli::Serializer::Json => Serializer::Json,
+            cli::Serializer::Msgpack => Serializer::MsgPack,
+            cli::Serializer::Cbor => Serializer::Cbor,
+        };
+        let stream = dial(&connect.url, &url)?;
+        let sender = Sender {
+            stream: Arc::new(Mutex::new(stream.try_clone().map_err(|error| lost(&error))?)),
+            serializer,
+        };
+        let mut connection = Self {
+            stream,
+            sender,
+            receiver: Receiver::new(Role::Client),
+            pool: ws::Pool::default(),
+            limits: ws::Limits { message_bytes_max: MESSAGE_BYTES_MAX },
+            buffer: vec![0; READ_BYTES],
+            start: 0,
+            end: 0,
+            serializer,
+            session: 0,
+        };
+        connection.upgrade(&connect.url, &url)?;
+        connection.join(&connect.realm)?;
+        Ok(connection)
+    }
+
+    fn upgrade(&mut self, named: &str, url: &Url) -> Result<(), Failure> {
+        let key: [u8; 16] = random()?;
+        let offered = [self.serializer.subprotocol()];
+        let mut request = BytesMut::new();
+        handshake::write_request(&mut request, &url.authority, &url.target, &offered, key, &[])
+            .map_err(|error| Failure::Usage(format!("--url {named}: {error}")))?;
+        self.sender.write(&request)?;
+        let deadline = Instant::now() + PATIENCE;
+        let head_end = loop {
+            let read = &self.buffer[..self.end];
+            if let Some(at) = read.windows(4).position(|window| window == b"\r\n\r\n") {
+                break at + 4;
+            }
+            if self.end >= HEAD_BYTES_MAX {
+                return Err(Failure::Connect(format!("what answers at {named} is no WebSocket server")));
+            }
+            match self.read(Some(deadline)) {
+                Ok(true) => {}
+                Ok(false) => {
+                    return Err(Failure::Connect(format!(
+                        "{named} closed the connection without an answer; is it a WebSocket server?"
+                    )));
+                }
+                Err(Failure::Timeout(_)) => {
+                    return Err(Failure::Timeout(format!(
+                        "{named} did not answer in {} s; is it a WebSocket server?",
+                        PATIENCE.as_secs()
+                    )));
+                }
+                Err(failure) => return Err(failure),
+            }
+        };
+        let head = self.buffer[..head_end].to_vec();
+        self.start = head_end;
+        let chosen = handshake::verify_response(&head, &key, &offered).map_err(|error| {
+            let words = match &error {
+                handshake::HandshakeError::Refused { status, reason } => {
+                    // Our own refusals begin with the status; other servers' bodies may say anything.
+                    let body = self.refusal();
+                    if body.starts_with(&status.to_string()) {
+                        body
+                    } else {
+                        let colon = if body.is_empty() { "" } else { ": " };
+                        format!("what answers is no WebSocket endpoint ({status} {reason}{colon}{body})")
+                    }
+                }
+                _ => format!("{error}; is it a WebSocket server?"),
+            };
+            Failure::Connect(format!("{named}: {words}"))
+        })?;
+        match chosen {
+            Some(_) => Ok(()),
+            None => Err(Failure::Connect(format!("{named} does not speak {}", offered[0]))),
+        }
+    }
+
+    /// The first line of a refusal's body, for people.
+    fn refusal(&mut self) -> String {
+        let deadline = Instant::now() + Duration::from_millis(500);
+        while self.end - self.start < 512 && matches!(self.read(Some(deadline)), Ok(true)) {}
+        let end = self.end.min(self.start + 512);
+        let body = String::from_utf8_lossy(&self.buffer[self.start..end]);
+        let line = body.trim().lines().next().unwrap_or_default();
+        line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    }
+
+    fn join(&mut self, realm: &str) -> Result<(), Failure> {
+        let details = HelloDetails {
+            roles: Roles::CLIENT,
+            agent: Some(concat!("fanwire/", env!("CARGO_PKG_VERSION")).into()),
+            ..HelloDetails::default()
+        };
+        self.sender.send(&Message::Hello { realm: realm.into(), details })?;
+        let answer = self.receive(Some(Instant::now() + PATIENCE))?;
+        match self.decode(&answer)? {
+            Message::Welcome { session, .. } => {
+                self.session = session;
+                Ok(())
+            }
+            Message::Abort { reason, message } => Err(Failure::Refused(format!(
+                "the router does not let us into realm {realm:?}: {reason}{}",
+                words(message.as_deref())
+            ))),
+            other => Err(Failure::Refused(format!("the router answered our HELLO with {}", other.name()))),
+        }
+    }
+
+    /// The sending half.
+    pub fn sender(&self) -> Sender {
+        self.sender.clone()
+    }
+
+    /// What is spoken.
+    pub fn serializer(&self) -> Serializer {
+        self.serializer
+    }
+
+    /// Reads a message that [`receive`](Self::receive) gave.
+    pub fn decode<'a>(&self, bytes: &'a [u8]) -> Result<Message<'a>, Failure> {
+        wamp2::decode(self.serializer, bytes, &DecodeLimits::default())
+            .map_err(|error| Failure::Refused(format!("the router sent what we cannot read: {error}")))
+    }
+
+    /// The next message that is not the end of the session.
+    pub fn next(&mut self, deadline: Option<Instant>) -> Result<Vec<u8>, Failure> {
+        let bytes = self.receive(deadline)?;
+        match self.decode(&bytes)? {
+            Message::Goodbye { reason, message } => {
+                // WAMP, "Session Closing": a GOODBYE is answered by one.
+                _ = self.sender.send(&Message::Goodbye {
+                    reason: Cow::Borrowed("wamp.close.goodbye_and_out"),
+                    message: None,
+                });
+                Err(Failure::Refused(format!(
+                    "the router says goodbye: {reason}{}",
+                    words(message.as_deref())
+                )))
+            }
+            Message::Abort { reason, message } => {
+                Err(Failure::Refused(format!("the router broke off: {reason}{}", words(message.as_deref()))))
+            }
+            _ => Ok(bytes),
+        }
+    }
+
+    /// Leaves politely.
+    pub fn leave(mut self) {
+        let goodbye = Message::Goodbye { reason: Cow::Borrowed("wamp.close.close_realm"), message: None };
+        if self.sender.send(&goodbye).is_err() {
+            return;
+        }
+        let deadline = Instant::now() + GOODBYE_TIME;
+        while let Ok(bytes) = self.receive(Some(deadline)) {
+            if matches!(self.decode(&bytes), Ok(Message::Goodbye { .. }) | Err(_)) {
+                break;
+            }
+        }
+        if let Ok(key) = random() {
+            let mut frame = BytesMut::new();
+            ws::write_client_close(&mut frame, 1000, "", key);
+            _ = self.sender.write(&frame);
+        }
+    }
+
+    /// The next data message, whole.
+    fn receive(&mut self, deadline: Option<Instant>) -> Result<Vec<u8>, Failure> {
+        loop {
+            while self.start < self.end {
+                let input = &mut self.buffer[self.start..self.end];
+                let (consumed, received) =
+                    self.receiver.receive(input, &self.limits, &mut self.pool).map_err(|error| {
+                        Failure::Refused(format!("the router broke the WebSocket protocol: {error}"))
+                    })?;
+                self.start += consumed;
+                match received {
+                    Some(Received::Message { payload, .. }) => {
+                        let message = payload.to_vec();
+                        self.receiver.recycle(&mut self.pool);
+                        return Ok(message);
+                    }
+                    Some(Received::Ping(payload)) => {
+                        let mut frame = BytesMut::new();
+                        ws::write_client_control(&mut frame, ws::Control::Pong, payload, random()?);
+                        self.sender.write(&frame)?;
+                    }
+                    Some(Received::Close(reason)) => {
+                        let words = match reason {
+                            Some((code, "")) => format!(" ({code})"),
+                            Some((code, reason)) => format!(" ({code}: {reason})"),
+                            None => String::new(),
+                        };
+                        return Err(Failure::Refused(format!("the router closed the connection{words}")));
+                    }
+                    Some(Received::Pong(_)) | None => {}
+                }
+            }
+            (self.start, self.end) = (0, 0);
+            if !self.read(deadline)? {
+                return Err(Failure::Refused("the router closed the connection without a word".into()));
+            }
+        }
+    }
+
+    /// Reads more behind `end`. False at the end of the stream.
+    fn read(&mut self, deadline: Option<Instant>) -> Result<bool, Failure> {
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Err(Failure::Timeout("the router did not answer in time".into()));
+            }
+            self.stream.set_read_timeout(left).map_err(|error| lost(&error))?;
+            match self.stream.read(&mut self.buffer[self.end..]) {
+                Ok(count) => {
+                    self.end += count;
+                    return Ok(count > 0);
+                }
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                    ) => {}
+                Err(error) => return Err(lost(&error)),
+            }
+        }
+    }
+}
+
+fn dial(named: &str, url: &Url) -> Result<TcpStream, Failure> {
+    let what_to_do = "is the router running? Start it with `fanwire`, or name another one with --url";
+    let addresses = (url.host.as_str(), url.port)
+        .to_socket_addrs()
+        .map_err(|error| Failure::Connect(format!("cannot find {}: {error}", url.host)))?;
+    let mut last = None;
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => {
+                // Small messages, each waited for.
+                stream.set_nodelay(true).map_err(|error| lost(&error))?;
+                return Ok(stream);
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    let why = last.map_or_else(|| "it has no address".to_owned(), |error| plain(&error));
+    Err(Failure::Connect(format!("cannot connect to {named}: {why}; {what_to_do}")))
+}
+
+fn lost(error: &std::io::Error) -> Failure {
+    Failure::Refused(format!("the connection broke: {}", plain(error)))
+}
+
+/// The system's words without its number.
+fn plain(error: &std::io::Error) -> String {
+    let words = error.to_string();
+    words.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+fn words(message: Option<&str>) -> String {
+    message.map_or_else(String::new, |message| format!(": {message}"))
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Failure> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure::Refused(format!("the system gives no random numbers: {error}")))?;
+    Ok(bytes)
+}

@@ -1,0 +1,313 @@
+//! How values must agree with each other, and what must not be started.
+//!
+//! The types in [`schema`](super::schema) have already refused what a single value cannot be. All problems are gathered, so
+//! that an operator mends a file once.
+
+use std::fmt::Display;
+
+use super::load::Origins;
+use super::problem::{Problem, nearest};
+use super::schema::{Config, Limits, Listener, Match, NO_ROLE, ORIGIN_ANY, Permission, Realm};
+use super::units::{Auto, Count, CpuList, Size, Time};
+
+/// The directory keeps a shard's interest as one bit of a 64-bit word, and one bit is spent otherwise.
+pub const SHARDS_MAX: u32 = 63;
+
+/// All that is wrong.
+pub fn check(config: &Config, origins: &Origins) -> Vec<Problem> {
+    let mut checker = Checker { origins, problems: Vec::new() };
+    checker.listeners(config);
+    checker.shards(config);
+    checker.realms(config);
+    checker.limits(&config.limits);
+    checker.rest(config);
+    checker.problems
+}
+
+struct Checker<'a> {
+    origins: &'a Origins,
+    problems: Vec<Problem>,
+}
+
+impl Checker<'_> {
+    fn refuse<H: Into<String>>(
+        &mut self,
+        key: impl Into<String>,
+        wrong: impl Into<String>,
+        help: impl IntoIterator<Item = H>,
+    ) {
+        let key = key.into();
+        self.problems.push(Problem {
+            place: self.origins.place(&key),
+            key: Some(key),
+            wrong: wrong.into(),
+            help: help.into_iter().map(Into::into).collect(),
+        });
+    }
+
+    fn within<T: PartialOrd + Display>(&mut self, key: &str, value: &T, least: T, most: T) {
+        if *value < least || *value > most {
+            self.refuse(key, format!("{value} is out of range"), [format!("allowed: {least} to {most}")]);
+        }
+    }
+
+    fn listeners(&mut self, config: &Config) {
+        if config.listener.is_empty() {
+            self.refuse(
+                "listener",
+                "there is no listener, so nobody can connect",
+                ["add: [[listener]] with bind = \"127.0.0.1:8080\", or leave the key out"],
+            );
+        }
+        let mut taken: Vec<(String, std::net::SocketAddr)> = Vec::new();
+        let admin = config.admin.bind.0.iter().map(|bind| ("admin.bind".to_owned(), bind.0));
+        let listeners = config.listener.iter().enumerate();
+        for (key, address) in listeners.map(|(i, l)| (format!("listener.{i}.bind"), l.bind.0)).chain(admin) {
+            if let Some((other, _)) =
+                taken.iter().find(|(_, before)| address.port() != 0 && *before == address)
+            {
+                let wrong = format!("{address} is the address of {other} too");
+                self.refuse(&key, wrong, ["give each its own port"]);
+            }
+            taken.push((key, address));
+        }
+        for (index, listener) in config.listener.iter().enumerate() {
+            self.listener(&format!("listener.{index}"), listener);
+        }
+    }
+
+    fn listener(&mut self, key: &str, listener: &Listener) {
+        if listener.endpoints.is_empty() {
+            self.refuse(
+                format!("{key}.endpoints"),
+                "there is no endpoint, so every request is answered 404",
+                ["add: \"/ws\" = \"wamp\""],
+            );
+        }
+        for path in listener.endpoints.keys() {
+            let plain = path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\"%\\".contains(&byte));
+            if !path.starts_with('/') || !plain {
+                let wrong = format!("{path:?} is not a path");
+                self.refuse(
+                    format!("{key}.endpoints.{path}"),
+                    wrong,
+                    ["allowed: a path that begins with / and has no query, such as \"/ws\""],
+                );
+            }
+        }
+        for (index, origin) in listener.allowed_origins.iter().enumerate() {
+            if !is_origin(origin) {
+                let wrong = format!("{origin:?} is not an origin");
+                self.refuse(format!("{key}.allowed_origins.{index}"), wrong, [
+                    "allowed: \"*\", or scheme and host as a browser sends them, such as \"https://app.example.org\"",
+                ]);
+            }
+        }
+    }
+
+    fn shards(&mut self, config: &Config) {
+        let Some(count) = config.shards.count.given() else {
+            if let Auto::Given(CpuList(cpus)) = &config.shards.cpus
+                && cpus.len() > SHARDS_MAX as usize
+            {
+                let wrong =
+                    format!("{} CPUs are named, and there can be at most {SHARDS_MAX} shards", cpus.len());
+                self.refuse("shards.cpus", wrong, ["name fewer CPUs"]);
+            }
+            return;
+        };
+        self.within("shards.count", count, Count(1), Count(SHARDS_MAX));
+        if let Auto::Given(CpuList(cpus)) = &config.shards.cpus
+            && cpus.len() < count.0 as usize
+        {
+            let wrong = format!("{} CPUs are named for {count} shards", cpus.len());
+            self.refuse("shards.cpus", wrong, ["name a CPU for each shard, or leave shards.count out"]);
+        }
+    }
+
+    fn realms(&mut self, config: &Config) {
+        if config.realm.is_empty() {
+            self.refuse(
+                "realm",
+                "there is no realm, so nobody can log in",
+                ["add: [[realm]] with name = \"realm1\" and its roles, or leave the key out"],
+            );
+        }
+        for (index, realm) in config.realm.iter().enumerate() {
+            let key = format!("realm.{index}");
+            if config.realm[..index].iter().any(|other| other.name == realm.name) {
+                self.refuse(
+                    format!("{key}.name"),
+                    format!("there is a realm {:?} already", realm.name),
+                    ["give each realm its own name"],
+                );
+            }
+            self.realm(&key, realm);
+            self.must_not_start(config, &key, realm);
+        }
+    }
+
+    fn realm(&mut self, key: &str, realm: &Realm) {
+        if realm.name.is_empty()
+            || realm.name.len() > 255
+            || realm.name.chars().any(|c| c.is_whitespace() || c == '#')
+        {
+            self.refuse(
+                format!("{key}.name"),
+                format!("{:?} is not the name of a realm", realm.name),
+                ["allowed: 1 to 255 bytes without spaces and #, such as \"realm1\" or \"com.example.shop\""],
+            );
+        }
+        for (index, role) in realm.role.iter().enumerate() {
+            let role_key = format!("{key}.role.{index}");
+            if role.name.is_empty() || role.name == NO_ROLE {
+                self.refuse(
+                    format!("{role_key}.name"),
+                    format!("{:?} cannot be the name of a role", role.name),
+                    ["allowed: any other word, such as \"anonymous\""],
+                );
+            }
+            if realm.role[..index].iter().any(|other| other.name == role.name) {
+                self.refuse(
+                    format!("{role_key}.name"),
+                    format!("there is a role {:?} already", role.name),
+                    ["put all permissions of a role into one [[realm.role]]"],
+                );
+            }
+            for (index, permission) in role.permission.iter().enumerate() {
+                self.permission(&format!("{role_key}.permission.{index}"), permission);
+            }
+        }
+        if realm.anonymous().is_none() && realm.anonymous_role != NO_ROLE {
+            let names: Vec<&str> = realm.role.iter().map(|role| role.name.as_str()).collect();
+            let known = if names.is_empty() { "it has none".to_owned() } else { names.join(", ") };
+            let mut help = vec![format!("roles of realm {:?}: {known}", realm.name)];
+            help.extend(nearest(&realm.anonymous_role, &names).map(|near| format!("did you mean {near}?")));
+            help.push(format!(
+                "add a [[realm.role]] with name = {:?}, or anonymous_role = \"{NO_ROLE}\" to let nobody in unnamed",
+                realm.anonymous_role
+            ));
+            let wrong = format!(
+                "the realm has no role {:?} for clients that do not say who they are",
+                realm.anonymous_role
+            );
+            self.refuse(format!("{key}.anonymous_role"), wrong, help);
+        }
+    }
+
+    fn permission(&mut self, key: &str, permission: &Permission) {
+        let uri = &permission.uri;
+        let wrong = if uri.len() > 255 {
+            format!("it has {} bytes; a URI has at most 255", uri.len())
+        } else if uri.chars().any(|c| c.is_whitespace() || c == '#') {
+            format!("{uri:?} cannot match: URIs have no spaces and no #")
+        } else if uri.is_empty() && permission.match_policy != Match::Prefix {
+            "the empty URI stands for all only with match = \"prefix\"".to_owned()
+        } else if permission.match_policy == Match::Exact
+            && (uri.split('.').any(str::is_empty) || uri.ends_with('*'))
+        {
+            format!(
+                "{uri:?} is no URI of a topic or procedure; patterns need match = \"prefix\" or \"wildcard\""
+            )
+        } else {
+            return;
+        };
+        self.refuse(format!("{key}.uri"), wrong, [
+            "allowed: \"a.b.c\" (exact), \"a.b.\" or \"\" (prefix), \"a..c\" (wildcard: an empty component stands for any)",
+        ]);
+    }
+
+    /// Whoever can reach the address could do everything. That must have been meant.
+    fn must_not_start(&mut self, config: &Config, key: &str, realm: &Realm) {
+        let open = realm.anonymous().is_some_and(|role| role.may_do_everything());
+        if !open || realm.allow_anonymous_everywhere {
+            return;
+        }
+        let Some(index) = config.listener.iter().position(|listener| !listener.bind.is_loopback()) else {
+            return;
+        };
+        let bind = config.listener[index].bind;
+        let configured = self.origins.exact(key).is_some() || self.origins.exact("realm").is_some();
+        let line = "allow_anonymous_everywhere = true";
+        let mut help = vec![
+            "to keep others out: bind to 127.0.0.1, or give the role fewer permissions (docs/configuration.md)".to_owned(),
+        ];
+        help.push(if configured {
+            format!("if that is meant, add this line to [[realm]] {:?}:  {line}", realm.name)
+        } else {
+            // Without a realm in a file, the line alone would not say which realm.
+            format!("if that is meant, say so:  --set {key}.{line}", line = line.replace(' ', ""))
+        });
+        let wrong = format!(
+            "other machines can reach {bind}, and there everybody may do everything in realm {:?} without saying who they are",
+            realm.name
+        );
+        self.refuse(format!("listener.{index}.bind"), wrong, help);
+    }
+
+    fn limits(&mut self, limits: &Limits) {
+        let kib = |n: u64| Size(n << 10);
+        let gib = Size(1 << 30);
+        // The timers of a shard tick 60 times a second.
+        let least = Time(std::time::Duration::from_millis(100));
+        let day = Time::seconds(24 * 3_600);
+        self.within("limits.message", &limits.message, kib(1), gib);
+        self.within("limits.request_head", &limits.request_head, Size(512), kib(64));
+        self.within("limits.request_head_fields", &limits.request_head_fields, Count(8), Count(256));
+        self.within("limits.before_login", &limits.before_login, kib(1), Size(1 << 20));
+        for (key, time) in [
+            ("limits.handshake_time", limits.handshake_time),
+            ("limits.login_time", limits.login_time),
+            ("limits.message_time", limits.message_time),
+            ("limits.close_time", limits.close_time),
+            ("limits.ping_interval", limits.ping_interval),
+            ("limits.pong_wait", limits.pong_wait),
+            ("limits.outbox_age", limits.outbox_age),
+        ] {
+            self.within(key, &time, least, day);
+        }
+        self.within("limits.outbox", &limits.outbox, kib(16), gib);
+        self.within("limits.outbox_messages", &limits.outbox_messages, Count(16), Count(1 << 20));
+        self.within("limits.reply_reserve", &limits.reply_reserve, kib(4), Size(16 << 20));
+        for (key, count) in [
+            ("limits.subscriptions_per_session", limits.subscriptions_per_session),
+            ("limits.registrations_per_session", limits.registrations_per_session),
+            ("limits.pending_calls_per_session", limits.pending_calls_per_session),
+        ] {
+            self.within(key, &count, Count(1), Count(1 << 24));
+        }
+        if let Some(connections) = &limits.connections_per_shard.0 {
+            self.within("limits.connections_per_shard", connections, Count(1), Count(1 << 24));
+        }
+        if let Auto::Given(items) = &limits.ring_items {
+            self.within("limits.ring_items", items, Count(128), Count(1 << 20));
+        }
+    }
+
+    fn rest(&mut self, config: &Config) {
+        self.within(
+            "shutdown.drain_time",
+            &config.shutdown.drain_time,
+            Time::seconds(0),
+            Time::seconds(3_600),
+        );
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&config.log.level) {
+            let wrong = format!("{:?} is not a log level: {error}", config.log.level);
+            self.refuse("log.level", wrong, [
+                "allowed: off, error, warn, info, debug, trace, or per part such as \"info,fanwire_io=debug\"",
+            ]);
+        }
+    }
+}
+
+fn is_origin(text: &str) -> bool {
+    if text == ORIGIN_ANY {
+        return true;
+    }
+    // As browsers serialize it (RFC 6454, 6.2): scheme, host, port if it is not the scheme's own; no path, no trailing slash.
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    !scheme.is_empty()
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+        && !host.is_empty()
+        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
+}

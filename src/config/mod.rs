@@ -1,0 +1,25 @@
+//! Configuration: what may be written, where it is read from, what is refused.
+//!
+//! ```text
+//! defaults → file (TOML) → environment (FANWIRE__A__B) → flags (--set a.b=v, --bind, …)
+//! ```
+//!
+//! [`Sources::load`] gives a [`Config`] that may be started, or all that is wrong with it. Every [`Problem`](problem::Problem) names the place,
+//! the key, the value and what is allowed. Nothing but this module reads the environment or the file; nothing here touches a
+//! socket. Read [`schema`] first.
+
+pub mod check;
+pub mod describe;
+pub mod load;
+pub mod problem;
+pub mod reference;
+pub mod schema;
+pub mod show;
+pub mod units;
+
+pub use load::{Flag, Loaded, Sources};
+pub use problem::Problems;
+pub use schema::Config;
+
+#[cfg(test)]
+mod tests;

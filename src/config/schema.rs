@@ -1,0 +1,422 @@
+//! Every key of the configuration, with its default and its meaning.
+//!
+//! The comments of the fields are what `fanwire config doc`, `docs/configuration.md` and `fanwire config default` say; each
+//! begins with a paragraph of one line (see [`describe`](super::describe)). They are for operators.
+//!
+//! Only what a single value may be is decided by the types here; how values must agree with each other is in
+//! [`check`](super::check).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::describe::described;
+use super::units::{Address, Auto, Count, CpuList, Limit, Size, Time};
+
+described! {
+    /// The whole configuration. An empty file is valid and means [`Config::default`].
+    #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct Config {
+        /// Where clients connect. A file that has `[[listener]]` replaces the default one.
+        ///
+        /// Several of them make several addresses; every one is served by all shards.
+        pub listener: Vec<Listener>,
+        /// The port for the operator: health and metrics.
+        pub admin: Admin,
+        /// Threads that carry connections.
+        ///
+        /// A connection stays on its shard for life.
+        pub shards: Shards,
+        /// Worlds of topics and procedures that do not see each other. A file that has `[[realm]]` replaces the default one.
+        pub realm: Vec<Realm>,
+        /// Bounds on what one connection can cost, in memory and in time.
+        ///
+        /// What a peer is told when it meets one is in its protocol's own words (close 1009, `wamp.error.…`), and
+        /// `fanwire_events_dropped_total` counts it. Fixed in this version: a URI has at most 255 bytes, a payload at most
+        /// 128 arrays and objects in each other.
+        pub limits: Limits,
+        /// What happens at SIGTERM and SIGINT.
+        pub shutdown: Shutdown,
+        /// What is written to standard error.
+        ///
+        /// A thread of its own writes it. If that cannot keep up, lines are dropped and counted in
+        /// `fanwire_log_lines_dropped_total`; a shard never waits for it.
+        pub log: Log,
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listener: vec![Listener::at(Address::loopback(8080))],
+            admin: Admin::default(),
+            shards: Shards::default(),
+            realm: vec![Realm::open()],
+            limits: Limits::default(),
+            shutdown: Shutdown::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+described! {
+    /// One address where clients connect.
+    #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Listener {
+        /// IP address and port where clients connect.
+        ///
+        /// Port 0 takes a free one, which the banner prints.
+        pub bind: Address,
+        /// Further web pages that may connect: origins such as `"https://app.example.org"`, or `"*"` for all.
+        ///
+        /// Pages loaded from the same host or from this machine always may, and so may programs, which send no Origin. Others
+        /// are answered 403.
+        #[serde(default)]
+        pub allowed_origins: Vec<String>,
+        /// Path → protocol. `wamp` is WAMP version 2.
+        ///
+        /// Its subprotocols are `wamp.2.json`, `wamp.2.msgpack` and `wamp.2.cbor`.
+        #[serde(default = "Listener::default_endpoints")]
+        pub endpoints: BTreeMap<String, Protocol>,
+    }
+}
+
+impl Listener {
+    /// A listener with everything but the address at its default.
+    pub fn at(bind: Address) -> Self {
+        Self { bind, allowed_origins: Vec::new(), endpoints: Self::default_endpoints() }
+    }
+
+    fn default_endpoints() -> BTreeMap<String, Protocol> {
+        BTreeMap::from([("/ws".to_owned(), Protocol::Wamp)])
+    }
+}
+
+/// In `allowed_origins`: every page on the web.
+pub const ORIGIN_ANY: &str = "*";
+
+/// What is spoken at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// WAMP version 2 over WebSocket.
+    Wamp,
+}
+
+described! {
+    /// The port for the operator: health and metrics.
+    #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct Admin {
+        /// Where `/livez`, `/readyz` and `/metrics` are; `"none"` turns them off.
+        ///
+        /// See [monitoring](monitoring.md). It asks nobody who they are: keep it off public addresses.
+        pub bind: Limit<Address>,
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { bind: Limit(Some(Address::loopback(8081))) }
+    }
+}
+
+described! {
+    /// Threads that carry connections.
+    #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct Shards {
+        /// How many, 1 to 63. `auto`: as many as the CPUs that the process may use.
+        ///
+        /// That is its affinity, cut by the CPU quota of its control group.
+        pub count: Auto<Count>,
+        /// CPUs to pin the shards to, such as `"0-3,8"`.
+        ///
+        /// `auto` takes the CPUs that the process may use, if there are as many as shards; otherwise nothing is pinned.
+        pub cpus: Auto<CpuList>,
+        /// What a shard waits with: `io_uring`, `epoll`, or `auto`.
+        ///
+        /// The banner says which one `auto` took, and why.
+        pub driver: Driver,
+    }
+}
+
+impl Default for Shards {
+    fn default() -> Self {
+        Self { count: Auto::Auto, cpus: Auto::Auto, driver: Driver::Auto }
+    }
+}
+
+/// What a shard waits with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Driver {
+    /// io_uring where the kernel allows it, else epoll.
+    Auto,
+    /// io_uring, or refuse to start.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+described! {
+    /// A world of topics and procedures.
+    #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Realm {
+        /// The name that clients ask for.
+        pub name: String,
+        /// Role of a client that does not say who it is; `"none"` refuses such clients.
+        ///
+        /// Other ways to log in come later.
+        #[serde(default = "Realm::default_anonymous_role")]
+        pub anonymous_role: String,
+        /// Permits an anonymous role that may do everything on an address that other machines can reach.
+        ///
+        /// Without it Fanwire does not start in such a configuration.
+        #[serde(default)]
+        pub allow_anonymous_everywhere: bool,
+        /// Who may do what. What no permission mentions is refused.
+        #[serde(default)]
+        pub role: Vec<Role>,
+    }
+}
+
+/// The word for "no role".
+pub const NO_ROLE: &str = "none";
+
+impl Realm {
+    /// The realm that exists when none is configured: whoever can connect may do everything.
+    pub fn open() -> Self {
+        Self {
+            name: "realm1".to_owned(),
+            anonymous_role: Self::default_anonymous_role(),
+            allow_anonymous_everywhere: false,
+            role: vec![Role {
+                name: Self::default_anonymous_role(),
+                permission: vec![Permission::everything()],
+            }],
+        }
+    }
+
+    fn default_anonymous_role() -> String {
+        "anonymous".to_owned()
+    }
+
+    /// The declared role of a client that does not say who it is.
+    pub fn anonymous(&self) -> Option<&Role> {
+        self.role.iter().find(|role| role.name == self.anonymous_role)
+    }
+}
+
+described! {
+    /// A named set of permissions. What no permission allows is refused.
+    #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Role {
+        /// The role's name.
+        pub name: String,
+        /// Actions that are allowed at URIs. The most specific permission decides.
+        #[serde(default)]
+        pub permission: Vec<Permission>,
+    }
+}
+
+impl Role {
+    /// Whether members may do all actions at all URIs.
+    pub fn may_do_everything(&self) -> bool {
+        Action::ALL.iter().all(|action| {
+            self.permission.iter().any(|permission| {
+                permission.uri.is_empty()
+                    && permission.match_policy == Match::Prefix
+                    && permission.allow.contains(action)
+            })
+        })
+    }
+}
+
+described! {
+    /// Actions allowed at the URIs that a pattern matches.
+    #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Permission {
+        /// URI or pattern.
+        pub uri: String,
+        /// How `uri` is compared: `exact` (if left out in a file), `prefix` or `wildcard`.
+        ///
+        /// In a wildcard an empty component stands for any, such as in `a..c`.
+        #[serde(rename = "match", default)]
+        pub match_policy: Match,
+        /// What is allowed there: `publish`, `subscribe`, `call`, `register`; an empty list forbids.
+        pub allow: Vec<Action>,
+    }
+}
+
+impl Permission {
+    fn everything() -> Self {
+        Self { uri: String::new(), match_policy: Match::Prefix, allow: Action::ALL.to_vec() }
+    }
+}
+
+/// How the URI of a permission is compared with the URI of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Match {
+    /// Equal.
+    #[default]
+    Exact,
+    /// The request's begins with it.
+    Prefix,
+    /// Component by component; an empty component stands for any.
+    Wildcard,
+}
+
+/// What a session may do with a URI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Publish to a topic.
+    Publish,
+    /// Subscribe to a topic.
+    Subscribe,
+    /// Call a procedure.
+    Call,
+    /// Register a procedure.
+    Register,
+}
+
+impl Action {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Publish, Self::Subscribe, Self::Call, Self::Register];
+}
+
+described! {
+    /// Bounds on what one peer can cost.
+    #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct Limits {
+        /// One WebSocket message, all its frames together.
+        ///
+        /// Larger ones close the connection with 1009. An incomplete message holds at most twice what has arrived.
+        pub message: Size,
+        /// HTTP request head; larger ones are answered 431.
+        pub request_head: Size,
+        /// Header fields in a request head.
+        pub request_head_fields: Count,
+        /// A message of, and output to, a connection that has not joined a realm.
+        pub before_login: Size,
+        /// From accept to the end of the WebSocket upgrade.
+        pub handshake_time: Time,
+        /// From the upgrade to the welcome.
+        pub login_time: Time,
+        /// From the first byte of a message to its last.
+        pub message_time: Time,
+        /// From our last word to the end of the connection.
+        pub close_time: Time,
+        /// A connection that was silent for this long is pinged.
+        pub ping_interval: Time,
+        /// Without an answer to the ping for this long the connection is cut.
+        pub pong_wait: Time,
+        /// Bytes that may wait for a connection that reads too slowly.
+        ///
+        /// Worst case: connections × this. An empty outbox takes one message of any size.
+        pub outbox: Size,
+        /// Messages that may wait for such a connection.
+        pub outbox_messages: Count,
+        /// How long the oldest of them may wait.
+        ///
+        /// Beyond one of the three the connection is cut, and what it had not got is counted.
+        pub outbox_age: Time,
+        /// Room for replies and goodbyes beyond `limits.outbox`.
+        pub reply_reserve: Size,
+        /// Subscriptions of one session.
+        pub subscriptions_per_session: Count,
+        /// Registrations of one session.
+        pub registrations_per_session: Count,
+        /// Calls of one session that are not answered yet.
+        pub pending_calls_per_session: Count,
+        /// Connections of one shard; further ones are answered 503.
+        ///
+        /// Without it, the limit of open files decides.
+        pub connections_per_shard: Limit<Count>,
+        /// Items on the way from one shard to another.
+        ///
+        /// `auto`: 8192 divided by the shards, at least 128.
+        pub ring_items: Auto<Count>,
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message: Size(1 << 20),
+            request_head: Size(8 << 10),
+            request_head_fields: Count(64),
+            before_login: Size(16 << 10),
+            handshake_time: Time::seconds(5),
+            login_time: Time::seconds(10),
+            message_time: Time::seconds(30),
+            close_time: Time::seconds(5),
+            ping_interval: Time::seconds(25),
+            pong_wait: Time::seconds(8),
+            outbox: Size(1 << 20),
+            outbox_messages: Count(8_192),
+            outbox_age: Time::seconds(10),
+            reply_reserve: Size(64 << 10),
+            subscriptions_per_session: Count(1_024),
+            registrations_per_session: Count(1_024),
+            pending_calls_per_session: Count(1_024),
+            connections_per_shard: Limit(None),
+            ring_items: Auto::Auto,
+        }
+    }
+}
+
+described! {
+    /// What happens at SIGTERM.
+    #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct Shutdown {
+        /// How long the goodbyes to the sessions are spread.
+        ///
+        /// Each is told in its protocol (WAMP GOODBYE, close 1001); then the process ends with exit 0. A second signal ends it at
+        /// once.
+        pub drain_time: Time,
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { drain_time: Time::seconds(30) }
+    }
+}
+
+described! {
+    /// What is written to standard error.
+    #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct Log {
+        /// `off`, `error`, `warn`, `info`, `debug`, `trace`, or per part: `"info,fanwire_io=debug"`.
+        pub level: String,
+        /// `text`, or `json`: one object per line.
+        pub format: LogFormat,
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object each.
+    Json,
+}

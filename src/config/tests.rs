@@ -1,0 +1,313 @@
+//! What an operator sees: good layers merge, bad ones are refused in words.
+
+use std::io::Write;
+
+use super::units::{Auto, Count, Size};
+use super::*;
+
+/// Sources with this text as a file called `fanwire.toml`. Gives the problems with the directory's name removed.
+fn with_file(text: &str, environment: &[(&str, &str)], flags: Vec<Flag>) -> Result<Loaded, String> {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let directory = std::env::temp_dir().join(format!("fanwire-config-test-{}-{number}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("temporary directory");
+    let path = directory.join("fanwire.toml");
+    std::fs::File::create(&path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .expect("temporary file");
+    let environment =
+        environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let result = Sources { file: Some(path), environment, flags }.load();
+    std::fs::remove_dir_all(&directory).expect("temporary directory");
+    result.map_err(|problems| problems.to_string().replace(&format!("{}/", directory.display()), ""))
+}
+
+fn refused(text: &str) -> String {
+    with_file(text, &[], Vec::new()).expect_err("it is wrong")
+}
+
+#[test]
+fn an_empty_file_is_the_default() {
+    let loaded = with_file("", &[], Vec::new()).expect("empty is valid");
+    assert_eq!(loaded.config, Config::default());
+    assert_eq!(Sources::default().load().expect("no source is valid").config, Config::default());
+}
+
+#[test]
+fn later_layers_win_and_origins_are_known() {
+    let loaded = with_file(
+        "[limits]\nmessage = \"2MiB\"\noutbox = \"2MiB\"\nrequest_head = \"1KiB\"\n",
+        &[
+            ("FANWIRE__LIMITS__OUTBOX", "3MiB"),
+            ("FANWIRE__LIMITS__REQUEST_HEAD", "2KiB"),
+            ("FANWIRE__SHARDS__COUNT", "2"),
+        ],
+        vec![Flag::Set("limits.request_head=3KiB".into()), Flag::Port(9000)],
+    )
+    .expect("all is right");
+    assert_eq!(loaded.config.limits.message, Size(2 << 20));
+    assert_eq!(loaded.config.limits.outbox, Size(3 << 20));
+    assert_eq!(loaded.config.limits.request_head, Size(3 << 10));
+    assert_eq!(loaded.config.shards.count, Auto::Given(Count(2)));
+    assert_eq!(loaded.config.listener[0].bind.to_string(), "127.0.0.1:9000");
+    let origin = |key: &str| loaded.origins.place(key).to_string();
+    assert!(origin("limits.message").ends_with("fanwire.toml:2"));
+    assert_eq!(origin("limits.outbox"), "environment FANWIRE__LIMITS__OUTBOX");
+    assert_eq!(origin("limits.request_head"), "--set limits.request_head=3KiB");
+    assert_eq!(origin("listener.0.bind"), "--port 9000");
+    assert_eq!(origin("limits.ping_interval"), origin("limits"));
+    assert_eq!(origin("log.level"), "default");
+}
+
+#[test]
+fn bind_takes_an_address_with_or_without_port() {
+    for (bind, port, expected) in [
+        ("127.0.0.2", None, "127.0.0.2:8080"),
+        ("127.0.0.2:1", None, "127.0.0.2:1"),
+        ("127.0.0.2:1", Some(7), "127.0.0.2:7"),
+        ("::1", None, "[::1]:8080"),
+        ("[::1]", None, "[::1]:8080"),
+        ("[::1]:5", None, "[::1]:5"),
+        ("localhost", None, "127.0.0.1:8080"),
+    ] {
+        let mut flags = vec![Flag::Bind(bind.into())];
+        flags.extend(port.map(Flag::Port));
+        let loaded = Sources { flags, ..Sources::default() }.load().expect(bind);
+        assert_eq!(loaded.config.listener[0].bind.to_string(), expected);
+    }
+}
+
+#[test]
+fn an_unknown_key_names_line_and_neighbour() {
+    assert_eq!(
+        refused("[shards]\ncount = 2\n\n[limits]\nmesage = \"1MiB\"\n").lines().take(4).collect::<Vec<_>>(),
+        [
+            "error: fanwire.toml:5:1: unknown key \"mesage\"",
+            "    | mesage = \"1MiB\"",
+            "    | ^^^^^^",
+            "    did you mean message?",
+        ]
+    );
+    assert!(refused("[limit]\n").starts_with("error: fanwire.toml:1:2: unknown key \"limit\"\n"));
+}
+
+#[test]
+fn a_bad_value_names_line_key_value_and_what_is_allowed() {
+    assert_eq!(
+        refused("[limits]\nmessage = \"1MB\"\n"),
+        "error: fanwire.toml:2:11: limits.message: \"1MB\" is not a size: \"MB\" is read as 1000 by some and as 1024 by others
+    | message = \"1MB\"
+    |           ^^^^^
+    allowed: a size: a whole number and B, KiB, MiB or GiB, such as \"64KiB\" or \"1MiB\""
+    );
+    assert_eq!(
+        refused("[shards]\ndriver = \"iouring\"\n"),
+        "error: fanwire.toml:2:10: shards.driver: unknown value \"iouring\"
+    | driver = \"iouring\"
+    |          ^^^^^^^^^
+    did you mean io_uring?
+    allowed: auto, io_uring, epoll"
+    );
+    assert_eq!(
+        refused("[shards]\ncount = true\n"),
+        "error: fanwire.toml:2:9: shards.count: boolean true cannot stand here
+    | count = true
+    |         ^^^^
+    allowed: \"auto\" or a whole number, such as 1024"
+    );
+}
+
+#[test]
+fn all_unknown_keys_and_bad_values_are_told_at_once() {
+    let told = refused(
+        "[limits]\nmessage = 5\nouter = \"\"\"\na\nb\"\"\"\n[[listener]]\nbind = \"here\"\nallowed_origins = [\"a\", 1]\n\
+         [log]\nlevel = \"info\"\nformat = \"xml\"\n",
+    );
+    let first_lines: Vec<&str> = told.lines().filter(|line| line.starts_with("error")).collect();
+    assert_eq!(
+        first_lines,
+        [
+            "error: fanwire.toml:2:11: limits.message: 5 has no unit",
+            "error: fanwire.toml:3:1: unknown key \"outer\"",
+            "error: fanwire.toml:7:8: listener.0.bind: \"here\" is not an address to listen at",
+            "error: fanwire.toml:8:25: listener.0.allowed_origins.1: integer 1 cannot stand here",
+        ]
+    );
+}
+
+#[test]
+fn a_syntax_error_names_the_line() {
+    assert!(refused("[limits]\nmessage 1\n").starts_with("error: fanwire.toml:2:"));
+}
+
+#[test]
+fn values_out_of_range_are_all_told_at_once() {
+    let told =
+        refused("[shards]\ncount = 64\n[limits]\nmessage = \"1B\"\nping_interval = \"0s\"\nring_items = 5\n");
+    let first_lines: Vec<&str> = told.lines().filter(|line| line.starts_with("error")).collect();
+    assert_eq!(
+        first_lines,
+        [
+            "error: fanwire.toml:2:9: shards.count: 64 is out of range",
+            "error: fanwire.toml:4:11: limits.message: 1B is out of range",
+            "error: fanwire.toml:5:17: limits.ping_interval: 0s is out of range",
+            "error: fanwire.toml:6:14: limits.ring_items: 5 is out of range",
+        ]
+    );
+    assert!(told.contains("allowed: 1 to 63"));
+}
+
+#[test]
+fn environment_and_flags_are_refused_with_their_own_name() {
+    let told = with_file(
+        "",
+        &[("FANWIRE__LIMITS__MESAGE", "1MiB"), ("FANWIRE__LOG__FORMAT", "xml")],
+        vec![
+            Flag::Set("limits.message=big".into()),
+            Flag::Set("nonsense".into()),
+            Flag::Set("listener.bind=x".into()),
+            Flag::Bind("example.org".into()),
+            Flag::Key("--shards", "shards.count", "many".into()),
+        ],
+    )
+    .expect_err("all wrong");
+    let first_lines: Vec<&str> = told.lines().filter(|line| line.starts_with("error")).collect();
+    assert_eq!(
+        first_lines,
+        [
+            "error: environment FANWIRE__LIMITS__MESAGE=1MiB: limits.mesage: unknown key \"mesage\"",
+            "error: environment FANWIRE__LOG__FORMAT=xml: log.format: unknown value \"xml\"",
+            "error: --set limits.message=big: limits.message: \"big\" is not a size",
+            "error: --set nonsense: there is no value",
+            "error: --set listener.bind=x: listener.bind: listener is a list: write listener.0.… for its first element",
+            "error: --bind example.org: listener.0.bind: \"example.org\" is not an address to listen at",
+            "error: --shards many: shards.count: \"many\" is not a whole number between 0 and 4294967295",
+        ]
+    );
+}
+
+#[test]
+fn an_open_realm_beyond_loopback_does_not_start() {
+    let told = Sources { flags: vec![Flag::Bind("0.0.0.0".into())], ..Sources::default() }
+        .load()
+        .expect_err("everybody could do everything")
+        .to_string();
+    assert_eq!(
+        told,
+        "error: --bind 0.0.0.0: listener.0.bind: other machines can reach 0.0.0.0:8080, and there everybody may do everything \
+         in realm \"realm1\" without saying who they are
+    to keep others out: bind to 127.0.0.1, or give the role fewer permissions (docs/configuration.md)
+    if that is meant, say so:  --set realm.0.allow_anonymous_everywhere=true"
+    );
+    let flags =
+        vec![Flag::Bind("0.0.0.0".into()), Flag::Set("realm.0.allow_anonymous_everywhere=true".into())];
+    assert!(Sources { flags, ..Sources::default() }.load().is_ok());
+}
+
+const OPEN_REALM: &str = "[[listener]]
+bind = \"[::]:8080\"
+[[realm]]
+name = \"shop\"
+[[realm.role]]
+name = \"anonymous\"
+[[realm.role.permission]]
+uri = \"\"
+match = \"prefix\"
+allow = [\"publish\", \"subscribe\", \"call\", \"register\"]
+";
+
+#[test]
+fn an_open_realm_in_a_file_is_told_the_line_to_add() {
+    let told = refused(OPEN_REALM);
+    assert!(
+        told.starts_with("error: fanwire.toml:2:8: listener.0.bind: other machines can reach [::]:8080"),
+        "{told}"
+    );
+    assert!(
+        told.ends_with("add this line to [[realm]] \"shop\":  allow_anonymous_everywhere = true"),
+        "{told}"
+    );
+    let meant = OPEN_REALM.replace("name = \"shop\"", "name = \"shop\"\nallow_anonymous_everywhere = true");
+    assert!(with_file(&meant, &[], Vec::new()).is_ok());
+    let less = OPEN_REALM.replace(", \"register\"", "");
+    assert!(with_file(&less, &[], Vec::new()).is_ok());
+}
+
+#[test]
+fn roles_must_exist() {
+    let told =
+        refused("[[realm]]\nname = \"a\"\nanonymous_role = \"gest\"\n[[realm.role]]\nname = \"guest\"\n");
+    assert!(
+        told.starts_with("error: fanwire.toml:3:18: realm.0.anonymous_role: the realm has no role \"gest\""),
+        "{told}"
+    );
+    assert!(told.contains("did you mean guest?"));
+    assert!(refused("[[realm]]\nname = \"a\"\n").contains("roles of realm \"a\": it has none"));
+    assert!(with_file("[[realm]]\nname = \"a\"\nanonymous_role = \"none\"\n", &[], Vec::new()).is_ok());
+}
+
+#[test]
+fn addresses_paths_and_origins_are_checked() {
+    let told = refused(
+        "[[listener]]\nbind = \"127.0.0.1:8081\"\nallowed_origins = [\"same-host\", \"https://x/\"]\n[listener.endpoints]\nws = \"wamp\"\n",
+    );
+    let first_lines: Vec<&str> = told.lines().filter(|line| line.starts_with("error")).collect();
+    assert_eq!(
+        first_lines,
+        [
+            "error: admin.bind: 127.0.0.1:8081 is the address of listener.0.bind too",
+            "error: fanwire.toml:5:6: listener.0.endpoints.ws: \"ws\" is not a path",
+            "error: fanwire.toml:3:20: listener.0.allowed_origins.0: \"same-host\" is not an origin",
+            "error: fanwire.toml:3:33: listener.0.allowed_origins.1: \"https://x/\" is not an origin",
+        ]
+    );
+}
+
+#[test]
+fn what_is_shown_reads_back_to_the_same() {
+    let loaded = with_file(OPEN_REALM, &[], vec![Flag::Bind("127.0.0.1".into())]).expect("loopback");
+    let shown = show::show(&loaded);
+    assert!(shown.contains("# --bind 127.0.0.1"), "{shown}");
+    assert!(shown.contains("\n\n[listener.endpoints]\n\"/ws\" = \"wamp\"\n"), "{shown}");
+    let again = with_file(&shown, &[], Vec::new()).expect(&shown);
+    assert_eq!(again.config, loaded.config);
+}
+
+#[test]
+fn a_missing_file_is_told() {
+    let sources = Sources { file: Some("/nonexistent/fanwire.toml".into()), ..Sources::default() };
+    let told = sources.load().expect_err("there is none").to_string();
+    assert_eq!(told, "error: cannot read /nonexistent/fanwire.toml: No such file or directory (os error 2)");
+}
+
+#[test]
+fn examples_of_the_documentation_are_valid() {
+    let page = include_str!("../../docs/configuration.md");
+    let examples: Vec<&str> =
+        page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        with_file(example, &[], Vec::new()).unwrap_or_else(|problems| panic!("{example}\n{problems}"));
+    }
+}
+
+/// The page's reference is the program's own, so that neither keys, nor defaults, nor meanings differ.
+#[test]
+fn the_documentation_has_the_reference_of_this_program() {
+    let page = include_str!("../../docs/configuration.md");
+    let written = page
+        .split_once("<!-- keys -->\n")
+        .and_then(|(_, rest)| rest.split_once("<!-- /keys -->"))
+        .map(|(between, _)| between)
+        .expect("docs/configuration.md has the two markers");
+    assert!(
+        written == reference::markdown(),
+        "docs/configuration.md is behind: write what `fanwire config doc` prints between its two markers"
+    );
+}
+
+#[test]
+fn the_default_file_is_accepted_and_changes_nothing() {
+    let loaded = with_file(&reference::default_file(), &[], Vec::new()).expect("it is right");
+    assert_eq!(loaded.config, Config::default());
+}

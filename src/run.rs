@@ -1,0 +1,333 @@
+//! `fanwire run`: from a configuration to a running router, and to its end.
+
+use std::fmt::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fanwire_control::metrics::{Build, Metrics, ReadNumber};
+use fanwire_core::Shard;
+use fanwire_core::directory::Directory;
+use fanwire_io::{Router, Rung, Running, StartError};
+
+use crate::config::units::ranges;
+use crate::config::{Config, Loaded, schema};
+use crate::log::Log;
+use crate::{limits, port_owner, wiring};
+
+/// Runs until told to end.
+#[allow(clippy::disallowed_methods, reason = "the banner tells how long the start took")]
+pub fn run(loaded: &Loaded) -> ExitCode {
+    let started = Instant::now();
+    let config = &loaded.config;
+    let log = Log::start(&config.log);
+    // std ignores SIGPIPE from the start, so a write to a closed pipe or socket is an error and no death.
+    limits::use_small_pages();
+    let open_files = limits::raise_open_files();
+    let router = match Parts::start(config, Box::new(log.dropped())) {
+        Ok(router) => router,
+        Err(refusal) => {
+            drop(log);
+            eprintln!("error: {refusal}");
+            return ExitCode::from(EXIT_CANNOT_START);
+        }
+    };
+    let banner = banner(config, &router, open_files, started.elapsed());
+    tracing::debug!(addresses = ?router.running.addresses(), admin = ?router.control.admin_address, "started");
+    // A closed standard output (a service without one) is no reason not to run.
+    _ = std::io::Write::write_all(&mut std::io::stdout(), banner.as_bytes());
+    router.running.wait();
+    tracing::info!("all shards have ended; good bye");
+    router.control.stop();
+    ExitCode::SUCCESS
+}
+
+/// A start that failed for reasons of the machine, such as a port in use.
+const EXIT_CANNOT_START: u8 = 1;
+
+struct Parts {
+    running: Arc<Running>,
+    control: fanwire_control::Control,
+}
+
+/// What the control thread may do with the shards.
+struct Orders(Arc<Running>);
+
+impl fanwire_control::Shards for Orders {
+    fn drain(&self) {
+        self.0.drain();
+    }
+
+    fn stop_now(&self) {
+        self.0.stop_now();
+    }
+}
+
+/// Why the router did not start, and what to do.
+struct Refusal(String);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Parts {
+    fn start(config: &Config, log_lines_dropped: ReadNumber) -> Result<Self, Refusal> {
+        let admin = match &config.admin.bind.0 {
+            None => None,
+            Some(bind) => Some(TcpListener::bind(bind.0).map_err(|error| {
+                cannot_listen(
+                    "the admin port",
+                    bind.0,
+                    &error,
+                    "--admin 127.0.0.1:0 for a free port, or --admin none",
+                )
+            })?),
+        };
+        let mut io = wiring::io_config(config);
+        let ring_items = wiring::ring_items(config, io.shard_count());
+        io.ring_items = Some(ring_items);
+        let mut random = fanwire_io::random_source();
+        let core =
+            Arc::new(wiring::core_config(config, ring_items, random()).map_err(|e| Refusal(e.to_string()))?);
+        let directory = Arc::new(Directory::new(random()));
+        let running = fanwire_io::start(io, move |id, shards| {
+            let shards = u8::try_from(shards).expect("at most 63 shards");
+            let random = Box::new(fanwire_io::random_source());
+            Router::new(Shard::new(Arc::clone(&core), id, shards, Arc::clone(&directory), random))
+        })
+        .map_err(refusal)?;
+        let running = Arc::new(running);
+        let build = Build {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            driver: running.shards().first().map_or("none", |shard| shard.driver.rung.driver()).to_owned(),
+        };
+        let metrics = Metrics::new(running.counters().to_vec(), build, log_lines_dropped);
+        let control = fanwire_control::start(admin, Orders(Arc::clone(&running)), metrics)
+            .map_err(|error| Refusal(error.to_string()))?;
+        Ok(Self { running, control })
+    }
+}
+
+fn refusal(error: StartError) -> Refusal {
+    match error {
+        StartError::Listen { address, source } => {
+            let instead = SocketAddr::new(address.ip(), address.port().wrapping_add(10).max(1024));
+            let remedy = format!("--port 0 for a free port or --bind {instead}");
+            cannot_listen("", address, &source, &remedy)
+        }
+        other => Refusal(other.to_string()),
+    }
+}
+
+fn cannot_listen(what: &str, address: SocketAddr, error: &std::io::Error, remedy: &str) -> Refusal {
+    let what = if what.is_empty() { address.to_string() } else { format!("{what} {address}") };
+    Refusal(match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            let owner =
+                port_owner::port_owner(address).map(|owner| format!(" by {owner}")).unwrap_or_default();
+            format!("{what} is in use{owner}. Use {remedy}.")
+        }
+        std::io::ErrorKind::PermissionDenied => format!(
+            "{what}: this user may not listen at port {}. Use a port from 1024 on, or grant CAP_NET_BIND_SERVICE.",
+            address.port()
+        ),
+        std::io::ErrorKind::AddrNotAvailable => {
+            format!("{what} is no address of this machine. Use one of `ip address`, or 0.0.0.0 for all.")
+        }
+        _ => format!("cannot listen at {what}: {error}. Use {remedy}."),
+    })
+}
+
+/// What a person reads first. Lines that name an address or a command can be pasted.
+fn banner(config: &Config, parts: &Parts, open_files: u64, took: Duration) -> String {
+    let mut out = String::new();
+    let reports = parts.running.shards();
+    let cpus: Option<Vec<usize>> = reports.iter().map(|report| report.cpu).collect();
+    let place = cpus.map_or_else(|| "not pinned".to_owned(), |cpus| format!("on cpus {}", ranges(&cpus)));
+    let driver = reports.first().map_or("none", |report| report.driver.rung.driver());
+    line(
+        &mut out,
+        format_args!(
+            "fanwire {}  shards {} {place} ({driver})  pid {}  started in {} ms",
+            env!("CARGO_PKG_VERSION"),
+            reports.len(),
+            std::process::id(),
+            took.as_millis(),
+        ),
+    );
+    let realms: Vec<String> = config.realm.iter().map(|realm| format!("{:?}", realm.name)).collect();
+    let realms = format!("{} {}", if realms.len() == 1 { "realm" } else { "realms" }, realms.join(", "));
+    let mut first_url = None;
+    for (listener, address) in config.listener.iter().zip(parts.running.addresses()) {
+        for (path, protocol) in &listener.endpoints {
+            let schema::Protocol::Wamp = protocol;
+            let url = format!("ws://{}{path}", reachable(*address));
+            line(&mut out, format_args!("  ws       {url:<39} WAMP v2 (json msgpack cbor), {realms}"));
+            first_url.get_or_insert(url);
+        }
+    }
+    if let Some(address) = parts.control.admin_address {
+        let url = format!("http://{}/metrics", reachable(address));
+        line(&mut out, format_args!("  admin    {url:<39} also /readyz /livez"));
+    }
+    if let Some(url) = first_url {
+        // What the small clients use by themselves need not be typed.
+        let mut flags = if url == "ws://127.0.0.1:8080/ws" { String::new() } else { format!(" --url {url}") };
+        if let Some(realm) = config.realm.first().filter(|realm| realm.name != "realm1") {
+            flags.push_str(&format!(" --realm {}", realm.name));
+        }
+        // As it was called, so that the lines can be pasted also where the program is not in PATH.
+        let program = std::env::args().next().unwrap_or_else(|| "fanwire".to_owned());
+        line(&mut out, format_args!("  try      {program} sub demo{flags}"));
+        line(&mut out, format_args!("           {program} pub demo hello{flags}"));
+    }
+    if config.listener.iter().all(|listener| listener.bind.is_loopback()) {
+        line(
+            &mut out,
+            format_args!(
+                "  note     only this machine can connect; docs/configuration.md shows how to open it"
+            ),
+        );
+    } else if config.realm.iter().any(|realm| realm.anonymous().is_some_and(schema::Role::may_do_everything))
+    {
+        line(
+            &mut out,
+            format_args!(
+                "  warning  whoever can connect may do everything (allow_anonymous_everywhere = true)"
+            ),
+        );
+    }
+    if let Some(words) = driver_words(config, parts) {
+        line(&mut out, format_args!("  note     {words}"));
+    }
+    if config.admin.bind.0.is_some_and(|bind| !bind.is_loopback()) {
+        line(
+            &mut out,
+            format_args!(
+                "  warning  other machines can reach the admin port, and it asks nobody who they are"
+            ),
+        );
+    }
+    if let Some(words) = limits::warn_open_files(open_files) {
+        line(&mut out, format_args!("  warning  {words}"));
+    }
+    out
+}
+
+fn line(out: &mut String, text: fmt::Arguments<'_>) {
+    writeln!(out, "{text}").expect("writing to a string succeeds");
+}
+
+/// An address that a client on this machine can use.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        let loopback: std::net::IpAddr = match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        };
+        address.set_ip(loopback);
+    }
+    address
+}
+
+/// One line when io_uring was wanted and is not there.
+fn driver_words(config: &Config, parts: &Parts) -> Option<String> {
+    let report = parts.running.shards().iter().find(|report| report.driver.rung == Rung::Epoll)?;
+    if config.shards.driver == schema::Driver::Epoll {
+        return None;
+    }
+    let (_, why) = report.driver.refused.last()?;
+    let why = why.split(" (os error").next().unwrap_or_default();
+    let advice = if why.contains("not permitted") {
+        "; look at the container's seccomp profile and at kernel.io_uring_disabled"
+    } else if why.contains("not implemented") {
+        "; it needs Linux 5.7"
+    } else {
+        ""
+    };
+    Some(format!("using epoll, because the kernel refuses io_uring ({why}){advice}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write as _};
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::config::{Flag, Sources};
+
+    fn config(flags: &[&str]) -> Config {
+        let flags = flags.iter().map(|flag| Flag::Set((*flag).to_owned())).collect();
+        Sources { flags, ..Sources::default() }.load().expect("the flags are right").config
+    }
+
+    fn get(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers and closes");
+        answer
+    }
+
+    /// Every documented metric exists, every metric is documented, with its type; and so are the reasons.
+    #[test]
+    fn the_documentation_lists_each_metric() {
+        let config = config(&[
+            "listener.0.bind=127.0.0.1:0",
+            "admin.bind=127.0.0.1:0",
+            "shards.count=1",
+            "shards.driver=epoll",
+        ]);
+        let parts = Parts::start(&config, Box::new(|| 0)).map_err(|refusal| refusal.0).expect("it starts");
+        let page = get(parts.control.admin_address.expect("it has one"), "/metrics");
+        parts.running.stop_now();
+        parts.running.wait();
+        parts.control.stop();
+        let documented = include_str!("../docs/monitoring.md");
+        let mut rows: Vec<(&str, &str)> = documented
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+            .filter(|(name, _)| name.starts_with("fanwire_") || name.starts_with("process_"))
+            .filter_map(|(name, rest)| Some((name, rest.split(" |").next()?)))
+            .collect();
+        let mut metrics: Vec<(&str, &str)> =
+            page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+        rows.sort_unstable();
+        metrics.sort_unstable();
+        assert_eq!(rows, metrics);
+        for reason in page.split("reason=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(documented.contains(&format!("`{reason}`")), "reason {reason} is not documented");
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_names_its_owner_and_the_way_out() {
+        let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = taken.local_addr().expect("it is bound");
+        let me = std::fs::read_to_string("/proc/self/comm").expect("it has a name");
+        let owner = format!("{address} is in use by pid {} ({})", std::process::id(), me.trim());
+        for (key, start, remedy) in [
+            ("listener.0.bind", "", "--port 0 for a free port or --bind 127.0.0.1:"),
+            ("admin.bind", "the admin port ", "--admin 127.0.0.1:0 for a free port, or --admin none."),
+        ] {
+            let mut flags = vec!["admin.bind=none".to_owned(), "listener.0.bind=127.0.0.1:0".to_owned()];
+            flags.push(format!("{key}={address}"));
+            let config = config(&flags.iter().map(String::as_str).collect::<Vec<_>>());
+            let Err(Refusal(words)) = Parts::start(&config, Box::new(|| 0)) else {
+                panic!("{key}: it started")
+            };
+            assert!(words.starts_with(&format!("{start}{owner}. Use {remedy}")), "{words}");
+        }
+    }
+
+    #[test]
+    fn unspecified_addresses_are_shown_as_one_can_connect_to_them() {
+        let shown = |address: &str| reachable(address.parse().expect("an address")).to_string();
+        assert_eq!(shown("0.0.0.0:80"), "127.0.0.1:80");
+        assert_eq!(shown("[::]:80"), "[::1]:80");
+        assert_eq!(shown("10.0.0.1:80"), "10.0.0.1:80");
+    }
+}

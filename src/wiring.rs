@@ -1,0 +1,189 @@
+//! The configuration in the words of the crates that carry it out.
+
+use fanwire_core::access::{self, Access};
+use fanwire_core::{CoreConfig, Limits as CoreLimits};
+use fanwire_io as io;
+
+use crate::config::schema::{
+    Action, Config, Driver, Listener, Match, NO_ROLE, ORIGIN_ANY, Permission, Protocol, Realm, Role,
+};
+use crate::config::units::{Auto, CpuList, Size};
+
+/// What the router calls itself in WELCOME.
+pub const AGENT: &str = concat!("fanwire/", env!("CARGO_PKG_VERSION"));
+
+/// For the shards.
+pub fn io_config(config: &Config) -> io::Config {
+    let limits = &config.limits;
+    let defaults = io::Config::default();
+    io::Config {
+        listeners: config.listener.iter().map(listener).collect(),
+        shards: config.shards.count.given().map(|count| count.0 as usize),
+        cpus: config.shards.cpus.given().map(|CpuList(cpus)| cpus.clone()),
+        driver: match config.shards.driver {
+            Driver::Auto => io::Driver::Auto,
+            Driver::IoUring => io::Driver::IoUring,
+            Driver::Epoll => io::Driver::Epoll,
+        },
+        deadlines: io::Deadlines {
+            handshake: limits.handshake_time.0,
+            login: limits.login_time.0,
+            message: limits.message_time.0,
+            ping_interval: limits.ping_interval.0,
+            pong_wait: limits.pong_wait.0,
+            close: limits.close_time.0,
+        },
+        drain_time: config.shutdown.drain_time.0,
+        head: fanwire_codec::http::HeadLimits {
+            bytes_max: bytes(limits.request_head),
+            fields_max: limits.request_head_fields.0 as usize,
+        },
+        message_bytes_max: limits.message.0,
+        message_bytes_max_before_login: limits.before_login.0,
+        connections_max_per_shard: limits.connections_per_shard.0.map(|count| count.0),
+        ..defaults
+    }
+}
+
+fn listener(listener: &Listener) -> io::Listener {
+    let endpoint = |(path, protocol): (&String, &Protocol)| io::Endpoint {
+        path: path.clone(),
+        id: match protocol {
+            Protocol::Wamp => io::EndpointId(0),
+        },
+    };
+    let (any, allowed): (Vec<_>, Vec<_>) =
+        listener.allowed_origins.iter().cloned().partition(|origin| origin == ORIGIN_ANY);
+    io::Listener {
+        address: listener.bind.0,
+        endpoints: listener.endpoints.iter().map(endpoint).collect(),
+        origins: io::Origins { any: !any.is_empty(), allowed },
+    }
+}
+
+/// Items of the ring from one shard to another, which io and core must agree on.
+pub fn ring_items(config: &Config, shards: usize) -> usize {
+    match config.limits.ring_items {
+        Auto::Given(items) => items.0 as usize,
+        // All rings of a shard together take about the same memory, however many there are.
+        Auto::Auto => (RING_ITEMS_TOTAL / shards.max(1)).max(RING_ITEMS_MIN),
+    }
+}
+
+const RING_ITEMS_TOTAL: usize = 8_192;
+const RING_ITEMS_MIN: usize = 128;
+
+/// For the core of every shard. `ring_items` is what the rings between the shards really hold.
+pub fn core_config(config: &Config, ring_items: usize, seed: u64) -> Result<CoreConfig, access::AccessError> {
+    let realms: Vec<_> = config.realm.iter().map(realm).collect();
+    let limits = &config.limits;
+    Ok(CoreConfig {
+        access: Access::new(&realms, seed)?,
+        limits: CoreLimits {
+            outbox_bytes_max: bytes(limits.outbox),
+            outbox_messages_max: limits.outbox_messages.0,
+            outbox_age_max: limits.outbox_age.0,
+            reply_reserve_bytes: bytes(limits.reply_reserve),
+            subscriptions_max: limits.subscriptions_per_session.0 as usize,
+            registrations_max: limits.registrations_per_session.0 as usize,
+            calls_max: limits.pending_calls_per_session.0 as usize,
+            ring_capacity: ring_items,
+            ..CoreLimits::default()
+        },
+        agent: AGENT.to_owned(),
+    })
+}
+
+fn realm(realm: &Realm) -> access::RealmConfig {
+    access::RealmConfig {
+        name: realm.name.clone(),
+        roles: realm.role.iter().map(role).collect(),
+        anonymous_role: (realm.anonymous_role != NO_ROLE).then(|| realm.anonymous_role.clone()),
+    }
+}
+
+fn role(role: &Role) -> access::RoleConfig {
+    access::RoleConfig {
+        name: role.name.clone(),
+        permissions: role.permission.iter().map(permission).collect(),
+    }
+}
+
+fn permission(permission: &Permission) -> access::Permission {
+    let allows = |action| permission.allow.contains(&action);
+    access::Permission {
+        uri: permission.uri.clone(),
+        match_policy: match permission.match_policy {
+            Match::Exact => fanwire_core::uri::MatchPolicy::Exact,
+            Match::Prefix => fanwire_core::uri::MatchPolicy::Prefix,
+            Match::Wildcard => fanwire_core::uri::MatchPolicy::Wildcard,
+        },
+        publish: allows(Action::Publish),
+        subscribe: allows(Action::Subscribe),
+        call: allows(Action::Call),
+        register: allows(Action::Register),
+    }
+}
+
+fn bytes(size: Size) -> usize {
+    usize::try_from(size.0).expect("sizes are checked to be far below the address space")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Sources;
+
+    fn default() -> Config {
+        Sources::default().load().expect("the defaults are right").config
+    }
+
+    /// There are three places with defaults, one per crate; they must say the same.
+    #[test]
+    fn the_defaults_agree_with_those_of_the_crates() {
+        let (ours, theirs) = (io_config(&default()), io::Config::default());
+        assert_eq!(format!("{:?}", ours.deadlines), format!("{:?}", theirs.deadlines));
+        assert_eq!(format!("{:?}", ours.head), format!("{:?}", theirs.head));
+        assert_eq!(ours.drain_time, theirs.drain_time);
+        assert_eq!(ours.message_bytes_max, theirs.message_bytes_max);
+        assert_eq!(ours.message_bytes_max_before_login, theirs.message_bytes_max_before_login);
+        assert_eq!(ours.connections_max_per_shard, theirs.connections_max_per_shard);
+        let ours =
+            core_config(&default(), CoreLimits::default().ring_capacity, 0).expect("the defaults are right");
+        assert_eq!(format!("{:?}", ours.limits), format!("{:?}", CoreLimits::default()));
+    }
+
+    #[test]
+    fn rings_share_what_there_is() {
+        assert_eq!([1, 2, 8, 63].map(|shards| ring_items(&default(), shards)), [8_192, 4_096, 1_024, 130]);
+    }
+
+    #[test]
+    fn values_arrive() {
+        let mut config = default();
+        config.listener[0].allowed_origins = vec!["*".into(), "https://a.example".into()];
+        config.limits.ping_interval = crate::config::units::Time(Duration::from_secs(7));
+        let io = io_config(&config);
+        assert!(io.listeners[0].origins.any);
+        assert_eq!(io.listeners[0].origins.allowed, ["https://a.example"]);
+        assert_eq!(io.listeners[0].endpoints[0].path, "/ws");
+        assert_eq!(io.deadlines.ping_interval, Duration::from_secs(7));
+    }
+
+    #[test]
+    fn what_the_core_refuses_was_refused_with_its_line_before() {
+        // `check` knows the rules for names and URIs by itself, in order to name line and key; here they meet the core's.
+        for (uri, policy) in [("a.b", "exact"), ("a.", "prefix"), ("", "prefix"), ("a..c", "wildcard")] {
+            let mut config = default();
+            config.realm[0].role[0].permission[0].uri = uri.to_owned();
+            config.realm[0].role[0].permission[0].match_policy = match policy {
+                "exact" => Match::Exact,
+                "prefix" => Match::Prefix,
+                _ => Match::Wildcard,
+            };
+            assert!(core_config(&config, 128, 0).is_ok(), "{uri} ({policy})");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Commands that need no router, and the small clients.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Launch, Router, binary, eventually};
+
+fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(binary());
+    command.args(arguments).stdin(Stdio::null());
+    command.output().expect("the binary starts")
+}
+
+/// Standard output of a command that must succeed.
+fn printed(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// Standard error.
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A folder that lasts as long as the value.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("fanwire-cli-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a writable temporary folder");
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("UTF-8").to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn the_default_file_is_what_is_in_effect_without_one() {
+    let folder = Folder::new("default");
+    let file = folder.path("fanwire.toml");
+    let text = printed(&["config", "default"]);
+    assert!(text.contains("\n[limits]\n# "), "{text}");
+    std::fs::write(&file, &text).expect("a writable temporary folder");
+    let values = |text: &str| -> Vec<String> {
+        let values =
+            text.lines().map(|line| line.split(" # ").next().unwrap_or_default().trim_end().to_owned());
+        values.filter(|line| !line.is_empty()).collect()
+    };
+    assert_eq!(values(&printed(&["config", "show", &file])), values(&printed(&["config", "show"])));
+}
+
+#[test]
+fn the_reference_is_markdown() {
+    let text = printed(&["config", "doc"]);
+    assert!(text.contains("\n| `limits.message` | `\"1MiB\"` | "), "{text}");
+}
+
+#[test]
+fn completions_are_what_the_shell_understands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = printed(&["completion", shell]);
+        assert!(script.contains("fanwire") && script.contains("register"), "{shell}: {script}");
+    }
+    // The one shell that every machine with tests has.
+    let mut bash = Command::new("bash");
+    let script = printed(&["completion", "bash"]);
+    let question = format!(
+        "{script}\nCOMP_WORDS=(fanwire config de) COMP_CWORD=2\n_fanwire fanwire de config\necho \"${{COMPREPLY[@]}}\""
+    );
+    let output = bash.args(["--norc", "-c", &question]).stdin(Stdio::null()).output().expect("bash starts");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "default", "{}", said(&output));
+    let unknown = run(&["completion", "tcsh"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(said(&unknown).contains("bash, zsh, fish"), "{}", said(&unknown));
+}
+
+#[test]
+fn man_pages_go_to_standard_output_or_a_folder() {
+    let page = printed(&["man"]);
+    assert!(page.contains(".TH fanwire 1"), "{page}");
+    let folder = Folder::new("man");
+    printed(&["man", &folder.path("man1")]);
+    for name in ["fanwire.1", "fanwire-pub.1", "fanwire-config-check.1"] {
+        let page = std::fs::read_to_string(folder.path(&format!("man1/{name}"))).expect(name);
+        assert!(page.contains(".SH SYNOPSIS"), "{name}: {page}");
+    }
+    let nowhere = run(&["man", "/dev/null/man"]);
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(said(&nowhere).contains("cannot write man pages to /dev/null/man"), "{}", said(&nowhere));
+}
+
+/// A command that goes on, with its standard streams as pipes.
+fn begin(arguments: &[&str]) -> Child {
+    let mut command = Command::new(binary());
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("the binary starts")
+}
+
+/// The arguments of the next events, in order.
+fn events(client: &mut Client, count: usize) -> Vec<Value> {
+    (0..count).map(|_| client.expect_event()).collect()
+}
+
+#[test]
+fn a_template_is_filled_at_the_asked_rate() {
+    let router = Router::on("epoll");
+    let mut subscriber = Client::join(router.wamp);
+    subscriber.subscribe("com.fanwire.tick");
+    let started = Instant::now();
+    let template = r#"{"n":{{seq}},"at":{{now_ms}}}"#;
+    let url = router.url();
+    let arguments =
+        ["pub", "com.fanwire.tick", "--count", "5", "--rate", "20", "--template", template, "--url", &url];
+    let output = run(&arguments);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).starts_with("published 5 times to com.fanwire.tick"), "{}", said(&output));
+    // The first at once, the others 50 ms after each other.
+    assert!(started.elapsed() >= Duration::from_millis(200), "{:?}", started.elapsed());
+    let events = events(&mut subscriber, 5);
+    let numbers: Vec<&Value> = events.iter().map(|event| &event[0]["n"]).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5]);
+    let time = |event: &Value| event[0]["at"].as_u64().expect("milliseconds");
+    assert!(time(&events[0]) > 1_700_000_000_000, "{events:?}");
+    assert!(time(&events[4]) - time(&events[0]) >= 190, "{events:?}");
+}
+
+#[test]
+fn each_line_of_standard_input_is_an_event() {
+    let router = Router::on("epoll");
+    let mut subscriber = Client::join(router.wamp);
+    subscriber.subscribe("com.fanwire.lines");
+    let mut publisher = begin(&["pub", "com.fanwire.lines", "-", "--url", &router.url()]);
+    let mut input = publisher.stdin.take().expect("piped");
+    // A line is published when it is written, not at the end of the input.
+    input.write_all(b"{\"n\":1}\r\n").expect("it reads");
+    assert_eq!(subscriber.expect_event(), json!([{"n": 1}]));
+    input.write_all(b"two words\n\n3").expect("it reads");
+    drop(input);
+    assert_eq!(events(&mut subscriber, 3), [json!(["two words"]), json!([""]), json!([3])]);
+    let output = publisher.wait_with_output().expect("ours");
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).starts_with("published 4 times"), "{}", said(&output));
+}
+
+#[test]
+fn a_publisher_that_waits_answers_pings() {
+    let router =
+        Launch::on("epoll").set("limits.ping_interval", "300ms").set("limits.pong_wait", "2500ms").start();
+    let url = router.url();
+    let mut subscriber = begin(&["sub", "com.fanwire.slow", "-n", "3", "--url", &url]);
+    let mut told = BufReader::new(subscriber.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    let mut heard = BufReader::new(subscriber.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    assert!(told.next().is_some_and(|line| line.starts_with("subscribed")));
+    let by_rate = begin(&["pub", "com.fanwire.slow", "rate", "-n", "2", "--rate", "0.25", "--url", &url]);
+    let mut by_line = begin(&["pub", "com.fanwire.slow", "-", "--url", &url]);
+    let mut input = by_line.stdin.take().expect("piped");
+    assert_eq!(heard.next().as_deref(), Some("#1 \"rate\""));
+    assert_eq!(heard.next().as_deref(), Some("#2 \"rate\""));
+    // Four seconds have passed in which nobody typed either.
+    input.write_all(b"line\n").expect("it reads");
+    drop(input);
+    assert_eq!(heard.next().as_deref(), Some("#3 \"line\""));
+    assert!(subscriber.wait().expect("ours").success());
+    for publisher in [by_rate, by_line] {
+        let output = publisher.wait_with_output().expect("ours");
+        assert!(output.status.success(), "{}", said(&output));
+    }
+}
+
+#[test]
+fn a_subscriber_tells_how_much_arrives() {
+    let router = Router::on("epoll");
+    let url = router.url();
+    let topic = "com.fanwire.stats";
+    let mut subscriber = begin(&["sub", topic, "--stats", "--quiet", "-n", "200", "--url", &url]);
+    eventually("the session", || router.metric("fanwire_sessions", "") >= 1.0);
+    let mut told = String::new();
+    let mut error = subscriber.stderr.take().expect("piped");
+    while !told.contains(" messages/s") {
+        let mut byte = [0];
+        error.read_exact(&mut byte).expect("a line each second");
+        told.push(char::from(byte[0]));
+    }
+    assert!(told.ends_with("0 messages/s"), "nothing is published yet: {told}");
+    printed(&["pub", topic, "x", "--count", "200", "--url", &url]);
+    error.read_to_string(&mut told).expect("UTF-8");
+    assert!(told.contains("\n200 messages in "), "{told}");
+    let output = subscriber.wait_with_output().expect("ours");
+    assert!(output.status.success());
+    assert!(output.stdout.is_empty(), "{output:?}");
+}
+
+#[test]
+fn publications_that_make_no_sense_are_refused_before_the_connection() {
+    // Nobody listens there: what is wrong with the words is told first.
+    let nowhere: SocketAddr = ([127, 0, 0, 1], 1).into();
+    let url = format!("ws://{nowhere}/ws");
+    for (arguments, words) in [
+        (["--rate", "fast"], "--rate fast: this is no rate; allowed: publications per second"),
+        (["--template", "{{sequence}}"], "{{sequence}} is unknown; allowed: {{seq}}"),
+    ] {
+        let output = run(&[&["pub", "com.topic", "--url", &url][..], &arguments[..]].concat());
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains(words), "{}", said(&output));
+    }
+}

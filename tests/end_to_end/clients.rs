@@ -1,0 +1,121 @@
+//! Unmodified public clients against the real process, and raw sockets that break the rules.
+//!
+//! The scripts are in `tests/clients`. `FANWIRE_PYTHON` names a Python that has `requirements.txt`, and
+//! `FANWIRE_NODE_MODULES` a folder with what `package.json` names; `cargo xtask test` makes both.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::{Router, eventually};
+
+fn tool(variable: &str) -> Option<OsString> {
+    let tool = std::env::var_os(variable);
+    if tool.is_none() {
+        eprintln!("SKIPPED: {variable} is not set; `cargo xtask test --only clients` installs the clients");
+    }
+    tool
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
+}
+
+/// Runs a script against a router of its own; it must succeed.
+fn passes(driver: &str, program: &OsString, name: &str, arguments: &[&str]) {
+    let router = Router::on(driver);
+    let mut command = Command::new(program);
+    command.arg(script(name)).args(["--url", &router.url()]).args(arguments);
+    let output = command.output().expect("the interpreter starts");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    println!("{said}");
+    assert!(output.status.success(), "{name} {arguments:?}:\n{said}");
+    left_nothing_behind(&router);
+}
+
+/// Sessions were on several shards, and nothing of them is left.
+fn left_nothing_behind(router: &Router) {
+    for panics in ["fanwire_decoder_panics_total", "fanwire_message_panics_total"] {
+        assert_eq!(router.metric(panics, ""), 0.0, "{panics}: a panic was contained");
+    }
+    let shards = router.metric("fanwire_shards", "") as usize;
+    let opened =
+        |shard: &usize| router.metric("fanwire_sessions_opened_total", &format!("shard=\"{shard}\"")) > 0.0;
+    let used = (0..shards).filter(opened).count();
+    assert!(used >= shards.min(2), "all sessions were on one shard: this run proved nothing across shards");
+    for gauge in [
+        "fanwire_connections_open",
+        "fanwire_sessions",
+        "fanwire_subscriptions",
+        "fanwire_registrations",
+        "fanwire_calls_pending",
+        "fanwire_event_streams",
+        "fanwire_outbox_bytes",
+    ] {
+        eventually(&format!("{gauge} being 0"), || router.metric(gauge, "") == 0.0);
+    }
+}
+
+fn python(driver: &str, name: &str, arguments: &[&str]) {
+    if let Some(program) = tool("FANWIRE_PYTHON") {
+        passes(driver, &program, name, arguments);
+    }
+}
+
+fn node(driver: &str, arguments: &[&str]) {
+    if tool("FANWIRE_NODE_MODULES").is_some() {
+        passes(driver, &OsString::from("node"), "javascript.mjs", arguments);
+    }
+}
+
+on_both_drivers! {
+    fn autobahn_for_python_in_json(driver: &str) {
+        python(driver, "autobahn_python.py", &["--serializer", "json"]);
+    }
+
+    fn autobahn_for_python_in_msgpack(driver: &str) {
+        python(driver, "autobahn_python.py", &["--serializer", "msgpack"]);
+    }
+
+    fn autobahn_for_python_in_cbor(driver: &str) {
+        python(driver, "autobahn_python.py", &["--serializer", "cbor"]);
+    }
+
+    fn autobahn_for_javascript_in_json(driver: &str) {
+        node(driver, &["--client", "autobahn", "--serializer", "json"]);
+    }
+
+    fn autobahn_for_javascript_in_msgpack(driver: &str) {
+        node(driver, &["--client", "autobahn", "--serializer", "msgpack"]);
+    }
+
+    fn autobahn_for_javascript_in_cbor(driver: &str) {
+        node(driver, &["--client", "autobahn", "--serializer", "cbor"]);
+    }
+
+    fn wampy_in_json(driver: &str) {
+        node(driver, &["--client", "wampy", "--serializer", "json"]);
+    }
+
+    fn wampy_in_msgpack(driver: &str) {
+        node(driver, &["--client", "wampy", "--serializer", "msgpack"]);
+    }
+
+    fn wampy_in_cbor(driver: &str) {
+        node(driver, &["--client", "wampy", "--serializer", "cbor"]);
+    }
+
+    fn all_clients_with_each_other(driver: &str) {
+        if tool("FANWIRE_NODE_MODULES").is_some() {
+            python(driver, "cross.py", &[]);
+        }
+    }
+
+    fn broken_rules_are_answered_as_prescribed(driver: &str) {
+        python(driver, "violations.py", &[]);
+    }
+
+    fn noise_harms_nobody(driver: &str) {
+        python(driver, "noise.py", &[]);
+    }
+}

@@ -1,0 +1,330 @@
+//! Clients that stop, reset, dawdle or never answer: each harms itself alone.
+
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::support::{Client, Heard, Launch, PATIENCE, Router, binary, dial, eventually, reset, status};
+
+const TOPIC: &str = "com.fanwire.fault";
+/// 4 KiB in one event.
+const BLOCK_BYTES: usize = 4 << 10;
+
+/// Publishes `count` blocks, each with its number, acknowledged.
+fn publish_blocks(publisher: &mut Client, count: u64) {
+    let block = "x".repeat(BLOCK_BYTES);
+    for number in 0..count {
+        publisher.publish(TOPIC, json!([number, block]));
+    }
+}
+
+/// Blocks that a publisher may be ahead of a healthy reader: well within an outbox of 256 KiB.
+const AHEAD: u64 = 128 * 1024 / BLOCK_BYTES as u64;
+
+/// Publishes `count` blocks and checks that each of `healthy` gets all of them, once and in order.
+///
+/// The publisher keeps within what an outbox holds, so that a reader to which the machine gives no time is not taken for
+/// one that does not read.
+fn publish_to_readers(router: &Router, healthy: Vec<Client>, count: u64) {
+    let read: Arc<Vec<AtomicU64>> = Arc::new(healthy.iter().map(|_| AtomicU64::new(0)).collect());
+    let readers: Vec<_> = healthy
+        .into_iter()
+        .enumerate()
+        .map(|(index, mut reader)| {
+            let read = Arc::clone(&read);
+            thread::spawn(move || {
+                for number in 0..count {
+                    assert_eq!(reader.expect_event()[0], json!(number));
+                    read[index].store(number + 1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    let mut publisher = Client::join(router.wamp);
+    let block = "x".repeat(BLOCK_BYTES);
+    for number in 0..count {
+        publisher.publish(TOPIC, json!([number, block]));
+        while read.iter().any(|read| read.load(Ordering::Relaxed) + AHEAD < number)
+            && !readers.iter().any(thread::JoinHandle::is_finished)
+        {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    for reader in readers {
+        reader.join().expect("a healthy subscriber lost something");
+    }
+}
+
+fn subscribed(router: &Router, topic: &str) -> Client {
+    let mut client = Client::join(router.wamp);
+    client.subscribe(topic);
+    client
+}
+
+on_both_drivers! {
+    /// Its outbox fills up to the limit, then it is cut; the others get every event in order.
+    fn client_that_never_reads_is_cut_and_the_others_lose_nothing(driver: &str) {
+        let router = Launch::on(driver).set("limits.outbox", "256KiB").set("limits.outbox_age", "3s").start();
+        let mut stuck: Vec<_> = (0..4).map(|_| subscribed(&router, TOPIC)).collect();
+        let count = 4_000;
+        let healthy = (0..6).map(|_| subscribed(&router, TOPIC)).collect();
+        publish_to_readers(&router, healthy, count);
+        eventually("the four being cut", || router.metric("fanwire_sessions", "") == 0.0);
+        assert!(router.metric("fanwire_events_dropped_total", "") > 0.0, "what they did not get is counted");
+        for client in &mut stuck {
+            // What had been sent before is whole and in order; then the connection ends.
+            let mut expected = 0;
+            loop {
+                match client.hear() {
+                    Heard::Message(event) => assert_eq!(event[4][0], json!(expected)),
+                    Heard::Close(..) => continue,
+                    Heard::End => break,
+                }
+                expected += 1;
+            }
+            assert!(expected < count, "it was not cut");
+        }
+    }
+
+    /// Each of the three bounds of an outbox cuts by itself, and is counted by its name.
+    fn each_bound_of_the_outbox_cuts(driver: &str) {
+        for (reason, bytes, messages, age) in [
+            ("slow_consumer_bytes", "64KiB", "1000000", "60s"),
+            ("slow_consumer_messages", "1GiB", "16", "60s"),
+            ("slow_consumer_age", "1GiB", "1000000", "1s"),
+        ] {
+            let router = Launch::on(driver)
+                .set("limits.outbox", bytes)
+                .set("limits.outbox_messages", messages)
+                .set("limits.outbox_age", age)
+                .start();
+            let stuck = subscribed(&router, TOPIC);
+            let mut publisher = Client::join(router.wamp);
+            eventually(&format!("being cut by {reason}"), || {
+                publish_blocks(&mut publisher, 100);
+                router.metric("fanwire_slow_consumers_cut_total", "") == 1.0
+            });
+            assert!(router.metric("fanwire_events_dropped_total", reason) > 0.0, "{reason}");
+            assert_eq!(router.metric("fanwire_sessions", ""), 1.0, "the publisher stays");
+            drop(stuck);
+        }
+    }
+
+    /// As above with a process that is stopped by a signal, the way a debugger or a suspended laptop does it.
+    fn stopped_process_is_cut(driver: &str) {
+        let router = Launch::on(driver).set("limits.outbox", "256KiB").start();
+        let mut process = Command::new(binary())
+            .args(["sub", TOPIC, "--url", &router.url()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        eventually("its session", || router.metric("fanwire_sessions", "") == 1.0);
+        // SUBSCRIBED follows WELCOME at once; being stopped in between would make this test pass for the wrong reason.
+        thread::sleep(Duration::from_millis(300));
+        let pid = Pid::from_child(&process);
+        kill_process(pid, Signal::STOP).expect("it runs");
+        publish_to_readers(&router, vec![subscribed(&router, TOPIC)], 4_000);
+        eventually("the stopped one being cut", || router.metric("fanwire_sessions", "") == 0.0);
+        process.kill().expect("ours");
+        let _ = process.wait();
+    }
+
+    /// Whatever the byte at which the reset comes, nothing of the message is routed and all that the session had is freed.
+    fn reset_in_mid_frame_harms_nobody(driver: &str) {
+        let router = Router::on(driver);
+        let mut healthy = subscribed(&router, TOPIC);
+        let mut publisher = Client::join(router.wamp);
+        let frame = Client::frame(&json!([16, 3, {}, TOPIC, ["must not arrive", "x".repeat(300)]]));
+        for (round, cut) in (0..frame.len()).step_by(23).enumerate() {
+            let mut victim = subscribed(&router, TOPIC);
+            victim.register("com.fanwire.fault.procedure");
+            victim.send_bytes(&frame[..cut]);
+            reset(victim.into_stream());
+            publisher.publish(TOPIC, json!([round]));
+            assert_eq!(healthy.expect_event(), json!([round]), "cut at byte {cut}");
+            eventually("its registration being freed", || {
+                let answer = publisher.call("com.fanwire.fault.procedure", json!([]));
+                answer[4] == "wamp.error.no_such_procedure"
+            });
+        }
+        eventually("all being gone", || router.metric("fanwire_sessions", "") == 2.0);
+    }
+
+    /// The one call that was pending is answered when its callee is reset.
+    fn reset_of_a_callee_answers_the_call(driver: &str) {
+        let router = Router::on(driver);
+        for _ in 0..6 {
+            let mut callee = Client::join(router.wamp);
+            callee.register("com.fanwire.fault.dies");
+            let address = router.wamp;
+            let caller = thread::spawn(move || Client::join(address).call("com.fanwire.fault.dies", json!([1])));
+            assert_eq!(callee.expect()[0], 68);
+            reset(callee.into_stream());
+            let answer = caller.join().expect("an answer");
+            assert_eq!((&answer[0], &answer[4]), (&json!(8), &json!("wamp.error.canceled")), "{answer}");
+        }
+    }
+
+    /// 64 of them drip one byte at a time; they are cut at the deadline, and meanwhile others come in as ever.
+    fn handshake_of_one_byte_at_a_time_is_cut(driver: &str) {
+        let router = Launch::on(driver).set("limits.handshake_time", "2s").start();
+        let request = Client::upgrade_request(router.wamp);
+        let started = Instant::now();
+        let mut dripping: Vec<_> = (0..64).map(|_| dial(router.wamp)).collect();
+        let mut silent = dial(router.wamp);
+        for byte in request.iter().take(8) {
+            for stream in &mut dripping {
+                stream.write_all(&[*byte]).expect("not cut yet");
+            }
+            let joining = Instant::now();
+            Client::join(router.wamp);
+            assert!(joining.elapsed() < Duration::from_secs(1), "others wait for the slow ones");
+            thread::sleep(Duration::from_millis(100));
+        }
+        assert!(started.elapsed() < Duration::from_millis(1_900), "this machine is too slow for the test");
+        for stream in dripping.iter_mut().chain([&mut silent]) {
+            let mut answer = String::new();
+            // An answer of the kind 408 or nothing, then the end.
+            let _ = stream.read_to_string(&mut answer);
+            assert!(answer.is_empty() || status(&answer) == 408, "{answer}");
+        }
+        let took = started.elapsed();
+        assert!(took > Duration::from_millis(1_900), "cut before the deadline: {took:?}");
+        assert!(took < Duration::from_secs(6), "cut long after the deadline: {took:?}");
+        eventually("no connection being left", || router.metric("fanwire_connections_open", "") == 0.0);
+    }
+
+    fn connection_without_hello_is_closed(driver: &str) {
+        let router = Launch::on(driver).set("limits.login_time", "1s").start();
+        let mut lazy = Client::connect(router.wamp);
+        let started = Instant::now();
+        lazy.expect_end();
+        assert!(started.elapsed() > Duration::from_millis(900), "cut before the deadline");
+        assert!(started.elapsed() < Duration::from_secs(5), "cut long after the deadline");
+    }
+
+    /// The deadline is of the message, not of the silence: sending a byte now and then does not help.
+    fn message_of_one_byte_at_a_time_is_cut(driver: &str) {
+        let router = Launch::on(driver).set("limits.message_time", "1s").start();
+        let mut slow = Client::join(router.wamp);
+        let mut stream = slow.writer();
+        let started = Instant::now();
+        let frame = Client::frame(&json!([32, 1, {}, "com.topic.with.a.long.name.so.that.it.lasts"]));
+        for byte in &frame[..20] {
+            if stream.write_all(&[*byte]).is_err() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(150));
+        }
+        slow.expect_end();
+        assert!(started.elapsed() < Duration::from_secs(8), "cut long after the deadline");
+        Client::join(router.wamp).subscribe("com.fanwire.others");
+    }
+
+    fn unanswered_ping_ends_the_connection_and_an_answered_one_does_not(driver: &str) {
+        let router =
+            Launch::on(driver).set("limits.ping_interval", "1s").set("limits.pong_wait", "1s").start();
+        let mut dead = Client::join(router.wamp);
+        dead.answers_pings = false;
+        let mut alive = subscribed(&router, TOPIC);
+        let address = router.wamp;
+        let publisher = thread::spawn(move || {
+            // In silence, longer than interval and wait together. A client that is blocked in a read answers pings.
+            let mut publisher = Client::join(address);
+            publisher.answers_pings = true;
+            for number in 0..4 {
+                thread::sleep(Duration::from_millis(800));
+                publisher.publish(TOPIC, json!([number]));
+            }
+        });
+        for number in 0..4 {
+            assert_eq!(alive.expect_event(), json!([number]));
+        }
+        publisher.join().expect("the publisher was cut");
+        let started = Instant::now();
+        dead.expect_end();
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    /// A client that shuts down its writing side is done; what it was owed before may still come.
+    fn half_closed_connection_ends(driver: &str) {
+        let router = Router::on(driver);
+        let client = subscribed(&router, TOPIC);
+        let mut stream = client.into_stream();
+        stream.shutdown(std::net::Shutdown::Write).expect("connected");
+        let mut rest = Vec::new();
+        stream.set_read_timeout(Some(PATIENCE)).expect("a valid timeout");
+        let _ = stream.read_to_end(&mut rest);
+        eventually("its session being gone", || router.metric("fanwire_sessions", "") == 0.0);
+    }
+
+    /// A hundred thousand pings without reading a pong cost bounded memory and nobody else's time.
+    fn flood_of_pings_harms_nobody(driver: &str) {
+        let router = Router::on(driver);
+        let mut healthy = subscribed(&router, TOPIC);
+        let mut publisher = Client::join(router.wamp);
+        let mut flood = Client::join(router.wamp).into_stream();
+        flood.set_write_timeout(Some(Duration::from_millis(200))).expect("a valid timeout");
+        let mut pings = Vec::new();
+        for _ in 0..1_000 {
+            pings.extend_from_slice(&[0x89, 0x80 | 4, 1, 2, 3, 4, b'p' ^ 1, b'i' ^ 2, b'n' ^ 3, b'g' ^ 4]);
+        }
+        for number in 0..100 {
+            let _ = flood.write_all(&pings);
+            publisher.publish(TOPIC, json!([number]));
+            assert_eq!(healthy.expect_event(), json!([number]));
+        }
+    }
+}
+
+/// Events of one publisher keep their order on every subscriber though publisher and subscribers are on all shards.
+#[test]
+fn order_holds_under_load_on_both_drivers() {
+    for driver in ["io_uring", "epoll"] {
+        let router = Router::on(driver);
+        let count = 2_000_u64;
+        let publishers = 4_u64;
+        let readers: Vec<_> = (0..8)
+            .map(|_| {
+                let mut subscriber = subscribed(&router, TOPIC);
+                thread::spawn(move || {
+                    let mut next = vec![0; publishers as usize];
+                    for _ in 0..count * publishers {
+                        let event = subscriber.expect_event();
+                        let publisher = event[0].as_u64().expect("a number") as usize;
+                        assert_eq!(event[1], json!(next[publisher]), "order of publisher {publisher}");
+                        next[publisher] += 1;
+                    }
+                })
+            })
+            .collect();
+        let writers: Vec<_> = (0..publishers)
+            .map(|publisher| {
+                let mut client = Client::join(router.wamp);
+                thread::spawn(move || {
+                    for number in 0..count {
+                        if number % 64 == 63 {
+                            client.publish(TOPIC, json!([publisher, number]));
+                        } else {
+                            client.send(unacknowledged(number + 10_000, publisher, number));
+                        }
+                    }
+                })
+            })
+            .collect();
+        for thread in writers.into_iter().chain(readers) {
+            thread.join().expect("nothing lost, doubled or out of order");
+        }
+    }
+}
+
+fn unacknowledged(request: u64, publisher: u64, number: u64) -> Value {
+    json!([16, request, {}, TOPIC, [publisher, number]])
+}

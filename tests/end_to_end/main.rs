@@ -1,0 +1,20 @@
+//! Tests of the real process: spawned, spoken to over TCP, disturbed and killed.
+//!
+//! Each test runs on both drivers. The binary is the one that Cargo built for the tests, or the one that
+//! `FANWIRE_BIN` names (`cargo xtask test` names the release build). Scripts of unmodified clients are in
+//! `tests/clients`; they need what `cargo xtask test` installs and say so where it is absent.
+
+#![allow(clippy::disallowed_methods, reason = "tests of real time in a real process")]
+
+#[macro_use]
+mod support;
+
+mod admin;
+mod cli;
+mod clients;
+mod faults;
+mod handshakes;
+mod resources;
+mod shutdown;
+mod start_up;
+mod traffic;

@@ -1,0 +1,195 @@
+//! SIGTERM is polite, a second one is not.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::{Client, Heard, Launch, dial, eventually, get, status};
+
+const TOPIC: &str = "com.fanwire.drain";
+
+on_both_drivers! {
+    /// Everybody is told GOODBYE, whoever answers is closed with 1001, and the process ends with 0; all that while
+    /// others publish as fast as they can.
+    fn sigterm_under_load_says_goodbye(driver: &str) {
+        let mut router = Launch::on(driver).set("shutdown.drain_time", "3s").start();
+        let subscribers: Vec<_> = (0..20)
+            .map(|_| {
+                let mut client = Client::join(router.wamp);
+                client.subscribe(TOPIC);
+                thread::spawn(move || {
+                    let mut events = 0_u64;
+                    loop {
+                        let message = client.expect();
+                        match message[0].as_u64() {
+                            Some(36) => events += 1,
+                            Some(6) => {
+                                assert_eq!(message[2], "wamp.close.system_shutdown", "{message}");
+                                client.send(json!([6, {}, "wamp.close.goodbye_and_out"]));
+                                client.expect_close(1001);
+                                return events;
+                            }
+                            _ => panic!("{message}"),
+                        }
+                    }
+                })
+            })
+            .collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        let publishers: Vec<_> = (0..3)
+            .map(|_| {
+                let mut client = Client::join(router.wamp);
+                let stop = Arc::clone(&stop);
+                thread::spawn(move || {
+                    let mut writer = client.writer();
+                    let mut request = 0_u64;
+                    while !stop.load(Ordering::Relaxed) {
+                        request += 1;
+                        let frame = Client::frame(&json!([16, request, {}, TOPIC, [request]]));
+                        if writer.write_all(&frame).is_err() {
+                            break;
+                        }
+                        if request.is_multiple_of(100) {
+                            thread::sleep(Duration::from_millis(2));
+                        }
+                    }
+                    // It never answers GOODBYE, so it is closed when its time is up.
+                    client.expect_end();
+                })
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(500));
+        let asked = Instant::now();
+        router.signal(Signal::TERM);
+        for subscriber in subscribers {
+            assert!(subscriber.join().expect("a polite end") > 0, "there was no load");
+        }
+        let status = router.wait(Duration::from_secs(12));
+        assert_eq!(status.code(), Some(0), "{}", router.said());
+        assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+        stop.store(true, Ordering::Relaxed);
+        for publisher in publishers {
+            publisher.join().expect("it ends too");
+        }
+    }
+
+    /// The goodbyes are spread over the drain time, and while it lasts the router is not ready and takes nobody new.
+    fn drain_is_spread_and_visible(driver: &str) {
+        let mut router = Launch::on(driver).set("shutdown.drain_time", "4s").start();
+        let clients: Vec<_> = (0..40).map(|_| Client::join(router.wamp)).collect();
+        let asked = Instant::now();
+        router.signal(Signal::TERM);
+        let times: Vec<_> = clients
+            .into_iter()
+            .map(|mut client| {
+                thread::spawn(move || {
+                    let goodbye = client.expect();
+                    let heard = asked.elapsed();
+                    assert_eq!((&goodbye[0], &goodbye[2]), (&json!(6), &json!("wamp.close.system_shutdown")));
+                    client.send(json!([6, {}, "wamp.close.goodbye_and_out"]));
+                    client.expect_close(1001);
+                    heard
+                })
+            })
+            .collect();
+        eventually("not ready", || status(&get(router.admin, "/readyz")) == 503);
+        assert_eq!(status(&get(router.admin, "/livez")), 200);
+        let mut times: Vec<_> = times.into_iter().map(|time| time.join().expect("a goodbye")).collect();
+        times.sort();
+        let spread = times[times.len() - 1] - times[0];
+        assert!(spread > Duration::from_millis(400), "all at once: {spread:?}");
+        assert_eq!(router.wait(Duration::from_secs(12)).code(), Some(0));
+    }
+
+    fn sigint_is_polite_too(driver: &str) {
+        let mut router = Launch::on(driver).set("shutdown.drain_time", "1s").start();
+        let mut client = Client::join(router.wamp);
+        router.signal(Signal::INT);
+        assert_eq!(client.expect()[2], "wamp.close.system_shutdown");
+        client.close(1000);
+        loop {
+            match client.hear() {
+                Heard::End => break,
+                Heard::Close(code, _) => assert!(code == 1000 || code == 1001, "{code}"),
+                Heard::Message(message) => panic!("{message}"),
+            }
+        }
+        assert_eq!(router.wait(Duration::from_secs(8)).code(), Some(0));
+    }
+
+    fn second_sigterm_ends_it_now(driver: &str) {
+        let mut router = Launch::on(driver).set("shutdown.drain_time", "60s").start();
+        let mut silent = Client::join(router.wamp);
+        router.signal(Signal::TERM);
+        eventually("the drain", || status(&get(router.admin, "/readyz")) == 503);
+        let asked = Instant::now();
+        router.signal(Signal::TERM);
+        router.wait(Duration::from_secs(5));
+        assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+        silent.expect_end();
+    }
+
+    /// Whoever does not take part is cut when the time is up: one that never reads, one in mid-handshake, one without
+    /// HELLO, one in mid-message, one that does not answer.
+    fn drain_does_not_wait_for_those_who_do_not_answer(driver: &str) {
+        let mut router = Launch::on(driver)
+            .set("shutdown.drain_time", "2s")
+            .set("limits.outbox", "64MiB")
+            .set("limits.outbox_age", "60s")
+            .set("limits.handshake_time", "60s")
+            .set("limits.login_time", "60s")
+            .set("limits.message_time", "60s")
+            .start();
+        let mut stuck = Client::join(router.wamp);
+        stuck.subscribe(TOPIC);
+        let mut half = dial(router.wamp);
+        half.write_all(b"GET /ws HTTP/1.1\r\nHost: x\r\n").expect("sent");
+        let _dumb = Client::connect(router.wamp);
+        let mut cut = Client::join(router.wamp);
+        cut.send_bytes(&[0x81, 0xFE, 0x01]);
+        let _silent = Client::join(router.wamp);
+        let mut publisher = Client::join(router.wamp);
+        for _ in 0..800 {
+            publisher.publish(TOPIC, json!(["x".repeat(20_000)]));
+        }
+        let asked = Instant::now();
+        router.signal(Signal::TERM);
+        assert_eq!(router.wait(Duration::from_secs(15)).code(), Some(0), "{}", router.said());
+        assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    }
+
+    /// A restart must not wait for old connections of the kernel's to be forgotten.
+    fn port_can_be_taken_again_at_once(driver: &str) {
+        let mut first = Launch::on(driver).set("shutdown.drain_time", "1s").start();
+        let address = first.wamp;
+        let mut clients: Vec<_> = (0..20).map(|_| Client::join(address)).collect();
+        first.signal(Signal::TERM);
+        for client in &mut clients {
+            assert_eq!(client.expect()[0], 6);
+            client.close(1000);
+            client.expect_end();
+        }
+        assert_eq!(first.wait(Duration::from_secs(8)).code(), Some(0));
+        let mut second = Launch::on(driver).argument("--bind").argument(&address.to_string()).start();
+        assert_eq!(second.wamp, address);
+        Client::join(address);
+        // Also after a death without any goodbye.
+        second.signal(Signal::KILL);
+        second.wait(Duration::from_secs(5));
+        let third = Launch::on(driver).argument("--bind").argument(&address.to_string()).start();
+        Client::join(third.wamp);
+    }
+
+    fn without_connections_it_ends_at_once(driver: &str) {
+        let mut router = Launch::on(driver).set("shutdown.drain_time", "60s").start();
+        let asked = Instant::now();
+        router.signal(Signal::TERM);
+        assert_eq!(router.wait(Duration::from_secs(10)).code(), Some(0));
+        assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    }
+}

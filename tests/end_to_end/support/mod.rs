@@ -1,0 +1,90 @@
+//! A router in a process of its own, and clients that speak to it.
+
+mod client;
+mod router;
+
+pub use client::{Client, Heard};
+pub use router::{Launch, Router, binary};
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// No answer takes longer; so long that a loaded machine does not fail a test.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The drivers that every test runs on.
+macro_rules! on_both_drivers {
+    ($($(#[$doc:meta])* fn $name:ident($driver:ident: &str) $body:block)*) => {
+        $(
+            $(#[$doc])*
+            mod $name {
+                use super::*;
+
+                fn check($driver: &str) $body
+
+                #[test]
+                fn io_uring() {
+                    check("io_uring");
+                }
+
+                #[test]
+                fn epoll() {
+                    check("epoll");
+                }
+            }
+        )*
+    };
+}
+
+/// Asks until the answer is yes.
+pub fn eventually(what: &str, mut question: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !question() {
+        assert!(Instant::now() < deadline, "never came: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A TCP connection whose reads do not wait for ever.
+pub fn dial(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the router accepts");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a valid timeout");
+    stream.set_nodelay(true).expect("a TCP socket");
+    stream
+}
+
+/// Sends one HTTP request as it is and reads until the server ends the connection.
+pub fn http(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = dial(address);
+    // A server that refuses early may close before the last byte has left.
+    let _ = stream.write_all(request);
+    let mut answer = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => answer.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
+            Err(error) => panic!("the connection was neither answered nor ended: {error}"),
+        }
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// `GET path`, on a connection of its own.
+pub fn get(address: SocketAddr, path: &str) -> String {
+    http(address, format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())
+}
+
+/// The status of an HTTP response; 0 where there is none.
+pub fn status(response: &str) -> u16 {
+    let words = response.strip_prefix("HTTP/1.1 ").or_else(|| response.strip_prefix("HTTP/1.0 "));
+    words.and_then(|words| words.get(..3)).and_then(|code| code.parse().ok()).unwrap_or(0)
+}
+
+/// Ends a connection by a reset, as a peer does whose machine has forgotten it.
+pub fn reset(stream: TcpStream) {
+    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("a TCP socket");
+    drop(stream);
+}

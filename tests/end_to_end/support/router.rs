@@ -1,0 +1,208 @@
+//! Starts the binary and finds out where it listens.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{PATIENCE, eventually, get};
+
+/// The binary under test.
+pub fn binary() -> OsString {
+    std::env::var_os("FANWIRE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_fanwire").into())
+}
+
+/// How to start a router.
+pub struct Launch {
+    driver: String,
+    shards: u8,
+    prefix: Vec<OsString>,
+    arguments: Vec<String>,
+}
+
+impl Launch {
+    /// Two shards on this driver, on free ports.
+    pub fn on(driver: &str) -> Self {
+        let shards =
+            std::env::var("FANWIRE_TEST_SHARDS").ok().and_then(|count| count.parse().ok()).unwrap_or(2);
+        Self { driver: driver.to_owned(), shards, prefix: Vec::new(), arguments: Vec::new() }
+    }
+
+    /// With a key of the configuration.
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        self.arguments.extend(["--set".to_owned(), format!("{key}={value}")]);
+        self
+    }
+
+    /// With one more word on the command line.
+    pub fn argument(mut self, word: &str) -> Self {
+        self.arguments.push(word.to_owned());
+        self
+    }
+
+    /// Through `launch.py` with these options.
+    pub fn launched_with(mut self, options: &[&str]) -> Self {
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/end_to_end/support/launch.py");
+        self.prefix = vec!["python3".into(), script.into()];
+        self.prefix.extend(options.iter().map(OsString::from));
+        self.prefix.push("--".into());
+        self
+    }
+
+    /// The command line.
+    pub fn command(&self) -> Command {
+        let mut words = self.prefix.clone();
+        words.push(binary());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(&self.arguments);
+        command.args(["--driver", &self.driver, "--shards", &self.shards.to_string()]);
+        if !self.arguments.iter().any(|word| word == "--bind") {
+            command.args(["--port", "0"]);
+        }
+        command.args(["--admin", "127.0.0.1:0"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(self) -> Router {
+        Router::start(&self)
+    }
+}
+
+/// A router that runs. Dropping it kills it.
+pub struct Router {
+    child: Child,
+    /// Where WAMP is spoken, at `/ws`.
+    pub wamp: SocketAddr,
+    /// Health and metrics.
+    pub admin: SocketAddr,
+    said: Arc<Mutex<Vec<String>>>,
+}
+
+impl Router {
+    /// Two shards on this driver with the defaults.
+    pub fn on(driver: &str) -> Self {
+        Launch::on(driver).start()
+    }
+
+    fn start(launch: &Launch) -> Self {
+        let mut child = launch.command().spawn().expect("the binary starts");
+        let said = Arc::new(Mutex::new(Vec::new()));
+        listen(child.stdout.take().expect("piped"), &said);
+        listen(child.stderr.take().expect("piped"), &said);
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut router = Self { child, wamp: unknown, admin: unknown, said };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = (router.find("ws://"), router.find("http://"));
+            if let (Some(wamp), Some(admin)) = found {
+                (router.wamp, router.admin) = (wamp, admin);
+                break;
+            }
+            let ended = router.child.try_wait().expect("our own child");
+            assert!(ended.is_none() && Instant::now() < deadline, "it did not start:\n{}", router.said());
+            thread::sleep(Duration::from_millis(5));
+        }
+        eventually("readiness", || super::status(&get(router.admin, "/readyz")) == 200);
+        router
+    }
+
+    /// The first address behind `scheme` that it printed.
+    fn find(&self, scheme: &str) -> Option<SocketAddr> {
+        let said = self.said();
+        said.split(scheme).skip(1).find_map(|rest| {
+            let end =
+                rest.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':')).unwrap_or(rest.len());
+            rest[..end].trim_end_matches(['.', ':']).parse::<SocketAddr>().ok()
+        })
+    }
+
+    /// All that it printed.
+    pub fn said(&self) -> String {
+        self.said.lock().expect("readers do not panic").join("\n")
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The URL of its WAMP endpoint.
+    pub fn url(&self) -> String {
+        format!("ws://{}/ws", self.wamp)
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("it still runs");
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("our own child") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "still running after {limit:?}:\n{}", self.said());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The sum of a metric over its samples whose labels contain `label`. There must be at least one.
+    pub fn metric(&self, name: &str, label: &str) -> f64 {
+        let body = get(self.admin, "/metrics");
+        let values: Vec<f64> = body
+            .lines()
+            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+            .filter(|line| line.contains(label))
+            .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
+            .collect();
+        assert!(!values.is_empty(), "no metric {name} {label} in:\n{body}");
+        values.iter().sum()
+    }
+
+    /// Memory that it holds.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux says it");
+        let kib = line.split_whitespace().nth(1).and_then(|word| word.parse::<u64>().ok()).expect("a number");
+        kib << 10
+    }
+
+    /// CPU time that it has used.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
+        // Fields 14 and 15, counted behind the name, which may hold blanks; in ticks of 10 ms.
+        let fields: Vec<_> = stat.rsplit(')').next().expect("a name").split_whitespace().collect();
+        let ticks = |index: usize| fields[index].parse::<u64>().expect("a number");
+        Duration::from_millis((ticks(11) + ticks(12)) * 10)
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("the router said:\n{}", self.said());
+        }
+    }
+}
+
+fn listen(pipe: impl Read + Send + 'static, said: &Arc<Mutex<Vec<String>>>) {
+    let said = Arc::clone(said);
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            said.lock().expect("nobody panics with it").push(line);
+        }
+    });
+}

@@ -1,0 +1,164 @@
+//! Developer tasks. `cargo xtask test` is everything that CI runs; `.ci/run` calls it.
+//!
+//!     cargo xtask test                    all stages, in order, with a summary
+//!     cargo xtask test --list             the stages and what each one proves
+//!     cargo xtask test --only clippy,unit
+//!     cargo xtask test --skip autobahn
+//!     cargo xtask test --full             the long matrices too
+//!     cargo xtask figures                 measures and writes the tables of docs/performance.md
+//!
+//! Needs Rust, a C compiler, Python 3 and Node; what else it uses it installs, pinned, under `target/tools`. Where
+//! something cannot be had, a stage is skipped aloud; with `CI=true` that is a failure.
+
+#![allow(clippy::disallowed_methods, reason = "runs commands and waits for them; no shard is near")]
+
+mod figures;
+mod run;
+mod stages;
+mod tools;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand};
+
+use run::{Outcome, Workplace};
+use stages::{STAGES, Stage};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Developer tasks of Fanwire")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Runs everything that CI runs.
+    Test(TestOptions),
+    /// Measures the router on this machine and writes the tables of docs/performance.md.
+    Figures(figures::Options),
+}
+
+#[derive(clap::Args)]
+struct TestOptions {
+    /// The long matrices too: Autobahn 9, more seeds, one and two shards, long load runs.
+    #[arg(long)]
+    full: bool,
+    /// Only these stages (comma-separated or repeated).
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Not these stages.
+    #[arg(long, value_delimiter = ',')]
+    skip: Vec<String>,
+    /// Prints the stages and ends.
+    #[arg(long)]
+    list: bool,
+    /// Ends at the first stage that fails.
+    #[arg(long)]
+    fail_fast: bool,
+}
+
+fn main() -> ExitCode {
+    let options = match Cli::parse().task {
+        Task::Test(options) => options,
+        Task::Figures(options) => {
+            return match figures::figures(&Workplace::find(false), &options) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("error: {error:#}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
+    };
+    if options.list {
+        for stage in STAGES {
+            println!("{:10} {}", stage.name, stage.about);
+        }
+        return ExitCode::SUCCESS;
+    }
+    match chosen(&options) {
+        Ok(stages) => test(&stages, &options),
+        Err(words) => {
+            eprintln!("error: {words}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The stages that the options name, in the order of [`STAGES`].
+fn chosen(options: &TestOptions) -> Result<Vec<&'static Stage>, String> {
+    for name in options.only.iter().chain(&options.skip) {
+        if !STAGES.iter().any(|stage| stage.name == name) {
+            let names: Vec<_> = STAGES.iter().map(|stage| stage.name).collect();
+            return Err(format!("no stage `{name}`; the stages are {}", names.join(", ")));
+        }
+    }
+    let named = |list: &[String], stage: &Stage| list.iter().any(|name| name == stage.name);
+    let wanted = |stage: &&Stage| {
+        (options.only.is_empty() || named(&options.only, stage)) && !named(&options.skip, stage)
+    };
+    Ok(STAGES.iter().filter(wanted).collect())
+}
+
+/// What became of one stage.
+struct Report {
+    name: &'static str,
+    took: Duration,
+    outcome: Outcome,
+}
+
+fn test(stages: &[&'static Stage], options: &TestOptions) -> ExitCode {
+    let place = Workplace::find(options.full);
+    let started = Instant::now();
+    let mut reports = Vec::new();
+    for stage in stages {
+        println!("\n=== {}: {}", stage.name, stage.about);
+        let begun = Instant::now();
+        let outcome = match (stage.run)(&place) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                println!("error: {error:#}");
+                Outcome::failed(format!("{error:#}"))
+            }
+        };
+        let outcome = outcome.strict_if(place.ci);
+        let broke = outcome.is_failure();
+        reports.push(Report { name: stage.name, took: begun.elapsed(), outcome });
+        if broke && options.fail_fast {
+            break;
+        }
+    }
+    summarise(&reports, started.elapsed())
+}
+
+/// The table, then the one line that a machine reads. A stage without counts of its own counts as one test.
+fn summarise(reports: &[Report], total: Duration) -> ExitCode {
+    println!("\n=== summary");
+    let (mut passed, mut failed) = (0, 0);
+    for Report { name, took, outcome } in reports {
+        let seconds = took.as_secs_f64();
+        match outcome {
+            Outcome::Ran { passed: p, failed: f, words } => {
+                passed += p;
+                failed += f;
+                let verdict = if *f == 0 { "ok" } else { "FAILED" };
+                println!("{verdict:8} {name:10} {seconds:7.1} s  {p} passed, {f} failed{}", dash(words));
+            }
+            Outcome::Skipped(why) => println!("skipped  {name:10} {seconds:7.1} s  {}", first_line(why)),
+        }
+    }
+    println!("{:8} {:10} {:7.1} s", "", "total", total.as_secs_f64());
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn dash(words: &str) -> String {
+    if words.is_empty() { String::new() } else { format!(" - {}", first_line(words)) }
+}
+
+/// All of it was said when it happened.
+fn first_line(words: &str) -> &str {
+    words.lines().next().unwrap_or_default()
+}

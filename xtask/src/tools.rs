@@ -1,0 +1,135 @@
+//! What the tests need beside Rust: installed once, pinned, under `target/tools`.
+//!
+//! Versions are in `tests/clients/requirements.txt` and `package-lock.json`. A stamp beside each installation holds
+//! the pins it was made from; where they differ it is made anew. System packages are touched only by root.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::run::{Workplace, exists, run_quietly};
+
+/// Checks licences, sources and banned crates.
+const CARGO_DENY: &str = "0.20.2";
+
+/// A tool, or why there is none.
+pub type Tool = Result<PathBuf, String>;
+
+/// `cargo-deny`: the pinned one under `target/tools`, else one that is installed, else it is built.
+pub fn cargo_deny(place: &Workplace) -> Tool {
+    let home = place.tools.join("cargo-deny");
+    let binary = home.join("bin/cargo-deny");
+    if is_current(&home, CARGO_DENY) && binary.exists() {
+        return Ok(binary);
+    }
+    if !place.ci && exists("cargo-deny") {
+        return Ok(PathBuf::from("cargo-deny"));
+    }
+    println!("installing cargo-deny {CARGO_DENY} into target/tools (a minute or two, once)");
+    let mut command = place.cargo(["install", "--quiet", "--locked", "--debug", "cargo-deny", "--version"]);
+    command.arg(format!("={CARGO_DENY}")).arg("--root").arg(&home);
+    // An optimised build takes five times as long as all the checks that it will ever run.
+    command.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_TARGET_DIR", home.join("build"));
+    command.env_remove("RUSTFLAGS");
+    run_quietly(command).map_err(|error| format!("{error:#}"))?;
+    let _ = fs::remove_dir_all(home.join("build"));
+    stamp(&home, CARGO_DENY).map_err(|error| format!("{error:#}"))?;
+    Ok(binary)
+}
+
+/// A Python with the pinned clients of `tests/clients/requirements.txt`.
+pub fn python(place: &Workplace) -> Tool {
+    if !exists("python3") {
+        apt(place, &["python3", "python3-venv"]);
+    }
+    if !exists("python3") {
+        return Err("no python3 here".to_owned());
+    }
+    let pins = place.root.join("tests/clients/requirements.txt");
+    install(place, "python", &pins, |home| {
+        let make = || {
+            let mut command = place.command("python3");
+            command.args(["-m", "venv", "--clear"]).arg(home);
+            run_quietly(command)
+        };
+        // Debian ships `venv` apart from Python.
+        make().or_else(|error| if apt(place, &["python3-venv"]) { make() } else { Err(error) })?;
+        let mut pip = place.command(home.join("bin/python"));
+        pip.args(["-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps", "-r"])
+            .arg(&pins);
+        run_quietly(pip)
+    })
+    .map(|home| home.join("bin/python"))
+}
+
+/// The `node_modules` folder with the pinned clients of `tests/clients/package-lock.json`.
+pub fn node(place: &Workplace) -> Tool {
+    if !(exists("node") && exists("npm")) {
+        apt(place, &["nodejs", "npm"]);
+    }
+    if !(exists("node") && exists("npm")) {
+        return Err("no node and npm here".to_owned());
+    }
+    let clients = place.root.join("tests/clients");
+    install(place, "npm", &clients.join("package-lock.json"), |home| {
+        fs::create_dir_all(home)?;
+        for file in ["package.json", "package-lock.json"] {
+            fs::copy(clients.join(file), home.join(file))?;
+        }
+        let mut command = place.command("npm");
+        command
+            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
+            .current_dir(home);
+        run_quietly(command)
+    })
+    .map(|home| home.join("node_modules"))
+}
+
+/// Installs into `target/tools/NAME` unless that was made from the same pins.
+fn install(place: &Workplace, name: &str, pins: &Path, make: impl Fn(&Path) -> Result<()>) -> Tool {
+    let home = place.tools.join(name);
+    let attempt = || -> Result<()> {
+        let wanted = fs::read_to_string(pins).with_context(|| format!("cannot read {}", pins.display()))?;
+        if is_current(&home, &wanted) {
+            return Ok(());
+        }
+        println!("installing the clients of {} into target/tools", pins.strip_prefix(&place.root)?.display());
+        let _ = fs::remove_dir_all(&home);
+        fs::create_dir_all(&place.tools)?;
+        // A registry that hiccups once is no reason to fail a build.
+        make(&home).or_else(|_| make(&home))?;
+        stamp(&home, &wanted)
+    };
+    match attempt() {
+        Ok(()) => Ok(home),
+        Err(error) => Err(format!("{name} could not be installed: {error:#}")),
+    }
+}
+
+fn is_current(home: &Path, pins: &str) -> bool {
+    fs::read_to_string(home.join("pins")).is_ok_and(|found| found == pins)
+}
+
+fn stamp(home: &Path, pins: &str) -> Result<()> {
+    Ok(fs::write(home.join("pins"), pins)?)
+}
+
+/// Installs system packages where we are root on a Debian; says whether it did.
+fn apt(place: &Workplace, packages: &[&str]) -> bool {
+    let is_root =
+        Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    if !is_root || !exists("apt-get") {
+        return false;
+    }
+    let apt_get = |arguments: &[&str]| {
+        let mut command = place.command("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments).args(packages);
+        run_quietly(command).is_ok()
+    };
+    let mut update = place.command("apt-get");
+    update.args(["update", "-q"]);
+    apt_get(&["install", "-q", "-y", "--no-install-recommends"])
+        || (run_quietly(update).is_ok() && apt_get(&["install", "-q", "-y", "--no-install-recommends"]))
+}
