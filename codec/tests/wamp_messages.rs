@@ -115,12 +115,32 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
                     exclude_me: Some(false),
                     disclose_me: Some(true),
                     retain: Some(false),
+                    receivers: None,
                 },
                 topic: words("a.b"),
                 payload: Payload {
                     args: Some(b"[]"),
                     kwargs: Some(br#"{"color":"orange","sizes":[23,42,7]}"#),
                 },
+            },
+        ),
+        (
+            r#"[16,1,{"exclude":[7891255,1245751],"exclude_authid":["peter"],"exclude_authrole":[],"eligible":[],"eligible_authid":["a","b"],"eligible_authrole":["staff"]},"a.b"]"#,
+            Message::Publish {
+                request: 1,
+                options: PublishOptions {
+                    receivers: Some(Box::new(ReceiverLists {
+                        exclude: Some(vec![7891255, 1245751]),
+                        exclude_authid: Some(vec![words("peter")]),
+                        exclude_authrole: Some(vec![]),
+                        eligible: Some(vec![]),
+                        eligible_authid: Some(vec![words("a"), words("b")]),
+                        eligible_authrole: Some(vec![words("staff")]),
+                    })),
+                    ..PublishOptions::default()
+                },
+                topic: words("a.b"),
+                payload: NO_PAYLOAD,
             },
         ),
         (r#"[17,239714735,4429313566]"#, Message::Published { request: 239714735, publication: 4429313566 }),
@@ -342,6 +362,10 @@ fn what_real_clients_send_is_understood() {
         ("[16,1,null,\"a\",null,null]", json!([16, 1, {}, "a"])),
         ("[16,1,{\"acknowledge\":null,\"exclude_me\":null},\"a\"]", json!([16, 1, {}, "a"])),
         ("[16,1,{},\"a\",null,{\"k\":1}]", json!([16, 1, {}, "a", [], {"k": 1}])),
+        (
+            "[16,1,{\"eligible\":[7.0,1e3],\"exclude\":null},\"a\"]",
+            json!([16, 1, {"eligible": [7, 1000]}, "a"]),
+        ),
         ("[34,1,2,{\"forward_for\":[]}]", json!([34, 1, 2])),
         ("[66,1,2,{}]", json!([66, 1, 2])),
         ("[48,1,{\"timeout\":2.5e2,\"x_mine\":{\"a\":[{}]}},\"a\"]", json!([48, 1, {"timeout": 250}, "a"])),
@@ -527,6 +551,21 @@ fn wrong_options_are_answered_and_name_the_key() {
         (json!([16, 5, {"acknowledge": true}, "a", {"no": "list"}]), 16, true, "Arguments"),
         (json!([16, 5, {}, "a", "text"]), 16, false, "Arguments"),
         (json!([16, 5, {"acknowledge": true}, "a", [], []]), 16, true, "ArgumentsKw"),
+        (json!([16, 5, {"acknowledge": true, "exclude": 7}, "a"]), 16, true, "exclude"),
+        (json!([16, 5, {"acknowledge": true, "exclude": [7, "8"]}, "a"]), 16, true, "exclude"),
+        (json!([16, 5, {"acknowledge": true, "eligible": [7, 0]}, "a"]), 16, true, "eligible"),
+        (json!([16, 5, {"acknowledge": true, "eligible": [1.5]}, "a"]), 16, true, "eligible"),
+        (json!([16, 5, {"acknowledge": true, "eligible": [null]}, "a"]), 16, true, "eligible"),
+        (json!([16, 5, {"acknowledge": true, "eligible": {"7": 8}}, "a"]), 16, true, "eligible"),
+        (json!([16, 5, {"acknowledge": true, "exclude_authid": "a"}, "a"]), 16, true, "exclude_authid"),
+        (json!([16, 5, {"exclude_authrole": ["a", ["b"]]}, "a"]), 16, false, "exclude_authrole"),
+        (json!([16, 5, {"acknowledge": true, "eligible_authid": [7]}, "a"]), 16, true, "eligible_authid"),
+        (
+            json!([16, 5, {"acknowledge": true, "eligible_authrole": true}, "a"]),
+            16,
+            true,
+            "eligible_authrole",
+        ),
         (json!([32, 5, {"match": "glob"}, "a"]), 32, true, "match"),
         (json!([32, 5, {"match": 1}, "a"]), 32, true, "match"),
         (json!([32, 5, {"get_retained": {}}, "a"]), 32, true, "get_retained"),
@@ -551,6 +590,32 @@ fn wrong_options_are_answered_and_name_the_key() {
     // A wrong option does not hide that the rest of the message is broken.
     let text = br#"[32,5,{"match":1},"a","more"]"#;
     assert!(matches!(decoded(Serializer::Json, text), Err(DecodeError::Violation(_))));
+}
+
+#[test]
+fn lists_of_receivers_share_their_limit() {
+    let publish = |ids: usize, names: usize| {
+        let options =
+            json!({"acknowledge": true, "exclude": vec![7; ids], "eligible_authid": vec!["a"; names]});
+        json!([16, 5, options, "a"])
+    };
+    for serializer in Serializer::ALL {
+        let bytes = serialized(serializer, &publish(RECEIVERS_MAX - 3, 3));
+        let Ok(Message::Publish { options, .. }) = decoded(serializer, &bytes) else {
+            panic!("that is a PUBLISH")
+        };
+        let lists = options.receivers.expect("there are lists");
+        assert_eq!(lists.exclude.map(|list| list.len()), Some(RECEIVERS_MAX - 3));
+        assert_eq!(lists.eligible_authid.map(|list| list.len()), Some(3));
+        for (ids, names) in [(RECEIVERS_MAX, 1), (RECEIVERS_MAX + 1, 0)] {
+            let bytes = serialized(serializer, &publish(ids, names));
+            let Err(DecodeError::Request(error)) = decoded(serializer, &bytes) else {
+                panic!("{ids} ids and {names} names are too many");
+            };
+            let words = error.to_string();
+            assert!(words.contains("\"exclude\"") && words.contains("65536") && error.is_answered, "{words}");
+        }
+    }
 }
 
 #[test]

@@ -170,11 +170,32 @@ fn session_message(serializer: Serializer) -> BoxedStrategy<Message<'static>> {
     .boxed()
 }
 
+/// No lists at all is nothing, not six absent ones.
+fn receivers() -> BoxedStrategy<Option<Box<ReceiverLists<'static>>>> {
+    let ids = || option::weighted(0.3, prop::collection::vec(id(), 0..20));
+    let names = || option::weighted(0.3, prop::collection::vec(string(), 0..5));
+    (ids(), names(), names(), ids(), names(), names())
+        .prop_map(
+            |(exclude, exclude_authid, exclude_authrole, eligible, eligible_authid, eligible_authrole)| {
+                let lists = ReceiverLists {
+                    exclude,
+                    exclude_authid,
+                    exclude_authrole,
+                    eligible,
+                    eligible_authid,
+                    eligible_authrole,
+                };
+                (lists != ReceiverLists::default()).then(|| Box::new(lists))
+            },
+        )
+        .boxed()
+}
+
 fn broker_message(serializer: Serializer) -> BoxedStrategy<Message<'static>> {
     prop_oneof![
-        (id(), any::<bool>(), flag(), flag(), flag(), string(), payload(serializer)).prop_map(
-            |(request, acknowledge, exclude_me, disclose_me, retain, topic, payload)| {
-                let options = PublishOptions { acknowledge, exclude_me, disclose_me, retain };
+        (id(), (any::<bool>(), flag(), flag(), flag(), receivers()), string(), payload(serializer)).prop_map(
+            |(request, (acknowledge, exclude_me, disclose_me, retain, receivers), topic, payload)| {
+                let options = PublishOptions { acknowledge, exclude_me, disclose_me, retain, receivers };
                 Message::Publish { request, options, topic, payload }
             }
         ),

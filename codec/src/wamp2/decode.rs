@@ -7,8 +7,8 @@ use super::error::{DecodeError, INVALID_ARGUMENT, RequestError, Violation, Viola
 use super::message::{Message, Payload, code, type_name};
 use super::options::{
     CallOptions, CancelMode, EventDetails, HelloDetails, InterruptOptions, InvocationDetails, InvokePolicy,
-    MatchPolicy, PublishOptions, RegisterOptions, ResultDetails, SubscribeOptions, WelcomeDetails,
-    YieldOptions,
+    MatchPolicy, PublishOptions, RECEIVERS_MAX, ReceiverLists, RegisterOptions, ResultDetails,
+    SubscribeOptions, WelcomeDetails, YieldOptions,
 };
 use super::read::{Items, Kind, Reader};
 use super::read_cbor::CborReader;
@@ -94,6 +94,45 @@ fn refuse(message: &Message<'_>, fault: Fault) -> DecodeError {
         subject: fault.subject,
         expected: fault.expected,
     })
+}
+
+/// One of the lists of receivers; false if the key is none of theirs.
+#[cold]
+fn receiver_list<'a, R: Reader<'a>>(
+    values: &mut Values<'_, R>,
+    key: &str,
+    lists: &mut Option<Box<ReceiverLists<'a>>>,
+    room: &mut usize,
+) -> Result<bool, ViolationKind> {
+    match key {
+        "exclude" => set(lists, values.ids("exclude", room)?, |lists| &mut lists.exclude),
+        "exclude_authid" => {
+            set(lists, values.names("exclude_authid", room)?, |lists| &mut lists.exclude_authid)
+        }
+        "exclude_authrole" => {
+            set(lists, values.names("exclude_authrole", room)?, |lists| &mut lists.exclude_authrole)
+        }
+        "eligible" => set(lists, values.ids("eligible", room)?, |lists| &mut lists.eligible),
+        "eligible_authid" => {
+            set(lists, values.names("eligible_authid", room)?, |lists| &mut lists.eligible_authid)
+        }
+        "eligible_authrole" => {
+            set(lists, values.names("eligible_authrole", room)?, |lists| &mut lists.eligible_authrole)
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// Nothing is boxed for a key that counts as not there.
+fn set<'a, T>(
+    lists: &mut Option<Box<ReceiverLists<'a>>>,
+    list: Option<T>,
+    slot: impl for<'l> FnOnce(&'l mut ReceiverLists<'a>) -> &'l mut Option<T>,
+) {
+    if list.is_some() {
+        *slot(lists.get_or_insert_default()) = list;
+    }
 }
 
 /// The elements of one message, taken from left to right.
@@ -334,15 +373,16 @@ impl<'a, R: Reader<'a>> Elements<R> {
         Ok(None)
     }
 
-    fn publish_options(&mut self) -> Result<PublishOptions, ViolationKind> {
+    fn publish_options(&mut self) -> Result<PublishOptions<'a>, ViolationKind> {
         let mut options = PublishOptions::default();
+        let mut room = RECEIVERS_MAX;
         self.dict("Options", |values, key| {
             match key {
                 "acknowledge" => options.acknowledge = values.bool("acknowledge")?.unwrap_or(false),
                 "exclude_me" => options.exclude_me = values.bool("exclude_me")?,
                 "disclose_me" => options.disclose_me = values.bool("disclose_me")?,
                 "retain" => options.retain = values.bool("retain")?,
-                _ => return Ok(false),
+                other => return receiver_list(values, other, &mut options.receivers, &mut room),
             }
             Ok(true)
         })?;

@@ -8,6 +8,7 @@ use super::error::ViolationKind;
 use super::features::{Feature, FeatureSet};
 use super::options::Roles;
 use super::read::{Kind, Reader};
+use crate::malformed::Malformed;
 
 /// Keys in one dictionary of an envelope. WAMP defines fewer than 20 for any message; the bound keeps the search for
 /// duplicates cheap without a hash table.
@@ -155,21 +156,66 @@ impl<'a, R: Reader<'a>> Values<'_, R> {
     /// A list of at most [`STRINGS_MAX`] strings.
     pub(super) fn strings(&mut self, key: &'static str) -> Result<Vec<Cow<'a, str>>, ViolationKind> {
         const EXPECTED: &str = "a list of at most 32 strings";
+        let strings = self.list(key, EXPECTED, &mut STRINGS_MAX.clone(), Kind::String, |reader| {
+            reader.string().map(Some)
+        })?;
+        Ok(strings.unwrap_or_default())
+    }
+
+    /// A list of strings that takes its entries from the `room` that several lists share.
+    pub(super) fn names(
+        &mut self,
+        key: &'static str,
+        room: &mut usize,
+    ) -> Result<Option<Vec<Cow<'a, str>>>, ViolationKind> {
+        const EXPECTED: &str = "a list of strings, with at most 65536 entries in all lists of receivers";
+        self.list(key, EXPECTED, room, Kind::String, |reader| reader.string().map(Some))
+    }
+
+    /// A list of ids, likewise.
+    pub(super) fn ids(
+        &mut self,
+        key: &'static str,
+        room: &mut usize,
+    ) -> Result<Option<Vec<u64>>, ViolationKind> {
+        const EXPECTED: &str =
+            "a list of integers from 1 to 2^53, with at most 65536 entries in all lists of receivers";
+        self.list(key, EXPECTED, room, Kind::Number, |reader| {
+            Ok(reader.integer()?.filter(|number| (1..=ID_MAX).contains(number)))
+        })
+    }
+
+    /// A list of elements of one kind, of which `read` may refuse some. One element too many for `room` is a fault too.
+    fn list<T>(
+        &mut self,
+        key: &'static str,
+        expected: &'static str,
+        room: &mut usize,
+        element: Kind,
+        read: impl Fn(&mut R) -> Result<Option<T>, Malformed>,
+    ) -> Result<Option<Vec<T>>, ViolationKind> {
         let kind = self.reader.kind()?;
         if kind != Kind::List {
-            return Ok(self.wrong(kind, key, EXPECTED)?.unwrap_or_default());
+            return self.wrong(kind, key, expected);
         }
-        let mut strings = Vec::new();
+        let mut values = Vec::new();
         let mut items = self.reader.list()?;
         while self.reader.next_element(&mut items)? {
-            if self.reader.kind()? == Kind::String && strings.len() < STRINGS_MAX {
-                strings.push(self.reader.string()?);
-            } else {
+            let mut value = None;
+            if self.reader.kind()? != element || *room == 0 {
                 self.reader.skip()?;
-                self.fault.get_or_insert(Fault { subject: key, expected: EXPECTED });
+            } else {
+                value = read(self.reader)?;
+            }
+            match value {
+                Some(value) => {
+                    *room -= 1;
+                    values.push(value);
+                }
+                None => drop(self.fault.get_or_insert(Fault { subject: key, expected })),
             }
         }
-        Ok(strings)
+        Ok(Some(values))
     }
 
     /// A dictionary, as its bytes.

@@ -11,8 +11,8 @@ use super::features::FeatureSet;
 use super::message::{Message, Payload, code};
 use super::options::{
     CallOptions, CancelMode, EventDetails, HelloDetails, InterruptOptions, InvocationDetails, InvokePolicy,
-    MatchPolicy, PublishOptions, RegisterOptions, ResultDetails, Roles, SubscribeOptions, WelcomeDetails,
-    YieldOptions,
+    MatchPolicy, PublishOptions, ReceiverLists, RegisterOptions, ResultDetails, Roles, SubscribeOptions,
+    WelcomeDetails, YieldOptions,
 };
 use super::write::{CborWriter, JsonWriter, MsgPackWriter, Pairs, Writer, write_dict};
 use crate::{cbor, json, msgpack};
@@ -305,6 +305,15 @@ fn put_str(writer: &mut impl Writer, key: &str, value: Option<&str>) {
     }
 }
 
+fn put_list<W: Writer, T>(writer: &mut W, key: &str, values: Option<&[T]>, put: impl Fn(&mut W, &T)) {
+    if let Some(values) = values {
+        writer.key(key);
+        writer.begin_list(u32::try_from(values.len()).expect("messages are limited far below 4 GiB"));
+        values.iter().for_each(|value| put(writer, value));
+        writer.end_list();
+    }
+}
+
 /// The words for people in ABORT's and GOODBYE's details.
 struct Words<'a>(Option<&'a str>);
 
@@ -323,13 +332,31 @@ impl Pairs for Mode {
     }
 }
 
-impl Pairs for PublishOptions {
+impl Pairs for PublishOptions<'_> {
     #[inline]
     fn write(&self, writer: &mut impl Writer) {
         put_bool(writer, "acknowledge", self.acknowledge.then_some(true));
         put_bool(writer, "exclude_me", self.exclude_me);
         put_bool(writer, "disclose_me", self.disclose_me);
         put_bool(writer, "retain", self.retain);
+        if let Some(receivers) = &self.receivers {
+            receivers.write(writer);
+        }
+    }
+}
+
+impl Pairs for ReceiverLists<'_> {
+    fn write(&self, writer: &mut impl Writer) {
+        put_list(writer, "exclude", self.exclude.as_deref(), |writer, id| writer.uint(*id));
+        put_list(writer, "exclude_authid", self.exclude_authid.as_deref(), |writer, name| writer.str(name));
+        put_list(writer, "exclude_authrole", self.exclude_authrole.as_deref(), |writer, name| {
+            writer.str(name)
+        });
+        put_list(writer, "eligible", self.eligible.as_deref(), |writer, id| writer.uint(*id));
+        put_list(writer, "eligible_authid", self.eligible_authid.as_deref(), |writer, name| writer.str(name));
+        put_list(writer, "eligible_authrole", self.eligible_authrole.as_deref(), |writer, name| {
+            writer.str(name)
+        });
     }
 }
 
@@ -413,12 +440,8 @@ impl Pairs for HelloDetails<'_> {
         write_dict(writer, &self.roles);
         put_str(writer, "authid", self.authid.as_deref());
         put_str(writer, "authrole", self.authrole.as_deref());
-        if !self.authmethods.is_empty() {
-            writer.key("authmethods");
-            writer.begin_list(u32::try_from(self.authmethods.len()).expect("a handful of methods"));
-            self.authmethods.iter().for_each(|method| writer.str(method));
-            writer.end_list();
-        }
+        let methods = (!self.authmethods.is_empty()).then_some(&self.authmethods[..]);
+        put_list(writer, "authmethods", methods, |writer, method| writer.str(method));
         if let Some(extra) = self.authextra {
             writer.key("authextra");
             writer.raw(extra);

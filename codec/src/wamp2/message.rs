@@ -68,7 +68,7 @@ pub enum Message<'a> {
     },
     Publish {
         request: u64,
-        options: PublishOptions,
+        options: PublishOptions<'a>,
         topic: Cow<'a, str>,
         payload: Payload<'a>,
     },

@@ -40,8 +40,8 @@ pub use features::{Feature, FeatureSet};
 pub use message::{Message, Payload, code, type_name};
 pub use options::{
     CallOptions, CancelMode, EventDetails, HelloDetails, InterruptOptions, InvocationDetails, InvokePolicy,
-    MatchPolicy, PublishOptions, RegisterOptions, ResultDetails, Roles, SubscribeOptions, WelcomeDetails,
-    YieldOptions,
+    MatchPolicy, PublishOptions, RECEIVERS_MAX, ReceiverLists, RegisterOptions, ResultDetails, Roles,
+    SubscribeOptions, WelcomeDetails, YieldOptions,
 };
 
 /// How the messages of one session are serialised.

@@ -165,8 +165,8 @@ pub struct WelcomeDetails<'a> {
 }
 
 /// PUBLISH's options.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PublishOptions {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PublishOptions<'a> {
     /// The publisher waits for PUBLISHED or ERROR.
     pub acknowledge: bool,
     /// Unless `Some(false)` the publisher itself gets no event (WAMP, "Publisher Exclusion").
@@ -175,7 +175,28 @@ pub struct PublishOptions {
     pub disclose_me: Option<bool>,
     /// The event shall be kept for later subscribers.
     pub retain: Option<bool>,
+    /// Which subscribers it is for. Boxed, since hardly any publication says so.
+    pub receivers: Option<Box<ReceiverLists<'a>>>,
 }
+
+/// Subscribers that shall not get an event, and those that alone may (WAMP, "Subscriber Black- and Whitelisting").
+///
+/// `None`: the key is not there, and the list says nothing. An empty list of eligible ones is there, and means nobody. All
+/// six together have at most [`RECEIVERS_MAX`] entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the lists are the options that WAMP defines under these names")]
+pub struct ReceiverLists<'a> {
+    pub exclude: Option<Vec<u64>>,
+    pub exclude_authid: Option<Vec<Cow<'a, str>>>,
+    pub exclude_authrole: Option<Vec<Cow<'a, str>>>,
+    pub eligible: Option<Vec<u64>>,
+    pub eligible_authid: Option<Vec<Cow<'a, str>>>,
+    pub eligible_authrole: Option<Vec<Cow<'a, str>>>,
+}
+
+/// Entries in all [`ReceiverLists`] of one PUBLISH. As many ids as fit into half a message of the default size; read, they
+/// take 1.5 MiB at most.
+pub const RECEIVERS_MAX: usize = 65_536;
 
 /// SUBSCRIBE's options.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
