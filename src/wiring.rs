@@ -99,6 +99,7 @@ fn realm(realm: &Realm) -> access::RealmConfig {
         name: realm.name.clone(),
         roles: realm.role.iter().map(role).collect(),
         anonymous_role: (realm.anonymous_role != NO_ROLE).then(|| realm.anonymous_role.clone()),
+        ticket_login: false,
     }
 }
 

@@ -5,7 +5,7 @@ use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::Kind;
 use fanwire_codec::ws::handshake::Upgrade;
 use fanwire_core::ids::ShardId;
-use fanwire_core::{DropReason, FlushBudget, Instant, Outlet, RingItem, Shard, Wire};
+use fanwire_core::{DropReason, FlushBudget, Instant, LoginOutcome, Outlet, RingItem, Shard, Wire};
 
 use crate::config::EndpointId;
 use crate::counters::{Count, Kind as MetricKind, Metric};
@@ -159,7 +159,8 @@ impl Service for Router {
             counters.registrations,
             counters.streams,
         ];
-        for (into, value) in into.iter().zip(plain.into_iter().chain(counters.dropped)) {
+        let by_label = counters.dropped.into_iter().chain(counters.logins);
+        for (into, value) in into.iter().zip(plain.into_iter().chain(by_label)) {
             into.set(value);
         }
     }
@@ -182,7 +183,11 @@ const METRICS: &[Metric] = &{
         let help = "Events not delivered, by reason.";
         Metric { name: "events_dropped", labels, help, kind: MetricKind::Counter }
     }
-    let metrics: [Metric; PLAIN + DropReason::ALL.len()] = [
+    const fn login(labels: &'static str) -> Metric {
+        let help = "Attempts to open a session, by method and outcome.";
+        Metric { name: "logins", labels, help, kind: MetricKind::Counter }
+    }
+    let metrics: [Metric; PLAIN + DropReason::ALL.len() + LoginOutcome::ALL.len()] = [
         of_wamp2(gauge("sessions", "Sessions that are open now.")),
         of_wamp2(counter("sessions_opened", "Sessions welcomed.")),
         of_wamp2(counter("messages_received", "Protocol messages received from clients.")),
@@ -218,6 +223,12 @@ const METRICS: &[Metric] = &{
         dropped("reason=\"stream_congested\""),
         dropped("reason=\"publisher_gone\""),
         dropped("reason=\"untranslatable\""),
+        login("method=\"anonymous\",outcome=\"welcomed\""),
+        login("method=\"ticket\",outcome=\"welcomed\""),
+        login("method=\"ticket\",outcome=\"denied\""),
+        login("method=\"ticket\",outcome=\"unavailable\""),
+        login("method=\"ticket\",outcome=\"abandoned\""),
+        login("method=\"none\",outcome=\"refused\""),
     ];
     metrics
 };
@@ -230,6 +241,15 @@ mod tests {
     fn drops_are_labelled_with_their_reason_in_the_cores_order() {
         for (metric, reason) in METRICS[PLAIN..].iter().zip(DropReason::ALL) {
             assert_eq!(metric.labels, format!("reason=\"{}\"", reason.as_str()));
+        }
+    }
+
+    #[test]
+    fn logins_are_labelled_with_their_outcome_in_the_cores_order() {
+        let metrics = &METRICS[PLAIN + DropReason::ALL.len()..];
+        for (metric, outcome) in metrics.iter().zip(LoginOutcome::ALL) {
+            let (method, outcome) = outcome.labels();
+            assert_eq!(metric.labels, format!("method=\"{method}\",outcome=\"{outcome}\""));
         }
     }
 }

@@ -8,6 +8,7 @@
 
 use crate::{
     ids::{RealmId, RoleId},
+    login::LoginMethod,
     uri::{self, MatchPolicy, UriError, UriRule},
 };
 use hashbrown::HashMap;
@@ -22,6 +23,8 @@ pub struct RealmConfig {
     pub roles: Vec<RoleConfig>,
     /// The role of sessions that bring no credentials. `None`: they are refused.
     pub anonymous_role: Option<String>,
+    /// Whether sessions may log in by ticket.
+    pub ticket_login: bool,
 }
 
 impl RealmConfig {
@@ -39,6 +42,7 @@ impl RealmConfig {
             name: name.to_owned(),
             roles: vec![RoleConfig { name: "anonymous".to_owned(), permissions: vec![everything] }],
             anonymous_role: Some("anonymous".to_owned()),
+            ticket_login: false,
         }
     }
 }
@@ -165,6 +169,7 @@ struct Realm {
     name: Box<str>,
     roles: Vec<Role>,
     anonymous_role: Option<RoleId>,
+    ticket_login: bool,
 }
 
 #[derive(Debug)]
@@ -235,6 +240,15 @@ impl Access {
         self.realms[realm.index()].anonymous_role
     }
 
+    /// Whether sessions of this realm may log in by this method.
+    pub fn offers(&self, realm: RealmId, method: LoginMethod) -> bool {
+        let realm = &self.realms[realm.index()];
+        match method {
+            LoginMethod::Anonymous => realm.anonymous_role.is_some(),
+            LoginMethod::Ticket => realm.ticket_login,
+        }
+    }
+
     /// The role of this name in a realm.
     pub fn role(&self, realm: RealmId, name: &str) -> Option<RoleId> {
         self.realms[realm.index()].role(name)
@@ -258,7 +272,12 @@ impl Access {
 
 impl Realm {
     fn new(config: &RealmConfig, hasher: &foldhash::fast::FixedState) -> Result<Self, AccessError> {
-        let mut realm = Self { name: config.name.as_str().into(), roles: Vec::new(), anonymous_role: None };
+        let mut realm = Self {
+            name: config.name.as_str().into(),
+            roles: Vec::new(),
+            anonymous_role: None,
+            ticket_login: config.ticket_login,
+        };
         if config.roles.len() > usize::from(u16::MAX) {
             return Err(AccessError::TooMany { what: "roles" });
         }
@@ -372,6 +391,7 @@ mod tests {
             name: "r".to_owned(),
             roles: vec![RoleConfig { name: "guest".to_owned(), permissions }],
             anonymous_role: Some("guest".to_owned()),
+            ticket_login: false,
         }
     }
 

@@ -17,7 +17,7 @@ use crate::encoding::{Encoding, Source};
 use crate::ids::{PublicationId, SessionId, ShardId, SubscriptionId};
 use crate::lanes::{Invocation, Item, Publication};
 use crate::mutation::{self, Mutation, planted};
-use crate::session::{Identity, Refusal, anonymous_authid, error};
+use crate::session::{Identity, Refusal, error};
 use crate::shard::{Effect, Shard};
 use crate::uri::{self, MatchPolicy, UriRule};
 
@@ -407,7 +407,7 @@ impl Shard {
         let session = self.session(outlet).filter(|_| disclose_me)?;
         Some(Identity {
             session: session.id,
-            authid: anonymous_authid(session.id).into(),
+            authid: session.authid().into(),
             authrole: self.config.access.role_name(session.realm, session.role).into(),
         })
     }

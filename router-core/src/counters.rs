@@ -59,6 +59,48 @@ impl DropReason {
     }
 }
 
+/// How an attempt to open a session ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
+pub enum LoginOutcome {
+    /// Welcomed without credentials.
+    AnonymousWelcomed,
+    /// Welcomed by ticket.
+    TicketWelcomed,
+    /// No such user, or another ticket.
+    TicketDenied,
+    /// The ticket could not be verified, or too many wait for that already.
+    TicketUnavailable,
+    /// The client left, or ran out of time, before the verdict.
+    TicketAbandoned,
+    /// There is no such realm, or the realm offers no method that the client does.
+    Refused,
+}
+
+impl LoginOutcome {
+    /// All of them, in the order of [`Counters::logins`].
+    pub const ALL: [Self; 6] = [
+        Self::AnonymousWelcomed,
+        Self::TicketWelcomed,
+        Self::TicketDenied,
+        Self::TicketUnavailable,
+        Self::TicketAbandoned,
+        Self::Refused,
+    ];
+
+    /// The values of the metric's `method` and `outcome` labels.
+    pub const fn labels(self) -> (&'static str, &'static str) {
+        match self {
+            Self::AnonymousWelcomed => ("anonymous", "welcomed"),
+            Self::TicketWelcomed => ("ticket", "welcomed"),
+            Self::TicketDenied => ("ticket", "denied"),
+            Self::TicketUnavailable => ("ticket", "unavailable"),
+            Self::TicketAbandoned => ("ticket", "abandoned"),
+            Self::Refused => ("none", "refused"),
+        }
+    }
+}
+
 /// Totals since the shard started, and a few present sizes.
 ///
 /// Accounting identity, true after every step: `matched = delivered + queued + sum(dropped, less the reasons that
@@ -69,6 +111,8 @@ pub struct Counters {
     pub sessions: u64,
     /// Sessions welcomed, in all.
     pub sessions_opened: u64,
+    /// Logins, by [`LoginOutcome`].
+    pub logins: [u64; LoginOutcome::ALL.len()],
     /// Messages received from clients.
     pub messages_received: u64,
     /// Protocol violations answered with ABORT.
@@ -122,6 +166,11 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Counts one login.
+    pub(crate) fn login(&mut self, outcome: LoginOutcome) {
+        self.logins[outcome as usize] += 1;
+    }
+
     /// Adds `count` events dropped for `reason`.
     pub(crate) fn drop_events(&mut self, reason: DropReason, count: u64) {
         self.dropped[reason as usize] += count;

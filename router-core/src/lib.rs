@@ -16,6 +16,7 @@ pub mod delivery;
 pub mod directory;
 pub mod encoding;
 pub mod ids;
+pub mod login;
 pub mod uri;
 
 mod broker;
@@ -31,8 +32,9 @@ mod wamp2;
 
 pub use clock::Instant;
 pub use config::{CoreConfig, Limits};
-pub use counters::{Counters, DropReason};
+pub use counters::{Counters, DropReason, LoginOutcome};
 pub use delivery::{FlushBudget, Outlet, Sent, Wire};
 pub use encoding::Encoding;
 pub use lanes::RingItem;
+pub use session::ANONYMOUS_AUTHID_PREFIX;
 pub use shard::{Effect, Flow, Shard};

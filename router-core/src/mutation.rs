@@ -53,6 +53,12 @@ pub enum Mutation {
     CutNotCounted,
     /// UNREGISTER leaves the directory's entry.
     RegistrationLeft,
+    /// A verdict is taken for that of whoever has the outlet now.
+    VerdictOfAnother,
+    /// A session whose login was decided is never listened to again.
+    VerdictNotResumed,
+    /// Who is denied is welcomed.
+    DenialForgotten,
     /// Decoding a message panics. Not for the simulation to find: the session must end with 1011 and nothing else.
     DecoderPanics,
 }

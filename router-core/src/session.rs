@@ -1,15 +1,19 @@
 //! One session of one connection: where it stands, who it is, and what it holds.
 //!
 //! ```text
-//!          HELLO                    GOODBYE (client's)
+//!          HELLO (anonymous)        GOODBYE (client's)
 //! Waiting ───────▶ Open ──────────────────────────────▶ Over
-//!    │              │  GOODBYE (ours)       GOODBYE        ▲
-//!    │              └───────────────▶ Closing ─────────────┤
-//!    └── ABORT, violation, close ──────────────────────────┘
+//!    │ HELLO        ▲ │  GOODBYE (ours)       GOODBYE      ▲
+//!    ▼              │ └───────────────▶ Closing ───────────┤
+//! Challenged        │ granted                              │
+//!    │ AUTHENTICATE │                                      │
+//!    └────────▶ Verifying ── denied ───────────────────────┤
+//!  (any) ── ABORT, violation, close ───────────────────────┘
 //! ```
 //!
-//! `Over` says nothing more: its last frames are being written, then the connection goes.
+//! `Verifying` is not listened to. `Over` says nothing more: its last frames are being written, then the connection goes.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -18,11 +22,14 @@ use crate::directory::Registration;
 use crate::encoding::Encoding;
 use crate::ids::{RealmId, RoleId, SessionId, SubscriptionId};
 use crate::lanes::CallKey;
+use crate::login::{Login, LoginMethod};
 
 /// Where a session stands; see the picture above.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
     Waiting,
+    Challenged,
+    Verifying,
     Open,
     Closing,
     Over,
@@ -38,6 +45,10 @@ pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) realm: RealmId,
     pub(crate) role: RoleId,
+    /// Who it proved to be; `None` if it brought no credentials.
+    pub(crate) principal: Option<Box<Principal>>,
+    /// Only in `Challenged` and `Verifying`.
+    pub(crate) login: Option<Box<Login>>,
     /// Sorted.
     pub(crate) subscriptions: Vec<SubscriptionId>,
     pub(crate) registrations: Vec<Arc<Registration>>,
@@ -47,7 +58,7 @@ pub(crate) struct Session {
     pub(crate) invocations: IdMap<CallKey>,
     /// As caller: the call number by request id.
     pub(crate) calls: IdMap<u64>,
-    /// Something of this session waits for room: its input is not read.
+    /// Something of this session waits, for room or for a verdict: its input is not read.
     pub(crate) parked: bool,
     /// Close code for when the peer answers our GOODBYE.
     pub(crate) close_code: u16,
@@ -61,6 +72,8 @@ impl Session {
             id: SessionId::MAX,
             realm: RealmId::new(0),
             role: RoleId::new(0),
+            principal: None,
+            login: None,
             subscriptions: Vec::new(),
             registrations: Vec::new(),
             last_invocation: 0,
@@ -70,6 +83,23 @@ impl Session {
             close_code: 1000,
         }
     }
+
+    /// The name that it goes by from `Open` on: a user's, or one like no other's.
+    pub(crate) fn authid(&self) -> Cow<'_, str> {
+        match &self.principal {
+            Some(principal) => Cow::Borrowed(&principal.authid),
+            None => Cow::Owned(format!("{ANONYMOUS_AUTHID_PREFIX}{:x}", self.id.get())),
+        }
+    }
+}
+
+/// Who a session proved to be, and how.
+#[derive(Debug)]
+pub(crate) struct Principal {
+    pub(crate) authid: Box<str>,
+    pub(crate) method: LoginMethod,
+    /// Who vouched for it, as `authprovider` says it.
+    pub(crate) provider: &'static str,
 }
 
 /// Who a session is, as told to others where it asks to be disclosed.
@@ -80,10 +110,8 @@ pub(crate) struct Identity {
     pub(crate) authrole: Box<str>,
 }
 
-/// The authid of a session that brought no credentials: unlike any other's, and no name of a user.
-pub(crate) fn anonymous_authid(session: SessionId) -> String {
-    format!("anonymous-{:x}", session.get())
-}
+/// Begins the authid of every session that brought no credentials; no user may be named so.
+pub const ANONYMOUS_AUTHID_PREFIX: &str = "anonymous-";
 
 /// Why the router refuses a request: becomes the protocol's ERROR.
 #[derive(Debug)]
@@ -102,6 +130,9 @@ impl Refusal {
 
 /// Error and close URIs that the router itself uses (WAMP, "Predefined URIs").
 pub(crate) mod error {
+    pub(crate) const AUTHENTICATION_DENIED: &str = "wamp.error.authentication_denied";
+    pub(crate) const AUTHENTICATION_FAILED: &str = "wamp.error.authentication_failed";
+    pub(crate) const AUTHENTICATION_REQUIRED: &str = "wamp.error.authentication_required";
     pub(crate) const CANCELED: &str = "wamp.error.canceled";
     pub(crate) const FEATURE_NOT_SUPPORTED: &str = "wamp.error.feature_not_supported";
     pub(crate) const INVALID_ARGUMENT: &str = "wamp.error.invalid_argument";

@@ -11,13 +11,14 @@ use hashbrown::HashMap;
 use crate::broker::LocalSubscription;
 use crate::clock::Instant;
 use crate::config::CoreConfig;
-use crate::counters::{Counters, DropReason};
+use crate::counters::{Counters, DropReason, LoginOutcome};
 use crate::dealer::PendingCall;
 use crate::delivery::{Delivery, FlushBudget, Notice, Outlet, Wire};
 use crate::directory::{Directory, RegistrationCache, TopicCache};
 use crate::encoding::{Encoding, Source};
 use crate::ids::{SessionId, ShardId, SubscriptionId};
 use crate::lanes::{Answer, Invocation, Item, Lanes, RingItem};
+use crate::login::LoginRequest;
 use crate::mutation::{self, Mutation, planted};
 use crate::session::{IdMap, Session, State};
 
@@ -54,10 +55,11 @@ pub enum Flow {
 /// ```text
 /// for each other shard: set_ring_space(to, free)
 /// for each item of an inbound ring:     handle_item(now, from, item)
+/// for each verdict of the control thread: handle_verdict(now, verdict)
 /// for each connection with input:       receive(now, outlet, …)      obey its Flow
 /// push_items(push into the outbound rings, wake their owners)
 /// while flush(now, wire, budget) and nothing new came in: …
-/// for each of effects(): obey
+/// for each of effects(): obey; each of login_requests() goes to the control thread
 /// at next_deadline(): handle_timeout(now)
 /// ```
 ///
@@ -85,6 +87,8 @@ pub struct Shard {
     /// When parked requests and unpushed items are looked at again, if the driver has no other reason for a turn.
     retry_at: Instant,
     pub(crate) effects: Vec<Effect>,
+    pub(crate) last_login: u64,
+    pub(crate) login_requests: Vec<LoginRequest>,
 }
 
 impl std::fmt::Debug for Shard {
@@ -126,6 +130,8 @@ impl Shard {
             parked: VecDeque::new(),
             retry_at: Instant::START,
             effects: Vec::new(),
+            last_login: 0,
+            login_requests: Vec::new(),
             delivery: Delivery::new(limits),
             config,
         }
@@ -223,7 +229,9 @@ impl Shard {
         match self.session(outlet).map(|session| session.state) {
             Some(State::Open) => self.say_goodbye(now, outlet),
             Some(State::Closing | State::Over) => {}
-            Some(State::Waiting) | None => self.close(now, outlet, 1001, "the router stops"),
+            Some(State::Waiting | State::Challenged | State::Verifying) | None => {
+                self.close(now, outlet, 1001, "the router stops")
+            }
         }
         self.apply_notices(now);
     }
@@ -246,13 +254,18 @@ impl Shard {
     pub(crate) fn end_session(&mut self, now: Instant, outlet: Outlet) {
         let Some(session) = self.session_mut(outlet) else { return };
         let was = std::mem::replace(&mut session.state, State::Over);
-        if was != State::Open {
-            return;
-        }
         let id = session.id;
-        if std::mem::take(&mut session.parked) && !planted(Mutation::ParkedNeverResumed) {
+        let (was_parked, was_logging_in) =
+            (std::mem::take(&mut session.parked), session.login.take().is_some());
+        if was_parked && !planted(Mutation::ParkedNeverResumed) {
             // What is parked is an orphan now. The peer's GOODBYE or close frame must still be read.
             self.effects.push(Effect::Resume(outlet));
+        }
+        if was_logging_in {
+            self.delivery.counters.login(LoginOutcome::TicketAbandoned);
+        }
+        if was != State::Open {
+            return;
         }
         let session = self.session_mut(outlet).expect("it was here");
         let subscriptions = std::mem::take(&mut session.subscriptions);

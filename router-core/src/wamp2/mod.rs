@@ -1,24 +1,27 @@
 //! The WAMP v2 session: messages in, the broker's and dealer's verbs out.
 //!
-//! | in \ state | Waiting | Open | Closing |
-//! |---|---|---|---|
-//! | HELLO | WELCOME or ABORT | violation | ignored |
-//! | GOODBYE | violation | answered, over | over |
-//! | ABORT | over | over | over |
-//! | PUBLISH … YIELD, ERROR of an invocation | violation | done | ignored |
-//! | AUTHENTICATE, messages of a router | violation | violation | violation |
+//! | in \ state | Waiting | Challenged | Open | Closing |
+//! |---|---|---|---|---|
+//! | HELLO | WELCOME, CHALLENGE or ABORT | violation | violation | ignored |
+//! | AUTHENTICATE | violation | verified: WELCOME or ABORT | violation | violation |
+//! | GOODBYE | violation | violation | answered, over | over |
+//! | ABORT | over | over | over | over |
+//! | PUBLISH … YIELD, ERROR of an invocation | violation | violation | done | ignored |
+//! | messages of a router | violation | violation | violation | violation |
+//!
+//! While a login is verified nothing comes in: the session is not read.
 //!
 //! A violation is answered with ABORT `wamp.error.protocol_violation` and words, then the WebSocket is closed
 //! (WAMP, "Protocol Violations"). What a client sends while our GOODBYE is under way crossed it and is ignored.
 
 pub(crate) mod frames;
+mod login;
 
-use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fanwire_codec::wamp2::{
-    self, DecodeError, DecodeLimits, Feature, FeatureSet, HelloDetails, InvokePolicy, MatchPolicy, Message,
-    Roles, Serializer, WelcomeDetails, code,
+    self, DecodeError, DecodeLimits, Feature, FeatureSet, InvokePolicy, MatchPolicy, Message, Roles,
+    Serializer, code,
 };
 use fanwire_codec::ws;
 
@@ -26,12 +29,10 @@ use crate::broker::{PublishRequest, Published};
 use crate::clock::Instant;
 use crate::dealer::Said;
 use crate::delivery::Outlet;
-use crate::directory::SessionEntry;
 use crate::encoding::Encoding;
-use crate::ids::SessionId;
 use crate::mutation::{Mutation, planted};
-use crate::session::{Refusal, State, anonymous_authid, error};
-use crate::shard::{Effect, Shard};
+use crate::session::{Refusal, State, error};
+use crate::shard::Shard;
 
 /// The encodings of this protocol, in the order of [`Encoding::index`].
 pub(crate) const ENCODINGS: [Encoding; Serializer::COUNT] = [
@@ -98,6 +99,7 @@ impl Shard {
         };
         match state {
             State::Waiting => self.receive_first(now, outlet, serializer, message),
+            State::Challenged => self.receive_proof(now, outlet, serializer, message),
             State::Open => self.receive_open(now, outlet, serializer, message),
             State::Closing => {
                 if let Message::Goodbye { .. } | Message::Abort { .. } = message {
@@ -105,77 +107,8 @@ impl Shard {
                     self.close(now, outlet, code, "");
                 }
             }
-            State::Over => {}
+            State::Verifying | State::Over => {}
         }
-    }
-
-    fn receive_first(&mut self, now: Instant, outlet: Outlet, serializer: Serializer, message: Message<'_>) {
-        match message {
-            Message::Hello { realm, details } => self.hello(now, outlet, serializer, &realm, &details),
-            Message::Abort { .. } => self.close(now, outlet, 1000, ""),
-            other => {
-                let words = format!("{} came before HELLO", other.name());
-                self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, &words);
-            }
-        }
-    }
-
-    fn hello(
-        &mut self,
-        now: Instant,
-        outlet: Outlet,
-        serializer: Serializer,
-        realm_name: &str,
-        details: &HelloDetails<'_>,
-    ) {
-        if !details.roles.has_client_role() {
-            let words = "HELLO announces no role: it needs publisher, subscriber, caller or callee";
-            return self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, words);
-        }
-        let access = &self.config.access;
-        let Some(realm) = access.realm(realm_name) else {
-            let words = format!("there is no realm \"{}\" here", shorten(realm_name));
-            return self.abort(now, outlet, serializer, error::NO_SUCH_REALM, &words);
-        };
-        let methods = &details.authmethods;
-        let wants_anonymous = methods.is_empty() || methods.iter().any(|method| method == "anonymous");
-        let Some(role) = access.anonymous_role(realm).filter(|_| wants_anonymous) else {
-            let words = if wants_anonymous {
-                format!("realm \"{realm_name}\" takes no anonymous sessions")
-            } else {
-                format!("realm \"{realm_name}\" offers only the method \"anonymous\"")
-            };
-            return self.abort(now, outlet, serializer, error::NO_MATCHING_AUTH_METHOD, &words);
-        };
-        let authrole = access.role_name(realm, role).to_owned();
-        let entry = SessionEntry { realm, role, shard: self.id };
-        let id = loop {
-            let id = SessionId::from_random((self.random)());
-            if self.directory.register_session(id, entry) {
-                break id;
-            }
-        };
-        let session = self.session_mut(outlet).expect("it said HELLO");
-        session.state = State::Open;
-        session.id = id;
-        session.realm = realm;
-        session.role = role;
-        self.outlets.insert(id, outlet);
-        self.delivery.counters.sessions += 1;
-        self.delivery.counters.sessions_opened += 1;
-        let agent = self.config.agent.as_str();
-        let details = WelcomeDetails {
-            realm: Some(Cow::Borrowed(realm_name)),
-            authid: Some(Cow::Owned(anonymous_authid(id))),
-            authrole: Some(Cow::Owned(authrole)),
-            authmethod: Some(Cow::Borrowed("anonymous")),
-            authprovider: Some(Cow::Borrowed("static")),
-            agent: (!agent.is_empty()).then_some(Cow::Borrowed(agent)),
-            roles: ROLES,
-        };
-        let welcome = Message::Welcome { session: id.get(), details };
-        self.delivery.reply(outlet, |out| frames::message(serializer, &welcome, out));
-        self.effects.push(Effect::Established(outlet));
     }
 
     fn receive_open(&mut self, now: Instant, outlet: Outlet, serializer: Serializer, message: Message<'_>) {
@@ -305,13 +238,22 @@ impl Shard {
     }
 
     fn abort(&mut self, now: Instant, outlet: Outlet, serializer: Serializer, reason: &str, words: &str) {
+        self.delivery.counters.violations += u64::from(reason == error::PROTOCOL_VIOLATION);
+        let code = if reason == error::PROTOCOL_VIOLATION { 1002 } else { 1008 };
+        self.abort_with(now, outlet, serializer, reason, words, code);
+    }
+
+    /// ABORT, then a close frame with this code.
+    fn abort_with(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        serializer: Serializer,
+        reason: &str,
+        words: &str,
+        code: u16,
+    ) {
         self.end_session(now, outlet);
-        let code = if reason == error::PROTOCOL_VIOLATION {
-            self.delivery.counters.violations += 1;
-            1002
-        } else {
-            1008
-        };
         let abort = Message::Abort { reason: reason.into(), message: Some(words.into()) };
         self.delivery.reply(outlet, |out| frames::message(serializer, &abort, out));
         self.close(now, outlet, code, "");

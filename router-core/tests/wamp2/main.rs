@@ -3,5 +3,6 @@
 mod support;
 
 mod call;
+mod login;
 mod publish;
 mod session;

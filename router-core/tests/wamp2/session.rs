@@ -1,13 +1,13 @@
 use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::Kind;
-use fanwire_core::{Effect, Flow};
+use fanwire_core::{Effect, Flow, LoginOutcome};
 
 use crate::support::Router;
 
 const HELLO: &str = r#"[1,"realm1",{"roles":{"subscriber":{}}}]"#;
 
 /// ABORT with this reason, then a close frame with this code, and nothing else.
-fn assert_aborted(heard: &[String], reason: &str, code: u16) {
+pub fn assert_aborted(heard: &[String], reason: &str, code: u16) {
     assert_eq!(heard.len(), 2, "{heard:?}");
     assert!(heard[0].starts_with("[3,{\"message\":\""), "{heard:?}");
     assert!(heard[0].ends_with(&format!(",\"{reason}\"]")), "{heard:?}");
@@ -39,7 +39,20 @@ fn hello_is_welcomed_with_roles_and_identity() {
 fn hello_that_cannot_be_met_is_aborted_with_its_reason() {
     for (hello, reason) in [
         (r#"[1,"nowhere",{"roles":{"caller":{}}}]"#, "wamp.error.no_such_realm"),
-        (r#"[1,"named",{"roles":{"caller":{}}}]"#, "wamp.error.no_matching_auth_method"),
+        (r#"[1,"shut",{"roles":{"caller":{}}}]"#, "wamp.error.no_matching_auth_method"),
+        (r#"[1,"named",{"roles":{"caller":{}}}]"#, "wamp.error.authentication_required"),
+        (
+            r#"[1,"named",{"roles":{"caller":{}},"authmethods":["anonymous","x"]}]"#,
+            "wamp.error.no_matching_auth_method",
+        ),
+        (
+            r#"[1,"named",{"roles":{"caller":{}},"authmethods":["ticket"]}]"#,
+            "wamp.error.authentication_required",
+        ),
+        (
+            r#"[1,"named",{"roles":{"caller":{}},"authmethods":["ticket"],"authid":""}]"#,
+            "wamp.error.authentication_required",
+        ),
         (
             r#"[1,"realm1",{"roles":{"caller":{}},"authmethods":["ticket"]}]"#,
             "wamp.error.no_matching_auth_method",
@@ -50,6 +63,7 @@ fn hello_that_cannot_be_met_is_aborted_with_its_reason() {
         assert_eq!(router.say(alice, hello), Flow::Closing);
         assert_aborted(&router.hear(alice), reason, 1008);
         assert_eq!(router.directory.session_count(), 0);
+        assert_eq!(router.shards[0].counters().logins[LoginOutcome::Refused as usize], 1);
     }
 }
 

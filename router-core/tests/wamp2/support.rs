@@ -8,7 +8,8 @@ use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::{Kind, Limits as WsLimits, Pool, Received, Receiver, Role};
 use fanwire_core::access::{Access, Permission, RealmConfig, RoleConfig};
 use fanwire_core::directory::Directory;
-use fanwire_core::ids::ShardId;
+use fanwire_core::ids::{RoleId, ShardId};
+use fanwire_core::login::{Grant, LoginRequest};
 use fanwire_core::uri::MatchPolicy;
 use fanwire_core::{
     CoreConfig, Effect, Flow, FlushBudget, Instant, Limits, Outlet, RingItem, Sent, Shard, Wire,
@@ -48,19 +49,24 @@ impl Router {
         Self::with(shards, Limits::default())
     }
 
-    /// Realm `realm1` is open; in `closed` nobody may do anything but `ok.*`; `named` takes no anonymous sessions.
+    /// Realm `realm1` is open; in `closed` nobody may do anything but `ok.*`; to `named` one logs in by
+    /// ticket, as `user` or as `operator`; `both` takes anonymous sessions too; `shut` takes nobody.
     pub fn with(shards: u8, limits: Limits) -> Self {
         let mut closed = RealmConfig::open("closed");
         let rule = closed.roles[0].permissions[0].clone();
         closed.roles[0].permissions =
-            vec![Permission { uri: "ok.".to_owned(), match_policy: MatchPolicy::Prefix, ..rule }];
+            vec![Permission { uri: "ok.".to_owned(), match_policy: MatchPolicy::Prefix, ..rule.clone() }];
+        let role = |name: &str| RoleConfig { name: name.to_owned(), permissions: vec![rule.clone()] };
         let named = RealmConfig {
             name: "named".to_owned(),
-            roles: vec![RoleConfig { name: "user".to_owned(), permissions: Vec::new() }],
+            roles: vec![role("user"), role("operator")],
             anonymous_role: None,
+            ticket_login: true,
         };
-        let access =
-            Access::new(&[RealmConfig::open("realm1"), closed, named], 1).expect("the realms are sound");
+        let both = RealmConfig { name: "both".to_owned(), ticket_login: true, ..RealmConfig::open("") };
+        let shut = RealmConfig { name: "shut".to_owned(), ticket_login: false, ..named.clone() };
+        let access = Access::new(&[RealmConfig::open("realm1"), closed, named, both, shut], 1)
+            .expect("the realms are sound");
         let ring_capacity = limits.ring_capacity;
         let config = Arc::new(CoreConfig { access, limits, agent: "fanwire-test".to_owned() });
         let directory = Arc::new(Directory::new(7));
@@ -111,6 +117,30 @@ impl Router {
         let heard = self.hear(client);
         assert!(heard[0].starts_with("[2,"), "{heard:?}");
         client
+    }
+
+    /// A client that says HELLO to log in by ticket and is challenged.
+    pub fn challenged(&mut self, shard: usize, realm: &str, authid: &str) -> Client {
+        let client = self.connect(shard, Serializer::Json);
+        let hello = format!(
+            r#"[1,"{realm}",{{"roles":{{"publisher":{{}}}},"authmethods":["ticket"],"authid":"{authid}"}}]"#
+        );
+        assert_eq!(self.say(client, &hello), Flow::Continue);
+        assert_eq!(self.hear_one(client), r#"[4,"ticket",{}]"#);
+        client
+    }
+
+    /// What the shard wants to have verified.
+    pub fn login_request(&mut self, shard: usize) -> LoginRequest {
+        let mut requests: Vec<_> = self.shards[shard].login_requests().collect();
+        assert_eq!(requests.len(), 1, "{requests:?}");
+        requests.remove(0)
+    }
+
+    /// Lets the client of this request in, in this role of realm `named`.
+    pub fn grant(&mut self, shard: usize, request: &LoginRequest, role: u16) {
+        let grant = Grant { role: RoleId::new(role), provider: "static" };
+        self.shards[shard].handle_verdict(self.now, request.verdict(Ok(grant)));
     }
 
     /// Hands one message over; nothing is flushed.
