@@ -84,19 +84,23 @@ fn json(report: &Report) -> String {
     text
 }
 
-/// The time line: one row per second of the measured part. What belongs to the whole run is in the JSON.
+/// The time line: one row per second of the measured part; what was not measured is empty. What belongs to the whole run is in the JSON.
 pub fn csv(report: &Report) -> String {
-    let mut out = String::from("second,deliveries,p50_us,p99_us,max_us\n");
+    let mut out =
+        String::from("second,deliveries,p50_us,p99_us,max_us,server_cpus,server_rss_bytes,generator_busy\n");
     for second in &report.timeline {
         // A String takes everything.
         let _ = writeln!(
             out,
-            "{},{},{:.1},{:.1},{:.1}",
+            "{},{},{:.1},{:.1},{:.1},{},{},{:.3}",
             second.second,
             second.deliveries,
             second.p50_ns / 1e3,
             second.p99_ns / 1e3,
-            second.max_ns / 1e3
+            second.max_ns / 1e3,
+            second.server_cpus.map_or(String::new(), |cpus| format!("{cpus:.3}")),
+            second.server_rss_bytes.map_or(String::new(), |bytes| bytes.to_string()),
+            second.generator_busy
         );
     }
     out

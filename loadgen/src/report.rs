@@ -11,6 +11,7 @@ use crate::machine::Machine;
 use crate::meter::{Meter, Words};
 use crate::plan::{Load, Plan, Scenario};
 use crate::server_stats::{Sample, Server, ServerCost};
+use crate::timeline::Second;
 use crate::verify::Faults;
 use crate::worker::Outcome;
 
@@ -143,17 +144,6 @@ pub struct ServerReport {
     pub rss_per_connection_bytes: f64,
     /// Cost of the measured part.
     pub cost: Option<ServerCost>,
-}
-
-/// One second of the measured part.
-#[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Second {
-    pub second: u64,
-    pub deliveries: u64,
-    pub p50_ns: f64,
-    pub p99_ns: f64,
-    pub max_ns: f64,
 }
 
 /// One threshold and whether it held.

@@ -4,7 +4,6 @@
 //! baseline ─▶ Connect ─all ready─▶ Load (warm-up, measured part) ─▶ Drain ─all here or nothing moves─▶ Close
 //! ```
 
-use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -18,13 +17,15 @@ use crate::latency::Latencies;
 use crate::limits;
 use crate::meter::{Gauges, Timing, Words};
 use crate::plan::{Load, Plan, Role, Scenario};
-use crate::report::{Ingredients, Report, Second};
+use crate::progress::Progress;
+use crate::report::{Ingredients, Report};
 use crate::scenario_connect::Connect;
 use crate::scenario_fanout::Fanout;
 use crate::scenario_idle::Idle;
 use crate::scenario_rpc::Rpc;
 use crate::server_stats::{Sample, Server};
 use crate::shared::{Phase, Shared};
+use crate::timeline::Timeline;
 use crate::units::{show_count, show_nanos, show_rate};
 use crate::worker::{Note, Outcome, Worker};
 
@@ -32,6 +33,8 @@ use crate::worker::{Note, Outcome, Worker};
 const TICK: Duration = Duration::from_millis(20);
 /// From the order to begin until the first message: enough for every thread to have woken.
 const LEAD_NS: u64 = 30_000_000;
+/// A step of the time line.
+const SECOND_NS: u64 = 1_000_000_000;
 /// The drain is given up so soon when connections were cut: their deliveries will not come.
 const DRAIN_AFTER_CUT_NS: u64 = 2_000_000_000;
 
@@ -48,7 +51,8 @@ pub fn run(args: &ScenarioArgs) -> Result<Report, Failure> {
     let (sender, notes) = channel();
     let crew = spawn(&plan, &shared, &sender)?;
     drop(sender);
-    let mut run = Run { plan: &plan, shared: &shared, notes, timeline: Vec::new(), server: server.as_ref() };
+    let mut run =
+        Run { plan: &plan, shared: &shared, notes, timeline: Timeline::default(), server: server.as_ref() };
     let result = run.lead(&mut progress);
     // Whatever happened: the threads end.
     shared.enter(Phase::Close);
@@ -67,7 +71,7 @@ pub fn run(args: &ScenarioArgs) -> Result<Report, Failure> {
     if matches!(plan.scenario, Scenario::Connect { .. }) {
         check_logins(&plan, &outcomes)?;
     }
-    let timeline = run.timeline.into_iter().map(|second| second.finish()).collect();
+    let timeline = run.timeline.finish();
     Ok(Report::new(Ingredients {
         plan: &plan,
         common,
@@ -151,27 +155,6 @@ fn spawn(plan: &Arc<Plan>, shared: &Arc<Shared>, notes: &Sender<Note>) -> Result
     (0..plan.threads).map(one).collect()
 }
 
-/// A second of the time line, as its parts come in.
-#[derive(Debug)]
-struct Slot {
-    second: u64,
-    latencies: Latencies,
-    deliveries: u64,
-    threads: usize,
-}
-
-impl Slot {
-    fn finish(self) -> Second {
-        Second {
-            second: self.second,
-            deliveries: self.deliveries,
-            p50_ns: self.latencies.quantile(0.5),
-            p99_ns: self.latencies.quantile(0.99),
-            max_ns: self.latencies.quantile(1.0),
-        }
-    }
-}
-
 /// What leading the run gave.
 #[derive(Debug, Default)]
 struct Led {
@@ -188,7 +171,7 @@ struct Run<'a> {
     plan: &'a Plan,
     shared: &'a Shared,
     notes: Receiver<Note>,
-    timeline: Vec<Slot>,
+    timeline: Timeline,
     server: Option<&'a Server>,
 }
 
@@ -207,9 +190,13 @@ impl Run<'_> {
         let timing = Timing { start_ns, from_ns, to_ns: from_ns + self.plan.duration.as_nanos() as u64 };
         self.shared.begin(timing);
         led.ended_early = self.watch(timing.from_ns, progress)?;
-        led.from = self.sample();
-        if led.ended_early.is_none() {
-            led.ended_early = self.watch(timing.to_ns, progress)?;
+        led.from = self.read_second();
+        while led.ended_early.is_none() && self.shared.now_ns() < timing.to_ns {
+            let end_ns = timing.from_ns + (self.timeline.seconds_read() + 1) * SECOND_NS;
+            led.ended_early = self.watch(end_ns.min(timing.to_ns), progress)?;
+            if end_ns <= timing.to_ns && led.ended_early.is_none() {
+                self.read_second();
+            }
         }
         led.to = self.sample();
         led.measured_ns = self.shared.now_ns().min(timing.to_ns).saturating_sub(timing.from_ns);
@@ -219,6 +206,15 @@ impl Run<'_> {
 
     fn sample(&self) -> Option<Sample> {
         self.server.and_then(Server::sample)
+    }
+
+    /// Reads what the server and this process have used so far, for the time line.
+    fn read_second(&mut self) -> Option<Sample> {
+        let sample = self.sample();
+        let busy = |gauges: &Gauges| gauges.busy_ns.load(Ordering::Relaxed);
+        let busy_ns = self.shared.gauges.iter().map(busy).collect();
+        self.timeline.read(self.shared.now_ns(), sample, busy_ns);
+        sample
     }
 
     fn connect(&mut self, progress: &mut Progress) -> Result<u64, Failure> {
@@ -362,18 +358,8 @@ impl Run<'_> {
     }
 
     fn add_slice(&mut self, second: u64, latencies: &Latencies, deliveries: u64, progress: &mut Progress) {
-        let index = match self.timeline.iter().position(|slot| slot.second == second) {
-            Some(index) => index,
-            None => {
-                self.timeline.push(Slot { second, latencies: Latencies::new(), deliveries: 0, threads: 0 });
-                self.timeline.len() - 1
-            }
-        };
-        let slot = &mut self.timeline[index];
-        slot.latencies.add(latencies);
-        slot.deliveries += deliveries;
-        slot.threads += 1;
-        if slot.threads == self.plan.threads && self.plan.load != Load::Idle {
+        let slot = self.timeline.add(second, latencies, deliveries, self.plan.threads);
+        if let Some(slot) = slot.filter(|_| self.plan.load != Load::Idle) {
             let gauges = &self.shared.gauges;
             let faults: Vec<String> = [
                 (Gauges::sum(gauges, |gauges| &gauges.lost), "missing"),
@@ -400,46 +386,6 @@ impl Run<'_> {
                 if faults.is_empty() { "" } else { "  " },
                 faults.join(", ")
             ));
-        }
-    }
-}
-
-/// Progress on the standard error: one line that is rewritten on a terminal, plain lines elsewhere.
-#[derive(Debug)]
-struct Progress {
-    quiet: bool,
-    is_terminal: bool,
-    last_second: u64,
-}
-
-impl Progress {
-    fn new(quiet: bool) -> Self {
-        Self { quiet, is_terminal: std::io::stderr().is_terminal(), last_second: 0 }
-    }
-
-    fn each_second(&mut self, now: Duration, words: impl FnOnce() -> String) {
-        if now.as_secs() != self.last_second {
-            self.last_second = now.as_secs();
-            self.line(&words());
-        }
-    }
-
-    fn line(&mut self, words: &str) {
-        if self.quiet {
-            return;
-        }
-        let mut stderr = std::io::stderr().lock();
-        // Progress that nobody can see is no reason to fail.
-        let _ = if self.is_terminal {
-            write!(stderr, "\r\x1b[K{words}").and_then(|()| stderr.flush())
-        } else {
-            writeln!(stderr, "{words}")
-        };
-    }
-
-    fn clear(&mut self) {
-        if !self.quiet && self.is_terminal {
-            let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
         }
     }
 }

@@ -156,8 +156,8 @@ pub fn table(report: &Report) -> String {
     line(
         "generator",
         format!(
-            "{} threads, busiest {:.0} %{lag}{}",
-            parameters.threads,
+            "{}, busiest {:.0} %{lag}{}",
+            many(parameters.threads, "thread"),
             generator.busy_max * 100.0,
             match parameters.scenario {
                 "connect" => String::new(),
@@ -198,6 +198,14 @@ pub fn table(report: &Report) -> String {
     format!("{}\n{out}", headline(report))
 }
 
+/// `1 publisher`, `2,000 publishers`.
+pub fn many(count: usize, one: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        _ => format!("{} {one}s", show_count(count as u64)),
+    }
+}
+
 /// What was run, with the rule that the figures depend on.
 pub fn headline(report: &Report) -> String {
     let parameters = &report.parameters;
@@ -209,26 +217,29 @@ pub fn headline(report: &Report) -> String {
         (_, Some(rate)) => format!("open loop, {} /s", show_rate(rate)),
         _ => format!("held for {:.1} s", parameters.duration_s),
     };
-    let count = |count: usize| show_count(count as u64);
     let formats = if parameters.serializer == parameters.publisher_serializer {
         parameters.serializer.clone()
     } else {
         format!("{} to {}", parameters.publisher_serializer, parameters.serializer)
     };
-    let (senders, receivers) = (count(parameters.senders), count(parameters.receivers));
+    let (publishers, subscribers) =
+        (many(parameters.senders, "publisher"), many(parameters.receivers, "subscriber"));
+    let senders = show_count(parameters.senders as u64);
     match parameters.scenario {
         name @ ("fanout" | "fanin" | "pairs") => format!(
-            "{name}: {senders} publishers to {receivers} subscribers, {} B, {formats}, {load}",
+            "{name}: {publishers} to {subscribers}, {} B, {formats}, {load}",
             parameters.payload_bytes
         ),
         "rpc" => {
             format!(
-                "rpc: {senders} callers to {receivers} callees, {} B, {formats}, {load}",
+                "rpc: {} to {}, {} B, {formats}, {load}",
+                many(parameters.senders, "caller"),
+                many(parameters.receivers, "callee"),
                 parameters.payload_bytes
             )
         }
         "churn" => format!(
-            "churn: {senders} publishers to {receivers} subscribers that stay, {} /s join for {:.1} s, {} B, {formats}, {load}",
+            "churn: {publishers} to {subscribers} that stay, {} /s join for {:.1} s, {} B, {formats}, {load}",
             show_rate(parameters.joins.unwrap_or_default()),
             parameters.stay_s.unwrap_or_default(),
             parameters.payload_bytes
@@ -236,7 +247,7 @@ pub fn headline(report: &Report) -> String {
         "connect" => {
             format!("connect: logins on at most {senders} connections at once, {formats}, {load}")
         }
-        _ => format!("idle: {senders} connections, {formats}, {load}"),
+        _ => format!("idle: {}, {formats}, {load}", many(parameters.senders, "connection")),
     }
 }
 

@@ -130,6 +130,21 @@ pub fn show_bytes(bytes: f64) -> String {
     }
 }
 
+/// A moment as `2026-01-31 23:59 UTC`.
+pub fn show_utc(unix_s: u64) -> String {
+    // Days since 0000-03-01, so that the leap day is the last of its year (the proleptic Gregorian calendar).
+    let days = unix_s / 86_400 + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let minutes = unix_s % 86_400 / 60;
+    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +160,14 @@ mod tests {
         assert_eq!(parse_rate("10k/s").unwrap(), 10_000.0);
         assert_eq!(parse_bytes("1KiB").unwrap(), 1024);
         assert_eq!(parse_bytes("64").unwrap(), 64);
+    }
+
+    #[test]
+    fn moments_are_shown_in_the_calendar() {
+        assert_eq!(show_utc(0), "1970-01-01 00:00 UTC");
+        assert_eq!(show_utc(951_782_399), "2000-02-28 23:59 UTC");
+        assert_eq!(show_utc(951_782_400), "2000-02-29 00:00 UTC");
+        assert_eq!(show_utc(1_798_761_599), "2026-12-31 23:59 UTC");
     }
 
     #[test]

@@ -292,19 +292,23 @@ fn time_line_and_percentiles_are_written_for_other_tools() {
     let (csv, hgrm) = (place.join("a.csv"), place.join("a.hgrm"));
     let line = "fanout --subscribers 2 --rate 100 --duration 2200ms --warmup 50ms --threads 2 --quiet";
     let output = generator(&format!(
-        "{line} --url ws://{address}/ws --csv {} --hgrm {}",
+        "{line} --url ws://{address}/ws --csv {} --hgrm {} --server-pid {}",
         csv.display(),
-        hgrm.display()
+        hgrm.display(),
+        std::process::id()
     ));
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("PASS"), "the table is still there: {output:?}");
     let csv = std::fs::read_to_string(csv).unwrap();
     let mut rows = csv.lines();
-    assert_eq!(rows.next(), Some("second,deliveries,p50_us,p99_us,max_us"));
+    assert_eq!(
+        rows.next(),
+        Some("second,deliveries,p50_us,p99_us,max_us,server_cpus,server_rss_bytes,generator_busy")
+    );
     let rows: Vec<Vec<f64>> =
         rows.map(|row| row.split(',').map(|field| field.parse().unwrap()).collect()).collect();
     assert_eq!(rows.len(), 2, "whole seconds: {csv}");
-    assert!(rows.iter().enumerate().all(|(n, row)| row[0] == n as f64 && row.len() == 5), "{csv}");
+    assert!(rows.iter().enumerate().all(|(n, row)| row[0] == n as f64 && row.len() == 8), "{csv}");
     assert!(rows.iter().all(|row| (150.0..=250.0).contains(&row[1])), "{csv}");
     let hgrm = std::fs::read_to_string(hgrm).unwrap();
     assert!(hgrm.trim_start().starts_with("Value"), "{hgrm}");
@@ -320,34 +324,94 @@ fn time_line_and_percentiles_are_written_for_other_tools() {
     std::fs::remove_dir_all(place).unwrap();
 }
 
+/// Every element of the page that is opened is closed again, in order. Panics where it is not.
+fn parse_page(page: &str) {
+    const VOID: [&str; 5] = ["!doctype", "meta", "line", "polyline", "polygon"];
+    let (mut open, mut rest) = (Vec::new(), page);
+    while let Some(at) = rest.find('<') {
+        let end = rest[at..].find('>').unwrap_or_else(|| panic!("no end of a tag: {}", &rest[at..])) + at;
+        let tag = &rest[at + 1..end];
+        assert!(!tag.contains('<'), "a tag in a tag: {tag}");
+        assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
+        let name = tag.split([' ', '/']).find(|name| !name.is_empty()).unwrap();
+        match tag.strip_prefix('/') {
+            Some(name) => assert_eq!(open.pop(), Some(name), "{}", &rest[at..end + 1]),
+            None if VOID.contains(&name) => {}
+            None => open.push(name),
+        }
+        rest = &rest[end + 1..];
+    }
+    assert!(open.is_empty(), "{open:?} are not closed");
+}
+
 #[test]
 fn the_page_needs_nothing_but_itself_and_escapes_what_it_shows() {
     let address = stub::start(Fault::None);
-    let line = format!("fanout --subscribers 2 --rate 100 --duration 2200ms --url ws://{address}/ws --quiet");
+    let pid = std::process::id();
+    let line = format!(
+        "fanout --subscribers 2 --rate 100 --duration 2200ms --url ws://{address}/ws --quiet --server-pid {pid}"
+    );
+    let place = scratch("page");
+    let file = place.join("a.html");
     // The command line is on the page; this one would be markup.
-    let output = generator(&format!("{line} --topic <script>x</script> --html -"));
+    let output = generator(&format!("{line} --topic <script>x</script> --json - --html {}", file.display()));
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let page = String::from_utf8_lossy(&output.stdout);
+    let page = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_dir_all(place).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"), "{page}");
-    for words in
-        ["PASS: 0 lost", "Latency by percentile", "Time line", "Open loop", "&lt;script&gt;x&lt;/script&gt;"]
-    {
+    parse_page(&page);
+    for words in [
+        "Latency by percentile",
+        "deliveries per second",
+        "Open loop",
+        "CPUs busy",
+        "What was checked",
+        "&lt;script&gt;x&lt;/script&gt;",
+        "prefers-color-scheme:dark",
+    ] {
         assert!(page.contains(words), "{words} in {page}");
     }
-    for words in ["<script", "<link", "<img", "http://", "https://", "url(", "@import", "NaN", "inf"] {
+    // Nothing is fetched: no address but the server's and that of the SVG elements' names, which are inline.
+    for words in
+        ["<script", "<link", "<img", "http://", "https://", "url(", "@import", "src=", "href", "NaN", "inf"]
+    {
         assert!(!page.contains(words), "{words} in {page}");
     }
-    assert_eq!(page.matches("<polyline").count(), 5, "percentiles, rate and three latencies");
-    // Every scenario has a page, also one that is too short for a time line.
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let shown =
+        |path: &str| fanwire_loadgen::units::show_nanos(report.pointer(path).unwrap().as_f64().unwrap());
+    for figure in [
+        shown("/latency/p50_ns"),
+        shown("/latency/p99_ns"),
+        shown("/latency/p999_ns"),
+        shown("/latency/max_ns"),
+        shown("/server/cost/cpu_ns_per_delivery"),
+        fanwire_loadgen::units::show_rate(report["deliveries"]["per_second"].as_f64().unwrap()),
+        report["machine"]["kernel"].as_str().unwrap().to_owned(),
+    ] {
+        assert!(page.contains(&figure), "{figure} in {page}");
+    }
+    for second in report["timeline"].as_array().unwrap() {
+        let hint =
+            format!("second {}: {} deliveries", second["second"].as_u64().unwrap() + 1, second["deliveries"]);
+        assert!(page.contains(&hint), "{hint} in {page}");
+        assert!(second["server_cpus"].is_f64(), "{second}");
+    }
+    let lines = 1 + 1 + 3 + 2;
+    assert_eq!(page.matches("<polyline").count(), 2 * lines, "each line for a wide page and a narrow one");
+}
+
+#[test]
+fn every_scenario_has_a_page() {
+    let address = stub::start(Fault::None);
     for scenario in
         ["rpc --callers 2", "idle --connections 2", "connect --rate 50", "churn --subscribers 2 --rate 50"]
     {
         let output = generator(&format!("{scenario} {SHORT} --url ws://{address}/ws --quiet --html -"));
         let page = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            output.status.success() && page.contains("To repeat it") && !page.contains("NaN"),
-            "{output:?}"
-        );
+        assert!(output.status.success() && page.contains("To repeat it"), "{output:?}");
+        assert!(!page.contains("NaN") && page.contains("What was checked"), "{page}");
+        parse_page(&page);
     }
 }
 
@@ -394,9 +458,11 @@ fn the_table_begins_with_what_was_run_and_the_verdict() {
         std::process::id()
     ));
     let table = String::from_utf8_lossy(&output.stdout);
-    assert!(table.starts_with(
-        "fanout: 1 publishers to 3 subscribers, 64 B, json, closed loop, window 2 by average\n"
-    ));
+    assert!(
+        table.starts_with(
+            "fanout: 1 publisher to 3 subscribers, 64 B, json, closed loop, window 2 by average\n"
+        )
+    );
     assert!(table.contains("PASS: 0 lost, 0 out of order, 0 duplicates, 0 corrupt"), "{table}");
     for words in ["server CPU", "messages per receive", "p99.9", "Linux"] {
         assert!(table.contains(words), "{words} in {table}");
