@@ -40,6 +40,7 @@ pub fn io_config(config: &Config) -> io::Config {
         },
         message_bytes_max: limits.message.0,
         message_bytes_max_before_login: limits.before_login.0,
+        balance: config.shards.balance,
         connections_max_per_shard: limits.connections_per_shard.0.map(|count| count.0),
         ..defaults
     }
@@ -151,6 +152,7 @@ mod tests {
         assert_eq!(ours.message_bytes_max, theirs.message_bytes_max);
         assert_eq!(ours.message_bytes_max_before_login, theirs.message_bytes_max_before_login);
         assert_eq!(ours.connections_max_per_shard, theirs.connections_max_per_shard);
+        assert_eq!(ours.balance, theirs.balance);
         let ours =
             core_config(&default(), CoreLimits::default().ring_capacity, 0).expect("the defaults are right");
         assert_eq!(format!("{:?}", ours.limits), format!("{:?}", CoreLimits::default()));

@@ -33,6 +33,9 @@ pub struct Config {
     pub message_bytes_max_before_login: u64,
     /// Connections of one shard; further ones are answered 503. `None`: as many as there are descriptors.
     pub connections_max_per_shard: Option<u32>,
+    /// Whether a shard that accepts a connection hands it to the one that has the fewest, before a byte is read. Without
+    /// it a connection stays where the kernel put it, by a hash of its addresses.
+    pub balance: bool,
     /// Items of the ring of one ordered pair of shards. `None`: 8,192 / shards, at least 128.
     pub ring_items: Option<usize>,
     /// Pending connections of a listener in the kernel, before the shard accepts them. The kernel cuts it at
@@ -55,6 +58,7 @@ impl Default for Config {
             message_bytes_max: 1 << 20,
             message_bytes_max_before_login: 16 << 10,
             connections_max_per_shard: None,
+            balance: true,
             ring_items: None,
             backlog: 4096,
             turn: TurnBudget::default(),

@@ -92,9 +92,12 @@ macro_rules! counters {
 
 counters! {
     Gauge connections_open = "connections_open" "" "Connections that are open now.";
-    Counter connections_accepted = "connections_accepted" "" "Connections accepted.";
+    Counter connections_accepted = "connections_accepted" "" "Connections accepted, by the shard that serves them.";
+    Counter connections_handed_over = "connections_handed_over" "" "Connections accepted here and handed to a shard that had fewer.";
+    Counter connections_kept = "connections_kept" "" "Connections kept although another shard had fewer, because too many were on their way to that one.";
     Counter rejected_full = "connections_rejected" "reason=\"connections_max\"" "Connections refused at accept, or requests refused with an HTTP error.";
     Counter rejected_descriptors = "connections_rejected" "reason=\"descriptors\"" "Connections refused at accept, or requests refused with an HTTP error.";
+    Counter rejected_draining = "connections_rejected" "reason=\"draining\"" "Connections refused at accept, or requests refused with an HTTP error.";
     Counter rejected_request = "connections_rejected" "reason=\"bad_request\"" "Connections refused at accept, or requests refused with an HTTP error.";
     Counter rejected_origin = "connections_rejected" "reason=\"origin\"" "Connections refused at accept, or requests refused with an HTTP error.";
     Counter rejected_path = "connections_rejected" "reason=\"path\"" "Connections refused at accept, or requests refused with an HTTP error.";

@@ -33,6 +33,8 @@ pub mod counters;
 mod doorbell;
 #[cfg(not(loom))]
 mod engine;
+#[cfg_attr(loom, allow(dead_code, reason = "the model uses a part of it"))]
+mod loads;
 #[cfg(not(loom))]
 mod park;
 #[cfg(not(loom))]

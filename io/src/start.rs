@@ -18,7 +18,7 @@ use crate::engine::{DriverReport, Engine};
 use crate::park::Park;
 use crate::ring::{self, Mesh};
 use crate::service::Service;
-use crate::shard::{EventFd, Links, Order, Shard, run, shard_id};
+use crate::shard::{EventFd, Links, Order, Shard, Spread, run, shard_id};
 use crate::socket;
 
 /// Why the shards did not start. Nothing runs or listens then.
@@ -195,6 +195,7 @@ where
         (0..count).map(|_| Ok(Doorbell::new(EventFd::new()?))).collect::<io::Result<Vec<_>>>()?.into();
     let counters: Vec<_> = (0..count).map(|_| Arc::new(ShardCounters::new(S::METRICS))).collect();
     let mailboxes: Vec<_> = (0..count).map(|_| Arc::new(ArrayQueue::new(MAILBOX_ORDERS))).collect();
+    let spread = Arc::new(Spread::new(count, config.balance));
     let make_service = Arc::new(make_service);
     let (report, reports) = mpsc::channel();
     let mut running = Running {
@@ -212,6 +213,7 @@ where
             doorbells: Arc::clone(&running.doorbells),
             mailbox: Arc::clone(&running.mailboxes[index]),
             counters: Arc::clone(&running.counters[index]),
+            spread: Arc::clone(&spread),
         };
         let seed = Seed {
             index,

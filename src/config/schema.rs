@@ -140,12 +140,18 @@ described! {
         ///
         /// The banner says which one `auto` took, and why.
         pub driver: Driver,
+        /// Whether a new connection goes to the shard that has the fewest.
+        ///
+        /// The kernel spreads connections by a hash of their addresses, which is uneven when there are few. A shard that
+        /// accepted one and has over 1/32 more than another hands it to that one, before a byte is read. With `false` each
+        /// stays where the kernel put it.
+        pub balance: bool,
     }
 }
 
 impl Default for Shards {
     fn default() -> Self {
-        Self { count: Auto::Auto, cpus: Auto::Auto, driver: Driver::Auto }
+        Self { count: Auto::Auto, cpus: Auto::Auto, driver: Driver::Auto, balance: true }
     }
 }
 

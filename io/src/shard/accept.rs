@@ -54,7 +54,7 @@ fn spare() -> Result<OwnedFd, Errno> {
 }
 
 /// What one attempt to accept led to.
-enum Accepted {
+pub(super) enum Accepted {
     Connection,
     Refused,
     /// That connection is gone; the next one may be there.
@@ -94,15 +94,7 @@ impl<S: Service> Shard<S> {
     fn accept_one(&mut self, index: usize) -> Accepted {
         let listener = &self.acceptor.listeners[index].socket;
         match socket::accept(listener) {
-            Ok(socket) => {
-                if self.config.connections_max_per_shard.is_some_and(|max| self.slots.open() >= max as usize)
-                {
-                    self.links.counters.rejected_full.add(1);
-                    socket::refuse(socket);
-                    return Accepted::Refused;
-                }
-                self.welcome(socket, index)
-            }
+            Ok(socket) => self.place(socket, index as u8),
             Err(Errno::AGAIN) => Accepted::Empty,
             Err(Errno::MFILE | Errno::NFILE) => self.refuse_with_spare(index),
             Err(Errno::NOBUFS | Errno::NOMEM) => Accepted::Exhausted,
@@ -111,9 +103,10 @@ impl<S: Service> Shard<S> {
         }
     }
 
-    fn welcome(&mut self, socket: OwnedFd, listener: usize) -> Accepted {
+    /// Serves a connection that is counted for this shard.
+    pub(super) fn welcome(&mut self, socket: OwnedFd, listener: u8) -> Accepted {
         use epoll::EventFlags;
-        let slot = self.slots.insert(socket, self.now, listener as u8);
+        let slot = self.slots.insert(socket, self.now, listener);
         let socket = self.slots.hot[slot as usize].socket.as_ref().expect("just inserted");
         let events = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         // EPOLLOUT from the start costs nothing: it is only signalled after a send found the socket full.
@@ -123,6 +116,7 @@ impl<S: Service> Shard<S> {
             let socket = self.slots.hot[slot as usize].socket.take().expect("just inserted");
             socket::refuse(socket);
             self.slots.remove(slot);
+            self.links.spread.loads.release(usize::from(self.id.get()));
             return Accepted::Refused;
         }
         self.links.counters.connections_accepted.add(1);

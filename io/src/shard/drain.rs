@@ -33,6 +33,7 @@ impl<S: Service> Shard<S> {
             return;
         }
         self.acceptor.close();
+        self.links.spread.loads.retire(usize::from(self.id.get()));
         let queue: VecDeque<u32> = self.slots.all().collect();
         let time = self.config.drain_time;
         // The last quarter of the time is for the last ones' answers.
@@ -77,13 +78,16 @@ impl<S: Service> Shard<S> {
         let Some(drain) = &self.drain else { return false };
         if self.now >= drain.end_at {
             self.stop();
+            return true;
         }
-        self.slots.open() == 0
+        // Not the slots alone: another shard may be about to hand one over.
+        self.links.spread.loads.of(usize::from(self.id.get())) == 0
     }
 
     /// Cuts everybody now.
     pub(super) fn stop(&mut self) {
         self.acceptor.close();
+        self.drop_arrivals();
         let all: Vec<u32> = self.slots.all().collect();
         for slot in all {
             self.lose(slot, CloseReason::Drain);

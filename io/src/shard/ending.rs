@@ -151,6 +151,7 @@ impl<S: Service> Shard<S> {
             self.wheel.cancel(slot);
             self.service.release(self.now, Outlet(slot));
             self.slots.remove(slot);
+            self.links.spread.loads.release(usize::from(self.id.get()));
         }
         self.dying = dying;
         true

@@ -15,6 +15,7 @@
 //! Read first: [`Shard::turn`], then [`input`] for a receive, [`ending`] for how connections end.
 
 mod accept;
+mod arrivals;
 mod deadlines;
 mod drain;
 mod ending;
@@ -49,6 +50,7 @@ use crate::slots::{CloseReason, Slots, Stage, flag};
 use crate::timers::Wheel;
 
 use accept::Acceptor;
+pub(crate) use arrivals::Spread;
 use drain::Drain;
 
 /// What wakes a shard in the program.
@@ -87,6 +89,7 @@ pub(crate) struct Links<T> {
     pub(crate) doorbells: Arc<[Doorbell<EventFd>]>,
     pub(crate) mailbox: Arc<ArrayQueue<Order>>,
     pub(crate) counters: Arc<ShardCounters>,
+    pub(crate) spread: Arc<Spread>,
 }
 
 /// What follows a turn.
@@ -197,6 +200,7 @@ impl<S: Service> Shard<S> {
         }
         self.handle_deadlines();
         busy |= self.harvest();
+        busy |= self.take_arrivals();
         busy |= self.accept();
         self.receive();
         self.act_on_effects();
@@ -229,9 +233,11 @@ impl<S: Service> Shard<S> {
             }
             self.set_timer(now, at);
         }
-        let Links { inbound, doorbells, mailbox, counters, .. } = &self.links;
-        let sleep = doorbells[usize::from(self.id.get())]
-            .park(|| !mailbox.is_empty() || inbound.iter().any(|ring| !ring.is_empty()));
+        let Links { inbound, doorbells, mailbox, counters, spread, .. } = &self.links;
+        let own = usize::from(self.id.get());
+        let sleep = doorbells[own].park(|| {
+            !mailbox.is_empty() || spread.has_arrivals(own) || inbound.iter().any(|ring| !ring.is_empty())
+        });
         if sleep {
             counters.parks.add(1);
         }
@@ -356,7 +362,8 @@ impl<S: Service> Shard<S> {
         }
     }
 
-    /// Hands what was routed to the other shards, and wakes each that sleeps, once.
+    /// Hands what was routed to the other shards, and wakes each that sleeps, once: also those that were handed a
+    /// connection.
     fn push_items(&mut self) {
         let Self { links, service, touched, .. } = self;
         let mut pushed = 0;
@@ -367,16 +374,15 @@ impl<S: Service> Shard<S> {
             pushed += 1;
             Ok(())
         });
-        if pushed == 0 {
-            return;
-        }
-        links.counters.ring_items_out.add(pushed);
         for (touched, doorbell) in touched.iter_mut().zip(links.doorbells.iter()) {
             if std::mem::take(touched) && doorbell.ring() {
                 links.counters.wakes.add(1);
             }
         }
-        self.offer_ring_space();
+        if pushed > 0 {
+            links.counters.ring_items_out.add(pushed);
+            self.offer_ring_space();
+        }
     }
 
     /// Copies the service's figures to where the control thread reads them.

@@ -14,7 +14,8 @@ use fanwire_core::ids::ShardId;
 use fanwire_core::{FlushBudget, Instant, Limits, Outlet, Wire};
 use fanwire_io::counters::{Count, Kind as MetricKind};
 use fanwire_io::{
-    Config, Driver, Effect, Endpoint, EndpointId, Flow, Listener, Metric, Origins, Running, Service, start,
+    Config, Driver, Effect, Endpoint, EndpointId, Flow, Listener, Metric, Origins, Running, Service,
+    ShardCounters, start,
 };
 
 /// Echoes, except for these texts: `login` establishes the session, `pause` stops the input for 50 ms, `close` ends with
@@ -367,16 +368,28 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// The sum over all shards.
 pub fn counter(running: &Running, name: &str, labels: &str) -> u64 {
-    let mut total = 0;
-    for counters in running.counters() {
+    counters(running, name, labels).iter().sum()
+}
+
+/// By shard.
+pub fn counters(running: &Running, name: &str, labels: &str) -> Vec<u64> {
+    let of_shard = |counters: &std::sync::Arc<ShardCounters>| {
+        let mut found = 0;
         counters.each(|metric, value| {
             if metric.name == name && metric.labels == labels {
-                total += value;
+                found = value;
             }
         });
-    }
-    total
+        found
+    };
+    running.counters().iter().map(of_shard).collect()
+}
+
+/// Ends the connection at once, without a goodbye.
+pub fn reset(socket: TcpStream) {
+    rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).unwrap();
 }
 
 pub const KEY: [u8; 16] = *b"sixteen bytes ok";
