@@ -8,6 +8,7 @@ use std::cell::Cell;
 
 use bytes::BytesMut;
 use fanwire_codec::http::{HeadLimits, HeadScanner, parse_request, parse_response};
+use fanwire_codec::ws::deflate::{Agreement, Deflater, Direction, write_client_deflated_message};
 use fanwire_codec::ws::handshake::Upgrade;
 use fanwire_codec::ws::{
     Control, Kind, Limits, Pool, Received, Receiver, Role, begin_frame, end_frame, write_close,
@@ -128,6 +129,69 @@ fn cut_and_fragmented_messages_reuse_the_pool() {
     };
     run();
     assert_eq!(measured(run).0, 0);
+}
+
+#[test]
+fn compressed_messages_are_read_and_written_without_an_allocation() {
+    let text = "{\"symbol\":\"ACME\",\"price\":12.5},".repeat(100);
+    for takeover in [false, true] {
+        let direction = Direction { takeover, window_bits: 12 };
+        let mut deflater = Deflater::new(1, 12);
+        let (mut context, mut out) = (direction.context(), BytesMut::with_capacity(1 << 16));
+        let (limits, mut pool) = (Limits::default(), Pool::default());
+        let mut receiver = Receiver::new(Role::Server);
+        receiver.use_compression(&Agreement { server: direction, client: direction });
+        let mut messages = 0;
+        let mut run = || {
+            for _ in 0..10 {
+                out.clear();
+                let parts = [text.as_bytes()];
+                let key = [1, 2, 3, 4];
+                write_client_deflated_message(
+                    &mut out,
+                    Kind::Text,
+                    &parts,
+                    key,
+                    &mut deflater,
+                    context.as_mut(),
+                );
+                assert!(out.len() < text.len() / 4);
+                let (consumed, received) = receiver.receive(&mut out, &limits, &mut pool).unwrap();
+                assert!(
+                    matches!(received, Some(Received::Message { payload, .. }) if payload == text.as_bytes())
+                );
+                messages += usize::from(consumed == out.len());
+                receiver.recycle(&mut pool);
+            }
+        };
+        run();
+        assert_eq!(measured(run).0, 0);
+        assert_eq!(messages, 20);
+    }
+}
+
+/// RFC 7692, 8 and CVE-2026-1526 and its family: nothing is inflated beyond the limit.
+#[test]
+fn a_bomb_allocates_what_the_limit_allows() {
+    let zeros = vec![0; 8 << 20];
+    let mut deflater = Deflater::new(9, 15);
+    let mut bomb = BytesMut::new();
+    let key = [1, 2, 3, 4];
+    write_client_deflated_message(&mut bomb, Kind::Binary, &[&zeros], key, &mut deflater, None);
+    for message_bytes_max in [16 << 10, 1 << 20] {
+        assert!(bomb.len() < message_bytes_max as usize, "the limit of what comes does not refuse it");
+        let limits = Limits { message_bytes_max };
+        let agreed = Direction { takeover: false, window_bits: 15 };
+        let (mut receiver, mut pool) = (Receiver::new(Role::Server), Pool::default());
+        receiver.use_compression(&Agreement { server: agreed, client: agreed });
+        let mut bytes = bomb.clone();
+        let (_, _, live_max) = measured(|| {
+            assert!(receiver.receive(&mut bytes, &limits, &mut pool).is_err());
+        });
+        // The inflater, and a buffer that grew: the old one and the new one are alive for a moment.
+        let allowed = 64 * 1024 + 2 * message_bytes_max as usize;
+        assert!(live_max <= allowed, "{live_max} bytes for a limit of {message_bytes_max}");
+    }
 }
 
 /// RUSTSEC-2022-0035 and its family: nine bytes must not cost megabytes.

@@ -58,7 +58,7 @@ fn a_valid_request_is_accepted() {
     let upgrade = Upgrade::from_request(&request).unwrap();
     assert_eq!(upgrade.subprotocols().collect::<Vec<_>>(), ["chat", "superchat", "wamp.2.json"]);
     assert_eq!(upgrade.origin(), Some("http://example.com"));
-    assert_eq!(upgrade.extensions(), Some("permessage-deflate"));
+    assert_eq!(upgrade.extensions().collect::<Vec<_>>(), ["permessage-deflate"]);
     assert_eq!(upgrade.key(), "dGhlIHNhbXBsZSBub25jZQ==");
 
     let mut out = BytesMut::new();

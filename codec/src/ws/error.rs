@@ -8,12 +8,18 @@ use thiserror::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// RSV1–3 set although no extension was negotiated (RFC 6455, 5.2).
-    #[error("reserved bits {bits:#05b} are set, but no extension was negotiated")]
+    /// RSV1–3 set although no extension that uses them was negotiated (RFC 6455, 5.2).
+    #[error("reserved bits {bits:#05b} are set, but no extension that uses them was negotiated")]
     ReservedBits {
         /// RSV1, RSV2 and RSV3 as one number.
         bits: u8,
     },
+    /// RSV1 on a control frame or on a later fragment (RFC 7692, 6.1).
+    #[error("RSV1 belongs on the first frame of a compressed message only")]
+    MisplacedRsv1,
+    /// What is said to be compressed cannot be inflated (RFC 7692, 7.2.2).
+    #[error("the compressed message is no DEFLATE data")]
+    InvalidDeflate,
     /// Opcode 3–7 or 11–15 (RFC 6455, 5.2).
     #[error("opcode {opcode:#x} is reserved; use 0x0-0x2 or 0x8-0xA")]
     ReservedOpcode {
@@ -50,10 +56,10 @@ pub enum ProtocolError {
     /// More than 1,024 empty fragments one after the other. Not against RFC 6455, but nothing else than a flood.
     #[error("more than 1024 empty fragments in a row")]
     EmptyFragments,
-    /// The message is longer than the receiver's limit (RFC 6455, 10.4).
+    /// The message is longer than the receiver's limit (RFC 6455, 10.4), inflated where it is compressed.
     #[error("the message has at least {bytes} bytes, at most {bytes_max} are accepted")]
     MessageTooLarge {
-        /// What has been announced so far.
+        /// What has been announced or inflated so far.
         bytes: u64,
         /// The limit.
         bytes_max: u64,
@@ -82,7 +88,7 @@ impl ProtocolError {
     /// The code of the close frame that answers this (RFC 6455, 7.4.1).
     pub const fn close_code(&self) -> u16 {
         match self {
-            Self::InvalidUtf8 { .. } | Self::InvalidCloseReason => 1007,
+            Self::InvalidUtf8 { .. } | Self::InvalidCloseReason | Self::InvalidDeflate => 1007,
             Self::EmptyFragments => 1008,
             Self::MessageTooLarge { .. } => 1009,
             _ => 1002,

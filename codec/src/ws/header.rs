@@ -12,6 +12,9 @@ use super::{Kind, ProtocolError, Role};
 /// Bytes of a header at most: 2, a 64-bit length, a mask key.
 pub const HEADER_BYTES_MAX: usize = 14;
 
+/// The first reserved bit of the first byte.
+pub(super) const RSV1: u8 = 0x40;
+
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -111,6 +114,8 @@ pub fn header(opcode: Opcode, length: u64) -> FrameHeader {
 pub(super) struct Parsed {
     pub opcode: Opcode,
     pub fin: bool,
+    /// RSV1: the message that begins here is compressed (RFC 7692, 6).
+    pub compressed: bool,
     /// Length of the payload as declared: not to be trusted for a reservation.
     pub length: u64,
     /// Zero where the frame is not masked.
@@ -119,11 +124,24 @@ pub(super) struct Parsed {
     pub size: usize,
 }
 
-/// Reads the header at the front of `bytes`; `None` when it is cut. `mid_message` says that a message is unfinished.
+/// What decides which headers are legal.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected {
+    /// Ours.
+    pub role: Role,
+    /// A message is unfinished.
+    pub mid_message: bool,
+    /// Compression was negotiated.
+    pub rsv1: bool,
+}
+
+/// Reads the header at the front of `bytes`; `None` when it is cut.
 #[inline]
-pub(super) fn parse(bytes: &[u8], role: Role, mid_message: bool) -> Result<Option<Parsed>, ProtocolError> {
+pub(super) fn parse(bytes: &[u8], expected: Expected) -> Result<Option<Parsed>, ProtocolError> {
+    let Expected { role, mid_message, rsv1 } = expected;
     let Some(&first) = bytes.first() else { return Ok(None) };
-    if first & 0x70 != 0 {
+    let reserved = first & 0x70;
+    if reserved != 0 && (reserved != RSV1 || !rsv1) {
         return Err(ProtocolError::ReservedBits { bits: first >> 4 & 0x7 });
     }
     let Some(opcode) = Opcode::from_bits(first & 0x0F) else {
@@ -141,6 +159,10 @@ pub(super) fn parse(bytes: &[u8], role: Role, mid_message: bool) -> Result<Optio
             Opcode::Continuation => ProtocolError::UnexpectedContinuation,
             _ => ProtocolError::UnfinishedMessage,
         });
+    }
+    let compressed = reserved != 0;
+    if compressed && !matches!(opcode, Opcode::Text | Opcode::Binary) {
+        return Err(ProtocolError::MisplacedRsv1);
     }
 
     let Some(&second) = bytes.get(1) else { return Ok(None) };
@@ -184,5 +206,5 @@ pub(super) fn parse(bytes: &[u8], role: Role, mid_message: bool) -> Result<Optio
     } else {
         ([0; 4], at)
     };
-    Ok(Some(Parsed { opcode, fin, length, key, size }))
+    Ok(Some(Parsed { opcode, fin, compressed, length, key, size }))
 }

@@ -5,17 +5,18 @@
 //! write_message / begin_frame … end_frame / write_control / write_close ──▶ bytes for the socket
 //! ```
 //!
-//! A [`Receiver`] is all that one connection keeps of its input: 32 bytes while nothing is incomplete. A frame that
+//! A [`Receiver`] is all that one connection keeps of its input: 40 bytes while nothing is incomplete. A frame that
 //! lies whole in the caller's buffer is unmasked, checked and handed out there; only what is cut by the end of the
 //! buffer or by fragmentation is copied, into a buffer of the shard's [`Pool`].
 //!
 //! What this module does not do: it owns no socket, no timer and no policy. When to ping, how long a message or a
-//! close handshake may take and what a message means belongs to its callers. Extensions are not negotiated, hence
-//! each reserved bit is refused.
+//! close handshake may take and what a message means belongs to its callers. The one extension is [`deflate`]; where it
+//! is not negotiated each reserved bit is refused.
 //!
 //! Read first: [`Receiver`], [`Received`], then [`handshake`].
 
 mod close;
+pub mod deflate;
 mod error;
 pub mod handshake;
 mod header;

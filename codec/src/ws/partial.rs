@@ -9,6 +9,7 @@
 //! Invariant: `filled <= bytes.len()`, and `capacity <= max(4 KiB, 2 × filled)` when the buffer was made for this
 //! message: the declared length alone never reserves more than [`FIRST_RESERVATION_BYTES_MAX`].
 
+use super::deflate::{Context, Inflater};
 use super::header::{Opcode, Parsed};
 use super::mask::{Unmasker, rotate};
 use super::utf8::Utf8Stream;
@@ -30,6 +31,8 @@ pub(super) struct Partial {
     filled: usize,
     /// The kind of the unfinished message.
     message: Option<Kind>,
+    /// Its bytes are to be inflated when all have come.
+    compressed: bool,
     utf8: Utf8Stream,
     empty_fragments: u16,
     /// The frame of which not all bytes have come.
@@ -52,6 +55,8 @@ struct Frame {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Completed {
     Message(Kind),
+    /// A message as it came, still to be inflated.
+    Compressed(Kind),
     Control(Opcode),
 }
 
@@ -61,6 +66,7 @@ impl Partial {
             bytes: Vec::new(),
             filled: 0,
             message: None,
+            compressed: false,
             utf8: Utf8Stream::default(),
             empty_fragments: 0,
             frame: None,
@@ -96,6 +102,24 @@ impl Partial {
         self.frame.is_some()
     }
 
+    /// Text that is checked while it comes.
+    fn is_plain_text(&self) -> bool {
+        self.message == Some(Kind::Text) && !self.compressed
+    }
+
+    /// Holds the message that `input` inflates to, instead of anything else.
+    pub(super) fn inflate(
+        &mut self,
+        input: &[u8],
+        context: Option<&Context>,
+        inflater: &mut Inflater,
+        limits: &Limits,
+    ) -> Result<(), ProtocolError> {
+        debug_assert!(self.is_spent());
+        self.filled = inflater.inflate(input, context, &mut self.bytes, limits)?;
+        Ok(())
+    }
+
     pub(super) fn message_bytes(&mut self) -> &mut [u8] {
         &mut self.bytes[..self.filled]
     }
@@ -108,13 +132,13 @@ impl Partial {
     pub(super) fn begin(&mut self, header: &Parsed, limits: &Limits) -> Result<(), ProtocolError> {
         debug_assert!(self.frame.is_none());
         match header.opcode {
-            Opcode::Text => self.begin_message(Kind::Text),
-            Opcode::Binary => self.begin_message(Kind::Binary),
+            Opcode::Text => self.begin_message(Kind::Text, header.compressed),
+            Opcode::Binary => self.begin_message(Kind::Binary, header.compressed),
             Opcode::Continuation => {}
             Opcode::Close | Opcode::Ping | Opcode::Pong => self.control_len = 0,
         }
         if !header.opcode.is_control() {
-            limits.check(self.filled as u64, header.length)?;
+            self.limits(limits).check(self.filled as u64, header.length)?;
             if header.length > 0 {
                 self.empty_fragments = 0;
             } else if !header.fin {
@@ -129,9 +153,15 @@ impl Partial {
         Ok(())
     }
 
-    fn begin_message(&mut self, kind: Kind) {
+    /// What holds for the bytes of the message as they come.
+    fn limits(&self, limits: &Limits) -> Limits {
+        if self.compressed { limits.compressed() } else { *limits }
+    }
+
+    fn begin_message(&mut self, kind: Kind, compressed: bool) {
         debug_assert!(self.message.is_none());
         self.message = Some(kind);
+        self.compressed = compressed;
         self.filled = 0;
         self.utf8 = Utf8Stream::default();
         self.empty_fragments = 0;
@@ -150,10 +180,11 @@ impl Partial {
             self.control[at..at + count].copy_from_slice(came);
             self.control_len += count as u8;
         } else {
-            if self.message == Some(Kind::Text) {
+            if self.is_plain_text() {
                 self.utf8.push(came).map_err(|offset_bytes| ProtocolError::InvalidUtf8 { offset_bytes })?;
             }
-            self.append(came, limits);
+            let limits = self.limits(limits);
+            self.append(came, &limits);
         }
         Ok(count)
     }
@@ -186,6 +217,9 @@ impl Partial {
             return Ok(None);
         }
         let kind = self.message.take().expect("a data frame belongs to a message");
+        if self.compressed {
+            return Ok(Some(Completed::Compressed(kind)));
+        }
         if kind == Kind::Text {
             self.utf8.finish().map_err(|offset_bytes| ProtocolError::InvalidUtf8 { offset_bytes })?;
         }
@@ -196,7 +230,12 @@ impl Partial {
     pub(super) fn direct_buffer(&mut self) -> Option<&mut [u8]> {
         let frame = self.frame.as_ref()?;
         let missing = usize::try_from(frame.missing).unwrap_or(usize::MAX);
-        if frame.opcode.is_control() || missing < DIRECT_BYTES_MIN || self.filled < DIRECT_BYTES_MIN {
+        // What has to be inflated is copied anyway.
+        if self.compressed
+            || frame.opcode.is_control()
+            || missing < DIRECT_BYTES_MIN
+            || self.filled < DIRECT_BYTES_MIN
+        {
             return None;
         }
         let room = missing.min(self.filled.max(self.bytes.capacity() - self.filled));

@@ -7,15 +7,17 @@
 //!  └──close frame or error──▶ done: everything that follows is discarded
 //! ```
 
-use super::header::{self, HEADER_BYTES_MAX, Opcode, Parsed};
+use super::deflate::{Agreement, Context};
+use super::header::{self, Expected, HEADER_BYTES_MAX, Opcode, Parsed};
 use super::partial::{Completed, Partial};
 use super::{Kind, Pool, ProtocolError, Role, close, utf8};
 
 /// What a connection may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of one message, all fragments together; beyond it the connection ends with 1009. Default 1 MiB.
-    /// Worst case memory: connections × this, if each leaves a message of this size unfinished.
+    /// Bytes of one message, all fragments together and inflated if it is compressed; beyond it the connection ends with
+    /// 1009. Default 1 MiB. Worst case memory: connections × this, if each leaves a message of this size unfinished (and
+    /// an eighth more where compression was negotiated).
     pub message_bytes_max: u64,
 }
 
@@ -26,6 +28,13 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// What a compressed message may have as it comes. A message that DEFLATE cannot make smaller grows a little, by
+    /// less than this even where it is flushed often.
+    pub(super) fn compressed(&self) -> Self {
+        let most = self.message_bytes_max;
+        Self { message_bytes_max: most.saturating_add(most / 8).saturating_add(1024) }
+    }
+
     /// Whether a frame of `more` bytes may follow `have` bytes of its message.
     #[inline]
     pub(super) fn check(&self, have: u64, more: u64) -> Result<(), ProtocolError> {
@@ -81,10 +90,14 @@ pub enum Received<'a> {
 #[derive(Debug)]
 pub struct Receiver {
     partial: Option<Box<Partial>>,
+    /// What the peer's next compressed message may refer to, if the peer takes its context over.
+    context: Option<Box<Context>>,
     /// The beginning of a header that was cut by the end of the input.
     stash: [u8; HEADER_BYTES_MAX],
     stash_len: u8,
     role: Role,
+    /// Compression was negotiated.
+    compression: bool,
     /// A close frame or a violation came: nothing is read any more.
     done: bool,
 }
@@ -106,7 +119,26 @@ enum Step {
 impl Receiver {
     /// The input of a fresh connection, after the HTTP heads.
     pub const fn new(role: Role) -> Self {
-        Self { partial: None, stash: [0; HEADER_BYTES_MAX], stash_len: 0, role, done: false }
+        Self {
+            partial: None,
+            context: None,
+            stash: [0; HEADER_BYTES_MAX],
+            stash_len: 0,
+            role,
+            compression: false,
+            done: false,
+        }
+    }
+
+    /// The handshake agreed on permessage-deflate: the peer's messages may be compressed from now on. They are handed out
+    /// inflated. Costs nothing more at rest, or [`Context`]'s memory where the peer takes its context over.
+    pub fn use_compression(&mut self, agreement: &Agreement) {
+        let peer = match self.role {
+            Role::Server => agreement.client,
+            Role::Client => agreement.server,
+        };
+        self.compression = true;
+        self.context = peer.context().map(Box::new);
     }
 
     /// Consumes from the front of `input`, unmasking in place, until one thing is complete.
@@ -211,7 +243,8 @@ impl Receiver {
         if self.partial.is_none()
             && self.stash_len == 0
             && !self.done
-            && let Some(header) = header::parse(input, self.role, false)?
+            && let Some(header) = header::parse(input, self.expected(false))?
+            && !header.compressed
             && let Some(end) = whole_frame_end(&header, input.len())
         {
             let step = take_in_place(&header, 0, end, input, limits, pool)?;
@@ -235,6 +268,10 @@ impl Receiver {
             if let Some(partial) = self.partial.as_mut().filter(|partial| partial.is_mid_frame()) {
                 position += partial.feed(&mut input[position..], limits)?;
                 if let Some(completed) = partial.finish_frame()? {
+                    let completed = match completed {
+                        Completed::Compressed(kind) => self.inflate_partial(kind, limits, pool)?,
+                        other => other,
+                    };
                     return Ok((position, Step::Partial(completed)));
                 }
                 if partial.is_mid_frame() {
@@ -250,11 +287,60 @@ impl Receiver {
                 && header.length <= (input.len() - position) as u64
             {
                 let end = position + header.length as usize;
+                if header.compressed {
+                    limits.compressed().check(0, header.length)?;
+                    let payload = &mut input[position..end];
+                    pool.unmasker().apply(payload, header.key);
+                    let kind = if header.opcode == Opcode::Text { Kind::Text } else { Kind::Binary };
+                    return Ok((end, Step::Partial(self.inflate(kind, payload, limits, pool)?)));
+                }
                 let step = take_in_place(&header, position, end, input, limits, pool)?;
                 return Ok((end, step));
             }
             self.partial.get_or_insert_with(|| pool.take()).begin(&header, limits)?;
         }
+    }
+
+    /// Inflates the message that has come in pieces.
+    fn inflate_partial(
+        &mut self,
+        kind: Kind,
+        limits: &Limits,
+        pool: &mut Pool,
+    ) -> Result<Completed, ProtocolError> {
+        let mut came = self.partial.take().expect("it has just completed a message");
+        let inflated = self.inflate(kind, came.message_bytes(), limits, pool);
+        pool.give(came);
+        inflated
+    }
+
+    /// Inflates a whole message into a buffer of its own.
+    fn inflate(
+        &mut self,
+        kind: Kind,
+        input: &[u8],
+        limits: &Limits,
+        pool: &mut Pool,
+    ) -> Result<Completed, ProtocolError> {
+        debug_assert!(self.partial.is_none(), "a message is open");
+        let mut partial = pool.take();
+        let context = self.context.as_deref();
+        let inflated = partial.inflate(input, context, pool.inflater(), limits);
+        let partial = self.partial.insert(partial);
+        inflated?;
+        let message = partial.message_bytes();
+        if let Some(context) = &mut self.context {
+            context.push(message);
+        }
+        if kind == Kind::Text {
+            utf8::check(message).map_err(|offset_bytes| ProtocolError::InvalidUtf8 { offset_bytes })?;
+        }
+        Ok(Completed::Message(kind))
+    }
+
+    #[inline]
+    fn expected(&self, mid_message: bool) -> Expected {
+        Expected { role: self.role, mid_message, rsv1: self.compression }
     }
 
     /// The next header, put together with what is stashed, and how many bytes of `input` belong to it. `None` when it
@@ -264,12 +350,12 @@ impl Receiver {
         let stashed = usize::from(self.stash_len);
         let copied = input.len().min(HEADER_BYTES_MAX - stashed);
         if stashed == 0
-            && let Some(header) = header::parse(input, self.role, mid_message)?
+            && let Some(header) = header::parse(input, self.expected(mid_message))?
         {
             return Ok(Some((header, header.size)));
         }
         self.stash[stashed..stashed + copied].copy_from_slice(&input[..copied]);
-        if let Some(header) = header::parse(&self.stash[..stashed + copied], self.role, mid_message)? {
+        if let Some(header) = header::parse(&self.stash[..stashed + copied], self.expected(mid_message))? {
             self.stash_len = 0;
             return Ok(Some((header, header.size - stashed)));
         }
@@ -337,6 +423,7 @@ fn completed_received<'a>(
     let partial = partial.as_mut().expect("it has just completed something");
     match completed {
         Completed::Message(kind) => Ok(Received::Message { kind, payload: partial.message_bytes() }),
+        Completed::Compressed(_) => unreachable!("inflated before it is handed out"),
         Completed::Control(opcode) => control_received(opcode, partial.control_bytes(), done),
     }
 }

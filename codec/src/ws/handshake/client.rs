@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
 use thiserror::Error;
 
+use super::super::deflate::{Agreement, Offer};
 use super::accept_key;
 use crate::http::{Fields, InvalidHeader, ResponseError, check_header, is_token, parse_response};
 
@@ -80,8 +81,21 @@ pub enum HandshakeError {
     },
 }
 
+/// What the server chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened<'a> {
+    /// One of the subprotocols offered.
+    pub subprotocol: Option<&'a str>,
+    /// What it made of the offer of permessage-deflate; for [`Receiver::use_compression`] and
+    /// [`write_client_deflated_message`].
+    ///
+    /// [`Receiver::use_compression`]: super::super::Receiver::use_compression
+    /// [`write_client_deflated_message`]: super::super::deflate::write_client_deflated_message
+    pub deflate: Option<Agreement>,
+}
+
 /// Checks the server's answer, all of `head` with its empty line, against the key and the subprotocols of the
-/// request (RFC 6455, 4.1). Gives the subprotocol that the server chose.
+/// request (RFC 6455, 4.1). Gives the subprotocol that the server chose. No extension was offered.
 ///
 /// # Errors
 ///
@@ -91,6 +105,20 @@ pub fn verify_response<'a>(
     key: &[u8; 16],
     offered: &[&str],
 ) -> Result<Option<&'a str>, HandshakeError> {
+    verify_response_with(head, key, offered, None).map(|opened| opened.subprotocol)
+}
+
+/// As [`verify_response`], for a request whose field `Sec-WebSocket-Extensions` was `deflate`.
+///
+/// # Errors
+///
+/// The connection is no WebSocket, or the server uses an extension that was not offered so: close it.
+pub fn verify_response_with<'a>(
+    head: &'a [u8],
+    key: &[u8; 16],
+    offered: &[&str],
+    deflate: Option<&Offer>,
+) -> Result<Opened<'a>, HandshakeError> {
     let response = parse_response(head)?;
     if response.status != 101 {
         return Err(HandshakeError::Refused { status: response.status, reason: response.reason.to_owned() });
@@ -105,16 +133,22 @@ pub fn verify_response<'a>(
     if unique(&fields, "Sec-WebSocket-Accept")? != Some(&*accept_key(&STANDARD.encode(key))) {
         return Err(HandshakeError::Field { name: "Sec-WebSocket-Accept" });
     }
-    // We offer no extension, so none may be in use.
-    if fields.get("sec-websocket-extensions").is_some() {
-        return Err(HandshakeError::Field { name: "Sec-WebSocket-Extensions" });
-    }
+    let deflate = match unique(&fields, EXTENSIONS)? {
+        None => None,
+        // What was not offered must not be in use.
+        Some(answer) => {
+            let wrong = HandshakeError::Field { name: EXTENSIONS };
+            Some(deflate.and_then(|offer| offer.check(answer).ok()).ok_or(wrong)?)
+        }
+    };
     let subprotocol = unique(&fields, "Sec-WebSocket-Protocol")?;
     if subprotocol.is_some_and(|chosen| !offered.contains(&chosen)) {
         return Err(HandshakeError::Field { name: "Sec-WebSocket-Protocol" });
     }
-    Ok(subprotocol)
+    Ok(Opened { subprotocol, deflate })
 }
+
+const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 
 fn unique<'a>(fields: &Fields<'a>, name: &'static str) -> Result<Option<&'a str>, HandshakeError> {
     fields.unique(name).map_err(|_| HandshakeError::Field { name })

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! server: parse_request ──▶ Upgrade::from_request ──▶ write_accept
-//! client: write_request ──▶ (response head) ──▶ verify_response
+//! client: write_request ──▶ (response head) ──▶ verify_response, verify_response_with
 //! ```
 //!
 //! Whether an origin is welcome and which subprotocol is chosen is decided by the caller.
@@ -10,7 +10,7 @@
 mod client;
 mod server;
 
-pub use client::{HandshakeError, verify_response, write_request};
+pub use client::{HandshakeError, Opened, verify_response, verify_response_with, write_request};
 pub use server::{SUBPROTOCOLS_BYTES_MAX, SUBPROTOCOLS_MAX, Upgrade, write_accept};
 
 use base64::Engine as _;

@@ -6,8 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
 
+use super::super::deflate::{self, Accepted, Agreement, DeflatePolicy};
 use super::accept_key;
-use crate::http::{Body, HttpError, RequestHead, Version, is_token, tokens};
+use crate::http::{Body, Fields, HttpError, RequestHead, Version, is_token, tokens};
 
 /// Subprotocols that a client may offer. Known clients offer up to 6.
 pub const SUBPROTOCOLS_MAX: usize = 16;
@@ -22,7 +23,8 @@ pub struct Upgrade<'a> {
     origin: Option<&'a str>,
     offers: [&'a str; SUBPROTOCOLS_MAX],
     offer_count: u8,
-    extensions: Option<&'a str>,
+    fields: Fields<'a>,
+    deflate: Option<Accepted>,
 }
 
 impl<'a> Upgrade<'a> {
@@ -70,8 +72,7 @@ impl<'a> Upgrade<'a> {
         }
         let origin = fields.unique("origin")?;
         let mut upgrade =
-            Self { key, origin, offers: [""; SUBPROTOCOLS_MAX], offer_count: 0, extensions: None };
-        upgrade.extensions = fields.get("sec-websocket-extensions").filter(|value| !value.is_empty());
+            Self { key, origin, offers: [""; SUBPROTOCOLS_MAX], offer_count: 0, fields, deflate: None };
         let mut bytes = 0;
         for list in fields.all("sec-websocket-protocol") {
             bytes += list.len();
@@ -120,9 +121,29 @@ impl<'a> Upgrade<'a> {
         self.origin
     }
 
-    /// The first non-empty `Sec-WebSocket-Extensions`, unread.
-    pub fn extensions(&self) -> Option<&'a str> {
-        self.extensions
+    /// The values of `Sec-WebSocket-Extensions`, unread.
+    pub fn extensions(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.fields.all("sec-websocket-extensions")
+    }
+
+    /// Agrees to the client's first acceptable offer of permessage-deflate, if it has one; [`write_accept`] says so. Not
+    /// called, no extension is used.
+    ///
+    /// # Errors
+    ///
+    /// 400 when the field does not follow its grammar (RFC 6455, 9.1).
+    pub fn negotiate_deflate(&mut self, policy: &DeflatePolicy) -> Result<Option<Agreement>, HttpError> {
+        self.deflate = deflate::negotiate(self.extensions(), policy).map_err(|_| {
+            HttpError::bad_request(
+                "Sec-WebSocket-Extensions must be a list like: permessage-deflate; name=value",
+            )
+        })?;
+        Ok(self.deflate_agreement())
+    }
+
+    /// What [`negotiate_deflate`](Self::negotiate_deflate) agreed to.
+    pub fn deflate_agreement(&self) -> Option<Agreement> {
+        self.deflate.map(|accepted| accepted.agreement)
     }
 }
 
@@ -132,7 +153,7 @@ fn is_key(key: &str) -> bool {
     key.len() == 24 && STANDARD.decode_slice(key, &mut nonce).is_ok_and(|size| size == 16)
 }
 
-/// Appends the 101 response. No extension is ever accepted, hence none is named (an empty field confuses browsers).
+/// Appends the 101 response. Where nothing was agreed no extension is named (an empty field confuses browsers).
 ///
 /// # Panics
 ///
@@ -148,6 +169,11 @@ pub fn write_accept(out: &mut BytesMut, upgrade: &Upgrade<'_>, subprotocol: Opti
             "a subprotocol that was not offered"
         );
         write!(out, "Sec-WebSocket-Protocol: {subprotocol}\r\n").expect("BytesMut grows");
+    }
+    if let Some(accepted) = &upgrade.deflate {
+        out.extend_from_slice(b"Sec-WebSocket-Extensions: ");
+        deflate::write_answer(out, accepted);
+        out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(b"\r\n");
 }
