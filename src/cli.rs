@@ -28,6 +28,14 @@ A single - as argument publishes each line of standard input. Examples:
   fanwire pub demo.tick --rate 2 --template '{\"n\":{{seq}},\"at\":{{now_ms}}}'
   tail -f app.log | fanwire pub demo.log -";
 
+const PASSWD_HELP: &str = "\
+The ticket is asked for twice, or read from standard input where that is no terminal. Examples:
+  fanwire passwd users.txt joe --role member
+  head -c 24 /dev/urandom | base64 | tee joe.ticket | fanwire passwd users.txt joe --role member
+  fanwire passwd - joe --role member     # for [[realm.user]]
+  fanwire passwd users.txt joe --delete
+A router reads the file when it starts.";
+
 const COMPLETION_HELP: &str = "\
 bash, this session:  source <(fanwire completion bash)
 bash, for good:      fanwire completion bash > ~/.local/share/bash-completion/completions/fanwire
@@ -52,6 +60,9 @@ pub enum Command {
     /// Check, show or explain a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Add, change or remove a user who logs in by ticket: fanwire passwd users.txt joe --role member
+    #[command(after_help = PASSWD_HELP)]
+    Passwd(PasswdArgs),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETION_HELP)]
     Completion {
@@ -66,6 +77,25 @@ pub enum Command {
     },
     /// Print the version
     Version,
+}
+
+/// `fanwire passwd`
+#[derive(Debug, Args)]
+pub struct PasswdArgs {
+    /// Users file (realm.users_file); made if it is not there. - prints a table for the configuration instead
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Name, which the client says as authid
+    pub user: String,
+    /// Role of the user's sessions; a user that is there keeps its role without it
+    #[arg(long, value_name = "NAME")]
+    pub role: Option<String>,
+    /// Remove the user
+    #[arg(long, conflicts_with_all = ["role", "stdin"])]
+    pub delete: bool,
+    /// Read the ticket from standard input also where that is a terminal
+    #[arg(long)]
+    pub stdin: bool,
 }
 
 /// Where the router's configuration comes from.
@@ -160,6 +190,12 @@ pub struct Connect {
     /// Realm to join
     #[arg(short, long, value_name = "NAME", default_value = "realm1")]
     pub realm: String,
+    /// Log in as this user, by ticket: from --ticket-file, else FANWIRE_TICKET, else asked for
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// File with the ticket; a ticket on the command line would show in `ps`
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub ticket_file: Option<PathBuf>,
     /// Serializer to speak
     #[arg(short, long, value_enum, default_value_t = Serializer::Json)]
     pub serializer: Serializer,

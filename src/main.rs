@@ -8,7 +8,9 @@ mod generate;
 mod limits;
 mod log;
 mod port_owner;
+mod prompt;
 mod run;
+mod users;
 mod wiring;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command, ConfigCommand, RunArgs};
+use crate::cli::{Cli, Command, ConfigCommand, PasswdArgs, RunArgs};
 use crate::config::{Loaded, Problems, Sources};
 
 // Frames are freed on other threads than made them; glibc's allocator is slow at that, musl's at everything.
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Some(Command::Man { folder: None }) => return print_bytes(&generate::man_page()),
         Some(Command::Man { folder: Some(folder) }) => return man_pages(&folder),
         Some(Command::Version) => return print(concat!("fanwire ", env!("CARGO_PKG_VERSION"), "\n")),
+        Some(Command::Passwd(args)) => return passwd(&args),
         Some(Command::Pub(args)) => client::publish(&args),
         Some(Command::Sub(args)) => client::subscribe(&args),
         Some(Command::Call(args)) => client::call(&args),
@@ -66,7 +69,10 @@ fn start(args: &RunArgs) -> ExitCode {
 fn check(file: Option<PathBuf>, args: &RunArgs) -> ExitCode {
     let sources = sources(file, args);
     match sources.load() {
-        Ok(Loaded { config, .. }) => {
+        Ok(Loaded { config, warnings, .. }) => {
+            for words in warnings {
+                eprintln!("warning: {words}");
+            }
             let name = sources
                 .file
                 .map_or_else(|| "no file, the defaults".to_owned(), |file| file.display().to_string());
@@ -102,6 +108,16 @@ fn sources(file: Option<PathBuf>, args: &RunArgs) -> Sources {
 fn refuse(problems: &Problems) -> ExitCode {
     eprintln!("{problems}");
     ExitCode::from(EXIT_USAGE)
+}
+
+fn passwd(args: &PasswdArgs) -> ExitCode {
+    match users::passwd::passwd(args) {
+        Ok(words) => print(&format!("{words}\n")),
+        Err(words) => {
+            eprintln!("error: {words}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn man_pages(folder: &Path) -> ExitCode {

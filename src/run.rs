@@ -6,10 +6,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fanwire_control::login;
 use fanwire_control::metrics::{Build, Metrics, ReadNumber};
 use fanwire_core::Shard;
 use fanwire_core::directory::Directory;
-use fanwire_io::{Router, Rung, Running, StartError};
+use fanwire_core::ids::ShardId;
+use fanwire_core::login::LoginVerdict;
+use fanwire_io::{Machine, Router, Rung, Running, StartError};
 
 use crate::config::units::ranges;
 use crate::config::{Config, Loaded, schema};
@@ -25,7 +28,7 @@ pub fn run(loaded: &Loaded) -> ExitCode {
     // std ignores SIGPIPE from the start, so a write to a closed pipe or socket is an error and no death.
     limits::use_small_pages();
     let open_files = limits::raise_open_files();
-    let router = match Parts::start(config, Box::new(log.dropped())) {
+    let router = match Parts::start(loaded, Box::new(log.dropped())) {
         Ok(router) => router,
         Err(refusal) => {
             drop(log);
@@ -33,7 +36,7 @@ pub fn run(loaded: &Loaded) -> ExitCode {
             return ExitCode::from(EXIT_CANNOT_START);
         }
     };
-    let banner = banner(config, &router, open_files, started.elapsed());
+    let banner = banner(loaded, &router, open_files, started.elapsed());
     tracing::debug!(addresses = ?router.running.addresses(), admin = ?router.control.admin_address, "started");
     // A closed standard output (a service without one) is no reason not to run.
     _ = std::io::Write::write_all(&mut std::io::stdout(), banner.as_bytes());
@@ -62,6 +65,10 @@ impl fanwire_control::Shards for Orders {
     fn stop_now(&self) {
         self.0.stop_now();
     }
+
+    fn answer_login(&self, shard: ShardId, verdict: LoginVerdict) -> Result<(), LoginVerdict> {
+        self.0.answer_login(shard, verdict)
+    }
 }
 
 /// Why the router did not start, and what to do.
@@ -74,7 +81,8 @@ impl fmt::Display for Refusal {
 }
 
 impl Parts {
-    fn start(config: &Config, log_lines_dropped: ReadNumber) -> Result<Self, Refusal> {
+    fn start(loaded: &Loaded, log_lines_dropped: ReadNumber) -> Result<Self, Refusal> {
+        let config = &loaded.config;
         let admin = match &config.admin.bind.0 {
             None => None,
             Some(bind) => Some(TcpListener::bind(bind.0).map_err(|error| {
@@ -91,12 +99,19 @@ impl Parts {
         io.ring_items = Some(ring_items);
         let mut random = fanwire_io::random_source();
         let core =
-            Arc::new(wiring::core_config(config, ring_items, random()).map_err(|e| Refusal(e.to_string()))?);
+            Arc::new(wiring::core_config(loaded, ring_items, random()).map_err(|e| Refusal(e.to_string()))?);
+        let users = wiring::users(config, &loaded.users, &core.access, &mut random);
+        let (logins, desk) = login::desk(users, wiring::login_limits(config, Machine::detect().shards()));
+        let figures = desk.figures(&logins);
         let directory = Arc::new(Directory::new(random()));
         let running = fanwire_io::start(io, move |id, shards| {
             let shards = u8::try_from(shards).expect("at most 63 shards");
             let random = Box::new(fanwire_io::random_source());
-            Router::new(Shard::new(Arc::clone(&core), id, shards, Arc::clone(&directory), random))
+            let logins = logins.clone();
+            Router::new(
+                Shard::new(Arc::clone(&core), id, shards, Arc::clone(&directory), random),
+                Box::new(move |from, request| logins.submit(from, request)),
+            )
         })
         .map_err(refusal)?;
         let running = Arc::new(running);
@@ -104,8 +119,8 @@ impl Parts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             driver: running.shards().first().map_or("none", |shard| shard.driver.rung.driver()).to_owned(),
         };
-        let metrics = Metrics::new(running.counters().to_vec(), build, log_lines_dropped);
-        let control = fanwire_control::start(admin, Orders(Arc::clone(&running)), metrics)
+        let metrics = Metrics::new(running.counters().to_vec(), build, log_lines_dropped, figures);
+        let control = fanwire_control::start(admin, Orders(Arc::clone(&running)), metrics, desk)
             .map_err(|error| Refusal(error.to_string()))?;
         Ok(Self { running, control })
     }
@@ -142,7 +157,8 @@ fn cannot_listen(what: &str, address: SocketAddr, error: &std::io::Error, remedy
 }
 
 /// What a person reads first. Lines that name an address or a command can be pasted.
-fn banner(config: &Config, parts: &Parts, open_files: u64, took: Duration) -> String {
+fn banner(loaded: &Loaded, parts: &Parts, open_files: u64, took: Duration) -> String {
+    let config = &loaded.config;
     let mut out = String::new();
     let reports = parts.running.shards();
     let cpus: Option<Vec<usize>> = reports.iter().map(|report| report.cpu).collect();
@@ -179,6 +195,10 @@ fn banner(config: &Config, parts: &Parts, open_files: u64, took: Duration) -> St
         if let Some(realm) = config.realm.first().filter(|realm| realm.name != "realm1") {
             flags.push_str(&format!(" --realm {}", realm.name));
         }
+        let users = loaded.users.first().filter(|_| config.realm[0].anonymous().is_none());
+        if let Some(user) = users.and_then(|users| users.first()) {
+            flags.push_str(&format!(" --user {}", user.name));
+        }
         // As it was called, so that the lines can be pasted also where the program is not in PATH.
         let program = std::env::args().next().unwrap_or_else(|| "fanwire".to_owned());
         line(&mut out, format_args!("  try      {program} sub demo{flags}"));
@@ -210,6 +230,9 @@ fn banner(config: &Config, parts: &Parts, open_files: u64, took: Duration) -> St
                 "  warning  other machines can reach the admin port, and it asks nobody who they are"
             ),
         );
+    }
+    for words in &loaded.warnings {
+        line(&mut out, format_args!("  warning  {words}"));
     }
     if let Some(words) = limits::warn_open_files(open_files) {
         line(&mut out, format_args!("  warning  {words}"));
@@ -259,9 +282,9 @@ mod tests {
     use super::*;
     use crate::config::{Flag, Sources};
 
-    fn config(flags: &[&str]) -> Config {
+    fn config(flags: &[&str]) -> Loaded {
         let flags = flags.iter().map(|flag| Flag::Set((*flag).to_owned())).collect();
-        Sources { flags, ..Sources::default() }.load().expect("the flags are right").config
+        Sources { flags, ..Sources::default() }.load().expect("the flags are right")
     }
 
     fn get(address: SocketAddr, path: &str) -> String {

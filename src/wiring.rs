@@ -1,13 +1,17 @@
 //! The configuration in the words of the crates that carry it out.
 
+use fanwire_control::login::LoginLimits;
+use fanwire_control::login::users::{User, Users};
 use fanwire_core::access::{self, Access};
 use fanwire_core::{CoreConfig, Limits as CoreLimits};
 use fanwire_io as io;
 
+use crate::config::Loaded;
 use crate::config::schema::{
     Action, Config, Driver, Listener, Match, NO_ROLE, ORIGIN_ANY, Permission, Protocol, Realm, Role,
 };
 use crate::config::units::{Auto, CpuList, Size};
+use crate::config::users::RealmUser;
 
 /// What the router calls itself in WELCOME.
 pub const AGENT: &str = concat!("fanwire/", env!("CARGO_PKG_VERSION"));
@@ -74,9 +78,44 @@ pub fn ring_items(config: &Config, shards: usize) -> usize {
 const RING_ITEMS_TOTAL: usize = 8_192;
 const RING_ITEMS_MIN: usize = 128;
 
+/// Who may log in, in the words of the realms' and roles' ids.
+pub fn users(
+    config: &Config,
+    users: &[Vec<RealmUser>],
+    access: &Access,
+    random: impl FnMut() -> u64,
+) -> Users {
+    let realm = |(index, realm): (usize, &Realm)| {
+        let id = access.realm(&realm.name).expect("the realms are the same");
+        let user = |user: &RealmUser| {
+            let role = access.role(id, &user.role).expect("roles of users were checked");
+            (user.name.as_str().into(), User { role, ticket: user.ticket.clone() })
+        };
+        (realm.name.clone(), users[index].iter().map(user).collect())
+    };
+    Users::new(config.realm.iter().enumerate().map(realm), random)
+}
+
+/// Bounds of the verification of logins. `cpus`: how many the process may use.
+pub fn login_limits(config: &Config, cpus: usize) -> LoginLimits {
+    let limits = &config.limits;
+    LoginLimits {
+        waiting: limits.logins_waiting.0 as usize,
+        at_once: match limits.logins_at_once {
+            Auto::Given(count) => count.0 as usize,
+            Auto::Auto => (cpus / 2).clamp(1, LOGINS_AT_ONCE_MAX),
+        },
+    }
+}
+
+/// 76 MiB for key derivations are enough for 200 logins a second.
+const LOGINS_AT_ONCE_MAX: usize = 4;
+
 /// For the core of every shard. `ring_items` is what the rings between the shards really hold.
-pub fn core_config(config: &Config, ring_items: usize, seed: u64) -> Result<CoreConfig, access::AccessError> {
-    let realms: Vec<_> = config.realm.iter().map(realm).collect();
+pub fn core_config(loaded: &Loaded, ring_items: usize, seed: u64) -> Result<CoreConfig, access::AccessError> {
+    let config = &loaded.config;
+    let realms: Vec<_> =
+        config.realm.iter().zip(&loaded.users).map(|(realm, users)| self::realm(realm, users)).collect();
     let limits = &config.limits;
     Ok(CoreConfig {
         access: Access::new(&realms, seed)?,
@@ -95,12 +134,12 @@ pub fn core_config(config: &Config, ring_items: usize, seed: u64) -> Result<Core
     })
 }
 
-fn realm(realm: &Realm) -> access::RealmConfig {
+fn realm(realm: &Realm, users: &[RealmUser]) -> access::RealmConfig {
     access::RealmConfig {
         name: realm.name.clone(),
         roles: realm.role.iter().map(role).collect(),
         anonymous_role: (realm.anonymous_role != NO_ROLE).then(|| realm.anonymous_role.clone()),
-        ticket_login: false,
+        ticket_login: !users.is_empty(),
     }
 }
 
@@ -138,8 +177,12 @@ mod tests {
     use super::*;
     use crate::config::Sources;
 
+    fn loaded() -> Loaded {
+        Sources::default().load().expect("the defaults are right")
+    }
+
     fn default() -> Config {
-        Sources::default().load().expect("the defaults are right").config
+        loaded().config
     }
 
     /// There are three places with defaults, one per crate; they must say the same.
@@ -154,7 +197,7 @@ mod tests {
         assert_eq!(ours.connections_max_per_shard, theirs.connections_max_per_shard);
         assert_eq!(ours.balance, theirs.balance);
         let ours =
-            core_config(&default(), CoreLimits::default().ring_capacity, 0).expect("the defaults are right");
+            core_config(&loaded(), CoreLimits::default().ring_capacity, 0).expect("the defaults are right");
         assert_eq!(format!("{:?}", ours.limits), format!("{:?}", CoreLimits::default()));
     }
 
@@ -179,14 +222,15 @@ mod tests {
     fn what_the_core_refuses_was_refused_with_its_line_before() {
         // `check` knows the rules for names and URIs by itself, in order to name line and key; here they meet the core's.
         for (uri, policy) in [("a.b", "exact"), ("a.", "prefix"), ("", "prefix"), ("a..c", "wildcard")] {
-            let mut config = default();
+            let mut loaded = loaded();
+            let config = &mut loaded.config;
             config.realm[0].role[0].permission[0].uri = uri.to_owned();
             config.realm[0].role[0].permission[0].match_policy = match policy {
                 "exact" => Match::Exact,
                 "prefix" => Match::Prefix,
                 _ => Match::Wildcard,
             };
-            assert!(core_config(&config, 128, 0).is_ok(), "{uri} ({policy})");
+            assert!(core_config(&loaded, 128, 0).is_ok(), "{uri} ({policy})");
         }
     }
 }

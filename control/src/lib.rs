@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! SIGTERM, SIGINT ──▶ ┌─────────┐ ──drain, then stop_now──▶ shards
-//! GET /readyz ──────▶ │ control │
-//! GET /metrics ─────▶ └─────────┘ ◀──counters, lock-free─── shards
+//! GET /readyz ──────▶ │ control │ ◀──counters, lock-free─── shards
+//! GET /metrics ─────▶ │         │ ◀──login requests──────── shards
+//! key derivations ◀─▶ └─────────┘ ──verdicts──────────────▶ shards
 //! ```
 //!
-//! Nothing here is ever on the way of a message, and no shard waits for it. Read [`start`], then [`metrics`].
+//! Nothing here is ever on the way of a message, and no shard waits for it. Read [`start`], then [`login`] and [`metrics`].
 
 pub mod admin;
+pub mod login;
 pub mod metrics;
 pub mod page;
 pub mod process;
@@ -20,18 +22,23 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use fanwire_core::ids::ShardId;
+use fanwire_core::login::LoginVerdict;
 use tokio::sync::oneshot;
 
 use crate::admin::Admin;
+use crate::login::LoginDesk;
 use crate::metrics::Metrics;
 use crate::state::{Readiness, Reason};
 
 /// What the control thread may tell the shards.
-pub trait Shards: Send + 'static {
+pub trait Shards: Send + Sync + 'static {
     /// Tell all sessions goodbye, spread over the drain time, then end.
     fn drain(&self);
     /// End now.
     fn stop_now(&self);
+    /// Answers a login request; gives the verdict back while the shard has no room for it.
+    fn answer_login(&self, shard: ShardId, verdict: LoginVerdict) -> Result<(), LoginVerdict>;
 }
 
 /// The running control thread.
@@ -70,11 +77,18 @@ pub fn start(
     admin: Option<TcpListener>,
     shards: impl Shards,
     metrics: Metrics,
+    logins: LoginDesk,
 ) -> Result<Control, StartError> {
     let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
     let readiness = Arc::new(Readiness::default());
     let state = Arc::new(Admin { metrics, readiness: Arc::clone(&readiness) });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // The blocking threads derive keys, and nothing else so far.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_name("fanwire-login")
+        .max_blocking_threads(logins.at_once())
+        .on_thread_start(give_way)
+        .build()?;
     let (stop, stopped) = oneshot::channel();
     let (started, start) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name("fanwire-control".into()).spawn(move || {
@@ -90,15 +104,28 @@ pub fn start(
                     return;
                 }
             };
+            let shards = Arc::new(shards);
+            tokio::spawn(logins.run(Arc::clone(&shards)));
             tokio::select! {
-                () = signals.handle(&shards, &state.readiness) => {}
+                () = signals.handle(&*shards, &state.readiness) => {}
                 _ = stopped => {}
             }
         });
+        // A derivation that still runs ends with the process.
+        runtime.shutdown_background();
     })?;
     start.recv().map_err(|_| io::Error::other("its thread ended"))??;
     Ok(Control { admin_address, readiness, stop, thread })
 }
+
+/// Shards go first where CPUs are scarce: a storm of logins must not slow down who is logged in.
+fn give_way() {
+    // On Linux this is about this thread alone (sched(7)). Where it is refused, the threads are as good as others.
+    _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), LOGIN_NICENESS);
+}
+
+/// About a tenth of a shard's share of a CPU that both want.
+const LOGIN_NICENESS: i32 = 10;
 
 fn prepare(admin: Option<TcpListener>, state: Arc<Admin>) -> io::Result<signals::Signals> {
     let signals = signals::Signals::take()?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use fanwire_io::counters::{self, Count, ShardCounters, TURN_BOUNDS};
 
+use crate::login::LoginFigures;
 use crate::page::{Kind, Page, label, labels};
 use crate::process::Process;
 
@@ -17,6 +18,7 @@ pub struct Metrics {
     shards: Vec<Arc<ShardCounters>>,
     build: Build,
     log_lines_dropped: ReadNumber,
+    logins: LoginFigures,
     process: Process,
 }
 
@@ -34,8 +36,13 @@ pub type ReadNumber = Box<dyn Fn() -> u64 + Send + Sync>;
 
 impl Metrics {
     /// A page of these counters.
-    pub fn new(shards: Vec<Arc<ShardCounters>>, build: Build, log_lines_dropped: ReadNumber) -> Self {
-        Self { shards, build, log_lines_dropped, process: Process::new() }
+    pub fn new(
+        shards: Vec<Arc<ShardCounters>>,
+        build: Build,
+        log_lines_dropped: ReadNumber,
+        logins: LoginFigures,
+    ) -> Self {
+        Self { shards, build, log_lines_dropped, logins, process: Process::new() }
     }
 
     /// The page as of now.
@@ -63,9 +70,21 @@ impl Metrics {
         let dropped = (self.log_lines_dropped)() as f64;
         let help = "Log lines dropped because standard error was too slow.";
         page.add("fanwire_log_lines_dropped_total", Kind::Counter, help, "", dropped);
+        collect_logins(&mut page, &self.logins);
         self.process.collect(&mut page);
         page.finish()
     }
+}
+
+fn collect_logins(page: &mut Page, logins: &LoginFigures) {
+    let help = "Logins that wait for a key derivation.";
+    page.add("fanwire_logins_waiting", Kind::Gauge, help, "", logins.waiting() as f64);
+    let help = "Key derivations of logins, for users that exist and for others.";
+    let count = logins.derivations() as f64;
+    page.add("fanwire_login_derivations_total", Kind::Counter, help, "", count);
+    let help = "Time that the key derivations of logins took, of each its own.";
+    let time = logins.derivation_time().as_secs_f64();
+    page.add("fanwire_login_derivation_seconds_total", Kind::Counter, help, "", time);
 }
 
 fn collect_shard(page: &mut Page, shard: &str, counters: &ShardCounters) {

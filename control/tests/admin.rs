@@ -3,21 +3,29 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
+use fanwire_control::login::users::Users;
+use fanwire_control::login::{LoginLimits, desk};
 use fanwire_control::metrics::{Build, Metrics};
 use fanwire_control::{Control, Shards, start};
+use fanwire_core::ids::ShardId;
+use fanwire_core::login::LoginVerdict;
 
 struct NoShards;
 
 impl Shards for NoShards {
     fn drain(&self) {}
     fn stop_now(&self) {}
+    fn answer_login(&self, _: ShardId, _: LoginVerdict) -> Result<(), LoginVerdict> {
+        Ok(())
+    }
 }
 
 fn control() -> (Control, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let build = Build { version: "1.2.3".into(), driver: "epoll".into() };
-    let metrics = Metrics::new(Vec::new(), build, Box::new(|| 7));
-    let control = start(Some(listener), NoShards, metrics).expect("it starts");
+    let (queue, desk) = desk(Users::new([], || 1), LoginLimits { waiting: 1, at_once: 1 });
+    let metrics = Metrics::new(Vec::new(), build, Box::new(|| 7), desk.figures(&queue));
+    let control = start(Some(listener), NoShards, metrics, desk).expect("it starts");
     let address = control.admin_address.expect("it was given a listener");
     (control, address)
 }

@@ -70,7 +70,7 @@ pub use counters::{Metric, ShardCounters};
 #[cfg(not(loom))]
 pub use engine::{DriverReport, Rung};
 #[cfg(not(loom))]
-pub use router::Router;
+pub use router::{Router, SubmitLogin};
 #[cfg(not(loom))]
 pub use service::{Effect, Flow, Service};
 #[cfg(not(loom))]

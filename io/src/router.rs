@@ -1,26 +1,50 @@
 //! The router as a [`Service`]: `fanwire_core`'s shard, driven by this crate's loop. Names only, no rules.
 
+use std::fmt;
+
 use fanwire_codec::http::HttpError;
 use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::Kind;
 use fanwire_codec::ws::handshake::Upgrade;
 use fanwire_core::ids::ShardId;
+use fanwire_core::login::{Denial, LoginRequest, LoginVerdict};
 use fanwire_core::{DropReason, FlushBudget, Instant, LoginOutcome, Outlet, RingItem, Shard, Wire};
 
 use crate::config::EndpointId;
 use crate::counters::{Count, Kind as MetricKind, Metric};
 use crate::service::{Effect, Flow, Service};
 
+/// Hands a login request to whoever knows the users, who answers with [`Running::answer_login`](crate::Running). Must not
+/// block; gives the request back when there is no room.
+pub type SubmitLogin = Box<dyn Fn(ShardId, LoginRequest) -> Result<(), LoginRequest> + Send>;
+
 /// One shard of the router. Every endpoint speaks WAMP v2.
-#[derive(Debug)]
 pub struct Router {
     shard: Shard,
+    submit_login: SubmitLogin,
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router").field("shard", &self.shard).finish_non_exhaustive()
+    }
 }
 
 impl Router {
     /// Drives `shard`.
-    pub fn new(shard: Shard) -> Self {
-        Self { shard }
+    pub fn new(shard: Shard, submit_login: SubmitLogin) -> Self {
+        Self { shard, submit_login }
+    }
+
+    /// Sends login requests on their way; those that find no room are denied at once.
+    fn submit_logins(&mut self, now: Instant) {
+        let from = self.shard.id();
+        let requests: Vec<LoginRequest> = self.shard.login_requests().collect();
+        for request in requests {
+            if let Err(request) = (self.submit_login)(from, request) {
+                self.shard.handle_verdict(now, request.verdict(Err(Denial::Busy)));
+            }
+        }
     }
 }
 
@@ -73,7 +97,11 @@ impl Service for Router {
     }
 
     fn receive(&mut self, now: Instant, outlet: Outlet, kind: Kind, message: &mut [u8]) -> Flow {
-        self.shard.receive(now, outlet, kind, message)
+        let flow = self.shard.receive(now, outlet, kind, message);
+        if self.shard.has_login_requests() {
+            self.submit_logins(now);
+        }
+        flow
     }
 
     fn violate(&mut self, now: Instant, outlet: Outlet, code: u16, words: &str) {
@@ -126,6 +154,10 @@ impl Service for Router {
 
     fn handle_timeout(&mut self, now: Instant) {
         self.shard.handle_timeout(now);
+    }
+
+    fn handle_verdict(&mut self, now: Instant, verdict: LoginVerdict) {
+        self.shard.handle_verdict(now, verdict);
     }
 
     fn effects(&mut self, effects: &mut Vec<Effect>) {

@@ -8,6 +8,7 @@ use fanwire_codec::ws::Kind;
 use fanwire_codec::ws::handshake::Upgrade;
 use fanwire_core::clock::Instant;
 use fanwire_core::ids::ShardId;
+use fanwire_core::login::LoginVerdict;
 pub use fanwire_core::{Effect, Flow};
 use fanwire_core::{FlushBudget, Outlet, Wire};
 
@@ -24,7 +25,7 @@ use crate::counters::{Count, Metric};
 ///
 /// # One turn
 ///
-/// `set_ring_space` and `begin_turn`, `handle_item` for what came by ring, `handle_timeout` if it is time, `receive` for
+/// `set_ring_space` and `begin_turn`, `handle_item` for what came by ring, `handle_verdict`, `handle_timeout` if it is time, `receive` for
 /// what came by socket, then `push_items`, `flush`, and `effects` until there are none; then sleep, or the next turn.
 pub trait Service: 'static {
     /// What one shard sends to another.
@@ -85,6 +86,9 @@ pub trait Service: 'static {
 
     /// Hands items for other shards to `push`, in order. What `push` hands back stays for the next turn.
     fn push_items(&mut self, push: &mut dyn FnMut(ShardId, Self::Item) -> Result<(), Self::Item>);
+
+    /// The answer to a login request of this shard. A service without logins gets none.
+    fn handle_verdict(&mut self, _now: Instant, _verdict: LoginVerdict) {}
 
     /// The socket of `outlet` takes bytes again.
     fn writable(&mut self, outlet: Outlet);

@@ -7,8 +7,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
-use crossbeam_queue::ArrayQueue;
 use fanwire_core::ids::ShardId;
+use fanwire_core::login::LoginVerdict;
 
 use crate::affinity::{self, Machine};
 use crate::config::{Config, SHARDS_MAX};
@@ -18,7 +18,7 @@ use crate::engine::{DriverReport, Engine};
 use crate::park::Park;
 use crate::ring::{self, Mesh};
 use crate::service::Service;
-use crate::shard::{EventFd, Links, Order, Shard, Spread, run, shard_id};
+use crate::shard::{EventFd, Links, Mailbox, Order, Shard, Spread, run, shard_id};
 use crate::socket;
 
 /// Why the shards did not start. Nothing runs or listens then.
@@ -86,7 +86,7 @@ pub struct Running {
     addresses: Vec<SocketAddr>,
     reports: Vec<ShardReport>,
     counters: Vec<Arc<ShardCounters>>,
-    mailboxes: Vec<Arc<ArrayQueue<Order>>>,
+    mailboxes: Vec<Arc<Mailbox>>,
     doorbells: Arc<[Doorbell<EventFd>]>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -124,6 +124,17 @@ impl Running {
         self.order(Order::Stop);
     }
 
+    /// Answers a login request of this shard.
+    ///
+    /// # Errors
+    ///
+    /// The verdict, while the shard's mailbox is full: try again soon.
+    pub fn answer_login(&self, shard: ShardId, verdict: LoginVerdict) -> Result<(), LoginVerdict> {
+        self.mailboxes[shard.index()].verdicts.push(verdict)?;
+        self.doorbells[shard.index()].ring();
+        Ok(())
+    }
+
     /// Whether all shards have ended.
     pub fn has_ended(&self) -> bool {
         self.threads.lock().map_or(true, |threads| threads.iter().all(JoinHandle::is_finished))
@@ -145,7 +156,7 @@ impl Running {
     fn order(&self, order: Order) {
         for (mailbox, doorbell) in self.mailboxes.iter().zip(self.doorbells.iter()) {
             // A mailbox that is full of orders to end holds this one too.
-            let _ = mailbox.push(order);
+            let _ = mailbox.orders.push(order);
             doorbell.ring();
         }
     }
@@ -194,7 +205,7 @@ where
     let doorbells: Arc<[_]> =
         (0..count).map(|_| Ok(Doorbell::new(EventFd::new()?))).collect::<io::Result<Vec<_>>>()?.into();
     let counters: Vec<_> = (0..count).map(|_| Arc::new(ShardCounters::new(S::METRICS))).collect();
-    let mailboxes: Vec<_> = (0..count).map(|_| Arc::new(ArrayQueue::new(MAILBOX_ORDERS))).collect();
+    let mailboxes: Vec<_> = (0..count).map(|_| Arc::new(Mailbox::new())).collect();
     let spread = Arc::new(Spread::new(count, config.balance));
     let make_service = Arc::new(make_service);
     let (report, reports) = mpsc::channel();
@@ -319,6 +330,5 @@ fn grow<S: Service>(seed: Seed<S::Item>, make_service: impl FnOnce() -> S, repor
     std::mem::forget(engine);
 }
 
-const MAILBOX_ORDERS: usize = 64;
 /// A connection remembers its listener in one byte.
 const LISTENERS_MAX: usize = 256;

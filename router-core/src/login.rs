@@ -178,7 +178,12 @@ impl Shard {
         self.login_requests.push(request);
     }
 
-    /// What has to be verified, oldest first. Drain it once a turn, after [`Shard::effects`].
+    /// Whether [`login_requests`](Self::login_requests) has any.
+    pub fn has_login_requests(&self) -> bool {
+        !self.login_requests.is_empty()
+    }
+
+    /// What has to be verified, oldest first. Drain it after [`receive`](Self::receive), or once a turn.
     pub fn login_requests(&mut self) -> std::vec::Drain<'_, LoginRequest> {
         self.login_requests.drain(..)
     }

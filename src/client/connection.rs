@@ -13,11 +13,15 @@ use fanwire_codec::wamp2::{self, DecodeLimits, HelloDetails, Message, Roles, Ser
 use fanwire_codec::ws::{self, Kind, Received, Receiver, Role, handshake};
 
 use super::failure::Failure;
+use super::login::Login;
 use super::url::Url;
 use crate::cli;
 
 /// For the connection, the upgrade and the login, each.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A router may have many logins to verify; its own deadline ends it before.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(30);
+const METHOD_TICKET: &str = "ticket";
 /// The answer to a goodbye is a courtesy; nobody waits long for it.
 const GOODBYE_TIME: Duration = Duration::from_secs(1);
 /// A router may send larger messages than it takes.
@@ -75,6 +79,8 @@ impl Connection {
             cli::Serializer::Msgpack => Serializer::MsgPack,
             cli::Serializer::Cbor => Serializer::Cbor,
         };
+        // Before anybody has to wait for a person.
+        let login = Login::from_flags(connect)?;
         let stream = dial(&connect.url, &url)?;
         let sender = Sender {
             stream: Arc::new(Mutex::new(stream.try_clone().map_err(|error| lost(&error))?)),
@@ -93,7 +99,7 @@ impl Connection {
             session: 0,
         };
         connection.upgrade(&connect.url, &url)?;
-        connection.join(&connect.realm)?;
+        connection.join(&connect.realm, login.as_ref())?;
         Ok(connection)
     }
 
@@ -163,22 +169,32 @@ impl Connection {
         line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
     }
 
-    fn join(&mut self, realm: &str) -> Result<(), Failure> {
+    fn join(&mut self, realm: &str, login: Option<&Login>) -> Result<(), Failure> {
         let details = HelloDetails {
             roles: Roles::CLIENT,
             agent: Some(concat!("fanwire/", env!("CARGO_PKG_VERSION")).into()),
+            authid: login.map(|login| login.user.as_str().into()),
+            authmethods: login.map(|_| METHOD_TICKET.into()).into_iter().collect(),
             ..HelloDetails::default()
         };
         self.sender.send(&Message::Hello { realm: realm.into(), details })?;
-        let answer = self.receive(Some(Instant::now() + PATIENCE))?;
+        let mut answer = self.receive(Some(Instant::now() + PATIENCE))?;
+        if let (Message::Challenge { method, .. }, Some(login)) = (self.decode(&answer)?, login)
+            && method == METHOD_TICKET
+        {
+            self.sender
+                .send(&Message::Authenticate { signature: login.ticket.as_str().into(), extra: &[] })?;
+            answer = self.receive(Some(Instant::now() + LOGIN_PATIENCE))?;
+        }
         match self.decode(&answer)? {
             Message::Welcome { session, .. } => {
                 self.session = session;
                 Ok(())
             }
             Message::Abort { reason, message } => Err(Failure::Refused(format!(
-                "the router does not let us into realm {realm:?}: {reason}{}",
-                words(message.as_deref())
+                "the router does not let us into realm {realm:?}: {reason}{}{}",
+                words(message.as_deref()),
+                login_advice(&reason, login)
             ))),
             other => Err(Failure::Refused(format!("the router answered our HELLO with {}", other.name()))),
         }
@@ -336,6 +352,18 @@ fn plain(error: &std::io::Error) -> String {
 
 fn words(message: Option<&str>) -> String {
     message.map_or_else(String::new, |message| format!(": {message}"))
+}
+
+/// What to do about a login that is refused.
+fn login_advice(reason: &str, login: Option<&Login>) -> &'static str {
+    match (reason, login) {
+        ("wamp.error.authentication_required" | "wamp.error.no_matching_auth_method", None) => {
+            "; log in with --user NAME"
+        }
+        ("wamp.error.no_matching_auth_method", Some(_)) => "; leave --user out if it is open to everybody",
+        ("wamp.error.authentication_denied", Some(_)) => "; check --user and its ticket",
+        _ => "",
+    }
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Failure> {

@@ -8,6 +8,7 @@
 mod connection;
 mod exec;
 mod failure;
+mod login;
 mod publish;
 mod stats;
 mod url;

@@ -276,6 +276,10 @@ impl Checker<'_> {
         ] {
             self.within(key, &count, Count(1), Count(1 << 24));
         }
+        self.within("limits.logins_waiting", &limits.logins_waiting, Count(1), Count(1 << 20));
+        if let Auto::Given(logins) = &limits.logins_at_once {
+            self.within("limits.logins_at_once", logins, Count(1), Count(256));
+        }
         if let Some(connections) = &limits.connections_per_shard.0 {
             self.within("limits.connections_per_shard", connections, Count(1), Count(1 << 24));
         }

@@ -17,6 +17,7 @@ use super::check;
 use super::problem::{Place, Problem, Problems, reword};
 use super::schema::Config;
 use super::units::{Address, Scalar};
+use super::users::{self, RealmUser};
 
 /// Begins the name of every environment variable that is read here; `__` also separates the parts of a key.
 pub const ENVIRONMENT_PREFIX: &str = "FANWIRE__";
@@ -55,6 +56,10 @@ pub struct Loaded {
     pub config: Config,
     /// Where each was written.
     pub origins: Origins,
+    /// The users of each realm, in the order of the realms.
+    pub users: Vec<Vec<RealmUser>>,
+    /// What can be started, but should not stay as it is.
+    pub warnings: Vec<String>,
 }
 
 /// Where values were written, by key (`limits.message`, `listener.0.bind`).
@@ -116,7 +121,13 @@ impl Sources {
         match config {
             Ok(config) => {
                 problems.extend(check::check(&config, &origins));
-                if problems.is_empty() { Ok(Loaded { config, origins }) } else { Err(Problems(problems)) }
+                let users = users::gather(&config, &origins);
+                problems.extend(users.problems);
+                if problems.is_empty() {
+                    Ok(Loaded { config, origins, users: users.realms, warnings: users.warnings })
+                } else {
+                    Err(Problems(problems))
+                }
             }
             // Whatever could not be read was refused above and left out.
             Err(error) => {

@@ -16,6 +16,7 @@ pub mod reference;
 pub mod schema;
 pub mod show;
 pub mod units;
+pub mod users;
 
 pub use load::{Flag, Loaded, Sources};
 pub use problem::Problems;

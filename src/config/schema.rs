@@ -176,7 +176,7 @@ described! {
         pub name: String,
         /// Role of a client that does not say who it is; `"none"` refuses such clients.
         ///
-        /// Other ways to log in come later.
+        /// Users log in by ticket: see `realm.user` and `realm.users_file`.
         #[serde(default = "Realm::default_anonymous_role")]
         pub anonymous_role: String,
         /// Permits an anonymous role that may do everything on an address that other machines can reach.
@@ -184,6 +184,16 @@ described! {
         /// Without it Fanwire does not start in such a configuration.
         #[serde(default)]
         pub allow_anonymous_everywhere: bool,
+        /// File with users who log in by ticket, made by `fanwire passwd`; `"none"`: no file.
+        ///
+        /// It is read at the start. A relative path begins at the folder of the file that names it. See [logins](logins.md).
+        #[serde(default = "Realm::default_users_file")]
+        pub users_file: String,
+        /// Users who log in by ticket, besides those of `users_file`: `[[realm.user]]` with `name`, `role`, `ticket_hash`.
+        ///
+        /// `fanwire passwd - NAME --role ROLE` prints such a table. A ticket itself cannot stand in a configuration.
+        #[serde(default)]
+        pub user: Vec<User>,
         /// Who may do what. What no permission mentions is refused.
         #[serde(default)]
         pub role: Vec<Role>,
@@ -192,6 +202,8 @@ described! {
 
 /// The word for "no role".
 pub const NO_ROLE: &str = "none";
+/// The word for "no file".
+pub const NO_FILE: &str = "none";
 
 impl Realm {
     /// The realm that exists when none is configured: whoever can connect may do everything.
@@ -200,6 +212,8 @@ impl Realm {
             name: "realm1".to_owned(),
             anonymous_role: Self::default_anonymous_role(),
             allow_anonymous_everywhere: false,
+            users_file: Self::default_users_file(),
+            user: Vec::new(),
             role: vec![Role {
                 name: Self::default_anonymous_role(),
                 permission: vec![Permission::everything()],
@@ -211,10 +225,31 @@ impl Realm {
         "anonymous".to_owned()
     }
 
+    fn default_users_file() -> String {
+        NO_FILE.to_owned()
+    }
+
+    /// The file with users, if there is one.
+    pub fn users_file(&self) -> Option<&str> {
+        (self.users_file != NO_FILE).then_some(self.users_file.as_str())
+    }
+
     /// The declared role of a client that does not say who it is.
     pub fn anonymous(&self) -> Option<&Role> {
         self.role.iter().find(|role| role.name == self.anonymous_role)
     }
+}
+
+/// A user who logs in by ticket. Explained at `realm.user`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// What the client says as `authid`.
+    pub name: String,
+    /// The role of its sessions.
+    pub role: String,
+    /// What `fanwire passwd` made of its ticket.
+    pub ticket_hash: String,
 }
 
 described! {
@@ -343,6 +378,12 @@ described! {
         pub registrations_per_session: Count,
         /// Calls of one session that are not answered yet.
         pub pending_calls_per_session: Count,
+        /// Logins that may wait for their ticket to be verified; further ones are refused: try again later.
+        pub logins_waiting: Count,
+        /// Tickets verified at once, each with 19 MiB of memory and a CPU for some 20 ms.
+        ///
+        /// `auto`: half of the CPUs that the process may use, 1 to 4. The threads give way to the shards.
+        pub logins_at_once: Auto<Count>,
         /// Connections of one shard; further ones are answered 503.
         ///
         /// Without it, the limit of open files decides.
@@ -374,6 +415,8 @@ impl Default for Limits {
             subscriptions_per_session: Count(1_024),
             registrations_per_session: Count(1_024),
             pending_calls_per_session: Count(1_024),
+            logins_waiting: Count(256),
+            logins_at_once: Auto::Auto,
             connections_per_shard: Limit(None),
             ring_items: Auto::Auto,
         }

@@ -1,12 +1,22 @@
 //! What an operator sees: good layers merge, bad ones are refused in words.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 
 use super::units::{Auto, Count, Size};
 use super::*;
 
 /// Sources with this text as a file called `fanwire.toml`. Gives the problems with the directory's name removed.
 fn with_file(text: &str, environment: &[(&str, &str)], flags: Vec<Flag>) -> Result<Loaded, String> {
+    with_files(text, environment, flags, None)
+}
+
+fn with_files(
+    text: &str,
+    environment: &[(&str, &str)],
+    flags: Vec<Flag>,
+    users: Option<(&str, u32)>,
+) -> Result<Loaded, String> {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let directory = std::env::temp_dir().join(format!("fanwire-config-test-{}-{number}", std::process::id()));
@@ -15,11 +25,21 @@ fn with_file(text: &str, environment: &[(&str, &str)], flags: Vec<Flag>) -> Resu
     std::fs::File::create(&path)
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .expect("temporary file");
+    if let Some((users, mode)) = users {
+        let path = directory.join("users.txt");
+        std::fs::write(&path, users).expect("temporary file");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("our own file");
+    }
     let environment =
         environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let result = Sources { file: Some(path), environment, flags }.load();
     std::fs::remove_dir_all(&directory).expect("temporary directory");
     result.map_err(|problems| problems.to_string().replace(&format!("{}/", directory.display()), ""))
+}
+
+/// As [`with_file`], beside a file `users.txt` with this text and these permissions.
+fn with_users(text: &str, users: &str, mode: u32) -> Result<Loaded, String> {
+    with_files(text, &[], Vec::new(), Some((users, mode)))
 }
 
 fn refused(text: &str) -> String {
@@ -263,6 +283,86 @@ fn addresses_paths_and_origins_are_checked() {
     );
 }
 
+const HASH: &str =
+    "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+const REALM_WITH_USERS: &str = "\
+[[realm]]
+name = \"shop\"
+anonymous_role = \"none\"
+users_file = \"users.txt\"
+[[realm.role]]
+name = \"member\"
+[[realm.role]]
+name = \"operator\"
+";
+
+#[test]
+fn users_come_from_the_file_and_from_the_configuration() {
+    let text = format!(
+        "{REALM_WITH_USERS}[[realm.user]]\nname = \"ann\"\nrole = \"operator\"\nticket_hash = \"{HASH}\"\n"
+    );
+    let loaded = with_users(&text, &format!("# who\njoe:member:{HASH}\n"), 0o640).expect("all is right");
+    let users: Vec<_> = loaded.users[0].iter().map(|user| (&*user.name, &*user.role)).collect();
+    assert_eq!(users, [("ann", "operator"), ("joe", "member")]);
+    assert_eq!(loaded.warnings, [""; 0]);
+    let loaded = with_users(&text, "", 0o644).expect("it can be started");
+    assert!(loaded.warnings[0].contains("everybody on this machine can read"), "{:?}", loaded.warnings);
+    assert!(loaded.warnings[0].ends_with("users.txt"));
+}
+
+#[test]
+fn users_that_are_wrong_are_told_with_their_line() {
+    let told = |users: &str| with_users(REALM_WITH_USERS, users, 0o600).expect_err("it is wrong");
+    assert_eq!(
+        told(&format!("joe:membre:{HASH}\n")),
+        "error: users.txt:1:1: there is no role \"membre\" for user \"joe\"\n    | joe:membre:…\n    | ^^^^^^^^^^^^\n    \
+         did you mean member?\n    roles of realm \"shop\": member, operator"
+    );
+    assert!(told("\njoe\n").starts_with("error: users.txt:2:1: a line has three fields"));
+    assert!(
+        told("joe:member:secret\n").contains("the third field is no hash"),
+        "{}",
+        told("joe:member:secret")
+    );
+    let inline = |user: &str| {
+        let text = format!("{REALM_WITH_USERS}[[realm.user]]\n{user}\n");
+        with_users(&text, &format!("joe:member:{HASH}\n"), 0o600).expect_err("it is wrong")
+    };
+    let twice = inline(&format!("name = \"joe\"\nrole = \"member\"\nticket_hash = \"{HASH}\""));
+    assert!(
+        twice.contains("users.txt:1:1: realm \"shop\" has a user \"joe\" already, at fanwire.toml:10"),
+        "{twice}"
+    );
+    let plain = inline("name = \"ann\"\nrole = \"member\"\nticket_hash = \"secret\"");
+    assert!(
+        plain.contains("fanwire.toml:12:15: realm.0.user.0.ticket_hash: it is not a hash made by"),
+        "{plain}"
+    );
+    let named = inline(&format!("name = \"a:b\"\nrole = \"member\"\nticket_hash = \"{HASH}\""));
+    assert!(named.contains("realm.0.user.0.name: \"a:b\" cannot be a user"), "{named}");
+    let misspelt = inline("name = \"ann\"\nrol = \"member\"\nticket_hash = \"x\"");
+    assert!(
+        misspelt.contains("unknown key \"rol\"") && misspelt.contains("did you mean role?"),
+        "{misspelt}"
+    );
+    let ticket = inline("name = \"ann\"\nrole = \"member\"\nticket = \"secret\"");
+    assert!(ticket.contains("unknown key \"ticket\""), "{ticket}");
+}
+
+#[test]
+fn a_users_file_that_anybody_may_change_or_that_is_missing_is_refused() {
+    let told = with_users(REALM_WITH_USERS, "", 0o602).expect_err("it must not start");
+    assert!(
+        told.contains("fanwire.toml:4:14: realm.0.users_file: everybody on this machine may write"),
+        "{told}"
+    );
+    assert!(told.contains("chmod o-w"), "{told}");
+    let told = refused(REALM_WITH_USERS);
+    assert!(told.contains("realm.0.users_file: cannot read users.txt: no such file"), "{told}");
+    assert!(told.contains("fanwire passwd users.txt USER --role ROLE"), "{told}");
+}
+
 #[test]
 fn what_is_shown_reads_back_to_the_same() {
     let loaded = with_file(OPEN_REALM, &[], vec![Flag::Bind("127.0.0.1".into())]).expect("loopback");
@@ -282,12 +382,12 @@ fn a_missing_file_is_told() {
 
 #[test]
 fn examples_of_the_documentation_are_valid() {
-    let page = include_str!("../../docs/configuration.md");
+    let page = concat!(include_str!("../../docs/configuration.md"), include_str!("../../docs/logins.md"));
     let examples: Vec<&str> =
         page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(!examples.is_empty());
     for example in examples {
-        with_file(example, &[], Vec::new()).unwrap_or_else(|problems| panic!("{example}\n{problems}"));
+        with_users(example, "", 0o600).unwrap_or_else(|problems| panic!("{example}\n{problems}"));
     }
 }
 

@@ -33,6 +33,7 @@ use bytes::BytesMut;
 use crossbeam_queue::ArrayQueue;
 use fanwire_codec::ws::Pool;
 use fanwire_core::ids::ShardId;
+use fanwire_core::login::LoginVerdict;
 use fanwire_core::{Instant, Outlet};
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::time::{
@@ -79,6 +80,22 @@ pub(crate) enum Order {
     Stop,
 }
 
+/// What the control thread has said and the shard has not read yet. Apart, so that verdicts never crowd out an order.
+pub(crate) struct Mailbox {
+    pub(crate) orders: ArrayQueue<Order>,
+    pub(crate) verdicts: ArrayQueue<LoginVerdict>,
+}
+
+impl Mailbox {
+    pub(crate) fn new() -> Self {
+        Self { orders: ArrayQueue::new(MAILBOX_ORDERS), verdicts: ArrayQueue::new(MAILBOX_VERDICTS) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.orders.is_empty() && self.verdicts.is_empty()
+    }
+}
+
 /// What a shard shares with others.
 pub(crate) struct Links<T> {
     /// By producer.
@@ -87,7 +104,7 @@ pub(crate) struct Links<T> {
     pub(crate) outbound: Vec<Ring<T>>,
     /// Of all shards.
     pub(crate) doorbells: Arc<[Doorbell<EventFd>]>,
-    pub(crate) mailbox: Arc<ArrayQueue<Order>>,
+    pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) counters: Arc<ShardCounters>,
     pub(crate) spread: Arc<Spread>,
 }
@@ -295,7 +312,10 @@ impl<S: Service> Shard<S> {
 
     /// What the control thread wants. True = end now.
     fn obey_orders(&mut self) -> bool {
-        while let Some(order) = self.links.mailbox.pop() {
+        while let Some(verdict) = self.links.mailbox.verdicts.pop() {
+            self.service.handle_verdict(self.now, verdict);
+        }
+        while let Some(order) = self.links.mailbox.orders.pop() {
             match order {
                 Order::Drain => self.start_draining(),
                 Order::Stop => {
@@ -456,6 +476,10 @@ const TOKEN_LISTENERS: u64 = 1 << 32;
 const TOKEN_TIMER: u64 = u64::MAX - 1;
 const TOKEN_DOORBELL: u64 = u64::MAX;
 
+/// More than anybody says before they are obeyed.
+const MAILBOX_ORDERS: usize = 64;
+/// The control thread waits for room: a shard reads all of them each turn.
+const MAILBOX_VERDICTS: usize = 256;
 /// One receive: large enough that a busy peer's backlog comes in one call, small enough for the second-level cache.
 const SCRATCH_BYTES: usize = 64 << 10;
 const EVENTS_PER_TURN: usize = 256;

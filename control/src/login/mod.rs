@@ -1,0 +1,168 @@
+//! Logins, verified off the shards.
+//!
+//! ```text
+//! shards ─LoginRequest─▶ queue (bounded) ─▶ desk ─▶ key derivation (so many at once) ─▶ LoginVerdict ─▶ shard's mailbox
+//!            └ full: refused at once, "try again later"
+//! ```
+//!
+//! A derivation is slow and takes memory on purpose. So its cost is bounded whatever clients do: `at_once` threads of
+//! low priority, each with the memory of one hash, and a queue in front. What nobody waits for any more is skipped, or
+//! a storm of logins would be worked off long after its clients have given up.
+
+pub mod hash;
+mod refusals;
+pub mod users;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use fanwire_core::ids::ShardId;
+use fanwire_core::login::{Grant, LoginRequest, LoginVerdict};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+
+use crate::Shards;
+use refusals::Refusals;
+use users::{Users, Why};
+
+/// Bounds of the desk.
+#[derive(Clone, Copy, Debug)]
+pub struct LoginLimits {
+    /// Requests that may wait; further ones are refused at once.
+    pub waiting: usize,
+    /// Key derivations at once. Worst case: this times the memory of one, 19 MiB unless a hash says otherwise.
+    pub at_once: usize,
+}
+
+/// Where shards put what has to be verified.
+#[derive(Clone, Debug)]
+pub struct LoginQueue(mpsc::Sender<(ShardId, LoginRequest)>);
+
+impl LoginQueue {
+    /// Queues a request. Never blocks; gives it back when the queue is full.
+    ///
+    /// # Errors
+    ///
+    /// The request, if there is no room or nobody verifies any more.
+    pub fn submit(&self, from: ShardId, request: LoginRequest) -> Result<(), LoginRequest> {
+        self.0.try_send((from, request)).map_err(|error| error.into_inner().1)
+    }
+}
+
+/// What the desk has done, for the metrics page.
+#[derive(Clone, Debug)]
+pub struct LoginFigures {
+    queue: mpsc::WeakSender<(ShardId, LoginRequest)>,
+    done: Arc<Done>,
+}
+
+#[derive(Debug, Default)]
+struct Done {
+    derivations: AtomicU64,
+    nanoseconds: AtomicU64,
+}
+
+impl LoginFigures {
+    /// Requests that wait now.
+    pub fn waiting(&self) -> u64 {
+        self.queue.upgrade().map_or(0, |queue| (queue.max_capacity() - queue.capacity()) as u64)
+    }
+
+    /// Key derivations so far, for users that exist and for others.
+    pub fn derivations(&self) -> u64 {
+        self.done.derivations.load(Ordering::Relaxed)
+    }
+
+    /// The time that they took, each by its own.
+    pub fn derivation_time(&self) -> Duration {
+        Duration::from_nanos(self.done.nanoseconds.load(Ordering::Relaxed))
+    }
+}
+
+/// Takes requests from the queue and answers them. Runs on the control thread.
+#[derive(Debug)]
+pub struct LoginDesk {
+    requests: mpsc::Receiver<(ShardId, LoginRequest)>,
+    users: Arc<Users>,
+    at_once: usize,
+    done: Arc<Done>,
+}
+
+/// A desk that knows these users, and the queue in front of it.
+pub fn desk(users: Users, limits: LoginLimits) -> (LoginQueue, LoginDesk) {
+    let (queue, requests) = mpsc::channel(limits.waiting.max(1));
+    let desk = LoginDesk {
+        requests,
+        users: Arc::new(users),
+        at_once: limits.at_once.max(1),
+        done: Arc::new(Done::default()),
+    };
+    (LoginQueue(queue), desk)
+}
+
+impl LoginDesk {
+    /// What the metrics page reads.
+    pub fn figures(&self, queue: &LoginQueue) -> LoginFigures {
+        LoginFigures { queue: queue.0.downgrade(), done: Arc::clone(&self.done) }
+    }
+
+    /// Most derivations at once.
+    pub fn at_once(&self) -> usize {
+        self.at_once
+    }
+
+    /// Verifies until the shards are gone. Needs a runtime with so many blocking threads as there are derivations at once.
+    pub(crate) async fn run(mut self, shards: Arc<impl Shards>) {
+        let permits = Arc::new(Semaphore::new(self.at_once));
+        let refusals = Arc::new(Refusals::default());
+        loop {
+            let permit = Arc::clone(&permits).acquire_owned().await.expect("it is never closed");
+            let Some((shard, request)) = self.requests.recv().await else { return };
+            if !request.is_wanted() {
+                continue;
+            }
+            let (users, done) = (Arc::clone(&self.users), Arc::clone(&self.done));
+            let (shards, refusals) = (Arc::clone(&shards), Arc::clone(&refusals));
+            tokio::spawn(async move {
+                let request = Arc::new(request);
+                let outcome = derive(Arc::clone(&users), done, Arc::clone(&request)).await;
+                drop(permit);
+                if let Err(why) = outcome {
+                    refusals.log(users.realm_name(request.realm), &request.authid, why);
+                }
+                answer(&*shards, shard, request.verdict(outcome.map_err(Why::denial))).await;
+            });
+        }
+    }
+}
+
+/// One derivation, on a thread of its own. Fails closed: one that panics is no login.
+async fn derive(users: Arc<Users>, done: Arc<Done>, request: Arc<LoginRequest>) -> Result<Grant, Why> {
+    let work = tokio::task::spawn_blocking(move || {
+        let began = Instant::now();
+        let outcome = users.verify(&request);
+        done.derivations.fetch_add(1, Ordering::Relaxed);
+        let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        done.nanoseconds.fetch_add(took, Ordering::Relaxed);
+        outcome
+    });
+    work.await.unwrap_or(Err(Why::Panicked))
+}
+
+/// Puts the verdict into the shard's mailbox, which only a shard that hangs leaves full. Given up, the session's login
+/// deadline ends it.
+async fn answer(shards: &impl Shards, shard: ShardId, mut verdict: LoginVerdict) {
+    for _ in 0..ANSWER_TRIES {
+        match shards.answer_login(shard, verdict) {
+            Ok(()) => return,
+            Err(back) => verdict = back,
+        }
+        tokio::time::sleep(ANSWER_RETRY).await;
+    }
+    tracing::warn!("{shard} takes no verdicts; a login was not answered");
+}
+
+const ANSWER_RETRY: Duration = Duration::from_millis(1);
+/// As long as a client has for its login.
+const ANSWER_TRIES: u32 = 10_000;
