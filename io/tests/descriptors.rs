@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fanwire_io::{Config, Driver};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use support::{Client, config, connect, counter, eventually, run, text, upgrade_request};
+use support::{Client, PATIENCE, config, connect, counter, eventually, run, text, upgrade_request};
 
 /// Lowers the limit of descriptors until exactly `room` more can be opened; returns what fills the rest.
 ///
@@ -47,7 +47,8 @@ fn without_descriptors_new_clients_are_refused_and_old_ones_served() {
         for _ in 0..3 {
             // The connection's client end takes one; some of the server's ends find none.
             let Ok(mut socket) = std::net::TcpStream::connect(running.addresses()[0]) else { break };
-            socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+            // Each answer is waited for, so that who gets the last descriptor does not depend on who is quicker.
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
             socket.write_all(&upgrade_request()).unwrap();
             let mut answer = [0; 12];
             if socket.read_exact(&mut answer).is_ok() && &answer == b"HTTP/1.1 503" {

@@ -20,6 +20,11 @@ impl<S: Service> Shard<S> {
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(self.now, &mut due);
         for slot in due.drain(..) {
+            // A thread that was kept waiting is late itself: what has come meanwhile counts before the clock does.
+            if self.slots.hot[slot as usize].take(flag::READY) {
+                self.receive_from(slot);
+                self.act_on_effects();
+            }
             self.look_at_deadlines(slot);
         }
         self.due = due;

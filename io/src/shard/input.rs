@@ -56,7 +56,7 @@ impl<S: Service> Shard<S> {
     }
 
     /// One receive, or what was left over by a pause. Returns how many bytes that were.
-    fn receive_from(&mut self, slot: u32) -> usize {
+    pub(super) fn receive_from(&mut self, slot: u32) -> usize {
         let hot = &mut self.slots.hot[slot as usize];
         if matches!(hot.stage, Stage::Free | Stage::Dead) {
             return 0;

@@ -215,8 +215,9 @@ impl<S: Service> Shard<S> {
         if self.obey_orders() {
             return After::Done;
         }
-        self.handle_deadlines();
+        // Before the deadlines: what came while this thread had no time is no silence.
         busy |= self.harvest();
+        self.handle_deadlines();
         busy |= self.take_arrivals();
         busy |= self.accept();
         self.receive();

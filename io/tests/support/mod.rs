@@ -14,12 +14,14 @@ use fanwire_core::ids::ShardId;
 use fanwire_core::{FlushBudget, Instant, Limits, Outlet, Wire};
 use fanwire_io::counters::{Count, Kind as MetricKind};
 use fanwire_io::{
-    Config, Driver, Effect, Endpoint, EndpointId, Flow, Listener, Metric, Origins, Running, Service,
-    ShardCounters, start,
+    Config, Deadlines, Driver, Effect, Endpoint, EndpointId, Flow, Listener, Metric, Origins, Running,
+    Service, ShardCounters, start,
 };
 
 /// Echoes, except for these texts: `login` establishes the session, `pause` stops the input for 50 ms, `close` ends with
 /// 4000, `panic` panics, `where` tells the shard, `to N …` goes to all connections of shard N.
+///
+/// `stall N` keeps its whole shard from doing anything for N milliseconds, as a machine does that is busy elsewhere.
 pub struct Puppet {
     id: ShardId,
     delivery: Delivery,
@@ -116,6 +118,10 @@ impl Service for Puppet {
                 return Flow::Closing;
             }
             b"panic" => panic!("a test asked for it"),
+            stall if stall.starts_with(b"stall ") => {
+                let milliseconds = std::str::from_utf8(&stall[6..]).unwrap().parse().unwrap();
+                std::thread::sleep(Duration::from_millis(milliseconds));
+            }
             b"where" => self.say(outlet, Kind::Text, self.id.get().to_string().as_bytes()),
             command if command.starts_with(b"to ") => {
                 let (to, words) = std::str::from_utf8(&command[3..]).unwrap().split_once(' ').unwrap();
@@ -203,7 +209,11 @@ impl Service for Puppet {
     }
 }
 
-/// A configuration for tests: a free port, one shard, the path `/ws`.
+/// No answer takes longer; so long that a machine with other things to do does not fail a test.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A configuration for tests: a free port, one shard, the path `/ws`, and no deadline that comes while a test waits. Who
+/// tests a deadline shortens that one.
 pub fn config(driver: Driver) -> Config {
     Config {
         listeners: vec![Listener {
@@ -213,6 +223,14 @@ pub fn config(driver: Driver) -> Config {
         }],
         shards: Some(1),
         driver,
+        deadlines: Deadlines {
+            handshake: PATIENCE,
+            login: PATIENCE,
+            message: PATIENCE,
+            ping_interval: PATIENCE,
+            pong_wait: PATIENCE,
+            close: PATIENCE,
+        },
         ..Config::default()
     }
 }
@@ -333,8 +351,8 @@ impl Client {
 
 pub fn connect(address: SocketAddr) -> TcpStream {
     let socket = TcpStream::connect(address).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    socket.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_write_timeout(Some(PATIENCE)).unwrap();
     socket
 }
 
@@ -361,7 +379,7 @@ pub fn exchange(running: &Running, request: &[u8]) -> String {
 
 /// Waits until `condition` holds.
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let patience = Clock::now() + Duration::from_secs(10);
+    let patience = Clock::now() + PATIENCE;
     while !condition() {
         assert!(Clock::now() < patience, "still not: {what}");
         std::thread::sleep(Duration::from_millis(5));
