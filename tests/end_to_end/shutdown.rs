@@ -2,32 +2,37 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Client, Heard, Launch, dial, eventually, get, status};
+use crate::support::{Client, Heard, Launch, PATIENCE, dial, eventually, get, status};
 
 const TOPIC: &str = "com.fanwire.drain";
 
 on_both_drivers! {
     /// Everybody is told GOODBYE, whoever answers is closed with 1001, and the process ends with 0; all that while
-    /// others publish as fast as they can.
+    /// others publish as fast as it is read.
     fn sigterm_under_load_says_goodbye(driver: &str) {
-        let mut router = Launch::on(driver).set("shutdown.drain_time", "3s").start();
+        let mut router = Launch::on(driver).set("shutdown.drain_time", "5s").start();
+        let read: Arc<Vec<AtomicU64>> = Arc::new((0..20).map(|_| AtomicU64::new(0)).collect());
         let subscribers: Vec<_> = (0..20)
-            .map(|_| {
+            .map(|index| {
                 let mut client = Client::join(router.wamp);
                 client.subscribe(TOPIC);
+                let read = Arc::clone(&read);
                 thread::spawn(move || {
                     let mut events = 0_u64;
                     loop {
                         let message = client.expect();
                         match message[0].as_u64() {
-                            Some(36) => events += 1,
+                            Some(36) => {
+                                events += 1;
+                                read[index].store(events, Ordering::Relaxed);
+                            }
                             Some(6) => {
                                 assert_eq!(message[2], "wamp.close.system_shutdown", "{message}");
                                 client.send(json!([6, {}, "wamp.close.goodbye_and_out"]));
@@ -41,21 +46,26 @@ on_both_drivers! {
             })
             .collect();
         let stop = Arc::new(AtomicBool::new(false));
+        let written = Arc::new(AtomicU64::new(0));
         let publishers: Vec<_> = (0..3)
             .map(|_| {
                 let mut client = Client::join(router.wamp);
-                let stop = Arc::clone(&stop);
+                let (stop, written, read) = (Arc::clone(&stop), Arc::clone(&written), Arc::clone(&read));
                 thread::spawn(move || {
                     let mut writer = client.writer();
                     let mut request = 0_u64;
                     while !stop.load(Ordering::Relaxed) {
+                        // Well within an outbox: a reader to which the machine gives no time is no slow consumer.
+                        let slowest = read.iter().map(|read| read.load(Ordering::Relaxed)).min().unwrap_or(0);
+                        if written.load(Ordering::Relaxed) > slowest + 2_000 {
+                            thread::sleep(Duration::from_millis(1));
+                            continue;
+                        }
                         request += 1;
+                        written.fetch_add(1, Ordering::Relaxed);
                         let frame = Client::frame(&json!([16, request, {}, TOPIC, [request]]));
                         if writer.write_all(&frame).is_err() {
                             break;
-                        }
-                        if request.is_multiple_of(100) {
-                            thread::sleep(Duration::from_millis(2));
                         }
                     }
                     // It never answers GOODBYE, so it is closed when its time is up.
@@ -63,15 +73,13 @@ on_both_drivers! {
                 })
             })
             .collect();
-        thread::sleep(Duration::from_millis(500));
-        let asked = Instant::now();
+        eventually("load", || read.iter().all(|read| read.load(Ordering::Relaxed) > 1_000));
         router.signal(Signal::TERM);
         for subscriber in subscribers {
-            assert!(subscriber.join().expect("a polite end") > 0, "there was no load");
+            subscriber.join().expect("a polite end");
         }
-        let status = router.wait(Duration::from_secs(12));
+        let status = router.wait(PATIENCE);
         assert_eq!(status.code(), Some(0), "{}", router.said());
-        assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
         stop.store(true, Ordering::Relaxed);
         for publisher in publishers {
             publisher.join().expect("it ends too");
@@ -80,7 +88,8 @@ on_both_drivers! {
 
     /// The goodbyes are spread over the drain time, and while it lasts the router is not ready and takes nobody new.
     fn drain_is_spread_and_visible(driver: &str) {
-        let mut router = Launch::on(driver).set("shutdown.drain_time", "4s").start();
+        let mut router = Launch::on(driver).set("shutdown.drain_time", "60s").start();
+        let stays = Client::join(router.wamp);
         let clients: Vec<_> = (0..40).map(|_| Client::join(router.wamp)).collect();
         let asked = Instant::now();
         router.signal(Signal::TERM);
@@ -103,11 +112,12 @@ on_both_drivers! {
         times.sort();
         let spread = times[times.len() - 1] - times[0];
         assert!(spread > Duration::from_millis(400), "all at once: {spread:?}");
-        assert_eq!(router.wait(Duration::from_secs(12)).code(), Some(0));
+        drop(stays);
+        assert_eq!(router.wait(PATIENCE).code(), Some(0));
     }
 
     fn sigint_is_polite_too(driver: &str) {
-        let mut router = Launch::on(driver).set("shutdown.drain_time", "1s").start();
+        let mut router = Launch::on(driver).set("shutdown.drain_time", "60s").start();
         let mut client = Client::join(router.wamp);
         router.signal(Signal::INT);
         assert_eq!(client.expect()[2], "wamp.close.system_shutdown");
@@ -119,18 +129,19 @@ on_both_drivers! {
                 Heard::Message(message) => panic!("{message}"),
             }
         }
-        assert_eq!(router.wait(Duration::from_secs(8)).code(), Some(0));
+        drop(client);
+        assert_eq!(router.wait(PATIENCE).code(), Some(0));
     }
 
     fn second_sigterm_ends_it_now(driver: &str) {
-        let mut router = Launch::on(driver).set("shutdown.drain_time", "60s").start();
+        let mut router = Launch::on(driver).set("shutdown.drain_time", "300s").start();
         let mut silent = Client::join(router.wamp);
         router.signal(Signal::TERM);
         eventually("the drain", || status(&get(router.admin, "/readyz")) == 503);
         let asked = Instant::now();
         router.signal(Signal::TERM);
-        router.wait(Duration::from_secs(5));
-        assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+        router.wait(PATIENCE);
+        assert!(asked.elapsed() < PATIENCE / 2, "{:?}", asked.elapsed());
         silent.expect_end();
     }
 
@@ -140,10 +151,10 @@ on_both_drivers! {
         let mut router = Launch::on(driver)
             .set("shutdown.drain_time", "2s")
             .set("limits.outbox", "64MiB")
-            .set("limits.outbox_age", "60s")
-            .set("limits.handshake_time", "60s")
-            .set("limits.login_time", "60s")
-            .set("limits.message_time", "60s")
+            .set("limits.outbox_age", "300s")
+            .set("limits.handshake_time", "300s")
+            .set("limits.login_time", "300s")
+            .set("limits.message_time", "300s")
             .start();
         let mut stuck = Client::join(router.wamp);
         stuck.subscribe(TOPIC);
@@ -159,37 +170,35 @@ on_both_drivers! {
         }
         let asked = Instant::now();
         router.signal(Signal::TERM);
-        assert_eq!(router.wait(Duration::from_secs(15)).code(), Some(0), "{}", router.said());
-        assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+        assert_eq!(router.wait(PATIENCE).code(), Some(0), "{}", router.said());
+        assert!(asked.elapsed() < PATIENCE, "{:?}", asked.elapsed());
     }
 
     /// A restart must not wait for old connections of the kernel's to be forgotten.
     fn port_can_be_taken_again_at_once(driver: &str) {
-        let mut first = Launch::on(driver).set("shutdown.drain_time", "1s").start();
+        let mut first = Launch::on(driver).set("shutdown.drain_time", "60s").start();
         let address = first.wamp;
-        let mut clients: Vec<_> = (0..20).map(|_| Client::join(address)).collect();
+        let clients: Vec<_> = (0..20).map(|_| Client::join(address)).collect();
         first.signal(Signal::TERM);
-        for client in &mut clients {
+        for mut client in clients {
             assert_eq!(client.expect()[0], 6);
             client.close(1000);
             client.expect_end();
         }
-        assert_eq!(first.wait(Duration::from_secs(8)).code(), Some(0));
+        assert_eq!(first.wait(PATIENCE).code(), Some(0));
         let mut second = Launch::on(driver).argument("--bind").argument(&address.to_string()).start();
         assert_eq!(second.wamp, address);
         Client::join(address);
         // Also after a death without any goodbye.
         second.signal(Signal::KILL);
-        second.wait(Duration::from_secs(5));
+        second.wait(PATIENCE);
         let third = Launch::on(driver).argument("--bind").argument(&address.to_string()).start();
         Client::join(third.wamp);
     }
 
     fn without_connections_it_ends_at_once(driver: &str) {
-        let mut router = Launch::on(driver).set("shutdown.drain_time", "60s").start();
-        let asked = Instant::now();
+        let mut router = Launch::on(driver).set("shutdown.drain_time", "300s").start();
         router.signal(Signal::TERM);
-        assert_eq!(router.wait(Duration::from_secs(10)).code(), Some(0));
-        assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+        assert_eq!(router.wait(PATIENCE).code(), Some(0));
     }
 }

@@ -1,11 +1,11 @@
 //! What happens before the first connection, and what stops it.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::json;
 
-use crate::support::{Client, Launch, Router, binary};
+use crate::support::{Client, Launch, Program, Router, binary, deaf_address, eventually};
 
 fn run(arguments: &[&str]) -> Output {
     let mut command = Command::new(binary());
@@ -186,37 +186,28 @@ fn io_uring_by_order_where_the_kernel_refuses_it_does_not_start() {
 fn small_clients_work_from_the_command_line() {
     let router = Router::on("epoll");
     let url = router.url();
-    let mut subscriber = Command::new(binary())
-        .args(["sub", "com.fanwire.shell", "--count", "1", "--json", "--url", &url])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let mut callee = Command::new(binary())
-        .args(["register", "com.fanwire.shell.echo", "--echo", "--url", &url])
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("it starts");
-    crate::support::eventually("both sessions", || router.metric("fanwire_sessions", "") >= 2.0);
-    crate::support::eventually("the procedure", || {
-        let output = run(&["call", "com.fanwire.shell.echo", "41", "--json", "--url", &url]);
-        output.status.success() && words(&output).contains("41")
-    });
+    let mut subscriber =
+        Program::start(&["sub", "com.fanwire.shell", "--count", "1", "--json", "--url", &url]);
+    let callee = Program::start(&["register", "com.fanwire.shell.echo", "--echo", "--url", &url]);
+    for gauge in ["fanwire_subscriptions", "fanwire_registrations"] {
+        eventually(gauge, || router.metric(gauge, "") == 1.0);
+    }
+    let called = run(&["call", "com.fanwire.shell.echo", "41", "--json", "--url", &url]);
+    assert!(called.status.success() && words(&called).contains("41"), "{}", words(&called));
     let published = run(&["pub", "com.fanwire.shell", "hello", r#"{"n":1}"#, "--url", &url]);
     assert!(published.status.success(), "{}", words(&published));
-    let mut heard = String::new();
-    std::io::Read::read_to_string(&mut subscriber.stdout.take().expect("piped"), &mut heard).expect("UTF-8");
+    let (status, heard, _) = subscriber.finish();
     assert!(heard.contains("hello") && heard.contains(r#""n":1"#), "{heard}");
-    assert!(subscriber.wait().expect("ours").success());
-    callee.kill().expect("ours");
-    let _ = callee.wait();
+    assert!(status.success());
+    drop(callee);
     let unknown = run(&["call", "com.fanwire.nobody", "--url", &url]);
     assert!(!unknown.status.success() && words(&unknown).contains("wamp.error.no_such_procedure"));
 }
 
 #[test]
 fn client_without_router_says_so() {
-    let free: SocketAddr = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
-    let output = run(&["pub", "com.topic", "x", "--url", &format!("ws://{free}/ws")]);
+    let (_bound, nobody) = deaf_address();
+    let output = run(&["pub", "com.topic", "x", "--url", &format!("ws://{nobody}/ws")]);
     assert!(!output.status.success());
-    assert!(words(&output).contains(&free.to_string()), "{}", words(&output));
+    assert!(words(&output).contains(&nobody.to_string()), "{}", words(&output));
 }

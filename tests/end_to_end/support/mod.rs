@@ -1,9 +1,11 @@
 //! A router in a process of its own, and clients that speak to it.
 
 mod client;
+mod program;
 mod router;
 
 pub use client::{Client, Heard};
+pub use program::Program;
 pub use router::{Launch, Router, binary};
 
 use std::io::{Read, Write};
@@ -11,7 +13,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// No answer takes longer; so long that a loaded machine does not fail a test.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The drivers that every test runs on.
 macro_rules! on_both_drivers {
@@ -70,6 +72,34 @@ pub fn http(address: SocketAddr, request: &[u8]) -> String {
         }
     }
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Sends byte by byte until something comes back. False = all was sent before.
+pub fn drip(stream: &mut TcpStream, bytes: &[u8], pause: Duration) -> bool {
+    for byte in bytes {
+        if has_answered(stream) || stream.write_all(&[*byte]).is_err() {
+            return true;
+        }
+        std::thread::sleep(pause);
+    }
+    false
+}
+
+/// Whether there is something to read: bytes or the end.
+pub fn has_answered(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).expect("a TCP socket");
+    let peeked = stream.peek(&mut [0]);
+    stream.set_nonblocking(false).expect("a TCP socket");
+    !matches!(peeked, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+/// An address of this machine that nobody listens on, as long as the socket lives.
+pub fn deaf_address() -> (std::os::fd::OwnedFd, SocketAddr) {
+    use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
+    let bound = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a descriptor is left");
+    bind(&bound, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    let address = getsockname(&bound).expect("bound").try_into().expect("an IP address");
+    (bound, address)
 }
 
 /// `GET path`, on a connection of its own.
