@@ -56,6 +56,14 @@ const FIGURES: &[(&str, &str, Unit, Better)] = &[
     ("login p50", "/logins/latency/p50_ns", Unit::Nanos, Better::Less),
     ("login p99", "/logins/latency/p99_ns", Unit::Nanos, Better::Less),
     ("logins failed", "/logins/failed", Unit::Count, Better::Less),
+    ("call alone p50", "/operations/call alone/latency/p50_ns", Unit::Nanos, Better::Less),
+    ("call alone p99", "/operations/call alone/latency/p99_ns", Unit::Nanos, Better::Less),
+    ("call beside p50", "/operations/call beside/latency/p50_ns", Unit::Nanos, Better::Less),
+    ("call beside p99", "/operations/call beside/latency/p99_ns", Unit::Nanos, Better::Less),
+    ("call p50", "/operations/call/latency/p50_ns", Unit::Nanos, Better::Less),
+    ("call p99", "/operations/call/latency/p99_ns", Unit::Nanos, Better::Less),
+    ("subscribe p99", "/operations/subscribe/latency/p99_ns", Unit::Nanos, Better::Less),
+    ("unsubscribe p99", "/operations/unsubscribe/latency/p99_ns", Unit::Nanos, Better::Less),
     ("lost", "/deliveries/lost", Unit::Count, Better::Less),
     ("out of order", "/deliveries/out_of_order", Unit::Count, Better::Less),
     ("duplicates", "/deliveries/duplicates", Unit::Count, Better::Less),
@@ -94,6 +102,16 @@ fn read(path: &Path) -> Result<Value, Failure> {
     }
 }
 
+/// The figure at `place`; operations are found by their name.
+fn look_up<'a>(report: &'a Value, place: &str) -> Option<&'a Value> {
+    let Some((name, rest)) = place.strip_prefix("/operations/").and_then(|place| place.split_once('/'))
+    else {
+        return report.pointer(place);
+    };
+    let operations = report["operations"].as_array()?;
+    operations.iter().find(|operation| operation["name"] == name)?.pointer(&format!("/{rest}"))
+}
+
 fn compare(a: &Value, b: &Value, a_name: &str, b_name: &str) -> Result<String, Failure> {
     let (left, right) = (&a["parameters"], &b["parameters"]);
     let mut names: Vec<&String> =
@@ -120,7 +138,7 @@ fn compare(a: &Value, b: &Value, a_name: &str, b_name: &str) -> Result<String, F
     let _ = writeln!(out, "compare: {scenario}, A = {a_name}, B = {b_name}");
     let _ = writeln!(out, "  {:<15} {:>12} {:>12} {:>8}", "", "A", "B", "B/A");
     for (name, place, unit, better) in FIGURES {
-        let figure = |report: &Value| report.pointer(place).and_then(Value::as_f64);
+        let figure = |report: &Value| look_up(report, place)?.as_f64();
         let (Some(left), Some(right)) = (figure(a), figure(b)) else { continue };
         // A fault that neither has is no news.
         if matches!(unit, Unit::Count) && left == 0.0 && right == 0.0 {

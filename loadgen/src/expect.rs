@@ -33,6 +33,11 @@ pub enum Metric {
     IdleCpu,
     PerReceive,
     SendLag,
+    CallP50,
+    CallP99,
+    CallMax,
+    SubscribeP99,
+    LoginP99,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,6 +69,21 @@ const METRICS: &[(&str, Metric, Kind, &str)] = &[
     ("rss", Metric::RssPerConnection, Kind::Bytes, "server memory per connection; needs --server-pid"),
     ("idle_cpu", Metric::IdleCpu, Kind::Time, "server CPU per second while idle; needs --server-pid"),
     ("per_receive", Metric::PerReceive, Kind::Count, "messages per receive"),
+    (
+        "call_p50",
+        Metric::CallP50,
+        Kind::Time,
+        "median latency of calls beside other traffic (broadcast+rpc, mixed)",
+    ),
+    ("call_p99", Metric::CallP99, Kind::Time, "latency of the same"),
+    ("call_max", Metric::CallMax, Kind::Time, "largest latency of the same"),
+    ("subscribe_p99", Metric::SubscribeP99, Kind::Time, "SUBSCRIBE to SUBSCRIBED (mixed)"),
+    (
+        "login_p99",
+        Metric::LoginP99,
+        Kind::Time,
+        "planned time to session or SUBSCRIBED (connect, churn, mixed)",
+    ),
     ("lag", Metric::SendLag, Kind::Time, "p99 of how late this generator itself sends"),
 ];
 
@@ -204,7 +224,7 @@ pub fn default_checks(named: &[Expectation]) -> Vec<Expectation> {
 pub fn help() -> String {
     let mut out = String::from("Figures for --expect:\n");
     for (name, _, _, words) in METRICS {
-        out.push_str(&format!("  {name:<12} {words}\n"));
+        out.push_str(&format!("  {name:<13} {words}\n"));
     }
     out
 }

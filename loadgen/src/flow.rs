@@ -23,6 +23,8 @@ struct Flow {
     sent: AtomicU64,
     waiting: AtomicBool,
     owner: usize,
+    /// Verified subscribers of its topic.
+    subscribers: u64,
 }
 
 /// All windows of a run.
@@ -30,7 +32,6 @@ struct Flow {
 pub struct Flows {
     rule: WindowRule,
     window: u64,
-    subscribers: u64,
     threads: usize,
     flows: Vec<Flow>,
     /// Smallest position per publisher and thread (used by the slowest rule).
@@ -38,25 +39,34 @@ pub struct Flows {
 }
 
 impl Flows {
-    /// `owners` has each publisher's thread, `subscribers` each thread's number of verified subscribers.
-    pub fn new(rule: WindowRule, window: usize, owners: &[usize], subscribers: &[usize]) -> Self {
-        let flow = |owner: &usize| Flow {
+    /// `owners` has each publisher's thread; `subscribers` says how many verified subscribers a publisher has on a thread.
+    pub fn new(
+        rule: WindowRule,
+        window: usize,
+        owners: &[usize],
+        threads: usize,
+        subscribers: impl Fn(usize, usize) -> usize,
+    ) -> Self {
+        let flow = |(publisher, owner): (usize, &usize)| Flow {
             progress: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             waiting: AtomicBool::new(false),
             owner: *owner,
+            subscribers: (0..threads).map(|thread| subscribers(publisher, thread) as u64).sum(),
         };
-        Self {
-            rule,
-            window: window as u64,
-            subscribers: subscribers.iter().sum::<usize>() as u64,
-            threads: subscribers.len(),
-            flows: owners.iter().map(flow).collect(),
-            floors: owners
-                .iter()
-                .flat_map(|_| subscribers.iter().map(|n| AtomicU64::new(if *n == 0 { u64::MAX } else { 0 })))
+        let floor = |publisher, thread| match subscribers(publisher, thread) {
+            0 => AtomicU64::new(u64::MAX),
+            _ => AtomicU64::new(0),
+        };
+        let floors = match rule {
+            WindowRule::Average => Vec::new(),
+            WindowRule::Slowest => (0..owners.len())
+                .flat_map(|publisher| (0..threads).map(move |thread| (publisher, thread)))
+                .map(|(publisher, thread)| floor(publisher, thread))
                 .collect(),
-        }
+        };
+        let flows = owners.iter().enumerate().map(flow).collect();
+        Self { rule, window: window as u64, threads, flows, floors }
     }
 
     /// The rule of this run.
@@ -69,8 +79,8 @@ impl Flows {
         match self.rule {
             // In flight is sent - mean, and that never exceeds the window.
             WindowRule::Average => {
-                let progress = self.flows[publisher].progress.load(Ordering::SeqCst);
-                (self.window * self.subscribers + progress) / self.subscribers
+                let Flow { progress, subscribers, .. } = &self.flows[publisher];
+                self.window + progress.load(Ordering::SeqCst) / (*subscribers).max(1)
             }
             WindowRule::Slowest => {
                 let floors = &self.floors[publisher * self.threads..][..self.threads];
@@ -143,7 +153,7 @@ mod tests {
 
     #[test]
     fn average_window_opens_with_the_mean_position() {
-        let flows = Flows::new(WindowRule::Average, 2, &[0], &[2, 2]);
+        let flows = Flows::new(WindowRule::Average, 2, &[0], 2, |_, _| 2);
         assert_eq!(flows.limit(0), 2);
         flows.advance(0, 0, 3, 0);
         assert_eq!(flows.limit(0), 2, "3 of 4 have the first");
@@ -153,7 +163,7 @@ mod tests {
 
     #[test]
     fn slowest_window_opens_with_the_last_subscriber() {
-        let flows = Flows::new(WindowRule::Slowest, 1, &[0], &[1, 1, 0]);
+        let flows = Flows::new(WindowRule::Slowest, 1, &[0], 3, |_, thread| usize::from(thread < 2));
         flows.advance(0, 0, 5, 5);
         assert_eq!(flows.limit(0), 1);
         flows.advance(0, 1, 1, 1);
@@ -162,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_waiting_publisher_is_rung_once() {
-        let flows = Flows::new(WindowRule::Average, 1, &[7], &[1]);
+        let flows = Flows::new(WindowRule::Average, 1, &[7], 1, |_, _| 1);
         assert!(flows.wait(0, 1));
         assert_eq!(flows.advance(0, 0, 1, 1), Some(7));
         assert_eq!(flows.advance(0, 0, 1, 2), None);

@@ -3,7 +3,7 @@
 //! ```text
 //! run (coordinator) ──phases──▶ worker (one per thread: epoll set, connections)
 //!    │  gauges, slices ◀──────────   │ session: TCP, WebSocket, HELLO, SUBSCRIBE / REGISTER
-//!    ▼                               │ scenario_fanout | scenario_rpc | scenario_idle | scenario_connect
+//!    ▼                               │ scenario_fanout | _rpc | _mixed (both, and _toggle) | _idle | _connect
 //! report ─▶ table, JSON              └ stamp ─▶ reader ─▶ verify, latency, flow (window) or schedule (rate)
 //! ```
 //!
@@ -36,7 +36,9 @@ pub mod scenario;
 pub mod scenario_connect;
 pub mod scenario_fanout;
 pub mod scenario_idle;
+pub mod scenario_mixed;
 pub mod scenario_rpc;
+pub mod scenario_toggle;
 pub mod schedule;
 pub mod server_stats;
 pub mod session;
@@ -45,6 +47,7 @@ pub mod stamp;
 pub mod table;
 pub mod target;
 pub mod timeline;
+pub mod topics;
 pub mod units;
 pub mod verify;
 pub mod visits;

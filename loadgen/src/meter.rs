@@ -6,6 +6,20 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use crate::latency::Latencies;
 use crate::verify::Faults;
 
+/// What is counted beside the deliveries.
+pub mod operation {
+    /// Calls.
+    pub const CALL: &str = "call";
+    /// Calls while there is no broadcast.
+    pub const CALL_ALONE: &str = "call alone";
+    /// Calls while there is one.
+    pub const CALL_BESIDE: &str = "call beside";
+    /// SUBSCRIBE to SUBSCRIBED.
+    pub const SUBSCRIBE: &str = "subscribe";
+    /// UNSUBSCRIBE to UNSUBSCRIBED.
+    pub const UNSUBSCRIBE: &str = "unsubscribe";
+}
+
 /// When the load begins and which part of it is measured. Nanoseconds since the run's epoch.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timing {
@@ -22,6 +36,44 @@ impl Timing {
     #[inline]
     pub fn is_measured(&self, now_ns: u64) -> bool {
         self.from_ns <= now_ns && now_ns < self.to_ns
+    }
+}
+
+/// Operations of one kind, each with an answer.
+#[derive(Clone, Debug, Default)]
+pub struct Operation {
+    /// The part of the run in which its latencies are measured.
+    pub timing: Timing,
+    /// Requests sent.
+    pub begun: u64,
+    /// Answers that were as expected.
+    pub done: u64,
+    /// Answers that were an error.
+    pub failed: u64,
+    /// Answers that came in the measured part.
+    pub measured: u64,
+    /// Latencies since the last slice, and all: of the requests that were meant to be sent in the measured part.
+    pub slice: Latencies,
+    /// See `slice`.
+    pub total: Latencies,
+}
+
+impl Operation {
+    /// The answer to a request came that was meant to be sent at `intended_ns`.
+    pub fn finish(&mut self, now_ns: u64, intended_ns: u64) {
+        self.done += 1;
+        self.measured += u64::from(self.timing.is_measured(now_ns));
+        if self.timing.is_measured(intended_ns) {
+            self.slice.record(now_ns.saturating_sub(intended_ns));
+        }
+    }
+
+    /// Ends a slice of the time line.
+    fn take_slice(&mut self) -> Latencies {
+        let slice = self.slice.clone();
+        self.total.add(&slice);
+        self.slice.clear();
+        slice
     }
 }
 
@@ -44,6 +96,10 @@ pub struct Meter {
     pub sent_measured: u64,
     /// Messages of the open loop that could not be sent until its end, because the server did not read them.
     pub unsent: u64,
+    /// Deliveries (or answers) that everything sent must cause.
+    pub expected: u64,
+    /// What is counted beside the deliveries, in the order of the plan.
+    pub operations: Vec<Operation>,
     /// Deliveries that are accounted for: came, or were skipped by a newer one (fan-out); answered (calls).
     pub advanced: u64,
     /// Verified deliveries (events or results).
@@ -112,13 +168,41 @@ impl Meter {
         }
     }
 
-    /// Ends a slice of the time line.
-    pub fn take_slice(&mut self) -> (Latencies, u64) {
-        let slice = self.slice.clone();
-        self.total.add(&slice);
-        self.slice.clear();
-        (slice, std::mem::take(&mut self.slice_deliveries))
+    /// An operation was begun at `now_ns` that was meant to begin at `intended_ns`.
+    pub fn operation_begun(&mut self, index: usize, now_ns: u64, intended_ns: u64) {
+        let operation = &mut self.operations[index];
+        operation.begun += 1;
+        if operation.timing.is_measured(intended_ns) {
+            self.lag.record(now_ns.saturating_sub(intended_ns));
+        }
     }
+
+    /// Ends a slice of the time line.
+    pub fn take_slice(&mut self) -> Slice {
+        let latencies = self.slice.clone();
+        self.total.add(&latencies);
+        self.slice.clear();
+        let operations = self.operations.iter_mut().map(Operation::take_slice).collect();
+        Slice { latencies, operations, deliveries: std::mem::take(&mut self.slice_deliveries) }
+    }
+
+    /// Everything that must come, and of that what has come or failed.
+    fn progress(&self) -> (u64, u64) {
+        let begun: u64 = self.operations.iter().map(|operation| operation.begun).sum();
+        let ended: u64 = self.operations.iter().map(|operation| operation.done + operation.failed).sum();
+        (self.expected + begun, self.advanced + ended)
+    }
+}
+
+/// What one thread counted in a second.
+#[derive(Clone, Debug, Default)]
+pub struct Slice {
+    /// Of the deliveries.
+    pub latencies: Latencies,
+    /// How many deliveries.
+    pub deliveries: u64,
+    /// By operation.
+    pub operations: Vec<Latencies>,
 }
 
 /// Occurrences by their words; a bounded number of different ones is kept apart.
@@ -165,6 +249,8 @@ pub struct Gauges {
     pub ready: AtomicU64,
     pub handshaking: AtomicU64,
     pub sent: AtomicU64,
+    /// Everything that must come, and of that what has come or failed; operations are in both.
+    pub expected: AtomicU64,
     pub advanced: AtomicU64,
     pub delivered: AtomicU64,
     pub closed: AtomicU64,
@@ -181,9 +267,11 @@ pub struct Gauges {
 impl Gauges {
     /// Shows what `meter` and `faults` have now. Relaxed: figures for people, no order between them is needed.
     pub fn show(&self, meter: &Meter, faults: &Faults) {
+        let (expected, advanced) = meter.progress();
         for (gauge, value) in [
             (&self.sent, meter.sent),
-            (&self.advanced, meter.advanced),
+            (&self.expected, expected),
+            (&self.advanced, advanced),
             (&self.delivered, meter.delivered),
             (&self.closed, meter.closed.count),
             (&self.errors, meter.errors.count),
@@ -215,11 +303,25 @@ mod tests {
         meter.delivery(1_100_000, 900_000); // sent in the warm-up
         meter.delivery(1_200_000, 1_100_000);
         meter.delivery(9_000_000, 1_900_000); // late, but it counts
-        let (slice, deliveries) = meter.take_slice();
-        assert_eq!((slice.count(), deliveries), (2, 2));
+        let slice = meter.take_slice();
+        assert_eq!((slice.latencies.count(), slice.deliveries), (2, 2));
         assert_eq!((meter.delivered, meter.delivered_measured), (3, 2));
         assert_eq!(meter.total.count(), 2);
-        assert_eq!(meter.take_slice().1, 0);
+        assert_eq!(meter.take_slice().deliveries, 0);
+    }
+
+    #[test]
+    fn operations_are_in_the_progress_and_have_latencies_of_their_own() {
+        let timing = Timing { start_ns: 0, from_ns: 100, to_ns: 200 };
+        let operations = vec![Operation { timing, ..Operation::default() }];
+        let mut meter = Meter { operations, ..Meter::default() };
+        meter.operation_begun(0, 50, 50);
+        meter.operation_begun(0, 150, 140);
+        meter.operations[0].finish(5_000, 140);
+        meter.operations[0].failed += 1;
+        assert_eq!((meter.progress(), meter.lag.count()), ((2, 2), 1));
+        assert_eq!(meter.take_slice().operations[0].count(), 1);
+        assert_eq!((meter.operations[0].total.count(), meter.operations[0].measured), (1, 0));
     }
 
     #[test]

@@ -8,10 +8,11 @@ use crate::expect::{self, Expectation, Figures, Metric};
 use crate::failure::Exit;
 use crate::latency::{Latencies, LatencySummary, PercentilePoint};
 use crate::machine::Machine;
-use crate::meter::{Meter, Words};
+use crate::meter::{Meter, Operation, Words, operation};
 use crate::plan::{Load, Plan, Scenario};
 use crate::server_stats::{Sample, Server, ServerCost};
 use crate::timeline::Second;
+use crate::topics::Topics;
 use crate::verify::Faults;
 use crate::worker::Outcome;
 
@@ -45,6 +46,19 @@ pub struct Parameters {
     /// The rule that every figure of a closed fan-out depends on.
     pub window_by: Option<&'static str>,
     pub rate: Option<f64>,
+    /// Topics, and subscribers of the largest, if there are several.
+    pub topics: Option<usize>,
+    pub largest_topic: Option<usize>,
+    /// Calls beside the publications.
+    pub callers: Option<usize>,
+    pub callees: Option<usize>,
+    pub calls_per_second: Option<f64>,
+    /// Proportions of the operations.
+    pub mix: Option<String>,
+    /// SUBSCRIBEs and UNSUBSCRIBEs per second.
+    pub toggles_per_second: Option<f64>,
+    /// How long the calls were alone.
+    pub alone_s: Option<f64>,
     /// Visitors: how many come per second, how long each stays, and whether they leave without a word.
     pub joins: Option<f64>,
     pub stay_s: Option<f64>,
@@ -116,6 +130,23 @@ pub struct Logins {
     pub latency: LatencySummary,
 }
 
+/// What is counted beside the deliveries: requests of one kind with their answers.
+#[derive(Clone, Debug, Serialize)]
+pub struct OperationReport {
+    /// What it is.
+    pub name: &'static str,
+    /// Requests in the whole run.
+    pub begun: u64,
+    /// Answers that were as expected.
+    pub done: u64,
+    /// Answers that were an error.
+    pub failed: u64,
+    /// Answers per second of the part in which it was measured.
+    pub per_second: f64,
+    /// From the planned time of the request to its answer.
+    pub latency: LatencySummary,
+}
+
 /// The load on the generator itself.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Generator {
@@ -172,6 +203,8 @@ pub struct Report {
     pub latency: LatencySummary,
     /// The same by percentile, as a curve.
     pub latency_by_percentile: Vec<PercentilePoint>,
+    /// What is counted beside the deliveries, if the scenario has more than one kind of traffic.
+    pub operations: Vec<OperationReport>,
     /// Logins of visitors, if the scenario has any.
     pub logins: Option<Logins>,
     /// Second by second.
@@ -250,7 +283,7 @@ impl Report {
         let sent = sum(|meter| meter.sent);
         let deliveries = Deliveries {
             total: sum(|meter| meter.delivered),
-            expected: sent * plan.deliveries_per_message(),
+            expected: sum(|meter| meter.expected),
             lost: faults.lost,
             out_of_order: faults.out_of_order,
             duplicates: faults.duplicates,
@@ -308,6 +341,7 @@ impl Report {
             deliveries,
             latency: latency.summary(),
             latency_by_percentile: latency.by_percentile(),
+            operations: operations(plan, outcomes, measured_ns),
             logins,
             timeline,
             generator,
@@ -343,7 +377,7 @@ impl Report {
                 crate::units::show_nanos(send_lag.p99_ns)
             ));
         }
-        if matches!(plan.scenario, Scenario::Connect { .. }) && self.deliveries.unsent > 0 {
+        if matches!(plan.scenario, Scenario::Connect) && self.deliveries.unsent > 0 {
             warnings.push(format!(
                 "{} planned logins never began: all {} connections were in use; the server is slower than --rate, \
                  or give more --in-flight",
@@ -443,6 +477,19 @@ impl Report {
                 figures.insert(metric, value);
             }
         }
+        let measured = |name: &str| {
+            let operation = self.operations.iter().find(|operation| operation.name == name)?;
+            Some(&operation.latency).filter(|latency| latency.count > 0)
+        };
+        if let Some(calls) = measured(operation::CALL_BESIDE).or_else(|| measured(operation::CALL)) {
+            figures.insert(Metric::CallP50, calls.p50_ns);
+            figures.insert(Metric::CallP99, calls.p99_ns);
+            figures.insert(Metric::CallMax, calls.max_ns);
+        }
+        figures.extend(measured(operation::SUBSCRIBE).map(|latency| (Metric::SubscribeP99, latency.p99_ns)));
+        if let Some(logins) = self.logins.as_ref().filter(|logins| logins.latency.count > 0) {
+            figures.insert(Metric::LoginP99, logins.latency.p99_ns);
+        }
         if let Some(server) = &self.server {
             figures.insert(Metric::RssPerConnection, server.rss_per_connection_bytes);
             if let Some(cost) = &server.cost {
@@ -459,14 +506,18 @@ impl Report {
 
 impl Parameters {
     fn new(plan: &Plan, common: &CommonArgs) -> Self {
-        let (senders, receivers, stuck, slow, acknowledge, rule) = match plan.scenario {
-            Scenario::Fanout { publishers, subscribers, stuck, slow, acknowledge, rule, .. } => {
-                (publishers, subscribers, stuck, slow, acknowledge, Some(rule))
-            }
-            Scenario::Rpc { callers, callees } => (callers, callees, 0, 0, false, None),
-            Scenario::Idle { connections, .. } => (connections, 0, 0, 0, false, None),
-            Scenario::Connect { in_flight } => (in_flight, 0, 0, 0, false, None),
+        let (fanout, rpc) = (plan.fanout.as_ref(), plan.rpc.as_ref());
+        let (senders, receivers) = match (fanout, rpc) {
+            (Some(fanout), _) => (fanout.publishers, fanout.subscribers),
+            (None, Some(rpc)) => (rpc.callers, rpc.procedures.len()),
+            (None, None) => (plan.connections(), 0),
         };
+        // A topic with one subscriber has no rule, and neither have calls.
+        let rule = fanout
+            .filter(|fanout| fanout.topics.sizes.iter().any(|size| *size > 1))
+            .map(|fanout| fanout.rule);
+        let topics = fanout.map(|fanout| &fanout.topics).filter(|topics| topics.count() > 1);
+        let calls = rpc.filter(|_| fanout.is_some());
         let (loop_kind, window, rate) = match plan.load {
             Load::Closed { window } => ("closed", Some(window), None),
             Load::Open { rate } => ("open", None, Some(rate)),
@@ -484,14 +535,25 @@ impl Parameters {
             publisher_serializer: plan.publisher_serializer.to_string(),
             senders,
             receivers,
-            stuck,
-            slow,
+            stuck: fanout.map_or(0, |fanout| fanout.stuck),
+            slow: fanout.map_or(0, |fanout| fanout.slow),
             connections: plan.connections(),
             payload_bytes: plan.payload_bytes,
             loop_kind,
             window,
-            window_by: rule.filter(|_| window.is_some() && receivers > 1 && !plan.is_paired).map(rule_name),
+            window_by: rule.filter(|_| window.is_some()).map(rule_name),
             rate,
+            topics: topics.map(Topics::count),
+            largest_topic: topics.and_then(|topics| topics.sizes.iter().max().copied()),
+            callers: calls.map(|calls| calls.callers),
+            callees: calls.map(|calls| calls.procedures.len()),
+            calls_per_second: calls.and_then(|calls| match calls.load {
+                Load::Open { rate } => Some(rate),
+                _ => None,
+            }),
+            mix: plan.mix.clone(),
+            toggles_per_second: plan.toggles.map(|toggles| toggles.rate),
+            alone_s: plan.alone.map(|alone| alone.as_secs_f64()),
             joins: plan.visits.map(|visits| visits.rate),
             stay_s: plan.visits.map(|visits| visits.stay_ns as f64 / 1e9),
             leave_by_cut: plan.visits.map(|visits| visits.cut),
@@ -502,11 +564,8 @@ impl Parameters {
                 }
                 _ => None,
             },
-            slow_read_bytes: match plan.scenario {
-                Scenario::Fanout { slow, slow_read, .. } if slow > 0 => Some(slow_read),
-                _ => None,
-            },
-            acknowledge,
+            slow_read_bytes: fanout.filter(|fanout| fanout.slow > 0).map(|fanout| fanout.slow_read),
+            acknowledge: fanout.is_some_and(|fanout| fanout.acknowledge),
             warmup_s: plan.warmup.as_secs_f64(),
             duration_s: plan.duration.as_secs_f64(),
             threads: plan.threads,
@@ -514,6 +573,30 @@ impl Parameters {
             spin: plan.spin,
         }
     }
+}
+
+fn operations(plan: &Plan, outcomes: &[Outcome], measured_ns: u64) -> Vec<OperationReport> {
+    let one = |(index, name): (usize, &&'static str)| {
+        let mut sum = Operation::default();
+        for operation in outcomes.iter().filter_map(|outcome| outcome.meter.operations.get(index)) {
+            sum.begun += operation.begun;
+            sum.done += operation.done;
+            sum.failed += operation.failed;
+            sum.measured += operation.measured;
+            sum.total.add(&operation.total);
+        }
+        let alone_s = plan.alone.filter(|_| *name == operation::CALL_ALONE).map(|alone| alone.as_secs_f64());
+        let seconds = alone_s.unwrap_or(measured_ns as f64 / 1e9);
+        OperationReport {
+            name,
+            begun: sum.begun,
+            done: sum.done,
+            failed: sum.failed,
+            per_second: if seconds > 0.0 { sum.measured as f64 / seconds } else { 0.0 },
+            latency: sum.total.summary(),
+        }
+    };
+    plan.operations.iter().enumerate().map(one).collect()
 }
 
 fn server_report(

@@ -10,22 +10,22 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::args::{ScenarioArgs, WindowRule};
+use crate::args::ScenarioArgs;
 use crate::failure::Failure;
 use crate::flow::Flows;
-use crate::latency::Latencies;
 use crate::limits;
-use crate::meter::{Gauges, Timing, Words};
+use crate::meter::{Gauges, Slice, Timing, Words};
 use crate::plan::{Load, Plan, Role, Scenario};
 use crate::progress::Progress;
 use crate::report::{Ingredients, Report};
 use crate::scenario_connect::Connect;
 use crate::scenario_fanout::Fanout;
 use crate::scenario_idle::Idle;
+use crate::scenario_mixed::Mixed;
 use crate::scenario_rpc::Rpc;
 use crate::server_stats::{Sample, Server};
 use crate::shared::{Phase, Shared};
-use crate::timeline::Timeline;
+use crate::timeline::{Slot, Timeline};
 use crate::units::{show_count, show_nanos, show_rate};
 use crate::worker::{Note, Outcome, Worker};
 
@@ -45,7 +45,7 @@ pub fn run(args: &ScenarioArgs) -> Result<Report, Failure> {
     let plan = Arc::new(Plan::new(args, RandomState::new().hash_one(0u8) as u16)?);
     limits::raise_open_files(plan.connections())?;
     let server = common.server_pid.map(Server::watch).transpose()?;
-    let shared = Arc::new(Shared::new(plan.threads, senders(&plan), flows(&plan))?);
+    let shared = Arc::new(Shared::new(plan.threads, message_flows(&plan), flows(&plan))?);
     let mut progress = Progress::new(common.quiet);
     let before = server.as_ref().and_then(Server::sample);
     let (sender, notes) = channel();
@@ -68,10 +68,10 @@ pub fn run(args: &ScenarioArgs) -> Result<Report, Failure> {
         // A thread that failed has said why.
         run.collect_notes(&mut progress)?;
     }
-    if matches!(plan.scenario, Scenario::Connect { .. }) {
+    if matches!(plan.scenario, Scenario::Connect) {
         check_logins(&plan, &outcomes)?;
     }
-    let timeline = run.timeline.finish();
+    let timeline = run.timeline.finish(&plan.operations);
     Ok(Report::new(Ingredients {
         plan: &plan,
         common,
@@ -99,28 +99,22 @@ fn check_logins(plan: &Plan, outcomes: &[Outcome]) -> Result<(), Failure> {
     )))
 }
 
-fn senders(plan: &Plan) -> usize {
-    match plan.scenario {
-        Scenario::Fanout { publishers, .. } => publishers,
-        Scenario::Rpc { callers, .. } => callers,
-        Scenario::Idle { .. } | Scenario::Connect { .. } => 0,
-    }
+fn message_flows(plan: &Plan) -> usize {
+    plan.fanout.as_ref().map_or(0, |fanout| fanout.topics.flows)
 }
 
 fn flows(plan: &Plan) -> Option<Flows> {
-    let (Scenario::Fanout { rule, .. }, Load::Closed { window }) = (&plan.scenario, plan.load) else {
-        return None;
-    };
-    let subscribers: Vec<usize> = (0..plan.threads)
-        .map(|thread| plan.count(thread, |role| matches!(role, Role::Subscriber(_))))
-        .collect();
-    let rule: WindowRule = *rule;
-    if plan.is_paired {
-        // One subscriber moves each window, whichever its thread is.
-        let one: Vec<usize> = (0..plan.threads).map(|thread| usize::from(thread == 0)).collect();
-        return Some(Flows::new(WindowRule::Average, window, &plan.publisher_threads(), &one));
+    let fanout = plan.fanout.as_ref()?;
+    let Load::Closed { window } = fanout.load else { return None };
+    // How many verified subscribers each topic has on each thread.
+    let mut subscribers = vec![vec![0; plan.threads]; fanout.topics.count()];
+    for (thread, assignments) in plan.assignments.iter().enumerate() {
+        for assignment in assignments.iter().filter(|one| matches!(one.role, Role::Subscriber(_))) {
+            subscribers[assignment.topic as usize][thread] += 1;
+        }
     }
-    Some(Flows::new(rule, window, &plan.publisher_threads(), &subscribers))
+    let of = |publisher: usize, thread: usize| subscribers[fanout.topics.of_flow(publisher)][thread];
+    Some(Flows::new(fanout.rule, window, &plan.publisher_threads(), plan.threads, of))
 }
 
 type Crew = Vec<JoinHandle<Option<Outcome>>>;
@@ -130,13 +124,18 @@ fn spawn(plan: &Arc<Plan>, shared: &Arc<Shared>, notes: &Sender<Note>) -> Result
         let (plan, shared, notes) = (plan.clone(), shared.clone(), notes.clone());
         let builder = std::thread::Builder::new().name(format!("loadgen-{thread}"));
         let spawned = match plan.scenario {
-            Scenario::Fanout { .. } => {
+            Scenario::Fanout => {
                 let scenario = Fanout::new(&plan, thread);
                 let worker = Worker::new(thread, plan, shared, scenario, notes)?;
                 builder.spawn(move || worker.run())
             }
-            Scenario::Rpc { .. } => {
+            Scenario::Rpc => {
                 let scenario = Rpc::new(&plan, thread);
+                let worker = Worker::new(thread, plan, shared, scenario, notes)?;
+                builder.spawn(move || worker.run())
+            }
+            Scenario::Mixed => {
+                let scenario = Mixed::new(&plan, thread);
                 let worker = Worker::new(thread, plan, shared, scenario, notes)?;
                 builder.spawn(move || worker.run())
             }
@@ -144,7 +143,7 @@ fn spawn(plan: &Arc<Plan>, shared: &Arc<Shared>, notes: &Sender<Note>) -> Result
                 let worker = Worker::new(thread, plan, shared, Idle, notes)?;
                 builder.spawn(move || worker.run())
             }
-            Scenario::Connect { .. } => {
+            Scenario::Connect => {
                 let worker = Worker::new(thread, plan, shared, Connect, notes)?;
                 builder.spawn(move || worker.run())
             }
@@ -187,19 +186,30 @@ impl Run<'_> {
         let start_ns = self.shared.now_ns() + lead_ns;
         let warmup_ns = if self.plan.load == Load::Idle { 0 } else { self.plan.warmup.as_nanos() as u64 };
         let from_ns = start_ns + warmup_ns;
-        let timing = Timing { start_ns, from_ns, to_ns: from_ns + self.plan.duration.as_nanos() as u64 };
+        let timing = Timing { start_ns, from_ns, to_ns: from_ns + self.plan.measured().as_nanos() as u64 };
         self.shared.begin(timing);
         led.ended_early = self.watch(timing.from_ns, progress)?;
+        // What the run is about may begin later; the server's cost is that of its part.
+        let main_ns = self.plan.main_timing(timing).from_ns;
         led.from = self.read_second();
         while led.ended_early.is_none() && self.shared.now_ns() < timing.to_ns {
-            let end_ns = timing.from_ns + (self.timeline.seconds_read() + 1) * SECOND_NS;
-            led.ended_early = self.watch(end_ns.min(timing.to_ns), progress)?;
-            if end_ns <= timing.to_ns && led.ended_early.is_none() {
+            let second_ns = timing.from_ns + (self.timeline.seconds_read() + 1) * SECOND_NS;
+            let now_ns = self.shared.now_ns();
+            let main_ns = if now_ns < main_ns { main_ns } else { u64::MAX };
+            let next_ns = second_ns.min(timing.to_ns).min(main_ns);
+            led.ended_early = self.watch(next_ns, progress)?;
+            if led.ended_early.is_some() {
+                break;
+            }
+            if next_ns == second_ns {
                 self.read_second();
+            }
+            if next_ns == main_ns {
+                led.from = self.sample();
             }
         }
         led.to = self.sample();
-        led.measured_ns = self.shared.now_ns().min(timing.to_ns).saturating_sub(timing.from_ns);
+        led.measured_ns = self.shared.now_ns().min(timing.to_ns).saturating_sub(main_ns);
         self.drain(progress)?;
         Ok(led)
     }
@@ -328,9 +338,9 @@ impl Run<'_> {
         }
     }
 
-    /// Deliveries that everything sent so far must cause.
+    /// Deliveries and answers that everything sent so far must cause.
     fn expected(&self) -> u64 {
-        Gauges::sum(&self.shared.gauges, |gauges| &gauges.sent) * self.plan.deliveries_per_message()
+        Gauges::sum(&self.shared.gauges, |gauges| &gauges.expected)
     }
 
     fn collect_notes(&mut self, progress: &mut Progress) -> Result<(), Failure> {
@@ -343,9 +353,7 @@ impl Run<'_> {
         loop {
             match self.notes.recv_timeout(patience) {
                 Ok(Note::Failed(failure)) => return Err(failure),
-                Ok(Note::Slice { second, latencies, deliveries }) => {
-                    self.add_slice(second, &latencies, deliveries, progress);
-                }
+                Ok(Note::Slice { second, slice }) => self.add_slice(second, *slice, progress),
                 Err(RecvTimeoutError::Timeout) => return Ok(()),
                 Err(RecvTimeoutError::Disconnected) => {
                     // All threads have ended; the waiting loops end by what they see.
@@ -357,9 +365,9 @@ impl Run<'_> {
         }
     }
 
-    fn add_slice(&mut self, second: u64, latencies: &Latencies, deliveries: u64, progress: &mut Progress) {
-        let slot = self.timeline.add(second, latencies, deliveries, self.plan.threads);
-        if let Some(slot) = slot.filter(|_| self.plan.load != Load::Idle) {
+    fn add_slice(&mut self, second: u64, slice: Slice, progress: &mut Progress) {
+        let slot = self.timeline.add(second, slice, self.plan.threads);
+        if let Some(Slot { slice, .. }) = slot.filter(|_| self.plan.load != Load::Idle) {
             let gauges = &self.shared.gauges;
             let faults: Vec<String> = [
                 (Gauges::sum(gauges, |gauges| &gauges.lost), "missing"),
@@ -373,15 +381,15 @@ impl Run<'_> {
             .filter(|(count, _)| *count > 0)
             .map(|(count, words)| format!("{} {words}", show_count(count)))
             .collect();
-            let outstanding = Gauges::sum(gauges, |gauges| &gauges.sent) * self.plan.deliveries_per_message();
-            let outstanding = outstanding.saturating_sub(Gauges::sum(gauges, |gauges| &gauges.advanced));
+            let outstanding = Gauges::sum(gauges, |gauges| &gauges.expected)
+                .saturating_sub(Gauges::sum(gauges, |gauges| &gauges.advanced));
             progress.line(&format!(
                 "{:>4} s  {:>11} /s  p50 {:>9}  p99 {:>9}  max {:>9}  under way {}{}{}",
                 second + 1,
-                show_rate(slot.deliveries as f64),
-                show_nanos(slot.latencies.quantile(0.5)),
-                show_nanos(slot.latencies.quantile(0.99)),
-                show_nanos(slot.latencies.quantile(1.0)),
+                show_rate(slice.deliveries as f64),
+                show_nanos(slice.latencies.quantile(0.5)),
+                show_nanos(slice.latencies.quantile(0.99)),
+                show_nanos(slice.latencies.quantile(1.0)),
                 show_count(outstanding),
                 if faults.is_empty() { "" } else { "  " },
                 faults.join(", ")

@@ -21,6 +21,9 @@ pub struct Context<'a> {
 ///
 /// `handle_join` for every visitor, `handle_message` for every message → `settle` every few receives → `send` when the time has come or `settle` said so.
 pub trait Scenario {
+    /// Before `begin`: the times of the traffic that the run is about, where they differ from the run's.
+    fn set_main(&mut self, _: Timing) {}
+
     /// All connections everywhere are ready; the load begins at `timing.start_ns`.
     fn begin(&mut self, timing: Timing, connections: &[Connection]);
 

@@ -1,9 +1,10 @@
-//! `fanout`: publishers → all subscribers of one topic. `fanin`: with one
-//! subscriber. `pairs`: publisher n → subscriber n, each pair with a topic. `churn`: as fan-out, while further subscribers come and go.
+//! Publishers → subscribers, in all scenarios that have any. `fanout`: one topic, or several that each publication chooses
+//! from. `fanin`: with one subscriber. `pairs`, `rooms`: each publisher has a topic. `churn`, `mixed`: further subscribers
+//! come and go.
 //!
 //! ```text
 //! publisher's thread                         subscribers' threads
-//! limit (window) or schedule (rate)          EVENT ─▶ stamp ─▶ stream (publisher, subscriber) ─▶ verify
+//! limit (window) or schedule (rate)          EVENT ─▶ stamp ─▶ stream (flow, subscriber) ─▶ verify
 //!   └▶ PUBLISH [stamp, filler] ──▶ router ──▶          └▶ latency from the intended time ─▶ position ─▶ window
 //! ```
 
@@ -15,13 +16,14 @@ use crate::args::WindowRule;
 use crate::connection::Connection;
 use crate::flow::Floor;
 use crate::meter::{Meter, Timing};
-use crate::plan::{Load, Plan, Role, Scenario as PlanScenario};
+use crate::plan::{Load, Plan, Role};
 use crate::reader::{Kind, Pattern};
 use crate::scenario::{Context, Scenario};
 use crate::schedule::Schedule;
 use crate::session::{self, error_words};
 use crate::shared::Shared;
 use crate::stamp::Stamp;
+use crate::topics::{Streams, Topics};
 use crate::verify::{Faults, Seen, Verifier};
 
 /// Messages that one publisher builds before the socket is asked; together they are one write.
@@ -32,6 +34,7 @@ const BURST_MAX: u32 = 256;
 struct Publisher {
     number: u32,
     connection: usize,
+    /// Messages sent, over all topics.
     sent: u32,
     /// Messages that the schedule has called for (open loop).
     called: u32,
@@ -54,16 +57,17 @@ pub struct Fanout {
     /// What events look like (the subscribers' serializer), and what is published (the publishers').
     event: Pattern,
     publish: Pattern,
-    /// Number of verified subscribers of this thread, and of publishers everywhere.
-    subscribers: usize,
+    topics: Topics,
     publisher_count: usize,
-    /// Stream of publisher p and subscriber s: p * subscribers + s. Of pairs: s, and `pairs` has the only p.
+    /// What each flow of this thread's publishers has sent, by flow; only where publications choose their topic.
+    sent: Vec<u32>,
+    /// Verified subscribers of this thread.
+    streams: Streams,
     verifier: Verifier,
-    pairs: Option<Vec<u32>>,
-    /// Places for visitors of this thread, and their streams: p * visitor_count + v. Each visit begins them anew.
-    visitor_count: usize,
+    /// Places for visitors of this thread. Each visit begins their streams anew.
+    visitor_streams: Streams,
     visitors: Verifier,
-    /// Steps of all subscribers since the last settle, per publisher, and which publishers have any.
+    /// Steps of all subscribers since the last settle, per flow, and which flows have any.
     steps: Vec<u64>,
     touched: Vec<u32>,
     floors: Vec<Floor>,
@@ -80,46 +84,45 @@ pub struct Fanout {
 impl Fanout {
     /// For `thread`.
     pub fn new(plan: &Plan, thread: usize) -> Self {
-        let PlanScenario::Fanout { publishers: publisher_count, acknowledge, rule, .. } = plan.scenario
-        else {
-            unreachable!("the plan and the scenario are made from the same arguments")
+        let fanout =
+            plan.fanout.as_ref().expect("the plan and the scenario are made from the same arguments");
+        let topics = fanout.topics.clone();
+        let streams = |is: fn(&Role) -> bool| {
+            Streams::new(&topics, &plan.assignments[thread], |assignment| is(&assignment.role))
         };
-        let subscribers = plan.count(thread, |role| matches!(role, Role::Subscriber(_)));
-        let visitor_count = plan.count(thread, |role| matches!(role, Role::Visitor(_)));
-        let pairs: Option<Vec<u32>> = plan
-            .is_paired
-            .then(|| (0..subscribers as u32).map(|number| plan.pair_of(thread, number) as u32).collect());
-        let streams = if plan.is_paired { subscribers } else { publisher_count * subscribers };
-        let floors = match (plan.load, rule) {
-            (Load::Closed { window }, WindowRule::Slowest) => {
-                (0..publisher_count).map(|_| Floor::new(subscribers, window)).collect()
-            }
+        let subscribers = streams(|role| matches!(role, Role::Subscriber(_)));
+        let visitors = streams(|role| matches!(role, Role::Visitor(_)));
+        let floors = match (fanout.load, fanout.rule) {
+            (Load::Closed { window }, WindowRule::Slowest) => (0..topics.flows)
+                .map(|flow| Floor::new(subscribers.receivers_of(topics.of_flow(flow)), window))
+                .collect(),
             _ => Vec::new(),
         };
         Self {
             thread,
             run: plan.run,
-            acknowledge,
-            load: plan.load,
+            acknowledge: fanout.acknowledge,
+            load: fanout.load,
             timing: Timing { start_ns: u64::MAX, ..Timing::default() },
             publishers: Vec::new(),
-            own: vec![None; publisher_count],
+            own: vec![None; fanout.publishers],
             schedule: None,
             event: Pattern::new(plan.serializer, plan.payload_bytes),
             publish: Pattern::new(plan.publisher_serializer, plan.payload_bytes),
-            subscribers,
-            publisher_count,
-            verifier: Verifier::new(streams),
-            pairs,
-            visitor_count,
-            visitors: Verifier::new(publisher_count * visitor_count),
-            steps: vec![0; publisher_count],
+            publisher_count: fanout.publishers,
+            sent: vec![0; if topics.has_choice() { topics.flows } else { 0 }],
+            verifier: Verifier::new(subscribers.count()),
+            streams: subscribers,
+            visitors: Verifier::new(visitors.count()),
+            visitor_streams: visitors,
+            steps: vec![0; topics.flows],
             touched: Vec::new(),
             floors,
             look_at_all: false,
             look_at: Vec::new(),
             has_more: false,
             has_begun: false,
+            topics,
         }
     }
 
@@ -129,19 +132,12 @@ impl Fanout {
             context.meter.foreign += 1;
             return;
         }
-        let publisher = stamp.publisher as usize;
-        if publisher >= self.publisher_count {
+        let flow = stamp.publisher as usize;
+        let stream = self.streams.at(flow, subscriber as usize).filter(|_| flow < self.topics.flows);
+        let Some(stream) = stream else {
+            // Of nobody, or of another topic: not what was sent to here.
             self.verifier.faults.corrupt += 1;
             return;
-        }
-        let stream = match &self.pairs {
-            None => publisher * self.subscribers + subscriber as usize,
-            Some(pairs) if pairs[subscriber as usize] == stamp.publisher => subscriber as usize,
-            Some(_) => {
-                // The event of another topic: not what was sent to here.
-                self.verifier.faults.corrupt += 1;
-                return;
-            }
         };
         let steps = match self.verifier.see(stream, stamp.sequence) {
             Seen::InOrder => 1,
@@ -155,11 +151,11 @@ impl Fanout {
             return;
         }
         context.meter.advanced += steps;
-        if self.steps[publisher] == 0 {
+        if self.steps[flow] == 0 {
             self.touched.push(stamp.publisher);
         }
-        self.steps[publisher] += steps;
-        if let Some(floor) = self.floors.get_mut(publisher) {
+        self.steps[flow] += steps;
+        if let Some(floor) = self.floors.get_mut(flow) {
             for behind in (0..steps as u32).rev() {
                 floor.pass(stamp.sequence - behind);
             }
@@ -172,12 +168,12 @@ impl Fanout {
             context.meter.foreign += 1;
             return;
         }
-        let publisher = stamp.publisher as usize;
-        if publisher >= self.publisher_count {
+        let flow = stamp.publisher as usize;
+        let stream = self.visitor_streams.at(flow, visitor as usize).filter(|_| flow < self.topics.flows);
+        let Some(stream) = stream else {
             self.visitors.faults.corrupt += 1;
             return;
-        }
-        let stream = publisher * self.visitor_count + visitor as usize;
+        };
         if self.visitors.see(stream, stamp.sequence) != Seen::Duplicate {
             context.meter.visitor_delivered += 1;
             context.meter.visitor_measured += u64::from(self.timing.is_measured(context.now_ns));
@@ -235,18 +231,27 @@ impl Fanout {
         context: &mut Context<'_>,
     ) {
         let publisher = &mut self.publishers[index];
-        let stamp =
-            Stamp { publisher: publisher.number, sequence: publisher.sent, run: self.run, intended_ns };
-        publisher.sent += 1;
+        let tools = &mut context.tools;
+        let flow = self.topics.choose(publisher.number, tools.masks.bits());
+        // With one topic per publisher its own count is the flow's.
+        let sent = self.sent.get_mut(flow).unwrap_or(&mut publisher.sent);
+        let stamp = Stamp { publisher: flow as u32, sequence: *sent, run: self.run, intended_ns };
+        *sent += 1;
+        // Release, and before the flush: pairs with whoever joins. Who is told that it is subscribed sees at least what was
+        // written before the server told it.
+        tools.shared.sent[flow].store(*sent, Ordering::Release);
+        if !self.sent.is_empty() {
+            publisher.sent += 1;
+        }
         let options = PublishOptions { acknowledge: self.acknowledge, ..PublishOptions::default() };
         let payload = Payload { args: Some(self.publish.stamped(&stamp)), kwargs: None };
         let request = connection.take_request();
-        let tools = &mut context.tools;
-        let topics = &tools.plan.topics;
-        let topic = (&*topics[publisher.number as usize % topics.len()]).into();
-        let message = Message::Publish { request, options, topic, payload };
+        let topic = self.topics.of_flow(flow);
+        let name = (&*self.topics.names[topic]).into();
+        let message = Message::Publish { request, options, topic: name, payload };
         connection.push(&message, tools.scratch, tools.masks);
         context.meter.message_sent(context.now_ns, intended_ns);
+        context.meter.expected += self.topics.sizes[topic] as u64;
     }
 
     /// Sends what publisher `index` may send: up to its window, or what the schedule has called for.
@@ -276,16 +281,17 @@ impl Fanout {
             burst += 1;
         }
         if burst > 0 {
-            // Release, and before the flush: pairs with `handle_join`. Who is told that it is subscribed sees at least
-            // what was written before the server told it.
-            context.tools.shared.sent[number as usize].store(self.publishers[index].sent, Ordering::Release);
             let _ = connection.flush();
         }
         // What the socket or the burst's bound has left is looked at in the next round.
         let publisher = &self.publishers[index];
         let has_more = match self.schedule {
             Some(_) => publisher.sent < publisher.called,
-            None => !publisher.is_waiting && context.now_ns < self.timing.to_ns,
+            None => {
+                context.tools.shared.flows.is_some()
+                    && !publisher.is_waiting
+                    && context.now_ns < self.timing.to_ns
+            }
         };
         if has_more && connection.socket.is_some() {
             self.look_at.push(index as u32);
@@ -317,10 +323,11 @@ impl Scenario for Fanout {
 
     fn handle_join(&mut self, connection: &Connection, shared: &Shared) {
         let Role::Visitor(visitor) = connection.role else { return };
-        for publisher in 0..self.publisher_count {
-            // What is not sent yet is published after SUBSCRIBED, hence must come. Acquire: see `serve`.
-            let first_max = shared.sent[publisher].load(Ordering::Acquire);
-            self.visitors.join(publisher * self.visitor_count + visitor as usize, first_max);
+        for flow in self.topics.flows_of(self.visitor_streams.topic_of(visitor as usize)) {
+            // What is not sent yet is published after SUBSCRIBED, hence must come. Acquire: see `publish`.
+            let first_max = shared.sent[flow].load(Ordering::Acquire);
+            let stream = self.visitor_streams.at(flow, visitor as usize).expect("it is a flow of this topic");
+            self.visitors.join(stream, first_max);
         }
     }
 
@@ -424,13 +431,10 @@ impl Scenario for Fanout {
             .iter()
             .map(|publisher| u64::from(publisher.called.saturating_sub(publisher.sent)))
             .sum::<u64>();
-        for (subscriber, publisher) in self.pairs.iter().flatten().enumerate() {
-            self.verifier.finish(subscriber, shared.sent[*publisher as usize].load(Ordering::Relaxed));
-        }
-        for publisher in (0..self.publisher_count).filter(|_| self.pairs.is_none()) {
-            let sent = shared.sent[publisher].load(Ordering::Relaxed);
-            for subscriber in 0..self.subscribers {
-                self.verifier.finish(publisher * self.subscribers + subscriber, sent);
+        for subscriber in 0..self.streams.receivers() {
+            for flow in self.topics.flows_of(self.streams.topic_of(subscriber)) {
+                let stream = self.streams.at(flow, subscriber).expect("it is a flow of this topic");
+                self.verifier.finish(stream, shared.sent[flow].load(Ordering::Relaxed));
             }
         }
     }

@@ -8,13 +8,13 @@
 //! A caller always calls the same procedure. WAMP promises that its calls reach the callee in their order, which is
 //! checked there; the order of results is not promised and only counted.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 use fanwire_codec::wamp2::{self, CallOptions, DecodeLimits, Message, Payload, YieldOptions, code};
 
 use crate::connection::Connection;
 use crate::meter::{Meter, Timing};
-use crate::plan::{Load, Plan, Role, Scenario as PlanScenario};
+use crate::plan::{Load, Plan, Role, RpcPlan};
 use crate::reader::{Kind, Pattern};
 use crate::scenario::{Context, Scenario};
 use crate::schedule::Schedule;
@@ -35,11 +35,32 @@ struct Caller {
     first_request: u64,
 }
 
+/// Where calls are counted.
+#[derive(Clone, Copy, Debug)]
+enum Tally {
+    /// Their results are the deliveries that the run is about.
+    Main,
+    /// They are operations beside something else: the first of the plan, and from this time on the second.
+    Operations { second_from_ns: u64 },
+}
+
+impl Tally {
+    fn operation(self, intended_ns: u64) -> Option<usize> {
+        match self {
+            Tally::Main => None,
+            Tally::Operations { second_from_ns } => Some(usize::from(intended_ns >= second_from_ns)),
+        }
+    }
+}
+
 /// The part of one thread.
 #[derive(Debug)]
 pub struct Rpc {
     run: u16,
     load: Load,
+    tally: Tally,
+    /// One per callee.
+    procedures: Vec<Arc<str>>,
     timing: Timing,
     callers: Vec<Caller>,
     /// By caller number: its index in `callers`, if it is of this thread.
@@ -58,14 +79,15 @@ pub struct Rpc {
 impl Rpc {
     /// For `thread`.
     pub fn new(plan: &Plan, thread: usize) -> Self {
-        let PlanScenario::Rpc { callers: caller_count, .. } = plan.scenario else {
-            unreachable!("the plan and the scenario are made from the same arguments")
-        };
+        let rpc = plan.rpc.as_ref().expect("the plan and the scenario are made from the same arguments");
+        let RpcPlan { callers: caller_count, load, ref procedures } = *rpc;
         let callers = plan.count(thread, |role| matches!(role, Role::Caller(_)));
         let has_callees = plan.count(thread, |role| matches!(role, Role::Callee(_))) > 0;
         Self {
             run: plan.run,
-            load: plan.load,
+            load,
+            tally: Tally::Main,
+            procedures: procedures.clone(),
             timing: Timing { start_ns: u64::MAX, ..Timing::default() },
             callers: Vec::with_capacity(callers),
             own: vec![None; caller_count],
@@ -77,6 +99,11 @@ impl Rpc {
             look_at: Vec::new(),
             has_begun: false,
         }
+    }
+
+    /// Counts the calls as operations beside something else; those meant for `second_from_ns` or later as the second.
+    pub fn beside(&mut self, second_from_ns: u64) {
+        self.tally = Tally::Operations { second_from_ns };
     }
 
     /// Calls once more; it is only appended to what the connection has to write.
@@ -93,12 +120,16 @@ impl Rpc {
         let payload = Payload { args: Some(self.pattern.stamped(&stamp)), kwargs: None };
         let request = connection.take_request();
         let tools = &mut context.tools;
-        let procedures = &tools.plan.procedures;
-        let procedure = (&*procedures[caller.number as usize % procedures.len()]).into();
+        let procedure = (&*self.procedures[caller.number as usize % self.procedures.len()]).into();
         let message = Message::Call { request, options: CallOptions::default(), procedure, payload };
         connection.push(&message, tools.scratch, tools.masks);
-        context.meter.message_sent(context.now_ns, intended_ns);
-        context.tools.shared.sent[caller.number as usize].store(caller.sent, Ordering::Relaxed);
+        match self.tally.operation(intended_ns) {
+            Some(index) => context.meter.operation_begun(index, context.now_ns, intended_ns),
+            None => {
+                context.meter.message_sent(context.now_ns, intended_ns);
+                context.meter.expected += 1;
+            }
+        }
     }
 
     fn handle_invocation(
@@ -146,10 +177,20 @@ impl Rpc {
             Seen::Late => context.meter.results_reordered += 1,
             Seen::InOrder | Seen::Gap(_) => {}
         }
-        context.meter.advanced += 1;
-        if let Some(stamp) = stamp {
-            context.meter.delivery(context.now_ns, stamp.intended_ns);
+        match (stamp, self.tally) {
+            (Some(stamp), Tally::Main) => context.meter.delivery(context.now_ns, stamp.intended_ns),
+            (Some(stamp), tally) => {
+                let index = tally.operation(stamp.intended_ns).expect("this tally has operations");
+                context.meter.operations[index].finish(context.now_ns, stamp.intended_ns);
+            }
+            (None, Tally::Main) => {}
+            // An error does not say when its call was meant to be sent.
+            (None, tally) => {
+                let index = tally.operation(context.now_ns).expect("this tally has operations");
+                context.meter.operations[index].failed += 1;
+            }
         }
+        context.meter.advanced += u64::from(matches!(self.tally, Tally::Main));
         if matches!(self.load, Load::Closed { .. }) && context.now_ns < self.timing.to_ns {
             self.call(index, context.now_ns, connection, context);
         }

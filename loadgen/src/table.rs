@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::meter::operation;
 use crate::report::{Deliveries, Report};
 use crate::units::{show_bytes, show_count, show_nanos, show_rate};
 
@@ -58,7 +59,30 @@ pub fn table(report: &Report) -> String {
             line("coalescing", format!("{:.2} messages per receive", deliveries.messages_per_receive));
         }
     }
-    if let ("churn", Some(logins)) = (parameters.scenario, &report.logins) {
+    for operation in &report.operations {
+        let latency = &operation.latency;
+        line(
+            operation.name,
+            format!(
+                "{} /s, {} of {} answered{}; p50 {}  p99 {}  p99.9 {}  max {}  (from the intended send time)",
+                show_rate(operation.per_second),
+                show_count(operation.done),
+                show_count(operation.begun),
+                match operation.failed {
+                    0 => String::new(),
+                    failed => format!(", {} errors", show_count(failed)),
+                },
+                show_nanos(latency.p50_ns),
+                show_nanos(latency.p99_ns),
+                show_nanos(latency.p999_ns),
+                show_nanos(latency.max_ns)
+            ),
+        );
+    }
+    if let Some(words) = beside(report) {
+        line("beside", words);
+    }
+    if let ("churn" | "mixed", Some(logins)) = (parameters.scenario, &report.logins) {
         line(
             "visitors",
             format!(
@@ -198,6 +222,23 @@ pub fn table(report: &Report) -> String {
     format!("{}\n{out}", headline(report))
 }
 
+/// What the broadcast costs the calls beside it.
+pub fn beside(report: &Report) -> Option<String> {
+    let of = |name: &str| report.operations.iter().find(|operation| operation.name == name);
+    let (alone, beside) = (of(operation::CALL_ALONE)?, of(operation::CALL_BESIDE)?);
+    if alone.latency.count == 0 || beside.latency.count == 0 {
+        return None;
+    }
+    let broadcast = &report.latency;
+    Some(format!(
+        "beside the broadcast a call takes {:.1} times as long in the median and {:.1} times at p99; its p99 is {:.3} of the \
+         broadcast's own",
+        beside.latency.p50_ns / alone.latency.p50_ns.max(1.0),
+        beside.latency.p99_ns / alone.latency.p99_ns.max(1.0),
+        beside.latency.p99_ns / broadcast.p99_ns.max(1.0)
+    ))
+}
+
 /// `1 publisher`, `2,000 publishers`.
 pub fn many(count: usize, one: &str) -> String {
     match count {
@@ -227,7 +268,29 @@ pub fn headline(report: &Report) -> String {
     let senders = show_count(parameters.senders as u64);
     match parameters.scenario {
         name @ ("fanout" | "fanin" | "pairs") => format!(
-            "{name}: {publishers} to {subscribers}, {} B, {formats}, {load}",
+            "{name}: {publishers} to {subscribers}{}, {} B, {formats}, {load}",
+            match (name, parameters.topics) {
+                ("fanout", Some(topics)) => format!(" of {}", many(topics, "topic")),
+                _ => String::new(),
+            },
+            parameters.payload_bytes
+        ),
+        "rooms" => format!(
+            "rooms: {publishers} to {subscribers} in {} of up to {}, {} B, {formats}, {load}",
+            many(parameters.topics.unwrap_or(1), "room"),
+            show_count(parameters.largest_topic.unwrap_or(parameters.receivers) as u64),
+            parameters.payload_bytes
+        ),
+        "broadcast+rpc" => format!(
+            "broadcast+rpc: {publishers} to {subscribers}, {} B, {load}, beside {} calls /s, {formats}",
+            parameters.payload_bytes,
+            show_rate(parameters.calls_per_second.unwrap_or_default())
+        ),
+        "mixed" => format!(
+            "mixed: {} of {publishers} and {}, {subscribers} on {}, {} B, {formats}, {load}",
+            parameters.mix.as_deref().unwrap_or("operations"),
+            many(parameters.callers.unwrap_or_default(), "caller"),
+            many(parameters.topics.unwrap_or(1), "topic"),
             parameters.payload_bytes
         ),
         "rpc" => {

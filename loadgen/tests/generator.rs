@@ -208,6 +208,79 @@ fn the_event_of_another_pair_is_no_delivery() {
 }
 
 #[test]
+fn publications_choose_among_unequal_topics() {
+    for line in
+        ["--topics 5 --skew zipf:1.0 --publishers 3 --serializer json", "--topics 9 --serializer msgpack"]
+    {
+        let line = format!("fanout --subscribers 7 --rate 300 {line} {SHORT}");
+        let (code, report, stderr) = run(Fault::None, &line);
+        assert_eq!(code, 0, "{line}: {stderr} {report:#}");
+        // Not every topic has a subscriber in the second.
+        assert!(count(&report, "total") > 20, "{line}: {report:#}");
+        assert_eq!(count(&report, "total"), count(&report, "expected"), "{line}: {report:#}");
+        let (code, report, _) = run(Fault::MixTopics, &line);
+        assert_eq!(code, 1, "{line}: {report:#}");
+        assert!(count(&report, "corrupt") > 0, "{line}: {report:#}");
+    }
+}
+
+#[test]
+fn rooms_are_apart_in_both_loops() {
+    for line in ["--rate 300", "--window 2 --publishers 2", "--window 1 --skew zipf:1.0"] {
+        let line = format!("rooms --rooms 4 --members 3 {line} {SHORT}");
+        let (code, report, stderr) = run(Fault::None, &line);
+        assert_eq!(code, 0, "{line}: {stderr} {report:#}");
+        assert!(count(&report, "total") > 50, "{line}: {report:#}");
+        assert_eq!(count(&report, "total"), count(&report, "expected"), "{line}: {report:#}");
+    }
+}
+
+#[test]
+fn calls_are_measured_alone_and_beside_a_broadcast() {
+    let line = "broadcast+rpc --subscribers 3 --rate 50 --calls 100 --alone 500ms --duration 500ms --warmup 100ms --threads 2";
+    let (code, report, stderr) = run(Fault::None, line);
+    assert_eq!(code, 0, "{stderr} {report:#}");
+    let operations = report["operations"].as_array().unwrap();
+    let figure = |index: usize, path: &str| operations[index].pointer(path).unwrap().as_f64().unwrap();
+    for (index, name) in ["call alone", "call beside"].into_iter().enumerate() {
+        assert_eq!(operations[index]["name"], name);
+        // 50 each by the timetable; what is answered late is in its part all the same.
+        assert!((45.0..=55.0).contains(&figure(index, "/latency/count")), "{name}: {report:#}");
+        assert!(figure(index, "/latency/p99_ns") > 0.0, "{name}: {report:#}");
+    }
+    assert_eq!(count(&report, "total"), count(&report, "expected"), "{report:#}");
+    assert!((20..=35).contains(&(count(&report, "sent"))), "the broadcast begins later: {report:#}");
+    let (code, report, _) = run(Fault::FailCalls, line);
+    assert_eq!(code, 1, "{report:#}");
+    assert!(report["operations"][0]["failed"].as_u64().unwrap() > 0, "{report:#}");
+}
+
+#[test]
+fn a_mix_of_everything_is_verified() {
+    let line = format!(
+        "mixed --rate 400 --mix publish:50,call:20,subscribe:20,join:10 --topics 3 --stay 50ms {SHORT}"
+    );
+    for serializer in ["json", "msgpack"] {
+        let (code, report, stderr) = run(Fault::None, &format!("{line} --serializer {serializer}"));
+        assert_eq!(code, 0, "{stderr} {report:#}");
+        assert_eq!(count(&report, "total"), count(&report, "expected"), "{report:#}");
+        for (index, name) in ["call", "subscribe", "unsubscribe"].into_iter().enumerate() {
+            let operation = &report["operations"][index];
+            assert_eq!(operation["name"], name);
+            assert!(operation["done"].as_u64().unwrap() > 3, "{name}: {report:#}");
+            assert_eq!(operation["done"], operation["begun"], "{name}: {report:#}");
+        }
+        assert!(report["logins"]["completed"].as_u64().unwrap() > 2, "{report:#}");
+    }
+    let (code, report, _) = run(Fault::KeepSending, &line);
+    assert_eq!(code, 1, "{report:#}");
+    assert!(count(&report, "corrupt") > 0, "an event after UNSUBSCRIBED: {report:#}");
+    let only = format!("mixed --rate 400 --mix publish:1 {SHORT}");
+    let (code, report, stderr) = run(Fault::None, &only);
+    assert_eq!((code, report["operations"][0]["begun"].as_u64()), (0, Some(0)), "{stderr} {report:#}");
+}
+
+#[test]
 fn subscribers_come_and_go_and_nobody_misses_anything() {
     for line in [
         "--rate 300 --serializer json",
@@ -404,9 +477,15 @@ fn the_page_needs_nothing_but_itself_and_escapes_what_it_shows() {
 #[test]
 fn every_scenario_has_a_page() {
     let address = stub::start(Fault::None);
-    for scenario in
-        ["rpc --callers 2", "idle --connections 2", "connect --rate 50", "churn --subscribers 2 --rate 50"]
-    {
+    for scenario in [
+        "rpc --callers 2",
+        "idle --connections 2",
+        "connect --rate 50",
+        "churn --subscribers 2 --rate 50",
+        "rooms --rooms 2 --rate 50",
+        "mixed --rate 100",
+        "broadcast+rpc --alone 2s --calls 20 --rate 20 --subscribers 2",
+    ] {
         let output = generator(&format!("{scenario} {SHORT} --url ws://{address}/ws --quiet --html -"));
         let page = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && page.contains("To repeat it"), "{output:?}");

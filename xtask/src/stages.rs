@@ -296,6 +296,8 @@ const LOADS: &[&[&str]] = &[
         "5s",
     ],
     &["rpc", "--callers", "200", "--callees", "4", "--duration", "5s"],
+    &["broadcast+rpc", "--subscribers", "1000", "--rate", "20", "--alone", "2s", "--duration", "3s"],
+    &["mixed", "--rate", "1k", "--skew", "zipf:1.0", "--duration", "4s"],
 ];
 /// The same at full size.
 const LONG_LOADS: &[&[&str]] = &[
@@ -303,6 +305,9 @@ const LONG_LOADS: &[&[&str]] = &[
     &["fanout", "--subscribers", "10000", "--stuck", "10", "--duration", "60s"],
     &["fanout", "--subscribers", "1000", "--publisher-serializer", "msgpack", "--duration", "30s"],
     &["rpc", "--callers", "1000", "--callees", "8", "--duration", "60s"],
+    &["broadcast+rpc", "--subscribers", "10000", "--rate", "5", "--alone", "10s", "--duration", "30s"],
+    &["mixed", "--rate", "5k", "--skew", "zipf:1.0", "--topics", "1000", "--subscribers", "5000", "--duration", "60s"],
+    &["rooms", "--rooms", "500", "--members", "10", "--skew", "zipf:1.0", "--rate", "2k", "--duration", "60s"],
 ];
 
 fn load(place: &Workplace) -> Result<Outcome> {

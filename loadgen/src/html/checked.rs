@@ -81,7 +81,7 @@ pub fn table(out: &mut String, report: &Report) {
             }
         }
     }
-    if let ("churn", Some(logins)) = (report.parameters.scenario, &report.logins) {
+    if let ("churn" | "mixed", Some(logins)) = (report.parameters.scenario, &report.logins) {
         rows.push((
             "joined",
             logins.completed,

@@ -8,6 +8,7 @@
 //! escaped. The words beside the figures are here, what is computed is in `report.rs`.
 
 mod checked;
+mod operations;
 pub mod plot;
 
 use std::fmt::Write;
@@ -45,6 +46,7 @@ pub fn html(report: &Report) -> String {
     if report.parameters.loop_kind != "idle" {
         percentiles(&mut out, report);
         time_line(&mut out, report);
+        operations::section(&mut out, report);
     }
     checked::table(&mut out, report);
     reading(&mut out, report);

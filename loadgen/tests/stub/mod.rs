@@ -42,6 +42,8 @@ pub enum Fault {
     RefuseSome,
     /// Who subscribes while events are published gets SUBSCRIBED, but not the next three events.
     SubscribeLate,
+    /// Who has unsubscribed gets events still.
+    KeepSending,
     /// The tenth event goes to the subscribers of another topic.
     MixTopics,
     /// HELLO is not answered.
@@ -176,6 +178,12 @@ impl Router {
                 }
                 self.topics.entry(topic.into_owned()).or_default().push(from);
                 self.send(from, &Message::Subscribed { request, subscription: 7 });
+            }
+            Message::Unsubscribe { request, .. } => {
+                if fault != Fault::KeepSending {
+                    self.topics.values_mut().for_each(|members| members.retain(|member| *member != from));
+                }
+                self.send(from, &Message::Unsubscribed { request });
             }
             Message::Publish { request, options, topic, payload } => {
                 self.publish(&topic, &payload, fault);

@@ -1,4 +1,8 @@
 //! From the command line to who does what: every connection gets a role and a thread before the first one is opened.
+//!
+//! Here: what a plan is, and what all scenarios have in common. `scenarios.rs` has a constructor for each of them.
+
+mod scenarios;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,13 +10,12 @@ use std::time::Duration;
 
 use fanwire_codec::wamp2::Serializer;
 
-use crate::args::{
-    ChurnArgs, CommonArgs, ConnectArgs, FaninArgs, FanoutArgs, Format, Hold, IdleArgs, Leave, LoadArgs,
-    PairsArgs, RpcArgs, ScenarioArgs, WindowRule,
-};
+use crate::args::{CommonArgs, Format, Hold, LoadArgs, ScenarioArgs, WindowRule};
 use crate::failure::Failure;
+use crate::meter::Timing;
 use crate::stamp::{PUBLISHERS_MAX, STAMP_BYTES};
 use crate::target::Target;
+use crate::topics::Topics;
 
 /// The largest payload: the codec's reader here accepts messages up to 64 MiB.
 const PAYLOAD_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -34,6 +37,8 @@ pub enum Role {
     Caller(u32),
     /// Answers; its global number.
     Callee(u32),
+    /// Subscribes and unsubscribes in turn; its global number.
+    Toggler(u32),
     /// Does nothing.
     Idle,
     /// Comes and goes while the load runs; its number among those of its thread.
@@ -62,6 +67,8 @@ pub struct Assignment {
     pub setup: Setup,
     /// How it writes and reads.
     pub serializer: Serializer,
+    /// Index of the topic that it receives, if it is a receiver.
+    pub topic: u32,
     /// Where it connects from.
     pub source: Option<IpAddr>,
 }
@@ -83,30 +90,56 @@ pub enum Load {
     Idle,
 }
 
-/// The scenario with its own numbers.
-#[derive(Clone, Debug)]
-#[allow(missing_docs, reason = "the command line's options of the same names")]
+/// What runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
-    Fanout {
-        publishers: usize,
-        subscribers: usize,
-        stuck: usize,
-        slow: usize,
-        slow_read: usize,
-        acknowledge: bool,
-        rule: WindowRule,
-    },
-    Rpc {
-        callers: usize,
-        callees: usize,
-    },
+    /// Publishers and subscribers: `fanout`, `fanin`, `pairs`, `rooms`, `churn`.
+    Fanout,
+    /// Callers and callees.
+    Rpc,
+    /// Both, and whoever else the plan has: `broadcast+rpc`, `mixed`.
+    Mixed,
+    /// Connections that do nothing.
     Idle {
-        connections: usize,
+        /// What each is.
         hold: Hold,
     },
-    Connect {
-        in_flight: usize,
-    },
+    /// Visitors alone.
+    Connect,
+}
+
+/// Publishers and subscribers.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the command line's options of the same names")]
+pub struct FanoutPlan {
+    pub publishers: usize,
+    pub subscribers: usize,
+    pub stuck: usize,
+    pub slow: usize,
+    pub slow_read: usize,
+    pub acknowledge: bool,
+    pub rule: WindowRule,
+    pub load: Load,
+    pub topics: Topics,
+}
+
+/// Callers and callees.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the command line's options of the same names")]
+pub struct RpcPlan {
+    pub callers: usize,
+    pub load: Load,
+    /// One per callee.
+    pub procedures: Vec<Arc<str>>,
+}
+
+/// Sessions that subscribe and unsubscribe in turn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TogglePlan {
+    /// How many sessions.
+    pub togglers: usize,
+    /// SUBSCRIBEs and UNSUBSCRIBEs per second, of all together.
+    pub rate: f64,
 }
 
 /// How visitors come and go.
@@ -142,16 +175,20 @@ pub struct Plan {
     pub warmup: Duration,
     pub drain_timeout: Duration,
     pub scenario: Scenario,
+    /// The load that the run's main figures are of.
     pub load: Load,
     pub payload_bytes: usize,
     pub serializer: Serializer,
     pub publisher_serializer: Serializer,
-    /// Topics that are published to: one for all, or one per publisher.
-    pub topics: Vec<Arc<str>>,
-    /// Publisher n sends to subscriber n alone.
-    pub is_paired: bool,
-    /// Procedures, one per callee.
-    pub procedures: Vec<Arc<str>>,
+    pub fanout: Option<FanoutPlan>,
+    pub rpc: Option<RpcPlan>,
+    pub toggles: Option<TogglePlan>,
+    /// So long the calls are measured before the publishers begin.
+    pub alone: Option<Duration>,
+    /// Proportions of the operations, for the report.
+    pub mix: Option<String>,
+    /// What is counted beside the deliveries, each with latencies of its own.
+    pub operations: Vec<&'static str>,
     /// Tag of this run in each payload.
     pub run: u16,
     /// Connections that come and go while the load runs.
@@ -159,6 +196,9 @@ pub struct Plan {
     /// Per thread, its connections; places for visitors last.
     pub assignments: Vec<Vec<Assignment>>,
 }
+
+/// A connection that is to be dealt out.
+type Part = (Role, Setup, Serializer);
 
 impl Plan {
     /// Checks the command line and deals the connections out.
@@ -168,8 +208,11 @@ impl Plan {
             ScenarioArgs::Fanout(args) => Self::fanout(common, args, run),
             ScenarioArgs::Fanin(args) => Self::fanin(common, args, run),
             ScenarioArgs::Pairs(args) => Self::pairs(common, args, run),
+            ScenarioArgs::Rooms(args) => Self::rooms(common, args, run),
             ScenarioArgs::Churn(args) => Self::churn(common, args, run),
             ScenarioArgs::Rpc(args) => Self::rpc(common, args, run),
+            ScenarioArgs::BroadcastRpc(args) => Self::broadcast_rpc(common, args, run),
+            ScenarioArgs::Mixed(args) => Self::mixed(common, args, run),
             ScenarioArgs::Idle(args) => Self::idle(common, args, run),
             ScenarioArgs::Connect(args) => Self::connect(common, args, run),
         }
@@ -205,202 +248,24 @@ impl Plan {
         threads
     }
 
-    /// Deliveries that each message sent must cause.
-    pub fn deliveries_per_message(&self) -> u64 {
-        match self.scenario {
-            Scenario::Fanout { .. } if self.is_paired => 1,
-            Scenario::Fanout { subscribers, .. } => subscribers as u64,
-            Scenario::Rpc { .. } | Scenario::Connect { .. } => 1,
-            Scenario::Idle { .. } => 0,
-        }
+    /// When the publishers begin, and from when on their deliveries are measured. They may begin later than the run.
+    pub fn main_timing(&self, timing: Timing) -> Timing {
+        let Some(alone) = self.alone else { return timing };
+        let start_ns = timing.from_ns + alone.as_nanos() as u64;
+        let from_ns = start_ns + self.warmup.as_nanos() as u64;
+        Timing { start_ns, from_ns, to_ns: timing.to_ns }
     }
 
-    fn fanout(common: &CommonArgs, args: &FanoutArgs, run: u16) -> Result<Self, Failure> {
-        let FanoutArgs { publishers, subscribers, stuck, slow, .. } = *args;
-        if publishers == 0 || subscribers == 0 {
-            return Err(Failure::usage("fanout needs --publishers and --subscribers of at least 1"));
-        }
-        if publishers.saturating_mul(subscribers) > STREAMS_MAX {
-            return Err(Failure::usage(format!(
-                "--publishers {publishers} times --subscribers {subscribers} are more than {STREAMS_MAX} pairs to verify: \
-                 use fewer of one kind"
-            )));
-        }
-        let serializer = serializer(common.serializer);
-        let publisher_serializer = args.publisher_serializer.map_or(serializer, self::serializer);
-        let topic: Arc<str> = args.topic.as_str().into();
-        let subscribe = |role| (role, Setup::Subscribe(topic.clone()), serializer);
-        let mut roles = Vec::with_capacity(publishers + subscribers + stuck + slow);
-        roles.extend((0..subscribers).map(|_| subscribe(Role::Subscriber(0))));
-        roles.extend((0..stuck).map(|_| subscribe(Role::Stuck)));
-        roles.extend((0..slow).map(|_| subscribe(Role::Slow)));
-        roles.extend(
-            (0..publishers).map(|n| (Role::Publisher(n as u32), Setup::Session, publisher_serializer)),
-        );
-        let scenario = Scenario::Fanout {
-            publishers,
-            subscribers,
-            stuck,
-            slow,
-            slow_read: args.slow_read,
-            acknowledge: args.acknowledge,
-            rule: args.window_by,
-        };
-        let mut plan = Self::common(common, Some(&args.load), scenario, roles, run)?;
-        plan.publisher_serializer = publisher_serializer;
-        plan.topics = vec![topic];
-        Ok(plan)
-    }
-
-    fn fanin(common: &CommonArgs, args: &FaninArgs, run: u16) -> Result<Self, Failure> {
-        let FaninArgs { publishers, acknowledge, .. } = *args;
-        if publishers == 0 {
-            return Err(Failure::usage("fanin needs --publishers of at least 1"));
-        }
-        let serializer = serializer(common.serializer);
-        let topic: Arc<str> = args.topic.as_str().into();
-        let mut roles = vec![(Role::Subscriber(0), Setup::Subscribe(topic.clone()), serializer)];
-        roles.extend((0..publishers).map(|n| (Role::Publisher(n as u32), Setup::Session, serializer)));
-        let scenario = plain_fanout(publishers, 1, acknowledge);
-        let mut plan = Self::common(common, Some(&args.load), scenario, roles, run)?;
-        plan.name = "fanin";
-        plan.topics = vec![topic];
-        Ok(plan)
-    }
-
-    fn pairs(common: &CommonArgs, args: &PairsArgs, run: u16) -> Result<Self, Failure> {
-        let PairsArgs { pairs, acknowledge, .. } = *args;
-        if pairs == 0 {
-            return Err(Failure::usage("pairs needs --pairs of at least 1"));
-        }
-        let serializer = serializer(common.serializer);
-        let topics: Vec<Arc<str>> = (0..pairs).map(|n| format!("{}.t{n}", args.topic).into()).collect();
-        let mut roles: Vec<_> = topics
-            .iter()
-            .map(|topic| (Role::Subscriber(0), Setup::Subscribe(topic.clone()), serializer))
-            .collect();
-        roles.extend((0..pairs).map(|n| (Role::Publisher(n as u32), Setup::Session, serializer)));
-        let scenario = plain_fanout(pairs, pairs, acknowledge);
-        let mut plan = Self::common(common, Some(&args.load), scenario, roles, run)?;
-        plan.name = "pairs";
-        plan.topics = topics;
-        plan.is_paired = true;
-        Ok(plan)
-    }
-
-    /// The pair of subscriber `number` of `thread`: connections are dealt out in turn, the subscribers first.
-    pub fn pair_of(&self, thread: usize, number: u32) -> usize {
-        number as usize * self.threads + thread
-    }
-
-    fn churn(common: &CommonArgs, args: &ChurnArgs, run: u16) -> Result<Self, Failure> {
-        let ChurnArgs { publishers, subscribers, joins, stay, .. } = *args;
-        if publishers == 0 || subscribers == 0 {
-            return Err(Failure::usage("churn needs --publishers and --subscribers of at least 1"));
-        }
-        // Who joins, stays and leaves at once, and a second of slowness more.
-        let places = (joins * (stay.as_secs_f64() + 1.0)).ceil() as usize + 1;
-        if publishers.saturating_mul(subscribers.saturating_add(places)) > STREAMS_MAX {
-            return Err(Failure::usage(format!(
-                "--publishers {publishers} times --subscribers {subscribers} and {places} that come and go are more than \
-                 {STREAMS_MAX} pairs to verify"
-            )));
-        }
-        let serializer = serializer(common.serializer);
-        let topic: Arc<str> = args.topic.as_str().into();
-        let subscribe = |role| (role, Setup::Subscribe(topic.clone()), serializer);
-        let mut roles = Vec::with_capacity(publishers + subscribers + places);
-        roles.extend((0..subscribers).map(|_| subscribe(Role::Subscriber(0))));
-        roles.extend((0..publishers).map(|n| (Role::Publisher(n as u32), Setup::Session, serializer)));
-        roles.extend((0..places).map(|_| subscribe(Role::Visitor(0))));
-        let scenario = Scenario::Fanout {
-            publishers,
-            subscribers,
-            stuck: 0,
-            slow: 0,
-            slow_read: 0,
-            acknowledge: false,
-            rule: args.window_by,
-        };
-        let mut plan = Self::common(common, Some(&args.load), scenario, roles, run)?;
-        plan.name = "churn";
-        plan.topics = vec![topic];
-        plan.visits = Some(VisitPlan {
-            rate: joins,
-            stay_ns: stay.as_nanos() as u64,
-            login_timeout_ns: args.login_timeout.as_nanos() as u64,
-            is_measured: false,
-            cut: args.leave == Leave::Cut,
-        });
-        Ok(plan)
-    }
-
-    fn rpc(common: &CommonArgs, args: &RpcArgs, run: u16) -> Result<Self, Failure> {
-        let RpcArgs { callers, callees, .. } = *args;
-        if callers == 0 || callees == 0 {
-            return Err(Failure::usage("rpc needs --callers and --callees of at least 1"));
-        }
-        if callers.saturating_mul(callees) > STREAMS_MAX {
-            return Err(Failure::usage(format!(
-                "--callers {callers} times --callees {callees} are more than {STREAMS_MAX} pairs to verify"
-            )));
-        }
-        let serializer = serializer(common.serializer);
-        let procedures: Vec<Arc<str>> =
-            (0..callees).map(|n| format!("{}.r{run:04x}.p{n}", args.procedure).into()).collect();
-        let mut roles = Vec::with_capacity(callers + callees);
-        roles.extend(
-            (0..callees)
-                .map(|n| (Role::Callee(n as u32), Setup::Register(procedures[n].clone()), serializer)),
-        );
-        roles.extend((0..callers).map(|n| (Role::Caller(n as u32), Setup::Session, serializer)));
-        let mut plan =
-            Self::common(common, Some(&args.load), Scenario::Rpc { callers, callees }, roles, run)?;
-        plan.procedures = procedures;
-        Ok(plan)
-    }
-
-    fn idle(common: &CommonArgs, args: &IdleArgs, run: u16) -> Result<Self, Failure> {
-        let IdleArgs { connections, hold, .. } = *args;
-        if connections == 0 {
-            return Err(Failure::usage("idle needs --connections of at least 1"));
-        }
-        let topic: Arc<str> = args.topic.as_str().into();
-        let setup = |n: usize| match hold {
-            Hold::Connection => Setup::Connection,
-            Hold::Session => Setup::Session,
-            Hold::Subscription => Setup::Subscribe(topic.clone()),
-            Hold::OwnTopic => Setup::Subscribe(format!("{topic}.t{n}").into()),
-        };
-        let serializer = serializer(common.serializer);
-        let roles = (0..connections).map(|n| (Role::Idle, setup(n), serializer)).collect();
-        Self::common(common, None, Scenario::Idle { connections, hold }, roles, run)
-    }
-
-    fn connect(common: &CommonArgs, args: &ConnectArgs, run: u16) -> Result<Self, Failure> {
-        let ConnectArgs { in_flight, rate, .. } = *args;
-        if in_flight == 0 {
-            return Err(Failure::usage("connect needs --in-flight of at least 1"));
-        }
-        let serializer = serializer(common.serializer);
-        let roles = (0..in_flight).map(|_| (Role::Visitor(0), Setup::Session, serializer)).collect();
-        let mut plan = Self::common(common, None, Scenario::Connect { in_flight }, roles, run)?;
-        plan.load = Load::Open { rate };
-        plan.visits = Some(VisitPlan {
-            rate,
-            stay_ns: 0,
-            login_timeout_ns: args.login_timeout.as_nanos() as u64,
-            is_measured: true,
-            cut: false,
-        });
-        Ok(plan)
+    /// Length of the measured part, of whatever is measured in it.
+    pub fn measured(&self) -> Duration {
+        self.duration + self.alone.map_or(Duration::ZERO, |alone| alone + self.warmup)
     }
 
     fn common(
         common: &CommonArgs,
         load: Option<&LoadArgs>,
         scenario: Scenario,
-        roles: Vec<(Role, Setup, Serializer)>,
+        roles: Vec<Part>,
         run: u16,
     ) -> Result<Self, Failure> {
         let target = Target::parse(&common.url)?;
@@ -450,13 +315,14 @@ impl Plan {
                 *counter += 1;
             }
             let source = (!sources.is_empty()).then(|| sources[number * sources.len() / count]);
-            assignments[thread].push(Assignment { role, setup, serializer, source });
+            assignments[thread].push(Assignment { role, setup, serializer, topic: 0, source });
         }
         let name = match scenario {
-            Scenario::Fanout { .. } => "fanout",
-            Scenario::Rpc { .. } => "rpc",
+            Scenario::Fanout => "fanout",
+            Scenario::Rpc => "rpc",
+            Scenario::Mixed => "mixed",
             Scenario::Idle { .. } => "idle",
-            Scenario::Connect { .. } => "connect",
+            Scenario::Connect => "connect",
         };
         Ok(Self {
             name,
@@ -476,9 +342,12 @@ impl Plan {
             payload_bytes,
             serializer,
             publisher_serializer: serializer,
-            topics: Vec::new(),
-            is_paired: false,
-            procedures: Vec::new(),
+            fanout: None,
+            rpc: None,
+            toggles: None,
+            alone: None,
+            mix: None,
+            operations: Vec::new(),
             run,
             visits: None,
             assignments,
@@ -486,12 +355,8 @@ impl Plan {
     }
 }
 
-fn plain_fanout(publishers: usize, subscribers: usize, acknowledge: bool) -> Scenario {
-    let rule = WindowRule::Average;
-    Scenario::Fanout { publishers, subscribers, stuck: 0, slow: 0, slow_read: 0, acknowledge, rule }
-}
-
-fn serializer(format: Format) -> Serializer {
+/// The codec's name of a format.
+pub fn serializer(format: Format) -> Serializer {
     match format {
         Format::Json => Serializer::Json,
         Format::Msgpack => Serializer::MsgPack,
@@ -521,14 +386,15 @@ mod tests {
         assert_eq!(plan.count(0, |role| matches!(role, Role::Subscriber(_))), 3);
         assert_eq!(plan.assignments[0][2].role, Role::Subscriber(2));
         assert_eq!(plan.publisher_threads(), [0, 1]);
-        assert_eq!(plan.deliveries_per_message(), 5);
+        assert_eq!(plan.fanout.unwrap().topics.sizes, [5]);
     }
 
     #[test]
     fn every_callee_has_a_procedure_of_this_run() {
         let plan = plan("x rpc --callers 3 --callees 2 --rate 10 --threads 1").unwrap();
-        assert_eq!(&*plan.procedures[1], "com.fanwire.loadgen.r0007.p1");
-        assert_eq!(plan.assignments[0][1].setup, Setup::Register(plan.procedures[1].clone()));
+        let procedures = &plan.rpc.as_ref().unwrap().procedures;
+        assert_eq!(&*procedures[1], "com.fanwire.loadgen.r0007.p1");
+        assert_eq!(plan.assignments[0][1].setup, Setup::Register(procedures[1].clone()));
         assert_eq!(plan.load, Load::Open { rate: 10.0 });
     }
 
@@ -543,16 +409,39 @@ mod tests {
     #[test]
     fn a_pair_shares_a_topic() {
         let plan = plan("x pairs --pairs 5 --threads 2").unwrap();
+        let topics = &plan.fanout.as_ref().unwrap().topics;
         let mut subscribers = 0;
-        for (thread, assignments) in plan.assignments.iter().enumerate() {
-            for assignment in assignments {
-                let Role::Subscriber(number) = assignment.role else { continue };
-                let topic = plan.topics[plan.pair_of(thread, number)].clone();
-                assert_eq!(assignment.setup, Setup::Subscribe(topic));
+        for assignment in plan.assignments.iter().flatten() {
+            if let Role::Subscriber(_) = assignment.role {
+                let name = topics.names[assignment.topic as usize].clone();
+                assert_eq!(assignment.setup, Setup::Subscribe(name));
                 subscribers += 1;
             }
         }
-        assert_eq!((subscribers, plan.connections(), plan.deliveries_per_message()), (5, 10, 1));
+        assert_eq!((subscribers, plan.connections(), topics.flows), (5, 10, 5));
+    }
+
+    #[test]
+    fn rooms_are_unequal_and_have_their_publishers() {
+        let plan =
+            plan("x rooms --rooms 10 --members 20 --publishers 2 --skew zipf:1.0 --threads 3").unwrap();
+        let topics = &plan.fanout.as_ref().unwrap().topics;
+        assert_eq!((topics.sizes.iter().sum::<usize>(), topics.flows, plan.connections()), (200, 20, 220));
+        assert!(topics.sizes[0] > 5 * topics.sizes[9], "{:?}", topics.sizes);
+        assert_eq!(topics.streams(), 400);
+    }
+
+    #[test]
+    fn a_mix_has_all_kinds_and_a_broadcast_begins_after_the_calls() {
+        let plan = plan("x mixed --rate 1k --topics 4 --mix publish:1,join:1 --threads 2").unwrap();
+        assert_eq!(plan.fanout.as_ref().unwrap().load, Load::Open { rate: 500.0 });
+        assert_eq!((plan.rpc.as_ref().unwrap().load, plan.visits.unwrap().rate), (Load::Idle, 500.0));
+        assert_eq!(plan.count(0, |role| matches!(role, Role::Toggler(_))), 5);
+        let plan = self::plan("x broadcast+rpc --alone 2s --duration 3s --warmup 1s --rate 5").unwrap();
+        let second = 1_000_000_000;
+        let timing = Timing { start_ns: 0, from_ns: second, to_ns: 7 * second };
+        let main = plan.main_timing(timing);
+        assert_eq!((main.start_ns, main.from_ns, plan.measured().as_secs()), (3 * second, 4 * second, 6));
     }
 
     #[test]
@@ -562,6 +451,11 @@ mod tests {
             ("x fanout --window 0", "--window"),
             ("x fanout --subscribers 0", "--subscribers"),
             ("x fanout --publishers 100k --subscribers 100k", "pairs"),
+            ("x fanout --topics 5", "--topics needs --rate"),
+            ("x fanout --topics 0 --rate 1", "--topics"),
+            ("x rooms --members 0", "--members"),
+            ("x broadcast+rpc --callers 0", "--callers"),
+            ("x mixed --togglers 0", "--mix"),
             ("x churn --subscribers 0", "--subscribers"),
             ("x churn --publishers 100k --joins 10k", "pairs"),
             ("x fanin --publishers 0", "--publishers"),

@@ -1,4 +1,10 @@
-//! The command line.
+//! The command line: what all scenarios have in common. `scenarios.rs` has the options of each.
+
+mod mix;
+mod scenarios;
+
+pub use mix::{Mix, Shares};
+pub use scenarios::*;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -45,6 +51,9 @@ Examples:
   fanwire-loadgen rpc --callers 1k --callees 8
   fanwire-loadgen fanin --publishers 1k --rate 20k
   fanwire-loadgen pairs --pairs 1k --window 4
+  fanwire-loadgen rooms --rooms 200 --members 20 --skew zipf:1.0 --rate 5k
+  fanwire-loadgen broadcast+rpc --subscribers 10k --rate 7 --calls 200
+  fanwire-loadgen mixed --rate 2k --mix publish:70,call:20,subscribe:5,join:5
   fanwire-loadgen churn --subscribers 1k --rate 100 --joins 500 --stay 2s
   fanwire-loadgen connect --rate 2k --expect 'p99<50ms,errors=0'
   fanwire-loadgen compare before.json after.json
@@ -56,16 +65,23 @@ Exit codes: 0 fine, 1 something was lost, reordered, doubled, damaged or cut, 2 
 /// The scenarios.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ScenarioArgs {
-    /// Publishers send to all subscribers of one topic.
+    /// Publishers send to all subscribers of one topic, or of several unequal ones.
     Fanout(FanoutArgs),
     /// Many publishers send to one subscriber.
     Fanin(FaninArgs),
     /// Each publisher sends to one subscriber, on a topic of their own.
     Pairs(PairsArgs),
+    /// Rooms of equal or unequal sizes; each room has its publishers and its members.
+    Rooms(RoomsArgs),
     /// Publishers send to subscribers that stay, while others join and leave.
     Churn(ChurnArgs),
     /// Callers call procedures that this generator registers itself; they echo their argument.
     Rpc(RpcArgs),
+    /// Calls first alone and then beside a broadcast: what a large topic costs those who have nothing to do with it.
+    #[command(name = "broadcast+rpc")]
+    BroadcastRpc(BroadcastRpcArgs),
+    /// Publications, calls, subscriptions and logins in set proportions.
+    Mixed(MixedArgs),
     /// Sessions are opened at a rate and left at once. Measures the latency of a login.
     Connect(ConnectArgs),
     /// Connections are opened and held; nothing is sent. Measures memory per connection and idle CPU.
@@ -79,7 +95,10 @@ impl ScenarioArgs {
             ScenarioArgs::Fanout(args) => &args.common,
             ScenarioArgs::Fanin(args) => &args.common,
             ScenarioArgs::Pairs(args) => &args.common,
+            ScenarioArgs::Rooms(args) => &args.common,
             ScenarioArgs::Churn(args) => &args.common,
+            ScenarioArgs::BroadcastRpc(args) => &args.common,
+            ScenarioArgs::Mixed(args) => &args.common,
             ScenarioArgs::Rpc(args) => &args.common,
             ScenarioArgs::Idle(args) => &args.common,
             ScenarioArgs::Connect(args) => &args.common,
@@ -183,195 +202,6 @@ pub struct LoadArgs {
     /// Bytes of the text that each message carries; at least 32.
     #[arg(long, default_value = "64", value_parser = parse_bytes)]
     pub payload: usize,
-}
-
-/// Options of `fanout`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct FanoutArgs {
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub common: CommonArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub load: LoadArgs,
-    /// Sessions that publish.
-    #[arg(long, default_value = "1", value_parser = parse_count)]
-    pub publishers: usize,
-    /// Sessions that subscribe and are verified.
-    #[arg(long, default_value = "100", value_parser = parse_count)]
-    pub subscribers: usize,
-    /// The topic.
-    #[arg(long, default_value = "com.fanwire.loadgen.fanout")]
-    pub topic: String,
-    /// Which subscribers open the closed loop's window again.
-    #[arg(long, value_enum, default_value = "average")]
-    pub window_by: WindowRule,
-    /// Ask for PUBLISHED.
-    #[arg(long)]
-    pub acknowledge: bool,
-    /// Serializer of the publishers, if another one than that of the subscribers: the router must transcode.
-    #[arg(long, value_enum)]
-    pub publisher_serializer: Option<Format>,
-    /// Further subscribers that never read. They are not verified, and the server may cut them.
-    #[arg(long, default_value = "0", value_parser = parse_count)]
-    pub stuck: usize,
-    /// Further subscribers that read slowly. They are not verified, and the server may cut them.
-    #[arg(long, default_value = "0", value_parser = parse_count)]
-    pub slow: usize,
-    /// How much each slow subscriber reads per second.
-    #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = parse_bytes)]
-    pub slow_read: usize,
-}
-
-/// Options of `rpc`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct RpcArgs {
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub common: CommonArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub load: LoadArgs,
-    /// Sessions that call; caller number n calls procedure number n modulo --callees.
-    #[arg(long, default_value = "100", value_parser = parse_count)]
-    pub callers: usize,
-    /// Sessions that register one procedure each and echo what they are called with.
-    #[arg(long, default_value = "1", value_parser = parse_count)]
-    pub callees: usize,
-    /// Beginning of the procedures' names; a tag of the run and a number follow.
-    #[arg(long, default_value = "com.fanwire.loadgen")]
-    pub procedure: String,
-}
-
-/// Options of `fanin`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct FaninArgs {
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub common: CommonArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub load: LoadArgs,
-    /// Sessions that publish.
-    #[arg(long, default_value = "100", value_parser = parse_count)]
-    pub publishers: usize,
-    /// The topic.
-    #[arg(long, default_value = "com.fanwire.loadgen.fanin")]
-    pub topic: String,
-    /// Ask for PUBLISHED.
-    #[arg(long)]
-    pub acknowledge: bool,
-}
-
-/// Options of `pairs`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct PairsArgs {
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub common: CommonArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub load: LoadArgs,
-    /// Pairs of a publisher and a subscriber.
-    #[arg(long, default_value = "100", value_parser = parse_count)]
-    pub pairs: usize,
-    /// Beginning of the topics' names; a number follows.
-    #[arg(long, default_value = "com.fanwire.loadgen.pairs")]
-    pub topic: String,
-    /// Ask for PUBLISHED.
-    #[arg(long)]
-    pub acknowledge: bool,
-}
-
-/// How a visitor leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Leave {
-    /// GOODBYE and a close frame.
-    Goodbye,
-    /// The socket is closed without a word.
-    Cut,
-}
-
-/// Options of `churn`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct ChurnArgs {
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub common: CommonArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub load: LoadArgs,
-    /// Sessions that publish.
-    #[arg(long, default_value = "1", value_parser = parse_count)]
-    pub publishers: usize,
-    /// Sessions that subscribe and stay.
-    #[arg(long, default_value = "100", value_parser = parse_count)]
-    pub subscribers: usize,
-    /// The topic.
-    #[arg(long, default_value = "com.fanwire.loadgen.churn")]
-    pub topic: String,
-    /// Which of the subscribers that stay open the closed loop's window again.
-    #[arg(long, value_enum, default_value = "average")]
-    pub window_by: WindowRule,
-    /// Subscribers that join per second; as many leave.
-    #[arg(long, value_name = "RATE", default_value = "100", value_parser = parse_rate)]
-    pub joins: f64,
-    /// How long each of them stays.
-    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
-    pub stay: Duration,
-    /// How they leave.
-    #[arg(long, value_enum, default_value = "goodbye")]
-    pub leave: Leave,
-    /// A login that takes longer has failed.
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
-    pub login_timeout: Duration,
-}
-
-/// Options of `connect`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct ConnectArgs {
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub common: CommonArgs,
-    /// Logins per second: TCP, WebSocket and HELLO to WELCOME; latency counts from the planned time.
-    #[arg(long, default_value = "500", value_parser = parse_rate)]
-    pub rate: f64,
-    /// Connections that may be open at once; a login beyond them waits, and its latency grows.
-    #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = parse_count)]
-    pub in_flight: usize,
-    /// A login that takes longer has failed.
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
-    pub login_timeout: Duration,
-}
-
-/// What an idle connection is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Hold {
-    /// A WebSocket on which nothing has been said. A router ends it when its login deadline has passed.
-    Connection,
-    /// A WAMP session.
-    Session,
-    /// A WAMP session with one subscription to a topic that all share.
-    Subscription,
-    /// A WAMP session with one subscription to a topic of its own.
-    OwnTopic,
-}
-
-/// Options of `idle`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct IdleArgs {
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub common: CommonArgs,
-    /// Connections to hold.
-    #[arg(long, default_value = "1000", value_parser = parse_count)]
-    pub connections: usize,
-    /// What each of them is.
-    #[arg(long, value_enum, default_value = "session")]
-    pub hold: Hold,
-    /// The topic that is subscribed to.
-    #[arg(long, default_value = "com.fanwire.loadgen.idle")]
-    pub topic: String,
 }
 
 /// CPU numbers.

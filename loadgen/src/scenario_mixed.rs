@@ -1,0 +1,114 @@
+//! Several kinds of traffic at once, each by its own scenario: `broadcast+rpc` and `mixed`.
+//!
+//! ```text
+//! broadcast+rpc   calls ─────────────────────────────────────────────────▶
+//!                 start ─ warm-up ─┬─ alone ─┬─ warm-up ─┬─ beside ─┐
+//!                                  │         └ broadcast ─────────────────▶
+//!                 measured: calls ─┘                     └ calls, deliveries
+//! ```
+//!
+//! A connection's role says whose it is; the parts share the thread, its clock and its counters.
+
+use crate::connection::Connection;
+use crate::meter::{Meter, Timing};
+use crate::plan::{Plan, Role};
+use crate::scenario::{Context, Scenario};
+use crate::scenario_fanout::Fanout;
+use crate::scenario_rpc::Rpc;
+use crate::scenario_toggle::Toggles;
+use crate::shared::Shared;
+use crate::verify::Faults;
+
+/// The part of one thread.
+#[derive(Debug)]
+pub struct Mixed {
+    fanout: Fanout,
+    rpc: Rpc,
+    toggles: Option<Toggles>,
+    /// From the run's times to those of the publishers.
+    fanout_timing: Timing,
+    has_alone: bool,
+}
+
+impl Mixed {
+    /// For `thread`.
+    pub fn new(plan: &Plan, thread: usize) -> Self {
+        Self {
+            fanout: Fanout::new(plan, thread),
+            rpc: Rpc::new(plan, thread),
+            toggles: plan.toggles.map(|_| Toggles::new(plan, thread)),
+            fanout_timing: Timing::default(),
+            has_alone: plan.alone.is_some(),
+        }
+    }
+}
+
+impl Scenario for Mixed {
+    fn set_main(&mut self, timing: Timing) {
+        self.fanout_timing = timing;
+    }
+
+    fn begin(&mut self, timing: Timing, connections: &[Connection]) {
+        self.fanout.begin(self.fanout_timing, connections);
+        // What is called while the broadcast warms up is beside it too, though not measured.
+        self.rpc.beside(if self.has_alone { self.fanout_timing.start_ns } else { u64::MAX });
+        self.rpc.begin(timing, connections);
+        if let Some(toggles) = &mut self.toggles {
+            toggles.begin(timing, connections);
+        }
+    }
+
+    fn handle_join(&mut self, connection: &Connection, shared: &Shared) {
+        self.fanout.handle_join(connection, shared);
+    }
+
+    #[inline]
+    fn handle_message(
+        &mut self,
+        connection: &mut Connection,
+        message: &[u8],
+        context: &mut Context<'_>,
+    ) -> Result<(), String> {
+        match (connection.role, &mut self.toggles) {
+            (Role::Caller(_) | Role::Callee(_), _) => self.rpc.handle_message(connection, message, context),
+            (Role::Toggler(_), Some(toggles)) => toggles.handle_message(connection, message, context),
+            _ => self.fanout.handle_message(connection, message, context),
+        }
+    }
+
+    fn settle(&mut self, shared: &Shared) {
+        self.fanout.settle(shared);
+    }
+
+    fn handle_ring(&mut self) {
+        self.fanout.handle_ring();
+    }
+
+    fn send(&mut self, connections: &mut [Connection], context: &mut Context<'_>) {
+        self.rpc.send(connections, context);
+        if let Some(toggles) = &mut self.toggles {
+            toggles.send(connections, context);
+        }
+        self.fanout.send(connections, context);
+    }
+
+    fn next_due_ns(&self) -> Option<u64> {
+        let toggles = self.toggles.as_ref().and_then(Scenario::next_due_ns);
+        [self.fanout.next_due_ns(), self.rpc.next_due_ns(), toggles].into_iter().flatten().min()
+    }
+
+    fn faults(&self) -> Faults {
+        let mut faults = self.fanout.faults();
+        faults.add(&self.rpc.faults());
+        faults.add(&self.toggles.as_ref().map_or_else(Faults::default, Scenario::faults));
+        faults
+    }
+
+    fn finish(&mut self, shared: &Shared, meter: &mut Meter) {
+        self.fanout.finish(shared, meter);
+        self.rpc.finish(shared, meter);
+        if let Some(toggles) = &mut self.toggles {
+            toggles.finish(shared, meter);
+        }
+    }
+}
