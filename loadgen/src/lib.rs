@@ -44,6 +44,7 @@ pub mod server_stats;
 pub mod session;
 pub mod shared;
 pub mod stamp;
+pub mod sweep;
 pub mod table;
 pub mod target;
 pub mod timeline;

@@ -3,36 +3,60 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::args::CommonArgs;
 use crate::failure::{Exit, Failure};
 use crate::html::html;
 use crate::report::Report;
+use crate::sweep::{SweepReport, outputs as sweep};
 
-/// How a report is written down.
-type Render = fn(&Report) -> String;
+/// How a result is written down.
+type Render<T> = fn(&T) -> String;
 
-struct Output {
+struct Output<T> {
     option: &'static str,
     name: String,
     /// `None` is the standard output.
     file: Option<File>,
-    render: Render,
+    render: Render<T>,
 }
 
-/// All that the command line asks for.
-pub struct Outputs(Vec<Output>);
+/// All that the command line asks for of one kind of result.
+pub struct Outputs<T>(Vec<Output<T>>);
 
-impl Outputs {
-    /// Opens them.
-    pub fn open(common: &CommonArgs) -> Result<Self, Failure> {
-        let wanted: [(_, _, Render); 4] = [
+impl Outputs<Report> {
+    /// Opens the files of a run.
+    pub fn of_run(common: &CommonArgs) -> Result<Self, Failure> {
+        Self::open([
             ("--json", &common.json, json),
             ("--csv", &common.csv, csv),
             ("--hgrm", &common.hgrm, hgrm),
             ("--html", &common.html, html),
-        ];
+        ])
+    }
+}
+
+impl Outputs<SweepReport> {
+    /// Opens the files of a sweep.
+    pub fn of_sweep(common: &CommonArgs) -> Result<Self, Failure> {
+        if common.hgrm.is_some() {
+            return Err(Failure::usage(
+                "--hgrm has the latencies of one run: run the step of interest without --sweep",
+            ));
+        }
+        Self::open([
+            ("--json", &common.json, sweep::json),
+            ("--csv", &common.csv, sweep::csv),
+            ("--html", &common.html, sweep::html),
+        ])
+    }
+}
+
+impl<T> Outputs<T> {
+    fn open<const N: usize>(
+        wanted: [(&'static str, &Option<PathBuf>, Render<T>); N],
+    ) -> Result<Self, Failure> {
         let mut outputs = Vec::new();
         for (option, path, render) in wanted {
             let Some(path) = path else { continue };
@@ -60,9 +84,9 @@ impl Outputs {
     }
 
     /// Writes them all.
-    pub fn write(self, report: &Report) -> Result<(), Failure> {
+    pub fn write(self, result: &T) -> Result<(), Failure> {
         for Output { option, name, file, render } in self.0 {
-            let text = render(report);
+            let text = render(result);
             let Some(file) = file else {
                 // A reader that went away (a closed pipe) is no failure of the run.
                 let _ = std::io::stdout().lock().write_all(text.as_bytes());

@@ -495,6 +495,59 @@ fn every_scenario_has_a_page() {
 }
 
 #[test]
+fn a_sweep_runs_each_value_and_finds_the_knee() {
+    let address = stub::start(Fault::None);
+    let place = scratch("sweep");
+    let (csv, page) = (place.join("a.csv"), place.join("a.html"));
+    let line = format!("fanout --subscribers 2 --url ws://{address}/ws --quiet {SHORT}");
+    let files = format!("--csv {} --html {}", csv.display(), page.display());
+    let output = generator(&format!("{line} --sweep rate=50..200 --json - {files}"));
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let sweep: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let steps = sweep["steps"].as_array().unwrap();
+    let values: Vec<&str> = steps.iter().map(|step| step["value"].as_str().unwrap()).collect();
+    assert_eq!(
+        (values, &sweep["schema"]),
+        (vec!["50", "100", "200"], &Value::from("fanwire-loadgen-sweep/1"))
+    );
+    for step in steps {
+        assert_eq!(step["report"]["parameters"]["rate"], step["number"], "{step:#}");
+        assert!(step["followed"].as_f64().unwrap() > 0.1, "{step:#}");
+    }
+    assert!(sweep["knee"].as_u64().unwrap() < 3, "{sweep:#}");
+    assert!(sweep["findings"][0].as_str().unwrap().starts_with("knee at rate="), "{sweep:#}");
+    let csv = std::fs::read_to_string(csv).unwrap();
+    let rows: Vec<Vec<&str>> = csv.lines().map(|row| row.split(',').collect()).collect();
+    assert_eq!(
+        (rows.len(), &rows[0][..2], &rows[3][..2]),
+        (4, &["option", "value"][..], &["rate", "200"][..])
+    );
+    assert!(rows.iter().all(|row| row.len() == rows[0].len()), "{csv}");
+    let page = std::fs::read_to_string(page).unwrap();
+    std::fs::remove_dir_all(place).unwrap();
+    parse_page(&page);
+    for words in ["fanout: rate = 50, 100, 200", "Throughput, per second", "CPUs busy", "knee"] {
+        assert!(page.contains(words), "{words} in {page}");
+    }
+    assert!(!page.contains("NaN") && !page.contains("http") && !page.contains("<script"), "{page}");
+    // Values that are no numbers stand side by side.
+    let output = generator(&format!("{line} --sweep serializer=json,msgpack"));
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(table.contains("serializer = json, msgpack") && table.contains("PASS"), "{table}");
+    for (bad, words) in [
+        ("--sweep rate", "names no values"),
+        ("--sweep bogus=1", "unexpected argument"),
+        ("--sweep window=1,none", "--sweep window=none"),
+        ("--sweep window=1 --hgrm a", "--hgrm"),
+    ] {
+        let output = generator(&format!("{line} {bad}"));
+        assert_eq!(output.status.code(), Some(2), "{bad}: {output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(words), "{bad}: {output:?}");
+    }
+}
+
+#[test]
 fn failures_to_connect_say_what_where_and_what_to_do() {
     for (fault, code, words) in [
         (Fault::RefuseSession, 3, "nobody comes in today"),

@@ -13,6 +13,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::expect::{self, Expectation};
+use crate::sweep::SweepSpec;
 use crate::units::{parse_bytes, parse_count, parse_duration, parse_rate};
 
 /// Drives a WAMP router, proves that it loses, reorders and doubles nothing, and says what that costs.
@@ -56,6 +57,7 @@ Examples:
   fanwire-loadgen mixed --rate 2k --mix publish:70,call:20,subscribe:5,join:5
   fanwire-loadgen churn --subscribers 1k --rate 100 --joins 500 --stay 2s
   fanwire-loadgen connect --rate 2k --expect 'p99<50ms,errors=0'
+  fanwire-loadgen fanout --subscribers 1k --sweep rate=50..1600 --html knee.html
   fanwire-loadgen compare before.json after.json
   fanwire-loadgen idle --connections 10k --hold subscription --server-pid $(pidof fanwire)
 
@@ -182,6 +184,10 @@ pub struct CommonArgs {
     /// Write a page with plots that needs nothing but a browser; `-` as above.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    /// Run the scenario at several values of one option, for example rate=1k,2k,5k or window=1..64 (which doubles), and find
+    /// the knee. The files are then those of the whole sweep.
+    #[arg(long, value_name = "OPTION=LIST", value_parser = SweepSpec::parse)]
+    pub sweep: Option<SweepSpec>,
     /// Thresholds, for example 'p99<5ms,lost=0'; exit code 5 if one is missed.
     #[arg(long, value_name = "LIST", value_parser = parse_expect, long_help = expect_help())]
     pub expect: Option<ExpectList>,

@@ -77,6 +77,12 @@ pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
+/// With a capital letter, as a sentence begins.
+pub fn capital(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
 /// Rows of a name and words.
 pub fn table_of(out: &mut String, title: &str, rows: &[(&str, String)]) {
     let _ = write!(out, "<h2>{title}</h2>\n<table>");

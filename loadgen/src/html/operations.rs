@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::plot::{Axis, Chart, Series, draw};
-use super::{escape, show_power};
+use super::{capital, escape, show_power};
 use crate::report::Report;
 use crate::table;
 use crate::units::{show_count, show_nanos, show_rate};
@@ -87,9 +87,4 @@ fn time_line(out: &mut String, report: &Report) {
             is_filled: false,
         },
     );
-}
-
-fn capital(words: &str) -> String {
-    let mut letters = words.chars();
-    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
