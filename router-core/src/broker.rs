@@ -6,17 +6,19 @@
 
 use std::sync::Arc;
 
-use fanwire_codec::wamp2::Payload;
+use bytes::BytesMut;
+use fanwire_codec::wamp2::{Payload, ReceiverLists};
 
 use crate::access::Action;
 use crate::clock::Instant;
 use crate::counters::DropReason;
-use crate::delivery::{Outlet, StreamId};
+use crate::delivery::{Known, Named, Outlet, StreamId};
 use crate::directory::Topic;
 use crate::encoding::{Encoding, Source};
 use crate::ids::{PublicationId, SessionId, ShardId, SubscriptionId};
 use crate::lanes::{Invocation, Item, Publication};
 use crate::mutation::{self, Mutation, planted};
+use crate::receivers::{Audience, Receivers};
 use crate::session::{Identity, Refusal, error};
 use crate::shard::{Effect, Shard};
 use crate::uri::{self, MatchPolicy, UriRule};
@@ -61,7 +63,10 @@ enum Waiting {
 impl Parked {
     fn payload_bytes(&self) -> usize {
         match &self.what {
-            Waiting::Publication { publication, .. } => publication.payload.original().len(),
+            Waiting::Publication { publication, .. } => {
+                let lists = publication.receivers.as_ref().map_or(0, |receivers| receivers.bytes());
+                publication.payload.original().len() + lists
+            }
             Waiting::Call { .. } => 0,
         }
     }
@@ -74,6 +79,8 @@ pub(crate) struct PublishRequest<'a> {
     pub(crate) acknowledge: Option<u64>,
     pub(crate) exclude_me: bool,
     pub(crate) disclose_me: bool,
+    /// Whom it is for, unless for all subscribers.
+    pub(crate) receivers: Option<&'a ReceiverLists<'a>>,
     pub(crate) uri: &'a str,
     pub(crate) payload: Payload<'a>,
 }
@@ -213,7 +220,7 @@ impl Shard {
         outlet: Outlet,
         request: PublishRequest<'_>,
     ) -> Result<Published, Refusal> {
-        let PublishRequest { acknowledge, exclude_me, disclose_me, uri, payload } = request;
+        let PublishRequest { acknowledge, exclude_me, disclose_me, receivers, uri, payload } = request;
         uri::check_topic(uri, UriRule::Loose)
             .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
         let session = self.session(outlet).expect("an open session publishes");
@@ -227,7 +234,15 @@ impl Shard {
             return Ok(Published::Done(id));
         };
         let subscription = topic.id();
-        let interest = topic.interest();
+        let mut interest = topic.interest();
+        let receivers = match receivers.map(|lists| Audience::new(lists, &self.config.access, realm)) {
+            None | Some(Audience::Everybody) => None,
+            Some(Audience::Nobody) => return Ok(Published::Done(id)),
+            Some(Audience::Some(receivers)) => Some(Arc::new(receivers)),
+        };
+        if let Some(receivers) = &receivers {
+            interest &= receivers.shards(&self.directory);
+        }
         // WAMP, "Publisher Exclusion": the publisher is skipped unless `exclude_me` is false.
         let except = (exclude_me && !planted(Mutation::ExcludedPublisherServed)).then_some(outlet);
         let source = Source::borrowed(encoding.serializer(), payload);
@@ -235,13 +250,15 @@ impl Shard {
         if interest & !here == 0 && topic.congested() & interest == 0 {
             if interest & here != 0 {
                 let publisher = self.disclosed(outlet, disclose_me);
-                self.deliver(subscription, id, publisher.as_ref(), &source, except);
+                let named = self.name_receivers(receivers.as_ref(), &source);
+                self.deliver(subscription, id, publisher.as_ref(), &source, except, named.as_ref());
             }
             return Ok(Published::Done(id));
         }
         let topic = Arc::clone(topic);
         let publisher = self.disclosed(outlet, disclose_me);
-        let publication = Arc::new(Publication { id, subscription, payload: source.to_shared(), publisher });
+        let payload = source.to_shared();
+        let publication = Arc::new(Publication { id, subscription, payload, publisher, receivers });
         let left = self.offer(&publication, &topic, interest, except);
         if left == 0 {
             return Ok(Published::Done(id));
@@ -269,7 +286,9 @@ impl Shard {
             if to == self.id {
                 let source = Source::Shared(&publication.payload);
                 let publisher = publication.publisher.as_ref();
-                self.deliver(publication.subscription, publication.id, publisher, &source, except);
+                let named = self.name_receivers(publication.receivers.as_ref(), &source);
+                let subscription = publication.subscription;
+                self.deliver(subscription, publication.id, publisher, &source, except, named.as_ref());
             } else if self.lanes.has_room(to) {
                 self.lanes.stage(to, Item::Publish(Arc::clone(publication)));
             } else {
@@ -287,6 +306,7 @@ impl Shard {
         publisher: Option<&Identity>,
         source: &Source<'_>,
         except: Option<Outlet>,
+        named: Option<&Named>,
     ) {
         // None: the last member left while the item was on its way.
         let Some(local) = self.subscriptions.get(&subscription) else { return };
@@ -294,17 +314,49 @@ impl Shard {
             let Some(stream) = local.streams[encoding.index()] else { continue };
             match source.get(encoding.serializer()) {
                 Ok(payload) => {
-                    self.delivery.append(stream, except, |out| {
+                    let write = |out: &mut BytesMut| {
                         encoding.write_event(subscription, publication, publisher, payload, out);
-                    });
+                    };
+                    match named {
+                        None => drop(self.delivery.append(stream, except, write)),
+                        Some(named) => self.delivery.append_listed(stream, except, named, write),
+                    }
                 }
                 Err(_) => {
-                    let members = self.delivery.member_count(stream) as u64;
-                    self.delivery.counters.matched += members;
-                    self.delivery.counters.drop_events(DropReason::Untranslatable, members);
+                    let receivers = named.map(|named| &named.receivers);
+                    self.delivery.drop_event(stream, except, receivers, DropReason::Untranslatable);
                 }
             }
         }
+    }
+
+    /// Looks the sessions up that lists of receivers name, if they are few: one look-up each, and none per subscriber.
+    pub(crate) fn name_receivers(
+        &self,
+        receivers: Option<&Arc<Receivers>>,
+        source: &Source<'_>,
+    ) -> Option<Named> {
+        let receivers = Arc::clone(receivers?);
+        let here = |ids: &[SessionId]| {
+            let found = ids.iter().filter_map(|id| self.outlets.get(id).copied()).take(NAMED_MAX + 1);
+            Some(found.collect::<Vec<Outlet>>()).filter(|found| found.len() <= NAMED_MAX)
+        };
+        let few = |ids: &&[SessionId]| ids.len() <= LOOKED_UP_MAX;
+        let known = if let Some(excluded) = receivers.only_excluded_sessions().filter(few).and_then(here) {
+            Known::Excluded(excluded)
+        } else if let Some(mut eligible) = receivers.eligible_sessions().filter(few).and_then(here) {
+            eligible.retain(|outlet| {
+                self.session(*outlet).is_some_and(|session| receivers.admit(&session.label()))
+            });
+            if eligible.len() * source.bytes() <= DIRECT_BYTES_MAX {
+                Known::Eligible(eligible)
+            } else {
+                Known::Unknown
+            }
+        } else {
+            Known::Unknown
+        };
+        Some(Named { receivers, known })
     }
 
     // --- parking -----------------------------------------------------------------------------------------------
@@ -405,11 +457,7 @@ impl Shard {
     /// fields are written here alone, never taken from a client.
     pub(crate) fn disclosed(&self, outlet: Outlet, disclose_me: bool) -> Option<Identity> {
         let session = self.session(outlet).filter(|_| disclose_me)?;
-        Some(Identity {
-            session: session.id,
-            authid: session.authid().into(),
-            authrole: self.config.access.role_name(session.realm, session.role).into(),
-        })
+        Some(session.identity(&self.config.access))
     }
 
     /// The words for a request that the session's role does not allow.
@@ -426,6 +474,12 @@ impl Shard {
     }
 }
 
+/// Sessions that lists of receivers may name and that are looked up: some 20 us.
+const LOOKED_UP_MAX: usize = 1_024;
+/// Connections that are served, or marked, one by one for a publication.
+const NAMED_MAX: usize = 64;
+/// What one publication may copy into outboxes; beyond that its one frame in the stream is cheaper.
+const DIRECT_BYTES_MAX: usize = 64 << 10;
 /// Parked requests looked at in one turn: a few microseconds' worth.
 const PARKED_PER_TURN: usize = 256;
 

@@ -137,6 +137,15 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// How long it is as it came.
+    pub(crate) fn bytes(&self) -> usize {
+        let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+        match self {
+            Self::Borrowed { payload, .. } => length(payload.args) + length(payload.kwargs),
+            Self::Shared(shared) => shared.original().len(),
+        }
+    }
+
     /// The payload as something that other shards can hold.
     pub(crate) fn to_shared(&self) -> SharedPayload {
         match self {

@@ -11,6 +11,7 @@ use fanwire_codec::payload::SharedPayload;
 
 use crate::ids::{PublicationId, RegistrationId, SessionId, ShardId, SubscriptionId};
 use crate::mutation::{Mutation, planted};
+use crate::receivers::Receivers;
 use crate::session::Identity;
 
 /// One item of a ring. Opaque to the driver, which only carries it.
@@ -46,8 +47,10 @@ pub(crate) struct Publication {
     pub(crate) id: PublicationId,
     pub(crate) subscription: SubscriptionId,
     pub(crate) payload: SharedPayload,
-    /// The publisher, if it asked to be disclosed.
+    /// The publisher, if it is disclosed.
     pub(crate) publisher: Option<Identity>,
+    /// Whom it is for, unless for all subscribers.
+    pub(crate) receivers: Option<Arc<Receivers>>,
 }
 
 /// A call of a session, unique in the process.
@@ -66,7 +69,7 @@ pub(crate) struct Invocation {
     pub(crate) registration: RegistrationId,
     pub(crate) callee: SessionId,
     pub(crate) payload: SharedPayload,
-    /// The caller, if it asked to be disclosed.
+    /// The caller, if it is disclosed.
     pub(crate) caller: Option<Identity>,
 }
 

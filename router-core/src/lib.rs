@@ -26,6 +26,7 @@ mod lanes;
 pub mod mutation;
 #[cfg(not(feature = "mutations"))]
 mod mutation;
+mod receivers;
 mod session;
 mod shard;
 mod wamp2;

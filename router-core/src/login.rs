@@ -209,7 +209,7 @@ impl Shard {
             Ok(grant) => {
                 let Login { realm, authid, method, .. } = *login;
                 let principal = Principal { authid, method, provider: grant.provider };
-                self.open_session(outlet, realm, grant.role, Some(Box::new(principal)));
+                self.open_session(outlet, realm, grant.role, Some(Arc::new(principal)));
                 self.delivery.counters.login(LoginOutcome::TicketWelcomed);
                 self.welcome(outlet);
             }
@@ -230,7 +230,7 @@ impl Shard {
         outlet: Outlet,
         realm: RealmId,
         role: RoleId,
-        principal: Option<Box<Principal>>,
+        principal: Option<Arc<Principal>>,
     ) {
         let entry = SessionEntry { realm, role, shard: self.id };
         let id = loop {
@@ -245,6 +245,8 @@ impl Shard {
         session.realm = realm;
         session.role = role;
         session.principal = principal;
+        let label = session.label();
+        self.delivery.set_label(outlet, label);
         self.outlets.insert(id, outlet);
         self.delivery.counters.sessions += 1;
         self.delivery.counters.sessions_opened += 1;

@@ -59,6 +59,20 @@ pub enum Mutation {
     VerdictNotResumed,
     /// Who is denied is welcomed.
     DenialForgotten,
+    /// An empty list of eligible sessions counts as none.
+    EmptyEligibleIsEverybody,
+    /// Who is in one of several lists of eligible ones gets the event.
+    AnyEligibleListSuffices,
+    /// The lists of receivers do not come along to other shards.
+    ListsLostInRing,
+    /// A frame is appended without its lists.
+    ListsNotKept,
+    /// The lists of a stream go with the first frame that is trimmed.
+    ListsTrimmedTooEarly,
+    /// An eligible session gets the event although it is not subscribed.
+    DirectToStrangers,
+    /// An event of a few goes before what was routed earlier.
+    DirectOvertakes,
     /// Decoding a message panics. Not for the simulation to find: the session must end with 1011 and nothing else.
     DecoderPanics,
 }

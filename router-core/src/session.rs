@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use crate::access::Access;
 use crate::directory::Registration;
 use crate::encoding::Encoding;
 use crate::ids::{RealmId, RoleId, SessionId, SubscriptionId};
@@ -46,7 +47,7 @@ pub(crate) struct Session {
     pub(crate) realm: RealmId,
     pub(crate) role: RoleId,
     /// Who it proved to be; `None` if it brought no credentials.
-    pub(crate) principal: Option<Box<Principal>>,
+    pub(crate) principal: Option<Arc<Principal>>,
     /// Only in `Challenged` and `Verifying`.
     pub(crate) login: Option<Box<Login>>,
     /// Sorted.
@@ -88,8 +89,19 @@ impl Session {
     pub(crate) fn authid(&self) -> Cow<'_, str> {
         match &self.principal {
             Some(principal) => Cow::Borrowed(&principal.authid),
-            None => Cow::Owned(format!("{ANONYMOUS_AUTHID_PREFIX}{:x}", self.id.get())),
+            None => Cow::Owned(anonymous_authid(self.id)),
         }
+    }
+
+    /// Who it is, for lists of receivers.
+    pub(crate) fn label(&self) -> Label {
+        Label { session: self.id, role: self.role, principal: self.principal.clone() }
+    }
+
+    /// Who it is, for others that are told.
+    pub(crate) fn identity(&self, access: &Access) -> Identity {
+        let authrole = access.role_name(self.realm, self.role).into();
+        Identity { session: self.id, authid: self.authid().into(), authrole }
     }
 }
 
@@ -102,7 +114,22 @@ pub(crate) struct Principal {
     pub(crate) provider: &'static str,
 }
 
-/// Who a session is, as told to others where it asks to be disclosed.
+/// Who a connection's session is, where lists of receivers are asked. Each connection has one.
+#[derive(Clone, Debug)]
+pub(crate) struct Label {
+    pub(crate) session: SessionId,
+    pub(crate) role: RoleId,
+    pub(crate) principal: Option<Arc<Principal>>,
+}
+
+const _: () = assert!(size_of::<Label>() == 24, "part of what an idle connection costs");
+
+impl Label {
+    /// Of a connection without a session.
+    pub(crate) const NOBODY: Self = Self { session: SessionId::MAX, role: RoleId::new(0), principal: None };
+}
+
+/// Who a session is, as told to others where it is disclosed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Identity {
     pub(crate) session: SessionId,
@@ -112,6 +139,16 @@ pub(crate) struct Identity {
 
 /// Begins the authid of every session that brought no credentials; no user may be named so.
 pub const ANONYMOUS_AUTHID_PREFIX: &str = "anonymous-";
+
+fn anonymous_authid(session: SessionId) -> String {
+    format!("{ANONYMOUS_AUTHID_PREFIX}{:x}", session.get())
+}
+
+/// The session that has this authid if it brought no credentials.
+pub(crate) fn anonymous_session(authid: &str) -> Option<SessionId> {
+    let number = u64::from_str_radix(authid.strip_prefix(ANONYMOUS_AUTHID_PREFIX)?, 16).ok()?;
+    SessionId::new(number).filter(|session| anonymous_authid(*session) == authid)
+}
 
 /// Why the router refuses a request: becomes the protocol's ERROR.
 #[derive(Debug)]
@@ -148,4 +185,22 @@ pub(crate) mod error {
     pub(crate) const UNAVAILABLE: &str = "wamp.error.unavailable";
     pub(crate) const CLOSE_GOODBYE_AND_OUT: &str = "wamp.close.goodbye_and_out";
     pub(crate) const CLOSE_SYSTEM_SHUTDOWN: &str = "wamp.close.system_shutdown";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_anonymous_authid_leads_back_to_its_session() {
+        for number in [1, 0x1f, 1 << 53] {
+            let session = SessionId::new(number).expect("an id");
+            assert_eq!(anonymous_session(&anonymous_authid(session)), Some(session));
+        }
+        for authid in
+            ["anonymous-0", "anonymous-01f", "anonymous-1F", "anonymous-+1", "anonymous-", "peter", "1f"]
+        {
+            assert_eq!(anonymous_session(authid), None, "{authid}");
+        }
+    }
 }

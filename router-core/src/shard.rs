@@ -300,7 +300,10 @@ impl Shard {
                 self.delivery.counters.publications_forwarded_in += 1;
                 let source = Source::Shared(&publication.payload);
                 let publisher = publication.publisher.as_ref();
-                self.deliver(publication.subscription, publication.id, publisher, &source, None);
+                let named = self.name_receivers(publication.receivers.as_ref(), &source);
+                let named = named.filter(|_| !planted(Mutation::ListsLostInRing));
+                let subscription = publication.subscription;
+                self.deliver(subscription, publication.id, publisher, &source, None, named.as_ref());
             }
             Item::Invoke(invocation) => {
                 debug_assert_eq!(invocation.call.shard, from, "the caller's shard sends its own invocations");

@@ -27,16 +27,13 @@ impl Delivery {
     /// Lists what a connection is due in `runs`, by sequence, and moves its positions to the end.
     pub(super) fn gather(&mut self, outlet: Outlet) {
         self.runs.clear();
-        let state = &self.outlets[outlet.index()];
+        let state = &mut self.outlets[outlet.index()];
         let mut sources = 0;
-        let reply_marks = state.outbox.as_ref().map_or(&[][..], |outbox| &outbox.marks);
-        if let Some(first) = reply_marks.first() {
-            sources += 1;
-            self.runs.push(Run {
-                sequence: first.sequence,
-                source: None,
-                from: 0,
-                to: reply_marks.len() as u64,
+        if let Some(outbox) = &mut state.outbox {
+            let runs = &mut self.runs;
+            outbox.take_replies(|sequence, from, to, is_event| {
+                sources = 1;
+                runs.push(Run { sequence, source: None, from, to, is_event });
             });
         }
         if planted(Mutation::PullForwardLeftOut) && !self.runs.is_empty() {
@@ -46,31 +43,24 @@ impl Delivery {
             let stream =
                 self.streams[membership.stream.0 as usize].as_mut().expect("members keep streams alive");
             let end = stream.end();
-            let Member { pos, excepted, .. } = stream.members[membership.index as usize];
-            if pos == end {
+            let member = stream.members[membership.index as usize];
+            if member.pos == end {
                 return;
             }
             stream.members[membership.index as usize] = Member { pos: end, outlet, excepted: false };
             sources += 1;
             let source = Some(membership.stream);
-            if excepted {
-                // Runs of frames between those that are not for this connection.
-                let mut from = pos;
-                for frame in pos..=end {
-                    if frame == end || stream.mark(frame).except == Some(outlet) {
-                        if from < frame {
-                            self.runs.push(Run {
-                                sequence: stream.mark(from).sequence,
-                                source,
-                                from,
-                                to: frame,
-                            });
-                        }
-                        from = frame + 1;
-                    }
-                }
+            let mut due = |from, to| {
+                let sequence = stream.mark(from).sequence;
+                self.runs.push(Run { sequence, source, from, to, is_event: true });
+            };
+            if stream.is_choosy(&member) {
+                let uncounted = stream.for_each_due(&member, &self.labels[outlet.index()], due);
+                self.counters.matched += uncounted;
+                self.counters.queued += uncounted;
+                self.asked += end - member.pos;
             } else {
-                self.runs.push(Run { sequence: stream.mark(pos).sequence, source, from: pos, to: end });
+                due(member.pos, end);
             }
         };
         // Whichever is fewer: a connection with a thousand subscriptions meets few active streams.
@@ -101,13 +91,13 @@ impl Delivery {
                         outbox.marks[frame as usize].sequence
                     }
                 };
-                self.runs.push(Run { sequence, source: run.source, from: frame, to: frame + 1 });
+                self.runs.push(Run { sequence, from: frame, to: frame + 1, ..run });
             }
         }
         self.runs.drain(..count);
         self.runs.sort_unstable();
         self.runs.dedup_by(|next, run| {
-            let joins = next.source == run.source && next.from == run.to;
+            let joins = (next.source, next.is_event) == (run.source, run.is_event) && next.from == run.to;
             if joins {
                 run.to = next.to;
             }
@@ -120,11 +110,15 @@ impl Delivery {
         let index = outlet.index();
         let bytes = self.run_bytes(outlet, &run) - skip;
         let done = match run.source {
-            Some(id) if skip > 0 => self.stream(id).frames_within(run.from, run.to, skip),
-            _ => 0,
+            _ if skip == 0 => 0,
+            Some(id) => self.stream(id).frames_within(run.from, run.to, skip),
+            None => self.outlets[index]
+                .outbox
+                .as_ref()
+                .map_or(0, |outbox| outbox.replies_within(run.from, run.to, skip)),
         };
         let messages = run.to - run.from - done;
-        let events = if run.source.is_some() {
+        let events = if run.is_event {
             self.counters.delivered += done;
             self.counters.queued -= done;
             messages
@@ -136,7 +130,7 @@ impl Delivery {
             self.counters.drop_events(DropReason::ConnectionGone, events);
             return;
         }
-        let reserve = if run.source.is_none() { self.limits.reply_reserve_bytes } else { 0 };
+        let reserve = if run.is_event { 0 } else { self.limits.reply_reserve_bytes };
         let outbox =
             self.outlets[index].outbox.get_or_insert_with(|| self.outboxes.pop().unwrap_or_default());
         // Who was not found full may read all of it at the next flush; what streams can owe it at once is bounded.
@@ -146,7 +140,7 @@ impl Delivery {
             None
         } else if outbox.backlog_bytes() + bytes > slack * self.limits.outbox_bytes_max + reserve {
             Some(DropReason::SlowConsumerBytes)
-        } else if run.source.is_some()
+        } else if run.is_event
             && outbox.backlog_messages() as usize >= slack * self.limits.outbox_messages_max as usize
         {
             Some(DropReason::SlowConsumerMessages)
@@ -204,7 +198,7 @@ impl Delivery {
         // DIRTY and LISTED stay: their lists still name the slot.
         self.flags[index] = (self.flags[index] & (flag::DIRTY | flag::LISTED)) | flag::CLOSED;
         if let Some(outbox) = self.outlets[index].outbox.take() {
-            let events = outbox.backlog_events();
+            let events = outbox.waiting_events();
             self.counters.queued -= events;
             if !planted(Mutation::CutNotCounted) {
                 self.counters.drop_events(reason, events);
@@ -221,12 +215,15 @@ impl Delivery {
             let stream =
                 self.streams[membership.stream.0 as usize].as_mut().expect("members keep streams alive");
             let end = stream.end();
-            let Member { pos, excepted, .. } = stream.members[membership.index as usize];
-            let due = if excepted {
-                (pos..end).filter(|frame| stream.mark(*frame).except != Some(outlet)).count() as u64
-            } else {
-                end - pos
-            };
+            let member = stream.members[membership.index as usize];
+            let mut due = end - member.pos;
+            if stream.is_choosy(&member) {
+                due = 0;
+                let label = &self.labels[outlet.index()];
+                let uncounted = stream.for_each_due(&member, label, |from, to| due += to - from);
+                self.counters.matched += uncounted;
+                self.counters.queued += uncounted;
+            }
             stream.members[membership.index as usize] = Member { pos: end, outlet, excepted: false };
             self.counters.queued -= due;
             self.counters.drop_events(reason, due);

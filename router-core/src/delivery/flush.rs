@@ -103,9 +103,10 @@ impl Delivery {
             if wraps {
                 stream.cursor = 0;
             }
-            let sends = self.counters.sends;
+            let (sends, asked) = (self.counters.sends, self.asked);
             if self.visit(now, id, index, wire) {
                 spent += if self.counters.sends > sends { SEND_COSTS } else { 1 };
+                spent += (self.asked - asked) as usize / ASKED_PER_VISIT;
             }
             if wraps {
                 // Everybody was visited since the last passing of zero and has at least what there was then.
@@ -130,11 +131,12 @@ impl Delivery {
     fn visit(&mut self, now: Instant, id: StreamId, index: usize, wire: &mut impl Wire) -> bool {
         let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
         let end = stream.end();
-        let Member { pos, outlet, excepted } = stream.members[index];
+        let member = stream.members[index];
+        let Member { pos, outlet, .. } = member;
         if pos == end {
             return false;
         }
-        if excepted || self.flags[outlet.index()] != 0 {
+        if stream.is_choosy(&member) || self.flags[outlet.index()] != 0 {
             self.write_out(now, outlet, wire);
             return true;
         }
@@ -153,7 +155,7 @@ impl Delivery {
             }
             Sent::Took(taken) => {
                 self.counters.sent_bytes += taken as u64;
-                let run = Run { sequence: 0, source: Some(id), from: pos, to: end };
+                let run = Run { sequence: 0, source: Some(id), from: pos, to: end, is_event: true };
                 if taken < offered {
                     self.block(now, outlet);
                 } else {
@@ -219,7 +221,7 @@ impl Delivery {
                 }
                 taken -= rest;
                 part = 0;
-                if runs[at].source.is_some() {
+                if runs[at].is_event {
                     self.counters.delivered += runs[at].to - runs[at].from;
                     self.counters.queued -= runs[at].to - runs[at].from;
                 }
@@ -342,6 +344,8 @@ impl Delivery {
 
 /// What a send costs in units of a visit that sends nothing: about 4 us against less than 1 us.
 const SEND_COSTS: usize = 4;
+/// Frames whose lists are asked for one member, that together cost as much as a visit that sends nothing.
+const ASKED_PER_VISIT: usize = 32;
 /// Pieces of one send. More than this many wait for the next.
 const SLICES: usize = 64;
 /// Outboxes kept for connections that have something to say next.

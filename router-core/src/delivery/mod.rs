@@ -14,6 +14,7 @@
 
 mod due;
 mod flush;
+mod listed;
 mod outbox;
 mod stream;
 mod wire;
@@ -27,9 +28,11 @@ use crate::clock::Instant;
 use crate::config::Limits;
 use crate::counters::{Counters, DropReason};
 use crate::mutation::{Mutation, planted};
-use outbox::{Outbox, ReplyMark};
+use crate::session::Label;
+use outbox::Outbox;
 use stream::{ChunkPool, Member, Queue, Stream};
 
+pub(crate) use listed::{Known, Named};
 pub use stream::StreamId;
 pub use wire::{Outlet, Sent, Wire};
 
@@ -73,6 +76,8 @@ pub struct Delivery {
     outlets: Vec<OutletState>,
     /// [`flag`] bits, apart from the rest: the scan reads one byte per member.
     flags: Vec<u8>,
+    /// Who they are; read only for frames with lists of receivers.
+    labels: Vec<Label>,
     streams: Vec<Option<Stream>>,
     free_streams: Vec<StreamId>,
     sequence: u64,
@@ -89,6 +94,10 @@ pub struct Delivery {
     #[allow(clippy::vec_box, reason = "they go back and forth as boxes")]
     outboxes: Vec<Box<Outbox>>,
     runs: Vec<Run>,
+    /// Where a frame is written that goes to a few outboxes.
+    frame: BytesMut,
+    /// Frames that were looked at one by one for a member, in all.
+    asked: u64,
     /// Read by the shard, which adds its own figures.
     pub counters: Counters,
 }
@@ -117,6 +126,8 @@ struct Run {
     source: Option<StreamId>,
     from: u64,
     to: u64,
+    /// They count as events: those of a stream, and those that were put among the replies.
+    is_event: bool,
 }
 
 mod flag {
@@ -143,6 +154,7 @@ impl Delivery {
             limits,
             outlets: Vec::new(),
             flags: Vec::new(),
+            labels: Vec::new(),
             streams: Vec::new(),
             free_streams: Vec::new(),
             sequence: 0,
@@ -156,6 +168,8 @@ impl Delivery {
             chunks: ChunkPool::default(),
             outboxes: Vec::new(),
             runs: Vec::new(),
+            frame: BytesMut::new(),
+            asked: 0,
             counters: Counters::default(),
         }
     }
@@ -168,6 +182,7 @@ impl Delivery {
         if index >= self.outlets.len() {
             self.outlets.resize_with(index + 1, OutletState::default);
             self.flags.resize(index + 1, flag::CLOSED);
+            self.labels.resize(index + 1, Label::NOBODY);
         }
         debug_assert!(self.flags[index] & flag::CLOSED != 0, "released before it is attached again");
         // These survive: their lists still name the slot, and find nothing to do there.
@@ -182,6 +197,12 @@ impl Delivery {
         }
         // A free slot owns nothing.
         self.outlets[outlet.index()].memberships = Vec::new();
+        self.labels[outlet.index()] = Label::NOBODY;
+    }
+
+    /// Who is connected there, from the session's welcome on.
+    pub(crate) fn set_label(&mut self, outlet: Outlet, label: Label) {
+        self.labels[outlet.index()] = label;
     }
 
     /// Whether [`Self::detach`] was called, or the connection was cut.
@@ -202,8 +223,7 @@ impl Delivery {
             .outbox
             .get_or_insert_with(|| self.outboxes.pop().unwrap_or_default());
         write(&mut outbox.replies);
-        let end = outbox.replies.len();
-        outbox.marks.push(ReplyMark { sequence: self.sequence, end });
+        outbox.mark_reply(self.sequence, false);
         self.make_dirty(outlet);
     }
 
@@ -329,20 +349,36 @@ impl Delivery {
 
     /// Appends one frame for every member but `except`; returns how many will get it.
     pub fn append(&mut self, id: StreamId, except: Option<Outlet>, write: impl FnOnce(&mut BytesMut)) -> u64 {
-        let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
-        let mut matched = stream.members.len() as u64;
         let excepted = except.and_then(|outlet| index_of(&self.outlets[outlet.index()].memberships, id));
-        matched -= u64::from(excepted.is_some());
+        let matched = self.stream(id).members.len() as u64 - u64::from(excepted.is_some());
         self.counters.matched += matched;
         if matched == 0 {
             return 0;
         }
-        if stream.held_bytes() >= self.limits.stream_bytes_max {
+        if self.is_overflowing(id) {
             self.counters.drop_events(DropReason::StreamOverflow, matched);
             return matched;
         }
         self.counters.queued += matched;
+        self.append_frame(id, except, excepted, write);
+        self.note_size(id);
+        matched
+    }
+
+    fn is_overflowing(&self, id: StreamId) -> bool {
+        self.stream(id).held_bytes() >= self.limits.stream_bytes_max
+    }
+
+    /// Appends a frame that is already counted, and has the stream visited. `excepted` is the place of `except`.
+    fn append_frame(
+        &mut self,
+        id: StreamId,
+        except: Option<Outlet>,
+        excepted: Option<usize>,
+        write: impl FnOnce(&mut BytesMut),
+    ) {
         self.sequence += 1;
+        let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
         if let Some(index) = excepted {
             stream.members[index].excepted = true;
         }
@@ -360,11 +396,15 @@ impl Delivery {
                 self.big.push_back(id);
             }
         }
+    }
+
+    /// Says so where an append made the stream congested.
+    fn note_size(&mut self, id: StreamId) {
+        let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
         if !stream.congested && stream.held_bytes() > self.limits.stream_congested_bytes {
             stream.congested = true;
             self.notices.push(Notice::Congested { tag: stream.tag, congested: true });
         }
-        matched
     }
 
     fn stream(&self, id: StreamId) -> &Stream {

@@ -9,12 +9,16 @@ use bytes::{Bytes, BytesMut};
 
 use crate::clock::Instant;
 
-/// Replies are whole frames in routing order; the backlog is already in wire order, and its first piece may be partly
+/// Replies are whole frames in routing order, and so are the events that came without a stream; the backlog is already in wire order, and its first piece may be partly
 /// sent. Whatever is in the backlog goes before the replies.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     pub(super) replies: BytesMut,
     pub(super) marks: Vec<ReplyMark>,
+    /// How many of the replies are events.
+    events: u32,
+    /// The replies are being sent: who sends them accounts for their events.
+    taken: bool,
     backlog: VecDeque<Piece>,
     backlog_bytes: usize,
     backlog_messages: u32,
@@ -27,6 +31,7 @@ pub(super) struct Outbox {
 pub(super) struct ReplyMark {
     pub(super) sequence: u64,
     pub(super) end: usize,
+    pub(super) is_event: bool,
 }
 
 #[derive(Debug)]
@@ -75,9 +80,40 @@ impl Outbox {
         self.backlog_messages
     }
 
-    /// Events in the backlog.
-    pub(super) fn backlog_events(&self) -> u64 {
-        self.backlog.iter().map(|piece| u64::from(piece.events)).sum()
+    /// Events that wait, in the backlog and among the replies.
+    pub(super) fn waiting_events(&self) -> u64 {
+        let direct = if self.taken { 0 } else { u64::from(self.events) };
+        direct + self.backlog.iter().map(|piece| u64::from(piece.events)).sum::<u64>()
+    }
+
+    /// Says what the bytes just written to `replies` are.
+    pub(super) fn mark_reply(&mut self, sequence: u64, is_event: bool) {
+        self.marks.push(ReplyMark { sequence, end: self.replies.len(), is_event });
+        self.events += u32::from(is_event);
+    }
+
+    /// Calls `each` for the runs of replies that are all events or none of them, in routing order: the sequence of the
+    /// first, and the numbers. From then on [`clear_replies`](Self::clear_replies) is due.
+    pub(super) fn take_replies(&mut self, mut each: impl FnMut(u64, u64, u64, bool)) {
+        self.taken = true;
+        let mut from = 0;
+        while from < self.marks.len() {
+            let ReplyMark { sequence, is_event, .. } = self.marks[from];
+            let same = |mark: &&ReplyMark| mark.is_event == is_event;
+            let to = match self.events {
+                0 => self.marks.len(),
+                _ => from + self.marks[from..].iter().take_while(same).count(),
+            };
+            each(sequence, from as u64, to as u64, is_event);
+            from = to;
+        }
+    }
+
+    /// How many of the replies `from..to` lie wholly in their first `bytes` bytes.
+    pub(super) fn replies_within(&self, from: u64, to: u64, bytes: usize) -> u64 {
+        let start = if from == 0 { 0 } else { self.marks[from as usize - 1].end };
+        let marks = &self.marks[from as usize..to as usize];
+        marks.iter().take_while(|mark| mark.end <= start + bytes).count() as u64
     }
 
     /// When the oldest unsent byte was queued.
@@ -94,6 +130,8 @@ impl Outbox {
     /// Forgets the replies: they were sent or moved to the backlog.
     pub(super) fn clear_replies(&mut self) {
         self.marks.clear();
+        self.events = 0;
+        self.taken = false;
         if self.replies.capacity() > KEEP_BYTES {
             self.replies = BytesMut::new();
         } else {

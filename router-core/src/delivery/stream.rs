@@ -12,10 +12,14 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
 use super::Outlet;
+use crate::mutation::{Mutation, planted};
+use crate::receivers::Receivers;
+use crate::session::Label;
 
 /// Key of a stream in its shard's [`Delivery`](super::Delivery).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -27,7 +31,7 @@ pub(super) struct Member {
     /// Number of the first frame not given yet.
     pub(super) pos: u64,
     pub(super) outlet: Outlet,
-    /// Some frame in `pos..end` is not for this member: look at the marks.
+    /// Some frame in `pos..end` may not be for this member: look at the marks.
     pub(super) excepted: bool,
 }
 
@@ -39,6 +43,15 @@ pub(super) struct Mark {
     pub(super) sequence: u64,
     pub(super) end: u64,
     pub(super) except: Option<Outlet>,
+}
+
+/// A frame with lists of receivers.
+#[derive(Debug)]
+struct Listed {
+    frame: u64,
+    receivers: Arc<Receivers>,
+    /// Those that do not get it are marked as excepted, and all others were counted.
+    is_counted: bool,
 }
 
 /// What is to be done with the stream by the flush.
@@ -68,6 +81,12 @@ pub(super) struct Stream {
     /// Its place in the list of active streams, unless idle.
     pub(super) active_at: usize,
     pub(super) congested: bool,
+    /// Past the last frame whose lists say for each member whether it is due: who stands before it looks at them.
+    pub(super) listed_end: u64,
+    /// Frames with lists, oldest first; none while there are none.
+    #[allow(clippy::box_collection, reason = "hardly any stream has one: 8 bytes instead of 32")]
+    listed: Option<Box<VecDeque<Listed>>>,
+    listed_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -93,6 +112,9 @@ impl Stream {
             queue: Queue::Idle,
             active_at: 0,
             congested: false,
+            listed_end: 0,
+            listed: None,
+            listed_bytes: 0,
         }
     }
 
@@ -110,9 +132,9 @@ impl Stream {
         self.open_at + self.open.len() as u64
     }
 
-    /// Bytes kept for members that have not had them.
+    /// Bytes kept for members that have not had them, and what the lists of those frames take.
     pub(super) fn held_bytes(&self) -> usize {
-        (self.end_byte() - self.begin) as usize
+        (self.end_byte() - self.begin) as usize + self.listed_bytes
     }
 
     /// The mark of frame `frame`, which is in `first..end`.
@@ -160,6 +182,47 @@ impl Stream {
         if frame_bytes > FRAME_SHARES_CHUNK {
             self.seal();
         }
+    }
+
+    /// Says whom the last frame is for. Where `is_counted`, the members that it is not for are marked as excepted.
+    pub(super) fn list_last(&mut self, receivers: &Arc<Receivers>, is_counted: bool) {
+        let frame = self.end() - 1;
+        if !is_counted {
+            self.listed_end = frame + 1;
+        }
+        self.listed_bytes += receivers.bytes();
+        let listed = Listed { frame, receivers: Arc::clone(receivers), is_counted };
+        self.listed.get_or_insert_default().push_back(listed);
+    }
+
+    /// Whether a member must be asked for frame by frame.
+    pub(super) fn is_choosy(&self, member: &Member) -> bool {
+        member.excepted || member.pos < self.listed_end
+    }
+
+    /// Calls `each` for the runs of frames that are due to the member and for it; returns how many of these frames were not
+    /// counted as matched when they were appended.
+    pub(super) fn for_each_due(&self, member: &Member, label: &Label, mut each: impl FnMut(u64, u64)) -> u64 {
+        let listed = self.listed.as_deref();
+        let at = listed.map_or(0, |listed| listed.partition_point(|entry| entry.frame < member.pos));
+        let mut listed = listed.into_iter().flat_map(|listed| listed.range(at..)).peekable();
+        let (mut from, mut uncounted) = (member.pos, 0);
+        for frame in member.pos..self.end() {
+            let lists = listed.next_if(|entry| entry.frame == frame);
+            let is_listed = lists.is_none_or(|entry| entry.receivers.admit(label));
+            if is_listed && self.mark(frame).except != Some(member.outlet) {
+                uncounted += u64::from(lists.is_some_and(|entry| !entry.is_counted));
+                continue;
+            }
+            if from < frame {
+                each(from, frame);
+            }
+            from = frame + 1;
+        }
+        if from < self.end() {
+            each(from, self.end());
+        }
+        uncounted
     }
 
     /// Makes the open chunk shareable; the next frame starts another.
@@ -248,6 +311,15 @@ impl Stream {
         while self.chunks.front().is_some_and(|chunk| chunk.at + chunk.bytes.len() as u64 <= self.begin) {
             self.chunks.pop_front();
         }
+        if let Some(listed) = &mut self.listed {
+            let early = planted(Mutation::ListsTrimmedTooEarly);
+            while let Some(entry) = listed.pop_front_if(|entry| entry.frame < frame || early) {
+                self.listed_bytes -= entry.receivers.bytes();
+            }
+            if listed.is_empty() {
+                self.listed = None;
+            }
+        }
         if self.marks.is_empty() {
             if self.marks.capacity() > KEEP_MARKS {
                 self.marks = VecDeque::new();
@@ -280,6 +352,8 @@ impl Stream {
             assert!(self.left > 0 || member.pos == self.end(), "an ended scan left nobody behind");
         }
         assert_eq!(self.byte_of(self.end()), self.end_byte());
+        let listed = self.listed.iter().flat_map(|listed| listed.iter());
+        assert_eq!(self.listed_bytes, listed.map(|entry| entry.receivers.bytes()).sum::<usize>());
     }
 }
 

@@ -5,16 +5,16 @@ use super::*;
 
 /// Sockets that take what the test allows.
 #[derive(Default)]
-struct Sockets {
+pub(super) struct Sockets {
     got: HashMap<Outlet, Vec<u8>>,
     /// Bytes that an outlet still takes; absent: any number.
-    room: HashMap<Outlet, usize>,
-    broken: Vec<Outlet>,
+    pub(super) room: HashMap<Outlet, usize>,
+    pub(super) broken: Vec<Outlet>,
     order: Vec<Outlet>,
 }
 
 impl Sockets {
-    fn text(&self, outlet: Outlet) -> &str {
+    pub(super) fn text(&self, outlet: Outlet) -> &str {
         self.got.get(&outlet).map_or("", |bytes| std::str::from_utf8(bytes).expect("tests send text"))
     }
 }
@@ -41,33 +41,33 @@ impl Wire for Sockets {
     }
 }
 
-const NOW: Instant = Instant::START;
+pub(super) const NOW: Instant = Instant::START;
 
-fn delivery(small_stream_members: usize) -> Delivery {
+pub(super) fn delivery(small_stream_members: usize) -> Delivery {
     Delivery::new(Limits { small_stream_members, ..Limits::default() })
 }
 
-fn members(delivery: &mut Delivery, stream: StreamId, count: u32) {
+pub(super) fn members(delivery: &mut Delivery, stream: StreamId, count: u32) {
     for number in 0..count {
         delivery.attach(Outlet(number));
         delivery.join(Outlet(number), stream);
     }
 }
 
-fn say(delivery: &mut Delivery, stream: StreamId, text: &str) -> u64 {
+pub(super) fn say(delivery: &mut Delivery, stream: StreamId, text: &str) -> u64 {
     delivery.append(stream, None, |out| out.extend_from_slice(text.as_bytes()))
 }
 
-fn leave(delivery: &mut Delivery, outlet: Outlet, stream: StreamId) {
+pub(super) fn leave(delivery: &mut Delivery, outlet: Outlet, stream: StreamId) {
     delivery.settle_due(NOW, outlet);
     delivery.part(NOW, outlet, stream);
 }
 
-fn reply(delivery: &mut Delivery, outlet: Outlet, text: &str) {
+pub(super) fn reply(delivery: &mut Delivery, outlet: Outlet, text: &str) {
     delivery.reply(outlet, |out| out.extend_from_slice(text.as_bytes()));
 }
 
-fn flush_all(delivery: &mut Delivery, sockets: &mut Sockets) {
+pub(super) fn flush_all(delivery: &mut Delivery, sockets: &mut Sockets) {
     while delivery.flush(NOW, sockets, &FlushBudget::default()) {}
     for stream in delivery.streams.iter().flatten() {
         stream.check();

@@ -43,7 +43,11 @@ pub(crate) const ENCODINGS: [Encoding; Serializer::COUNT] = [
 
 /// What WELCOME announces. Nothing stands here that does not work.
 const ROLES: Roles = Roles {
-    broker: Some(FeatureSet::of(&[Feature::PublisherExclusion, Feature::PublisherIdentification])),
+    broker: Some(FeatureSet::of(&[
+        Feature::PublisherExclusion,
+        Feature::PublisherIdentification,
+        Feature::SubscriberBlackwhiteListing,
+    ])),
     dealer: Some(FeatureSet::of(&[Feature::CallerIdentification])),
     publisher: None,
     subscriber: None,
@@ -118,6 +122,7 @@ impl Shard {
                     acknowledge: options.acknowledge.then_some(request),
                     exclude_me: options.exclude_me.unwrap_or(true),
                     disclose_me: options.disclose_me.unwrap_or(false),
+                    receivers: options.receivers.as_deref(),
                     uri: &topic,
                     payload,
                 };

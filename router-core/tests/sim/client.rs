@@ -1,7 +1,7 @@
 //! One modelled client: what it knows from what it saw, and hence what it can sensibly ask next. It judges nothing.
 
 use super::{
-    history::{ClientId, Op, REALM_BIT, Seen, Tag},
+    history::{ClientId, Lists, Op, Person, REALM_BIT, Seen, Tag},
     plan::{Act, Plan},
     rng::Rng,
 };
@@ -104,8 +104,8 @@ impl Client {
         }
     }
 
-    /// Writes one operation of this kind, if it can.
-    pub fn act(&mut self, act: Act, plan: &Plan, rng: &mut Rng) {
+    /// Writes one operation of this kind, if it can. `people` are those that it may put on lists.
+    pub fn act(&mut self, act: Act, plan: &Plan, people: &[Person], rng: &mut Rng) {
         if !self.joined || self.pipeline.len() >= PIPELINE_MAX {
             return;
         }
@@ -130,6 +130,7 @@ impl Client {
                     tag,
                     acknowledge,
                     exclude_me: !rng.chance(plan.include_me),
+                    lists: rng.chance(plan.listed).then(|| Box::new(lists(people, rng))),
                 }
             }
             Act::Register => {
@@ -190,6 +191,41 @@ impl Client {
         self.last_number += 1;
         Tag { from: self.id, number: self.last_number, name }
     }
+}
+
+/// Mostly one list, sometimes any of them.
+fn lists(people: &[Person], rng: &mut Rng) -> Lists {
+    let only = rng.below(8);
+    let mut list = |number: usize| {
+        let is_there = if only < 6 { only == number } else { rng.chance(40) };
+        is_there.then(|| {
+            let count = rng.pick(&[0, 1, 1, 2, 4, 16]);
+            let mut somebody = || match people.len() {
+                0 => stranger(),
+                _ if rng.chance(5) => stranger(),
+                count => people[rng.below(count)].clone(),
+            };
+            (0..count).map(|_| somebody()).collect::<Vec<Person>>()
+        })
+    };
+    let sessions = |list: Option<Vec<Person>>| list.map(|list| list.iter().map(|one| one.session).collect());
+    let authids =
+        |list: Option<Vec<Person>>| list.map(|list| list.into_iter().map(|one| one.authid).collect());
+    let authroles =
+        |list: Option<Vec<Person>>| list.map(|list| list.into_iter().map(|one| one.authrole).collect());
+    Lists {
+        exclude: sessions(list(0)),
+        exclude_authid: authids(list(1)),
+        exclude_authrole: authroles(list(2)),
+        eligible: sessions(list(3)),
+        eligible_authid: authids(list(4)),
+        eligible_authrole: authroles(list(5)),
+    }
+}
+
+/// Nobody who was ever here.
+fn stranger() -> Person {
+    Person { session: 1 << 53, authid: "anonymous-7".to_owned(), authrole: "stranger".to_owned() }
 }
 
 /// One of what it holds; now and then something that it does not hold.

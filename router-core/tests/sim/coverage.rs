@@ -59,6 +59,7 @@ fn name(event: &Event) -> &'static str {
             Op::Hello { .. } => "HELLO",
             Op::Subscribe { .. } => "SUBSCRIBE",
             Op::Unsubscribe { .. } => "UNSUBSCRIBE",
+            Op::Publish { lists: Some(_), .. } => "PUBLISH with lists of receivers",
             Op::Publish { acknowledge: true, .. } => "PUBLISH with acknowledge",
             Op::Publish { .. } => "PUBLISH",
             Op::Register { .. } => "REGISTER",
@@ -71,7 +72,7 @@ fn name(event: &Event) -> &'static str {
             Op::Violate => "violations",
         },
         Event::Saw { seen, .. } => match seen {
-            Seen::Welcome { .. } => "saw WELCOME",
+            Seen::Welcome(_) => "saw WELCOME",
             Seen::Abort { .. } => "saw ABORT",
             Seen::Goodbye { .. } => "saw GOODBYE",
             Seen::Subscribed { .. } => "saw SUBSCRIBED",

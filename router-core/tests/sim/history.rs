@@ -17,13 +17,55 @@ pub struct Tag {
     pub name: u8,
 }
 
+/// Who a client is, as WELCOME says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Person {
+    pub session: u64,
+    pub authid: String,
+    pub authrole: String,
+}
+
+/// The lists of receivers of a publication, as they go on the wire.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Lists {
+    pub exclude: Option<Vec<u64>>,
+    pub exclude_authid: Option<Vec<String>>,
+    pub exclude_authrole: Option<Vec<String>>,
+    pub eligible: Option<Vec<u64>>,
+    pub eligible_authid: Option<Vec<String>>,
+    pub eligible_authrole: Option<Vec<String>>,
+}
+
+impl Lists {
+    /// The six rules of WAMP, "Subscriber Black- and Whitelisting", one by one.
+    pub fn are_for(&self, person: &Person) -> bool {
+        let Person { session, authid, authrole } = person;
+        if self.eligible.as_ref().is_some_and(|list| !list.contains(session)) {
+            return false;
+        }
+        if self.eligible_authid.as_ref().is_some_and(|list| !list.contains(authid)) {
+            return false;
+        }
+        if self.eligible_authrole.as_ref().is_some_and(|list| !list.contains(authrole)) {
+            return false;
+        }
+        if self.exclude.as_ref().is_some_and(|list| list.contains(session)) {
+            return false;
+        }
+        if self.exclude_authid.as_ref().is_some_and(|list| list.contains(authid)) {
+            return false;
+        }
+        !self.exclude_authrole.as_ref().is_some_and(|list| list.contains(authrole))
+    }
+}
+
 /// What a client asked of the router. It counts from when the shard was given the message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
     Hello { realm: u8 },
     Subscribe { request: u64, topic: u8 },
     Unsubscribe { request: u64, subscription: u64, topic: Option<u8> },
-    Publish { request: u64, tag: Tag, acknowledge: bool, exclude_me: bool },
+    Publish { request: u64, tag: Tag, acknowledge: bool, exclude_me: bool, lists: Option<Box<Lists>> },
     Register { request: u64, procedure: u8 },
     Unregister { request: u64, registration: u64, procedure: Option<u8> },
     Call { request: u64, tag: Tag },
@@ -37,7 +79,7 @@ pub enum Op {
 /// One message that a client received.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Seen {
-    Welcome { session: u64 },
+    Welcome(Person),
     Abort { reason: String },
     Goodbye { reason: String },
     Subscribed { request: u64, subscription: u64 },

@@ -103,6 +103,8 @@ pub struct Plan {
     /// Percent of publications with acknowledge, and with `exclude_me` false.
     pub acknowledge: usize,
     pub include_me: usize,
+    /// Percent of publications with lists of receivers.
+    pub listed: usize,
     pub payload_bytes: [usize; 4],
     pub step_weights: [u32; STEPS.len()],
     pub act_weights: [u32; ACTS.len()],
@@ -160,6 +162,7 @@ impl Plan {
             early_full: rng.pick(&[0, 0, 20]),
             acknowledge: rng.pick(&[0, 30, 100]),
             include_me: rng.pick(&[0, 30, 100]),
+            listed: rng.pick(&[0, 10, 60]),
             payload_bytes: rng.pick(&[
                 [0; 4],
                 [0, 10, 100, 100],

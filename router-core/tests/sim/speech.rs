@@ -1,14 +1,16 @@
 //! WAMP as the modelled clients speak it: operations to bytes, bytes to what was seen.
 
 use super::{
-    history::{ClientId, Op, REALM_BIT, Seen, Tag},
+    history::{ClientId, Lists, Op, Person, REALM_BIT, Seen, Tag},
     plan::REALMS,
 };
+use std::borrow::Cow;
+
 use bytes::BytesMut;
 use fanwire_codec::{
     wamp2::{
-        self, CallOptions, DecodeLimits, HelloDetails, Message, Payload, PublishOptions, RegisterOptions,
-        Roles, Serializer, SubscribeOptions, YieldOptions, code,
+        self, CallOptions, DecodeLimits, HelloDetails, Message, Payload, PublishOptions, ReceiverLists,
+        RegisterOptions, Roles, Serializer, SubscribeOptions, YieldOptions, code,
     },
     ws::Kind,
 };
@@ -51,7 +53,7 @@ pub fn speak(serializer: Serializer, op: &Op, padding: usize) -> Vec<u8> {
         Op::Unsubscribe { request, subscription, .. } => {
             Message::Unsubscribe { request: *request, subscription: *subscription }
         }
-        Op::Publish { request, tag, acknowledge, exclude_me } => Message::Publish {
+        Op::Publish { request, tag, acknowledge, exclude_me, lists } => Message::Publish {
             request: *request,
             options: PublishOptions {
                 acknowledge: *acknowledge,
@@ -61,6 +63,7 @@ pub fn speak(serializer: Serializer, op: &Op, padding: usize) -> Vec<u8> {
                 } else {
                     Some(false)
                 },
+                receivers: lists.as_deref().map(receivers),
                 ..Default::default()
             },
             topic: topic_uri(tag.name).into(),
@@ -110,7 +113,11 @@ pub fn understand(serializer: Serializer, got: Kind, bytes: &[u8]) -> Result<See
         payload.args.and_then(read_tag).ok_or_else(|| format!("a payload was lost or changed: {payload:?}"))
     };
     Ok(match message {
-        Message::Welcome { session, .. } => Seen::Welcome { session },
+        Message::Welcome { session, details } => Seen::Welcome(Person {
+            session,
+            authid: details.authid.ok_or("WELCOME names no authid")?.into_owned(),
+            authrole: details.authrole.ok_or("WELCOME names no authrole")?.into_owned(),
+        }),
         Message::Abort { reason, .. } => Seen::Abort { reason: reason.into_owned() },
         Message::Goodbye { reason, .. } => Seen::Goodbye { reason: reason.into_owned() },
         Message::Subscribed { request, subscription } => Seen::Subscribed { request, subscription },
@@ -130,6 +137,20 @@ pub fn understand(serializer: Serializer, got: Kind, bytes: &[u8]) -> Result<See
             Seen::Error { request_type, request, uri: error.into_owned(), tag }
         }
         other => return Err(format!("a router does not send {}", other.name())),
+    })
+}
+
+fn receivers(lists: &Lists) -> Box<ReceiverLists<'_>> {
+    fn names(list: &Option<Vec<String>>) -> Option<Vec<Cow<'_, str>>> {
+        list.as_ref().map(|names| names.iter().map(|name| name.as_str().into()).collect())
+    }
+    Box::new(ReceiverLists {
+        exclude: lists.exclude.clone(),
+        exclude_authid: names(&lists.exclude_authid),
+        exclude_authrole: names(&lists.exclude_authrole),
+        eligible: lists.eligible.clone(),
+        eligible_authid: names(&lists.eligible_authid),
+        eligible_authrole: names(&lists.eligible_authrole),
     })
 }
 

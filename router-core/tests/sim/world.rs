@@ -6,7 +6,7 @@ use super::{
     check::{Jury, Verdict, accounting},
     client::Client,
     coverage::Coverage,
-    history::{ClientId, End, Event, Op},
+    history::{ClientId, End, Event, Op, Person, Seen},
     plan::{ACTS, Act, Plan, STEPS, Step},
     rng::Rng,
     speech,
@@ -38,6 +38,8 @@ pub struct World {
     clients: Vec<Client>,
     /// Clients with a connection, in no order.
     live: Vec<ClientId>,
+    /// Who was welcomed of late, there still or not.
+    people: VecDeque<Person>,
     jury: Jury,
     hash: DefaultHasher,
     pub log: Vec<Event>,
@@ -126,6 +128,7 @@ impl World {
             rings,
             clients: Vec::new(),
             live: Vec::new(),
+            people: VecDeque::new(),
             jury: Jury::new(),
             hash: DefaultHasher::new(),
             log: Vec::new(),
@@ -330,7 +333,7 @@ impl World {
             if act == Act::Call && state.has_invocations() && self.rng.chance(30) {
                 act = Act::Answer;
             }
-            state.act(act, &self.plan, &mut self.rng);
+            state.act(act, &self.plan, self.people.make_contiguous(), &mut self.rng);
         }
         if self.rng.chance(70) {
             let count = 1 + self.rng.below(2 * self.plan.burst);
@@ -428,6 +431,12 @@ impl World {
             let Client { shard, outlet, .. } = self.clients[client.0 as usize];
             let Some(seen) = self.homes[shard].sockets.read(outlet) else { return Ok(()) };
             self.clients[client.0 as usize].saw(&seen);
+            if let Seen::Welcome(person) = &seen {
+                self.people.push_back(person.clone());
+                if self.people.len() > self.plan.clients_max * 3 / 2 {
+                    self.people.pop_front();
+                }
+            }
             self.tell(Event::Saw { client, seen })?;
         }
         Ok(())
@@ -551,7 +560,7 @@ impl World {
                 self.read(client, usize::MAX)?;
                 let state = &mut self.clients[client.0 as usize];
                 while state.joined && state.has_invocations() && state.pipeline.len() < 16 {
-                    state.act(Act::Answer, &self.plan, &mut self.rng);
+                    state.act(Act::Answer, &self.plan, &[], &mut self.rng);
                 }
                 self.hand(client, usize::MAX)?;
                 self.obey()?;
@@ -595,7 +604,7 @@ impl World {
                 0 => self.vanish(client)?,
                 1 => self.drain(client)?,
                 _ => {
-                    self.clients[client.0 as usize].act(Act::Goodbye, &self.plan, &mut self.rng);
+                    self.clients[client.0 as usize].act(Act::Goodbye, &self.plan, &[], &mut self.rng);
                     self.hand(client, usize::MAX)?;
                 }
             }

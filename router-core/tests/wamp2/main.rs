@@ -3,6 +3,7 @@
 mod support;
 
 mod call;
+mod lists;
 mod login;
 mod publish;
 mod session;

@@ -25,7 +25,7 @@ fn hello_is_welcomed_with_roles_and_identity() {
         r#""realm":"realm1""#,
         r#""authrole":"anonymous""#,
         r#""authmethod":"anonymous""#,
-        r#""broker":{"features":{"publisher_exclusion":true,"publisher_identification":true}}"#,
+        r#""broker":{"features":{"publisher_exclusion":true,"publisher_identification":true,"subscriber_blackwhite_listing":true}}"#,
         r#""dealer":{"features":{"caller_identification":true}}"#,
         r#""agent":"fanwire-test""#,
     ] {

@@ -1,7 +1,7 @@
 //! O2, O4, O5, O10: what may come between which two messages of a session.
 
 use super::{Checker, Facts, Verdict};
-use crate::history::{ClientId, End, Event, Op, Seen};
+use crate::history::{ClientId, End, Event, Op, Person, Seen};
 use std::collections::BTreeMap;
 
 #[derive(Default)]
@@ -81,7 +81,7 @@ impl Lifecycle {
             Seen::Ping => {}
             _ if session.over => return Err(format!("O10: {client:?} saw {seen:?} after its session's end")),
             Seen::Abort { .. } | Seen::Goodbye { .. } => session.over = true,
-            Seen::Welcome { session: id } => {
+            Seen::Welcome(Person { session: id, .. }) => {
                 if session.welcomed.replace(*id).is_some() {
                     return Err(format!("{client:?} was welcomed twice"));
                 }

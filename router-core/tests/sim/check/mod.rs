@@ -13,17 +13,19 @@
 //! | O10 | GOODBYE, ABORT and the close frame are last | `lifecycle`, and for bytes the modelled sockets |
 //! | – | each request has exactly one reply of its kind | `replies` |
 //! | – | the excluded publisher gets nothing | `order` |
+//! | – | lists of receivers: who is not meant gets nothing, who is meant gets it | `lists`, `reach` |
 //! | – | matched = delivered + queued + dropped, after every step; delivered is what sockets took | `accounting` |
 //! | – | nothing is left when everybody has gone | `accounting` |
 
 pub mod accounting;
 mod calls;
 mod lifecycle;
+mod lists;
 mod order;
 mod reach;
 mod replies;
 
-use super::history::{ClientId, Event, Op};
+use super::history::{ClientId, Event, Op, Person, Seen};
 
 /// What all judges need to know of the clients.
 #[derive(Default)]
@@ -38,11 +40,17 @@ pub struct Facts {
 struct ClientFacts {
     shard: usize,
     leaving: bool,
+    person: Option<Person>,
 }
 
 impl Facts {
     pub fn shard(&self, client: ClientId) -> usize {
         self.clients[client.0 as usize].shard
+    }
+
+    /// Who the client is, from its WELCOME on.
+    pub fn person(&self, client: ClientId) -> Option<&Person> {
+        self.clients[client.0 as usize].person.as_ref()
     }
 
     /// Whether the client has begun to go, or is gone: nothing more is owed to it.
@@ -59,11 +67,14 @@ impl Facts {
                     self.clients.len(),
                     "clients are numbered in the order of opening"
                 );
-                self.clients.push(ClientFacts { shard: *shard, leaving: false });
+                self.clients.push(ClientFacts { shard: *shard, leaving: false, person: None });
             }
             Event::Did { client, op: Op::Goodbye | Op::Violate }
             | Event::Draining { client }
             | Event::Ended { client, .. } => self.clients[client.0 as usize].leaving = true,
+            Event::Saw { client, seen: Seen::Welcome(person) } => {
+                self.clients[client.0 as usize].person = Some(person.clone());
+            }
             Event::Did { .. } | Event::Saw { .. } => {}
         }
     }
@@ -95,6 +106,7 @@ impl Jury {
             checkers: vec![
                 Box::new(order::Order::default()),
                 Box::new(lifecycle::Lifecycle::default()),
+                Box::new(lists::Receivers::default()),
                 Box::new(reach::Reach::default()),
                 Box::new(replies::Replies::default()),
                 Box::new(calls::Calls::default()),

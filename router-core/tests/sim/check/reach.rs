@@ -85,7 +85,7 @@ impl Reach {
             Op::Publish { tag, .. } if facts.is_leaving(client) => {
                 self.done_at.insert(*tag, facts.line);
             }
-            Op::Publish { request, tag, exclude_me, .. } => {
+            Op::Publish { request, tag, exclude_me, lists, .. } => {
                 self.publications.insert((client, *request), *tag);
                 self.done_at.insert(*tag, facts.line);
                 let mut owed_to: BTreeMap<ClientId, Option<u64>> = self
@@ -99,6 +99,11 @@ impl Reach {
                     owed_to.remove(&client);
                 } else if let Some((request, true)) = self.own.get(&(client, tag.name)) {
                     owed_to.entry(client).or_insert(Some(*request));
+                }
+                if let Some(lists) = lists {
+                    owed_to.retain(|subscriber, _| {
+                        facts.person(*subscriber).is_some_and(|one| lists.are_for(one))
+                    });
                 }
                 for (subscriber, subscribe) in owed_to {
                     let debt = Debt { tag: *tag, void: false, subscribe };

@@ -1,0 +1,310 @@
+//! Whom a publication is for: the lists of a PUBLISH, made ready to be asked (WAMP, "Subscriber Black- and Whitelisting").
+//!
+//! A subscriber gets the event if each list of eligible ones that is there has it, and no list of excluded ones does.
+//! So exclusion beats eligibility, several lists of eligible ones must all have it, and an empty one means nobody.
+//!
+//! Built once where the publication comes in and shared by all shards. Names of roles become numbers then, because roles
+//! are there from the start; authids stay strings, because a session may take one while the publication is on its way.
+
+use std::borrow::Cow;
+
+use fanwire_codec::wamp2::ReceiverLists;
+
+use crate::access::Access;
+use crate::directory::Directory;
+use crate::ids::{RealmId, SessionId};
+use crate::mutation::{Mutation, planted};
+use crate::session::{Label, anonymous_session};
+
+/// The lists of one publication; at least one of them says something.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Receivers {
+    excluded: Lists,
+    eligible: Lists,
+}
+
+/// Whom a publication is for, as far as its lists alone can tell.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    Everybody,
+    Nobody,
+    Some(Receivers),
+}
+
+/// `None`: there is no such list. All are sorted.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Lists {
+    sessions: Option<Vec<SessionId>>,
+    authids: Option<Authids>,
+    roles: Option<Vec<crate::ids::RoleId>>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Authids {
+    names: Vec<Box<str>>,
+    /// The sessions whose authid is among them because it follows from their id.
+    anonymous: Vec<SessionId>,
+}
+
+impl Audience {
+    /// The lists of a publication in `realm`.
+    pub(crate) fn new(lists: &ReceiverLists<'_>, access: &Access, realm: RealmId) -> Self {
+        let excluded =
+            Lists::new(&lists.exclude, &lists.exclude_authid, &lists.exclude_authrole, access, realm);
+        let mut eligible =
+            Lists::new(&lists.eligible, &lists.eligible_authid, &lists.eligible_authrole, access, realm);
+        if planted(Mutation::EmptyEligibleIsEverybody) {
+            eligible = eligible.without_empty_ones();
+        }
+        if eligible.has_an_empty_one() {
+            return Self::Nobody;
+        }
+        let receivers = Receivers { excluded: excluded.without_empty_ones(), eligible };
+        if receivers == Receivers::default() { Self::Everybody } else { Self::Some(receivers) }
+    }
+}
+
+impl Receivers {
+    /// Whether the event is for this session. Takes a few binary searches.
+    pub(crate) fn admit(&self, label: &Label) -> bool {
+        let Self { excluded, eligible } = self;
+        if planted(Mutation::AnyEligibleListSuffices) && eligible.has(label).contains(&Some(true)) {
+            return true;
+        }
+        !eligible.has(label).contains(&Some(false)) && !excluded.has(label).contains(&Some(true))
+    }
+
+    /// The sessions that alone are eligible, if there is such a list.
+    pub(crate) fn eligible_sessions(&self) -> Option<&[SessionId]> {
+        self.eligible.sessions.as_deref()
+    }
+
+    /// The excluded sessions, if nothing else decides.
+    pub(crate) fn only_excluded_sessions(&self) -> Option<&[SessionId]> {
+        let Lists { sessions, authids: None, roles: None } = &self.excluded else { return None };
+        sessions.as_deref().filter(|_| self.eligible == Lists::default())
+    }
+
+    /// The shards where somebody may be eligible: all of them, unless a few sessions alone are. Takes a lock for each.
+    pub(crate) fn shards(&self, directory: &Directory) -> u64 {
+        match self.eligible_sessions() {
+            Some(ids) if ids.len() <= LOOKED_UP_MAX => ids
+                .iter()
+                .filter_map(|id| directory.session(*id))
+                .fold(0, |mask, entry| mask | entry.shard.bit()),
+            _ => u64::MAX,
+        }
+    }
+
+    /// What it takes in memory, for the bounds of whatever holds it.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.excluded.heap_bytes() + self.eligible.heap_bytes()
+    }
+}
+
+impl Lists {
+    fn new(
+        sessions: &Option<Vec<u64>>,
+        authids: &Option<Vec<Cow<'_, str>>>,
+        roles: &Option<Vec<Cow<'_, str>>>,
+        access: &Access,
+        realm: RealmId,
+    ) -> Self {
+        let role = |name: &Cow<'_, str>| access.role(realm, name);
+        Self {
+            sessions: sessions.as_ref().map(|ids| sorted(ids.iter().copied().filter_map(SessionId::new))),
+            authids: authids.as_ref().map(|names| Authids {
+                names: sorted(names.iter().map(|name| Box::from(&**name))),
+                anonymous: sorted(names.iter().filter_map(|name| anonymous_session(name))),
+            }),
+            roles: roles.as_ref().map(|names| sorted(names.iter().filter_map(role))),
+        }
+    }
+
+    /// For each list that is there, whether it has this session.
+    fn has(&self, label: &Label) -> [Option<bool>; 3] {
+        [
+            self.sessions.as_ref().map(|sessions| sessions.binary_search(&label.session).is_ok()),
+            self.authids.as_ref().map(|authids| authids.has(label)),
+            self.roles.as_ref().map(|roles| roles.binary_search(&label.role).is_ok()),
+        ]
+    }
+
+    fn has_an_empty_one(&self) -> bool {
+        self.sessions.as_ref().is_some_and(Vec::is_empty)
+            || self.authids.as_ref().is_some_and(|authids| authids.names.is_empty())
+            || self.roles.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// An empty list of excluded ones says nothing.
+    fn without_empty_ones(self) -> Self {
+        Self {
+            sessions: self.sessions.filter(|sessions| !sessions.is_empty()),
+            authids: self.authids.filter(|authids| !authids.names.is_empty()),
+            roles: self.roles.filter(|roles| !roles.is_empty()),
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let sessions = self.sessions.as_ref().map_or(0, |sessions| size_of_val(&sessions[..]));
+        let authids = self.authids.as_ref().map_or(0, |authids| {
+            let texts: usize = authids.names.iter().map(|name| name.len()).sum();
+            texts + size_of_val(&authids.names[..]) + size_of_val(&authids.anonymous[..])
+        });
+        sessions + authids + self.roles.as_ref().map_or(0, |roles| size_of_val(&roles[..]))
+    }
+}
+
+impl Authids {
+    fn has(&self, label: &Label) -> bool {
+        match &label.principal {
+            Some(principal) => self.names.binary_search(&principal.authid).is_ok(),
+            None => self.anonymous.binary_search(&label.session).is_ok(),
+        }
+    }
+}
+
+fn sorted<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut values: Vec<T> = values.collect();
+    values.sort_unstable();
+    values.dedup();
+    values.shrink_to_fit();
+    values
+}
+
+/// Sessions that are looked up in the directory before a publication is routed: a few microseconds.
+const LOOKED_UP_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::access::{RealmConfig, RoleConfig};
+    use crate::login::LoginMethod;
+    use crate::session::Principal;
+
+    const ROLES: [&str; 3] = ["guest", "staff", "boss"];
+
+    fn access() -> Access {
+        let roles = ROLES.map(|name| RoleConfig { name: name.to_owned(), permissions: Vec::new() });
+        let realm = RealmConfig { roles: roles.to_vec(), anonymous_role: None, ..RealmConfig::open("r") };
+        Access::new(&[realm], 1).expect("it is sound")
+    }
+
+    /// A session, and what its client was told of it.
+    fn somebody(session: u64, authid: Option<&str>, role: usize) -> (Label, (u64, String, &'static str)) {
+        let id = SessionId::new(session).expect("an id");
+        let principal = authid.map(|authid| {
+            Arc::new(Principal { authid: authid.into(), method: LoginMethod::Ticket, provider: "static" })
+        });
+        let told = authid.map_or_else(|| format!("anonymous-{session:x}"), str::to_owned);
+        (
+            Label { session: id, role: crate::ids::RoleId::new(role as u16), principal },
+            (session, told, ROLES[role]),
+        )
+    }
+
+    /// Word for word what the specification lists.
+    fn is_meant(lists: &ReceiverLists<'_>, (session, authid, authrole): &(u64, String, &str)) -> bool {
+        let names = |list: &Option<Vec<Cow<'_, str>>>, name: &str| {
+            list.as_ref().map(|list| list.iter().any(|one| one == name))
+        };
+        let ids = |list: &Option<Vec<u64>>| list.as_ref().map(|list| list.contains(session));
+        ids(&lists.eligible) != Some(false)
+            && names(&lists.eligible_authid, authid) != Some(false)
+            && names(&lists.eligible_authrole, authrole) != Some(false)
+            && ids(&lists.exclude) != Some(true)
+            && names(&lists.exclude_authid, authid) != Some(true)
+            && names(&lists.exclude_authrole, authrole) != Some(true)
+    }
+
+    fn lists() -> impl Strategy<Value = ReceiverLists<'static>> {
+        let ids = || option::weighted(0.3, prop::collection::vec(1..12u64, 0..6));
+        let names = |names: &'static [&str]| {
+            let name = prop::sample::select(names).prop_map(Cow::Borrowed);
+            option::weighted(0.3, prop::collection::vec(name, 0..5))
+        };
+        let authids = || {
+            names(&["peter", "anna", "anonymous-1", "anonymous-b", "anonymous-0b", "anonymous-", "", "guest"])
+        };
+        let roles = || names(&["guest", "staff", "boss", "nobody", ""]);
+        (ids(), authids(), roles(), ids(), authids(), roles()).prop_map(
+            |(exclude, exclude_authid, exclude_authrole, eligible, eligible_authid, eligible_authrole)| {
+                ReceiverLists {
+                    exclude,
+                    exclude_authid,
+                    exclude_authrole,
+                    eligible,
+                    eligible_authid,
+                    eligible_authrole,
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn everybody_is_judged_as_by_the_letter(
+            lists in lists(),
+            session in 1..14u64,
+            authid in option::of(prop::sample::select(vec!["peter", "anna", "guest"])),
+            role in 0..3usize,
+        ) {
+            let access = access();
+            let realm = access.realm("r").expect("it is there");
+            let (label, told) = somebody(session, authid, role);
+            let admitted = match Audience::new(&lists, &access, realm) {
+                Audience::Everybody => true,
+                Audience::Nobody => false,
+                Audience::Some(receivers) => receivers.admit(&label),
+            };
+            prop_assert_eq!(admitted, is_meant(&lists, &told), "{:?} for {:?}", lists, told);
+        }
+    }
+
+    #[test]
+    fn lists_that_say_nothing_cost_nothing() {
+        let access = access();
+        let realm = access.realm("r").expect("it is there");
+        let audience = |lists: ReceiverLists<'_>| Audience::new(&lists, &access, realm);
+        let nothing = ReceiverLists {
+            exclude: Some(vec![]),
+            exclude_authid: Some(vec![]),
+            exclude_authrole: Some(vec!["unknown".into()]),
+            ..ReceiverLists::default()
+        };
+        assert_eq!(audience(nothing), Audience::Everybody);
+        for lists in [
+            ReceiverLists { eligible: Some(vec![]), ..ReceiverLists::default() },
+            ReceiverLists { eligible_authid: Some(vec![]), ..ReceiverLists::default() },
+            ReceiverLists { eligible_authrole: Some(vec!["unknown".into()]), ..ReceiverLists::default() },
+            ReceiverLists { eligible: Some(vec![]), exclude: Some(vec![7]), ..ReceiverLists::default() },
+        ] {
+            assert_eq!(audience(lists), Audience::Nobody);
+        }
+    }
+
+    #[test]
+    fn what_lists_hold_is_known() {
+        let access = access();
+        let realm = access.realm("r").expect("it is there");
+        let lists = ReceiverLists {
+            exclude: Some((1..=1_000).chain(1..=1_000).collect()),
+            eligible_authid: Some(vec!["x".repeat(500).into(); 3]),
+            ..ReceiverLists::default()
+        };
+        let Audience::Some(receivers) = Audience::new(&lists, &access, realm) else {
+            panic!("it has entries")
+        };
+        let bytes = receivers.bytes() - size_of::<Receivers>();
+        assert_eq!(bytes, 1_000 * 8 + 500 + 16, "twins count once");
+        assert_eq!(receivers.eligible_sessions(), None);
+        assert_eq!(receivers.only_excluded_sessions(), None, "the authids decide too");
+    }
+}
