@@ -8,7 +8,7 @@ use fanwire_io as io;
 
 use crate::config::Loaded;
 use crate::config::schema::{
-    Action, Config, Driver, Listener, Match, NO_ROLE, ORIGIN_ANY, Permission, Protocol, Realm, Role,
+    Action, Config, Disclose, Driver, Listener, Match, NO_ROLE, ORIGIN_ANY, Permission, Protocol, Realm, Role,
 };
 use crate::config::units::{Auto, CpuList, Size};
 use crate::config::users::RealmUser;
@@ -163,6 +163,11 @@ fn permission(permission: &Permission) -> access::Permission {
         subscribe: allows(Action::Subscribe),
         call: allows(Action::Call),
         register: allows(Action::Register),
+        disclose: match permission.disclose {
+            Disclose::OnRequest => access::Disclosure::OnRequest,
+            Disclose::Always => access::Disclosure::Always,
+            Disclose::Never => access::Disclosure::Never,
+        },
     }
 }
 

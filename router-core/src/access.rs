@@ -37,6 +37,7 @@ impl RealmConfig {
             subscribe: true,
             call: true,
             register: true,
+            disclose: Disclosure::OnRequest,
         };
         Self {
             name: name.to_owned(),
@@ -71,6 +72,33 @@ pub struct Permission {
     pub call: bool,
     /// May register it.
     pub register: bool,
+    /// Whether others are told who publishes to it or calls it.
+    pub disclose: Disclosure,
+}
+
+/// Whether subscribers and callees are told who publishes or calls (WAMP, "Publisher Identification" and "Caller
+/// Identification").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Disclosure {
+    /// If the publisher or caller asks for it.
+    #[default]
+    OnRequest,
+    /// Whatever it asks for.
+    Always,
+    /// Never: who asks for it is refused.
+    Never,
+}
+
+impl Disclosure {
+    /// Whether the session is disclosed that asks for it or not; `None`: its request must be refused.
+    pub const fn decide(self, asked: bool) -> Option<bool> {
+        match (self, asked) {
+            (Self::OnRequest, asked) => Some(asked),
+            (Self::Always, _) => Some(true),
+            (Self::Never, false) => Some(false),
+            (Self::Never, true) => None,
+        }
+    }
 }
 
 /// What a session wants to do with a URI.
@@ -182,23 +210,26 @@ struct Role {
     wildcards: Vec<(Box<str>, Allowed)>,
 }
 
-/// One bit per [`Action`].
+/// What a rule says of the URIs that it decides on.
 #[derive(Clone, Copy, Debug)]
-struct Allowed(u8);
+struct Allowed {
+    /// One bit per [`Action`].
+    actions: u8,
+    disclose: Disclosure,
+}
 
 impl Allowed {
     fn new(rule: &Permission) -> Self {
         let bit = |allowed: bool, action: Action| u8::from(allowed) << action as u8;
-        Self(
-            bit(rule.publish, Action::Publish)
-                | bit(rule.subscribe, Action::Subscribe)
-                | bit(rule.call, Action::Call)
-                | bit(rule.register, Action::Register),
-        )
+        let actions = bit(rule.publish, Action::Publish)
+            | bit(rule.subscribe, Action::Subscribe)
+            | bit(rule.call, Action::Call)
+            | bit(rule.register, Action::Register);
+        Self { actions, disclose: rule.disclose }
     }
 
     fn contains(self, action: Action) -> bool {
-        self.0 & (1 << action as u8) != 0
+        self.actions & (1 << action as u8) != 0
     }
 }
 
@@ -263,10 +294,16 @@ impl Access {
     ///
     /// Nobody publishes or registers below `wamp.`, whatever the rules say: those are the router's own.
     pub fn authorize(&self, realm: RealmId, role: RoleId, action: Action, uri: &str) -> bool {
+        self.permit(realm, role, action, uri).is_some()
+    }
+
+    /// The same, and whether others are told who does it.
+    pub fn permit(&self, realm: RealmId, role: RoleId, action: Action, uri: &str) -> Option<Disclosure> {
         if matches!(action, Action::Publish | Action::Register) && uri::is_reserved(uri) {
-            return false;
+            return None;
         }
-        self.realms[realm.index()].roles[role.index()].rule(uri).is_some_and(|rule| rule.contains(action))
+        let rule = self.realms[realm.index()].roles[role.index()].rule(uri)?;
+        rule.contains(action).then_some(rule.disclose)
     }
 }
 
@@ -383,6 +420,7 @@ mod tests {
             subscribe: may(Action::Subscribe),
             call: may(Action::Call),
             register: may(Action::Register),
+            disclose: Disclosure::OnRequest,
         }
     }
 
@@ -429,6 +467,33 @@ mod tests {
         assert!(!may(rules(), Publish, "x.b.c"), "the more specific wildcard denies");
         assert!(!may(rules(), Publish, "z.b.c"), "an earlier name is more specific than a later one");
         assert!(!may(rules(), Publish, "x.y.d"), "no rule");
+    }
+
+    #[test]
+    fn the_rule_that_permits_decides_on_disclosure() {
+        let disclosing = |uri: &str, disclose: Disclosure, actions: &[Action]| Permission {
+            disclose,
+            ..rule(uri, MatchPolicy::Prefix, actions)
+        };
+        let rules = vec![
+            disclosing("", Disclosure::Always, &[Action::Publish, Action::Call]),
+            disclosing("secret.", Disclosure::Never, &[Action::Publish]),
+        ];
+        let access = Access::new(&[realm_with(rules)], 1).unwrap();
+        let realm = access.realm("r").unwrap();
+        let role = access.anonymous_role(realm).unwrap();
+        let permit = |action, uri| access.permit(realm, role, action, uri);
+        assert_eq!(permit(Action::Publish, "a.b"), Some(Disclosure::Always));
+        assert_eq!(permit(Action::Publish, "secret.b"), Some(Disclosure::Never));
+        assert_eq!(permit(Action::Call, "secret.b"), None, "the narrower rule does not permit it");
+    }
+
+    #[test]
+    fn disclosure_is_asked_for_granted_or_refused() {
+        use Disclosure::{Always, Never, OnRequest};
+        let decided =
+            [OnRequest, Always, Never].map(|disclose| [false, true].map(|asked| disclose.decide(asked)));
+        assert_eq!(decided, [[Some(false), Some(true)], [Some(true), Some(true)], [Some(false), None]]);
     }
 
     #[test]

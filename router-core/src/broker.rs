@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use fanwire_codec::wamp2::{Payload, ReceiverLists};
 
-use crate::access::Action;
+use crate::access::{Action, Disclosure};
 use crate::clock::Instant;
 use crate::counters::DropReason;
 use crate::delivery::{Known, Named, Outlet, StreamId};
@@ -225,9 +225,10 @@ impl Shard {
             .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
         let session = self.session(outlet).expect("an open session publishes");
         let (realm, role, encoding, session) = (session.realm, session.role, session.encoding, session.id);
-        if !self.config.access.authorize(realm, role, Action::Publish, uri) {
+        let Some(disclosure) = self.config.access.permit(realm, role, Action::Publish, uri) else {
             return Err(self.not_authorized(outlet, Action::Publish, uri));
-        }
+        };
+        let disclosed = self.discloses(outlet, disclosure, disclose_me, uri)?;
         self.delivery.counters.publications += 1;
         let id = PublicationId::from_random((self.random)());
         let Some(topic) = self.topics.get(&self.directory, realm, uri) else {
@@ -249,14 +250,14 @@ impl Shard {
         let here = self.id.bit();
         if interest & !here == 0 && topic.congested() & interest == 0 {
             if interest & here != 0 {
-                let publisher = self.disclosed(outlet, disclose_me);
+                let publisher = self.disclosed(outlet, disclosed);
                 let named = self.name_receivers(receivers.as_ref(), &source);
                 self.deliver(subscription, id, publisher.as_ref(), &source, except, named.as_ref());
             }
             return Ok(Published::Done(id));
         }
         let topic = Arc::clone(topic);
-        let publisher = self.disclosed(outlet, disclose_me);
+        let publisher = self.disclosed(outlet, disclosed);
         let payload = source.to_shared();
         let publication = Arc::new(Publication { id, subscription, payload, publisher, receivers });
         let left = self.offer(&publication, &topic, interest, except);
@@ -453,10 +454,26 @@ impl Shard {
         }
     }
 
-    /// Who the session is, if it asks to be disclosed (WAMP, "Publisher Identification", "Caller Identification"). These
-    /// fields are written here alone, never taken from a client.
-    pub(crate) fn disclosed(&self, outlet: Outlet, disclose_me: bool) -> Option<Identity> {
-        let session = self.session(outlet).filter(|_| disclose_me)?;
+    /// Whether the session is disclosed for what it does with this URI (WAMP, "Publisher Identification" and "Caller
+    /// Identification"): its role's permission decides, and may leave it to the session.
+    pub(crate) fn discloses(
+        &self,
+        outlet: Outlet,
+        disclosure: Disclosure,
+        disclose_me: bool,
+        uri: &str,
+    ) -> Result<bool, Refusal> {
+        disclosure.decide(disclose_me).ok_or_else(|| {
+            let session = self.session(outlet).expect("its request is being routed");
+            let role = self.config.access.role_name(session.realm, session.role);
+            let words = format!("role \"{role}\" is never disclosed at {uri}: leave disclose_me out");
+            Refusal::new(error::DISCLOSE_ME_DISALLOWED, words)
+        })
+    }
+
+    /// Who the session is, if it is to be disclosed. These fields are written here alone, never taken from a client.
+    pub(crate) fn disclosed(&self, outlet: Outlet, disclosed: bool) -> Option<Identity> {
+        let session = self.session(outlet).filter(|_| disclosed)?;
         Some(session.identity(&self.config.access))
     }
 

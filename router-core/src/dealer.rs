@@ -92,9 +92,10 @@ impl Shard {
             .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
         let session = self.session(outlet).expect("an open session calls");
         let (realm, role, encoding, caller) = (session.realm, session.role, session.encoding, session.id);
-        if !self.config.access.authorize(realm, role, Action::Call, uri) {
+        let Some(disclosure) = self.config.access.permit(realm, role, Action::Call, uri) else {
             return Err(self.not_authorized(outlet, Action::Call, uri));
-        }
+        };
+        let disclosed = self.discloses(outlet, disclosure, disclose_me, uri)?;
         if session.calls.len() >= self.config.limits.calls_max {
             return Err(Refusal::new(
                 error::UNAVAILABLE,
@@ -120,14 +121,14 @@ impl Shard {
         self.delivery.counters.calls_pending += 1;
         let source = Source::borrowed(encoding.serializer(), payload);
         if callee.shard == self.id {
-            let caller = self.disclosed(outlet, disclose_me);
+            let caller = self.disclosed(outlet, disclosed);
             if let Err(outcome) = self.invoke(call, registration, callee.session, caller.as_ref(), &source) {
                 self.finish_call(number, outcome);
             }
             return Ok(());
         }
         let payload = source.to_shared();
-        let caller = self.disclosed(outlet, disclose_me);
+        let caller = self.disclosed(outlet, disclosed);
         let invocation = Box::new(Invocation { call, registration, callee: callee.session, payload, caller });
         if self.lanes.has_room(callee.shard) {
             self.lanes.stage(callee.shard, Item::Invoke(invocation));

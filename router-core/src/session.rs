@@ -174,6 +174,7 @@ pub(crate) mod error {
     pub(crate) const FEATURE_NOT_SUPPORTED: &str = "wamp.error.feature_not_supported";
     pub(crate) const INVALID_ARGUMENT: &str = "wamp.error.invalid_argument";
     pub(crate) const INVALID_URI: &str = "wamp.error.invalid_uri";
+    pub(crate) const DISCLOSE_ME_DISALLOWED: &str = "wamp.error.option_disallowed.disclose_me";
     pub(crate) const NO_MATCHING_AUTH_METHOD: &str = "wamp.error.no_matching_auth_method";
     pub(crate) const NO_SUCH_PROCEDURE: &str = "wamp.error.no_such_procedure";
     pub(crate) const NO_SUCH_REALM: &str = "wamp.error.no_such_realm";

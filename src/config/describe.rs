@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::schema::{Action, Driver, LogFormat, Match, Protocol, User};
+use super::schema::{Action, Disclose, Driver, LogFormat, Match, Protocol, User};
 use super::units::{Address, Auto, Count, Limit, Size, Time};
 
 /// What a field's comment says.
@@ -47,7 +47,7 @@ impl<T: Described> Described for Vec<T> {
 macro_rules! plain_values {
     ($($value:ty),*) => {$(impl Described for $value {})*};
 }
-plain_values!(String, bool, Action, Driver, LogFormat, Match, User, Address, Count, Size, Time);
+plain_values!(String, bool, Action, Disclose, Driver, LogFormat, Match, User, Address, Count, Size, Time);
 
 impl<T> Described for Auto<T> {}
 impl<T> Described for Limit<T> {}

@@ -292,13 +292,37 @@ described! {
         pub match_policy: Match,
         /// What is allowed there: `publish`, `subscribe`, `call`, `register`; an empty list forbids.
         pub allow: Vec<Action>,
+        /// Whether subscribers and callees are told who publishes or calls there: `on_request`, `always` or `never`.
+        ///
+        /// They are told session, authid and authrole. `on_request`: if the client sets `disclose_me`. `never`: who sets it is
+        /// refused with `wamp.error.option_disallowed.disclose_me`.
+        #[serde(default)]
+        pub disclose: Disclose,
     }
 }
 
 impl Permission {
     fn everything() -> Self {
-        Self { uri: String::new(), match_policy: Match::Prefix, allow: Action::ALL.to_vec() }
+        Self {
+            uri: String::new(),
+            match_policy: Match::Prefix,
+            allow: Action::ALL.to_vec(),
+            disclose: Disclose::OnRequest,
+        }
     }
+}
+
+/// Whether others are told who publishes or calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disclose {
+    /// If it asks for it.
+    #[default]
+    OnRequest,
+    /// Whatever it asks for.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// How the URI of a permission is compared with the URI of a request.

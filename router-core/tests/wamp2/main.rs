@@ -3,6 +3,7 @@
 mod support;
 
 mod call;
+mod disclosure;
 mod lists;
 mod login;
 mod publish;

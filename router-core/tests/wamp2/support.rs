@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::{Kind, Limits as WsLimits, Pool, Received, Receiver, Role};
-use fanwire_core::access::{Access, Permission, RealmConfig, RoleConfig};
+use fanwire_core::access::{Access, Disclosure, Permission, RealmConfig, RoleConfig};
 use fanwire_core::directory::Directory;
 use fanwire_core::ids::{RoleId, ShardId};
 use fanwire_core::login::{Grant, LoginRequest};
@@ -50,7 +50,8 @@ impl Router {
     }
 
     /// Realm `realm1` is open; in `closed` nobody may do anything but `ok.*`; to `named` one logs in by
-    /// ticket, as `user` or as `operator`; `both` takes anonymous sessions too; `shut` takes nobody.
+    /// ticket, as `user` or as `operator`; `both` takes anonymous sessions too; `shut` takes nobody. In `discreet` publishers
+    /// and callers are always disclosed at `told.*` and never at `secret.*`.
     pub fn with(shards: u8, limits: Limits) -> Self {
         let mut closed = RealmConfig::open("closed");
         let rule = closed.roles[0].permissions[0].clone();
@@ -65,8 +66,17 @@ impl Router {
         };
         let both = RealmConfig { name: "both".to_owned(), ticket_login: true, ..RealmConfig::open("") };
         let shut = RealmConfig { name: "shut".to_owned(), ticket_login: false, ..named.clone() };
-        let access = Access::new(&[RealmConfig::open("realm1"), closed, named, both, shut], 1)
-            .expect("the realms are sound");
+        let mut discreet = RealmConfig::open("discreet");
+        let rule = |uri: &str, disclose| Permission {
+            uri: uri.to_owned(),
+            match_policy: MatchPolicy::Prefix,
+            disclose,
+            ..rule.clone()
+        };
+        let rules = [rule("told.", Disclosure::Always), rule("secret.", Disclosure::Never)];
+        discreet.roles[0].permissions.extend(rules);
+        let realms = [RealmConfig::open("realm1"), closed, named, both, shut, discreet];
+        let access = Access::new(&realms, 1).expect("the realms are sound");
         let ring_capacity = limits.ring_capacity;
         let config = Arc::new(CoreConfig { access, limits, agent: "fanwire-test".to_owned() });
         let directory = Arc::new(Directory::new(7));
