@@ -237,11 +237,45 @@ pub struct PubArgs {
     /// Publish TEXT with {{seq}} (1, 2, …) and {{now_ms}} (Unix time) filled in: as JSON if it is JSON then
     #[arg(long, value_name = "TEXT", conflicts_with = "args")]
     pub template: Option<String>,
+    /// Tell the subscribers who publishes
+    #[arg(long)]
+    pub disclose: bool,
     /// Print each publication as JSON
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
     pub connect: Connect,
+    // The last: its heading is that of whatever follows.
+    #[command(flatten)]
+    pub receivers: Receivers,
+}
+
+/// Which subscribers get an event. Each may be given several times.
+#[derive(Debug, Args, Clone, Default)]
+#[command(next_help_heading = "Receivers (each may be given several times)")]
+pub struct Receivers {
+    /// Not for this session
+    #[arg(long, value_name = "ID", value_parser = session_ids())]
+    pub exclude: Vec<u64>,
+    /// Not for sessions with this authid
+    #[arg(long, value_name = "AUTHID")]
+    pub exclude_authid: Vec<String>,
+    /// Not for sessions with this role
+    #[arg(long, value_name = "ROLE")]
+    pub exclude_authrole: Vec<String>,
+    /// Only for such sessions
+    #[arg(long, value_name = "ID", value_parser = session_ids())]
+    pub eligible: Vec<u64>,
+    /// Only for sessions with such an authid
+    #[arg(long, value_name = "AUTHID")]
+    pub eligible_authid: Vec<String>,
+    /// Only for sessions with such a role
+    #[arg(long, value_name = "ROLE")]
+    pub eligible_authrole: Vec<String>,
+}
+
+fn session_ids() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=fanwire_codec::wamp2::ID_MAX)
 }
 
 /// `fanwire sub`
@@ -278,6 +312,9 @@ pub struct CallArgs {
     /// Wait so long for each answer, such as 500ms or 10s
     #[arg(short, long, value_name = "TIME", default_value = "30s")]
     pub timeout: String,
+    /// Tell the callee who calls
+    #[arg(long)]
+    pub disclose: bool,
     /// Print each answer as one line of JSON
     #[arg(long)]
     pub json: bool,
@@ -377,6 +414,22 @@ mod tests {
         assert!(parse(&["--template", "{{seq}}", "x"]).is_err());
         let Ok(Cli { command: Some(Command::Pub(args)), .. }) = parse(&["-"]) else { panic!("it is right") };
         assert_eq!(args.values.args, ["-"]);
+    }
+
+    #[test]
+    fn receivers_are_sessions_authids_and_roles() {
+        let parse =
+            |words: &[&str]| Cli::try_parse_from([&["fanwire", "pub", "a.b", "x"][..], words].concat());
+        let words = ["--exclude", "7", "--exclude", "8", "--eligible-authrole", "staff", "--disclose"];
+        let Ok(Cli { command: Some(Command::Pub(args)), .. }) = parse(&words) else { panic!("it is right") };
+        assert_eq!(
+            (args.receivers.exclude, args.receivers.eligible_authrole),
+            (vec![7, 8], vec!["staff".into()])
+        );
+        assert!(args.disclose && args.receivers.eligible.is_empty());
+        for id in ["0", "-1", "x", "9007199254740993"] {
+            assert!(parse(&["--eligible", id]).is_err(), "{id}");
+        }
     }
 
     #[test]

@@ -78,7 +78,7 @@ fn print_events(
     let mut seen = 0;
     while args.count.is_none_or(|count| seen < count) {
         let bytes = next_message(connection, stats.as_deref_mut())?;
-        let Message::Event { publication, payload, .. } = connection.decode(&bytes)? else {
+        let Message::Event { publication, payload, details, .. } = connection.decode(&bytes)? else {
             return Err(unexpected(connection, &bytes));
         };
         seen += 1;
@@ -87,12 +87,28 @@ fn print_events(
         }
         let values = Values::from_payload(connection.serializer(), &payload)?;
         if args.json {
-            print(format_args!("{{\"topic\":{topic},\"publication\":{publication},{}}}", values.members()))?;
+            let publisher = details.publisher.map(|session| {
+                (session, details.publisher_authid.as_deref(), details.publisher_authrole.as_deref())
+            });
+            print(format_args!(
+                "{{\"topic\":{topic},\"publication\":{publication},{}{}}}",
+                disclosed("publisher", publisher),
+                values.members()
+            ))?;
         } else {
             print(format_args!("{}", format!("#{seen} {}", values.for_people()).trim_end()))?;
         }
     }
     Ok(())
+}
+
+/// Who publishes or calls as a member of a JSON object, if the router says so: session, authid and authrole.
+fn disclosed(key: &str, who: Option<(u64, Option<&str>, Option<&str>)>) -> String {
+    let Some((session, authid, authrole)) = who else { return String::new() };
+    let name = |key: &str, name: Option<&str>| {
+        name.map_or_else(String::new, |name| format!(",\"{key}\":{}", text(&json_string(name))))
+    };
+    format!("\"{key}\":{{\"session\":{session}{}{}}},", name("authid", authid), name("authrole", authrole))
 }
 
 /// The next message; until it comes, a line about each second that has passed.
@@ -132,7 +148,7 @@ fn call_in(
         let started = Instant::now();
         connection.sender().send(&Message::Call {
             request,
-            options: CallOptions::default(),
+            options: CallOptions { disclose_me: args.disclose.then_some(true), ..CallOptions::default() },
             procedure: args.procedure.as_str().into(),
             payload: payload.view(),
         })?;
@@ -172,15 +188,19 @@ fn register_in(connection: &mut Connection, args: &RegisterArgs) -> Result<(), F
         let mut seen = 0;
         while args.count.is_none_or(|count| seen < count) {
             let bytes = connection.next(None)?;
-            let Message::Invocation { request, payload, .. } = connection.decode(&bytes)? else {
+            let Message::Invocation { request, payload, details, .. } = connection.decode(&bytes)? else {
                 return Err(unexpected(connection, &bytes));
             };
             seen += 1;
             let values = Values::from_payload(connection.serializer(), &payload)?;
             if args.json {
+                let caller = details.caller.map(|session| {
+                    (session, details.caller_authid.as_deref(), details.caller_authrole.as_deref())
+                });
                 print(format_args!(
-                    "{{\"procedure\":{},{}}}",
+                    "{{\"procedure\":{},{}{}}}",
                     text(&json_string(procedure)),
+                    disclosed("caller", caller),
                     values.members()
                 ))?;
             } else {

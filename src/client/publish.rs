@@ -3,17 +3,18 @@
 //! The schedule is open: the n-th publication is due n / rate after the start, however long the ones before it took. Each is
 //! acknowledged before the next is sent. Whatever is waited for, pings of the router are answered.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use fanwire_codec::wamp2::{Message, PublishOptions, code};
+use fanwire_codec::wamp2::{Message, PublishOptions, ReceiverLists, code};
 
 use super::connection::Connection;
 use super::failure::Failure;
 use super::values::{Values, json_string};
 use super::{REPLY_TIME, expect_reply, in_session, print, text, took, unexpected};
-use crate::cli::PubArgs;
+use crate::cli::{PubArgs, Receivers};
 
 /// Stands for standard input.
 const STANDARD_INPUT: &str = "-";
@@ -53,7 +54,12 @@ fn publish_in(
         let Some(values) = source.next(connection, request)? else { break };
         connection.sender().send(&Message::Publish {
             request,
-            options: PublishOptions { acknowledge: true, ..PublishOptions::default() },
+            options: PublishOptions {
+                acknowledge: true,
+                disclose_me: args.disclose.then_some(true),
+                receivers: lists(&args.receivers),
+                ..PublishOptions::default()
+            },
             topic: args.topic.as_str().into(),
             payload: values.to_payload(connection.serializer())?.view(),
         })?;
@@ -72,6 +78,23 @@ fn publish_in(
         count => eprintln!("published {count} times to {} ({})", args.topic, took(started)),
     }
     Ok(())
+}
+
+/// The lists of receivers; a list that was not given is not there, since an empty one would mean nobody.
+fn lists(receivers: &Receivers) -> Option<Box<ReceiverLists<'_>>> {
+    fn given<'a, T, U>(values: &'a [T], as_given: impl Fn(&'a T) -> U) -> Option<Vec<U>> {
+        (!values.is_empty()).then(|| values.iter().map(as_given).collect())
+    }
+    let names = |names| given(names, |name: &String| Cow::Borrowed(name.as_str()));
+    let lists = ReceiverLists {
+        exclude: given(&receivers.exclude, |id| *id),
+        exclude_authid: names(&receivers.exclude_authid),
+        exclude_authrole: names(&receivers.exclude_authrole),
+        eligible: given(&receivers.eligible, |id| *id),
+        eligible_authid: names(&receivers.eligible_authid),
+        eligible_authrole: names(&receivers.eligible_authrole),
+    };
+    (lists != ReceiverLists::default()).then(|| Box::new(lists))
 }
 
 /// Waits until `due`, and answers pings. A goodbye of the router ends it.
@@ -287,6 +310,15 @@ mod tests {
     fn filled(template: &str) -> String {
         let template = Template::parse(template).expect(template);
         template.fill(7, Duration::from_millis(1_234_567))
+    }
+
+    #[test]
+    fn lists_that_were_not_given_are_not_there() {
+        assert_eq!(lists(&Receivers::default()), None);
+        let receivers = Receivers { exclude_authid: vec!["peter".to_owned()], ..Receivers::default() };
+        let expected =
+            ReceiverLists { exclude_authid: Some(vec!["peter".into()]), ..ReceiverLists::default() };
+        assert_eq!(lists(&receivers).as_deref(), Some(&expected));
     }
 
     #[test]
