@@ -463,6 +463,12 @@ impl Shard {
         disclose_me: bool,
         uri: &str,
     ) -> Result<bool, Refusal> {
+        let left = match disclosure {
+            Disclosure::Always => planted(Mutation::DisclosureLeftToRequest),
+            Disclosure::Never => planted(Mutation::DisclosureNotRefused),
+            Disclosure::OnRequest => false,
+        };
+        let disclosure = if left { Disclosure::OnRequest } else { disclosure };
         disclosure.decide(disclose_me).ok_or_else(|| {
             let session = self.session(outlet).expect("its request is being routed");
             let role = self.config.access.role_name(session.realm, session.role);

@@ -59,6 +59,10 @@ pub enum Mutation {
     VerdictNotResumed,
     /// Who is denied is welcomed.
     DenialForgotten,
+    /// Permissions that always disclose leave it to the request.
+    DisclosureLeftToRequest,
+    /// Who must not be disclosed is, if it asks for it.
+    DisclosureNotRefused,
     /// An empty list of eligible sessions counts as none.
     EmptyEligibleIsEverybody,
     /// Who is in one of several lists of eligible ones gets the event.

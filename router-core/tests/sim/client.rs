@@ -130,6 +130,7 @@ impl Client {
                     tag,
                     acknowledge,
                     exclude_me: !rng.chance(plan.include_me),
+                    disclose: rng.chance(plan.disclosed),
                     lists: rng.chance(plan.listed).then(|| Box::new(lists(people, rng))),
                 }
             }
@@ -143,7 +144,8 @@ impl Client {
             }
             Act::Call => {
                 let tag = self.tag(procedure);
-                Op::Call { request: self.ask(Some(Asked::Call)), tag }
+                let disclose = rng.chance(plan.disclosed);
+                Op::Call { request: self.ask(Some(Asked::Call)), tag, disclose }
             }
             Act::Cancel => {
                 let calls = self.asked.iter().filter(|(_, asked)| matches!(asked, Asked::Call));

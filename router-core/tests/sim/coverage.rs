@@ -85,6 +85,7 @@ fn name(event: &Event) -> &'static str {
             Seen::Result { .. } => "saw RESULT",
             Seen::Error { uri, .. } => match uri.as_str() {
                 "wamp.error.no_such_procedure" => "saw no_such_procedure",
+                "wamp.error.option_disallowed.disclose_me" => "saw disclose_me refused",
                 "wamp.error.canceled" => "saw canceled",
                 "wamp.error.unavailable" => "saw unavailable",
                 "wamp.error.procedure_already_exists" => "saw procedure_already_exists",

@@ -62,16 +62,51 @@ impl Lists {
 /// What a client asked of the router. It counts from when the shard was given the message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
-    Hello { realm: u8 },
-    Subscribe { request: u64, topic: u8 },
-    Unsubscribe { request: u64, subscription: u64, topic: Option<u8> },
-    Publish { request: u64, tag: Tag, acknowledge: bool, exclude_me: bool, lists: Option<Box<Lists>> },
-    Register { request: u64, procedure: u8 },
-    Unregister { request: u64, registration: u64, procedure: Option<u8> },
-    Call { request: u64, tag: Tag },
-    Cancel { request: u64 },
-    Yield { invocation: u64, tag: Tag },
-    Fail { invocation: u64, tag: Tag },
+    Hello {
+        realm: u8,
+    },
+    Subscribe {
+        request: u64,
+        topic: u8,
+    },
+    Unsubscribe {
+        request: u64,
+        subscription: u64,
+        topic: Option<u8>,
+    },
+    Publish {
+        request: u64,
+        tag: Tag,
+        acknowledge: bool,
+        exclude_me: bool,
+        disclose: bool,
+        lists: Option<Box<Lists>>,
+    },
+    Register {
+        request: u64,
+        procedure: u8,
+    },
+    Unregister {
+        request: u64,
+        registration: u64,
+        procedure: Option<u8>,
+    },
+    Call {
+        request: u64,
+        tag: Tag,
+        disclose: bool,
+    },
+    Cancel {
+        request: u64,
+    },
+    Yield {
+        invocation: u64,
+        tag: Tag,
+    },
+    Fail {
+        invocation: u64,
+        tag: Tag,
+    },
     Goodbye,
     Violate,
 }
@@ -85,10 +120,10 @@ pub enum Seen {
     Subscribed { request: u64, subscription: u64 },
     Unsubscribed { request: u64 },
     Published { request: u64, publication: u64 },
-    Event { subscription: u64, publication: u64, tag: Tag },
+    Event { subscription: u64, publication: u64, tag: Tag, publisher: Option<Person> },
     Registered { request: u64, registration: u64 },
     Unregistered { request: u64 },
-    Invocation { request: u64, registration: u64, tag: Tag },
+    Invocation { request: u64, registration: u64, tag: Tag, caller: Option<Person> },
     Result { request: u64, tag: Tag },
     Error { request_type: u64, request: u64, uri: String, tag: Option<Tag> },
     Ping,

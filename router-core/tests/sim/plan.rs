@@ -3,10 +3,15 @@
 //! Each seed takes another subset (swarm): a fault that needs a full ring *and* no disconnects is only met by runs that
 //! have the one and lack the other.
 
-use super::rng::Rng;
+use super::{
+    history::REALM_BIT,
+    rng::Rng,
+    speech::{procedure_uri, topic_uri},
+};
 use fanwire_core::{
     CoreConfig, Limits,
-    access::{Access, RealmConfig},
+    access::{Access, Disclosure, Permission, RealmConfig},
+    uri::MatchPolicy,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -105,6 +110,8 @@ pub struct Plan {
     pub include_me: usize,
     /// Percent of publications with lists of receivers.
     pub listed: usize,
+    /// Percent of publications and calls with `disclose_me`.
+    pub disclosed: usize,
     pub payload_bytes: [usize; 4],
     pub step_weights: [u32; STEPS.len()],
     pub act_weights: [u32; ACTS.len()],
@@ -163,6 +170,7 @@ impl Plan {
             acknowledge: rng.pick(&[0, 30, 100]),
             include_me: rng.pick(&[0, 30, 100]),
             listed: rng.pick(&[0, 10, 60]),
+            disclosed: rng.pick(&[0, 30]),
             payload_bytes: rng.pick(&[
                 [0; 4],
                 [0, 10, 100, 100],
@@ -172,13 +180,39 @@ impl Plan {
             step_weights,
             act_weights,
             config: Arc::new(CoreConfig {
-                access: Access::new(&REALMS.map(RealmConfig::open), seed).expect("the realm is sound"),
+                access: Access::new(&REALMS.map(realm), seed).expect("the realm is sound"),
                 limits: limits(rng),
                 agent: String::new(),
             }),
         }
     }
 }
+
+/// The permissions' word on who publishes to a topic or calls a procedure. Names are numbers.
+pub fn disclosure(name: u8) -> Disclosure {
+    match name & !REALM_BIT {
+        name if name % 4 == 1 => Disclosure::Always,
+        name if name % 4 == 3 => Disclosure::Never,
+        _ => Disclosure::OnRequest,
+    }
+}
+
+fn realm(name: &str) -> RealmConfig {
+    let mut realm = RealmConfig::open(name);
+    let role = &mut realm.roles[0];
+    let everything = role.permissions[0].clone();
+    for number in 0..TOPICS_MAX {
+        for uri in [topic_uri(number), procedure_uri(number)] {
+            let disclose = disclosure(number);
+            let rule = Permission { uri, match_policy: MatchPolicy::Exact, disclose, ..everything.clone() };
+            role.permissions.push(rule);
+        }
+    }
+    realm
+}
+
+/// More than any plan has.
+const TOPICS_MAX: u8 = 32;
 
 fn limits(rng: &mut Rng) -> Limits {
     let defaults = Limits::default();

@@ -10,7 +10,7 @@ const STEPS: usize = 2_000;
 /// seed of 450.
 const SEEDS: u64 = 2_000;
 
-const ALL: [Mutation; 30] = [
+const ALL: [Mutation; 32] = [
     Mutation::PullForwardLeftOut,
     Mutation::UnsubscribedBeforeDue,
     Mutation::ExcludedPublisherServed,
@@ -34,6 +34,8 @@ const ALL: [Mutation; 30] = [
     Mutation::WordsAfterClose,
     Mutation::CutNotCounted,
     Mutation::RegistrationLeft,
+    Mutation::DisclosureLeftToRequest,
+    Mutation::DisclosureNotRefused,
     Mutation::EmptyEligibleIsEverybody,
     Mutation::AnyEligibleListSuffices,
     Mutation::ListsLostInRing,

@@ -53,7 +53,7 @@ pub fn speak(serializer: Serializer, op: &Op, padding: usize) -> Vec<u8> {
         Op::Unsubscribe { request, subscription, .. } => {
             Message::Unsubscribe { request: *request, subscription: *subscription }
         }
-        Op::Publish { request, tag, acknowledge, exclude_me, lists } => Message::Publish {
+        Op::Publish { request, tag, acknowledge, exclude_me, disclose, lists } => Message::Publish {
             request: *request,
             options: PublishOptions {
                 acknowledge: *acknowledge,
@@ -63,6 +63,7 @@ pub fn speak(serializer: Serializer, op: &Op, padding: usize) -> Vec<u8> {
                 } else {
                     Some(false)
                 },
+                disclose_me: disclose.then_some(true),
                 receivers: lists.as_deref().map(receivers),
                 ..Default::default()
             },
@@ -77,9 +78,9 @@ pub fn speak(serializer: Serializer, op: &Op, padding: usize) -> Vec<u8> {
         Op::Unregister { request, registration, .. } => {
             Message::Unregister { request: *request, registration: *registration }
         }
-        Op::Call { request, tag } => Message::Call {
+        Op::Call { request, tag, disclose } => Message::Call {
             request: *request,
-            options: CallOptions::default(),
+            options: CallOptions { disclose_me: disclose.then_some(true), ..Default::default() },
             procedure: procedure_uri(tag.name).into(),
             payload,
         },
@@ -123,13 +124,15 @@ pub fn understand(serializer: Serializer, got: Kind, bytes: &[u8]) -> Result<See
         Message::Subscribed { request, subscription } => Seen::Subscribed { request, subscription },
         Message::Unsubscribed { request } => Seen::Unsubscribed { request },
         Message::Published { request, publication } => Seen::Published { request, publication },
-        Message::Event { subscription, publication, payload, .. } => {
-            Seen::Event { subscription, publication, tag: tagged(payload)? }
+        Message::Event { subscription, publication, payload, details } => {
+            let publisher = told(details.publisher, details.publisher_authid, details.publisher_authrole)?;
+            Seen::Event { subscription, publication, tag: tagged(payload)?, publisher }
         }
         Message::Registered { request, registration } => Seen::Registered { request, registration },
         Message::Unregistered { request } => Seen::Unregistered { request },
-        Message::Invocation { request, registration, payload, .. } => {
-            Seen::Invocation { request, registration, tag: tagged(payload)? }
+        Message::Invocation { request, registration, payload, details } => {
+            let caller = told(details.caller, details.caller_authid, details.caller_authrole)?;
+            Seen::Invocation { request, registration, tag: tagged(payload)?, caller }
         }
         Message::Result { request, payload, .. } => Seen::Result { request, tag: tagged(payload)? },
         Message::Error { request_type, request, error, payload } => {
@@ -138,6 +141,21 @@ pub fn understand(serializer: Serializer, got: Kind, bytes: &[u8]) -> Result<See
         }
         other => return Err(format!("a router does not send {}", other.name())),
     })
+}
+
+/// All of it, or nothing.
+fn told(
+    session: Option<u64>,
+    authid: Option<Cow<'_, str>>,
+    authrole: Option<Cow<'_, str>>,
+) -> Result<Option<Person>, String> {
+    match (session, authid, authrole) {
+        (None, None, None) => Ok(None),
+        (Some(session), Some(authid), Some(authrole)) => {
+            Ok(Some(Person { session, authid: authid.into_owned(), authrole: authrole.into_owned() }))
+        }
+        other => Err(format!("somebody is disclosed by half: {other:?}")),
+    }
 }
 
 fn receivers(lists: &Lists) -> Box<ReceiverLists<'_>> {

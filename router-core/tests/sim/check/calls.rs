@@ -73,7 +73,7 @@ impl Calls {
                     self.callees.remove(procedure);
                 }
             }
-            Op::Call { request, tag } => {
+            Op::Call { request, tag, .. } => {
                 let callee = self.callees.get(&tag.name).map(|callee| {
                     (*callee, self.withdrawn.get(&(*callee, tag.name)).copied().unwrap_or_default())
                 });

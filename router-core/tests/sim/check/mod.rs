@@ -14,11 +14,13 @@
 //! | – | each request has exactly one reply of its kind | `replies` |
 //! | – | the excluded publisher gets nothing | `order` |
 //! | – | lists of receivers: who is not meant gets nothing, who is meant gets it | `lists`, `reach` |
+//! | – | publishers and callers are disclosed as they asked and as the permissions say | `disclosed` |
 //! | – | matched = delivered + queued + dropped, after every step; delivered is what sockets took | `accounting` |
 //! | – | nothing is left when everybody has gone | `accounting` |
 
 pub mod accounting;
 mod calls;
+mod disclosed;
 mod lifecycle;
 mod lists;
 mod order;
@@ -107,6 +109,7 @@ impl Jury {
                 Box::new(order::Order::default()),
                 Box::new(lifecycle::Lifecycle::default()),
                 Box::new(lists::Receivers::default()),
+                Box::new(disclosed::Disclosed::default()),
                 Box::new(reach::Reach::default()),
                 Box::new(replies::Replies::default()),
                 Box::new(calls::Calls::default()),

@@ -7,6 +7,8 @@
 
 use super::{Checker, Facts, Verdict};
 use crate::history::{ClientId, Event, Op, Seen, Tag};
+use crate::plan::disclosure;
+use fanwire_core::access::Disclosure;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Default)]
@@ -85,7 +87,7 @@ impl Reach {
             Op::Publish { tag, .. } if facts.is_leaving(client) => {
                 self.done_at.insert(*tag, facts.line);
             }
-            Op::Publish { request, tag, exclude_me, lists, .. } => {
+            Op::Publish { request, tag, exclude_me, lists, disclose, .. } => {
                 self.publications.insert((client, *request), *tag);
                 self.done_at.insert(*tag, facts.line);
                 let mut owed_to: BTreeMap<ClientId, Option<u64>> = self
@@ -104,6 +106,9 @@ impl Reach {
                     owed_to.retain(|subscriber, _| {
                         facts.person(*subscriber).is_some_and(|one| lists.are_for(one))
                     });
+                }
+                if *disclose && disclosure(tag.name) == Disclosure::Never {
+                    owed_to.clear();
                 }
                 for (subscriber, subscribe) in owed_to {
                     let debt = Debt { tag: *tag, void: false, subscribe };

@@ -1,0 +1,67 @@
+//! Who is told who publishes or calls: as the permission for the name says, and where it leaves that open, as was asked.
+
+use super::{Checker, Facts, Verdict};
+use crate::{
+    history::{ClientId, Event, Op, Person, Seen, Tag},
+    plan::disclosure,
+};
+use fanwire_core::access::Disclosure;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Default)]
+pub struct Disclosed {
+    asked: BTreeMap<Tag, bool>,
+    /// Requests that must be refused.
+    refused: BTreeSet<(ClientId, u64)>,
+}
+
+impl Checker for Disclosed {
+    fn observe(&mut self, event: &Event, facts: &Facts) -> Verdict {
+        match event {
+            Event::Did {
+                client,
+                op: Op::Publish { tag, request, disclose, .. } | Op::Call { tag, request, disclose },
+            } => {
+                self.asked.insert(*tag, *disclose);
+                if *disclose && disclosure(tag.name) == Disclosure::Never {
+                    self.refused.insert((*client, *request));
+                }
+                Ok(())
+            }
+            Event::Saw { client, seen } => match seen {
+                Seen::Event { tag, publisher, .. } => self.told(tag, publisher.as_ref(), facts),
+                Seen::Invocation { tag, caller, .. } => self.told(tag, caller.as_ref(), facts),
+                Seen::Published { request, .. } | Seen::Result { request, .. }
+                    if self.refused.contains(&(*client, *request)) =>
+                {
+                    Err(format!(
+                        "{client:?} asked to be disclosed where nobody is, and was not refused: {request}"
+                    ))
+                }
+                Seen::Error { request, uri, .. } if uri == "wamp.error.option_disallowed.disclose_me" => {
+                    if self.refused.remove(&(*client, *request)) {
+                        return Ok(());
+                    }
+                    Err(format!("{client:?} was refused to be disclosed, and nothing forbids it: {request}"))
+                }
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Disclosed {
+    fn told(&self, tag: &Tag, who: Option<&Person>, facts: &Facts) -> Verdict {
+        let is_due = match (disclosure(tag.name), self.asked[tag]) {
+            (Disclosure::Always, _) | (Disclosure::OnRequest, true) => true,
+            (Disclosure::OnRequest, false) | (Disclosure::Never, false) => false,
+            (Disclosure::Never, true) => return Err(format!("{tag:?} is to be refused, and came through")),
+        };
+        let due = facts.person(tag.from).filter(|_| is_due);
+        if who != due {
+            return Err(format!("{tag:?} came from {who:?}, and that should be {due:?}"));
+        }
+        Ok(())
+    }
+}
