@@ -225,6 +225,38 @@ async def publisher_is_excluded_unless_it_asks(clients):
         equal([args[0] for args, _, _ in await inbox.take(4)], ["others", "all", "others", "end"])
 
 
+async def lists_of_receivers_decide_who_gets_it(clients):
+    publisher, *subscribers = await clients.join_many(9)
+    inboxes = [await subscribe(session, "com.fanwire.test.lists") for session in subscribers]
+    own = await subscribe(publisher, "com.fanwire.test.lists")
+    ids = [session._session_id for session in subscribers]
+    authids = [session.authid for session in subscribers]
+    everybody = set(range(8))
+    for lists, meant in [
+        ({"exclude": ids[:3]}, everybody - {0, 1, 2}),
+        ({"exclude": ids[4]}, everybody - {4}),
+        ({"eligible": ids[2:5] + [2**53]}, {2, 3, 4}),
+        ({"eligible": ids[:4], "exclude": ids[1:2]}, {0, 2, 3}),
+        ({"eligible": []}, set()),
+        ({"exclude": []}, everybody),
+        ({"exclude_authid": authids[5:]}, everybody - {5, 6, 7}),
+        ({"eligible_authid": authids[5:]}, {5, 6, 7}),
+        ({"eligible_authid": authids[5:], "eligible": ids[:6]}, {5}),
+        ({"exclude_authrole": ["anonymous"]}, set()),
+        ({"eligible_authrole": ["anonymous"]}, everybody),
+        ({"eligible_authrole": "nobody"}, set()),
+        ({"eligible": [publisher._session_id], "exclude_me": False}, set()),
+    ]:
+        await publisher.publish("com.fanwire.test.lists", "listed", options=PublishOptions(acknowledge=True, **lists))
+        await publisher.publish("com.fanwire.test.lists", "end", options=OWN_TOO)
+        got = {index for index, inbox in enumerate(inboxes) if (await inbox.next())[0] == ["listed"]}
+        for index in got:
+            equal((await inboxes[index].next())[0], ["end"], "the event after it")
+        equal(got, meant, str(lists))
+        wanted = [["listed"], ["end"]] if "exclude_me" in lists else [["end"]]
+        equal([args for args, _, _ in await own.take(len(wanted))], wanted, f"own events of {lists}")
+
+
 async def publication_to_nobody_is_acknowledged(clients):
     session = await clients.join()
     publication = await session.publish("com.fanwire.test.nobody", options=ACKNOWLEDGED)
@@ -368,7 +400,7 @@ async def goodbye_is_answered(clients):
 CHECKS = [
     sessions_have_ids_of_their_own, unknown_realm_is_refused, subscribers_on_every_shard_get_the_event,
     every_value_arrives_as_it_was_sent, event_without_payload_arrives_without, binary_arrives_as_binary,
-    publisher_is_excluded_unless_it_asks, publication_to_nobody_is_acknowledged, order_holds_across_topics,
+    publisher_is_excluded_unless_it_asks, lists_of_receivers_decide_who_gets_it, publication_to_nobody_is_acknowledged, order_holds_across_topics,
     unsubscribed_session_gets_no_event, reserved_uris_are_refused, procedures_are_called_from_every_shard,
     results_carry_positions_and_keywords, answers_come_back_in_any_order, unknown_procedure_is_an_error,
     errors_of_the_callee_reach_the_caller, procedure_has_one_callee, what_a_session_had_goes_with_it,

@@ -46,7 +46,7 @@ function autobahnClient(serializer) {
   const refuse = (error) => { throw new Refusal(error.error, error.args, error.kwargs); };
 
   return {
-    canIncludeItself: true, tellsReason: true,
+    canIncludeItself: true, tellsReason: true, sendsEmptyLists: true,
     connect: (realm = REALM) => new Promise((resolve, reject) => {
       const quiet = () => {};
       const connection = new autobahn.Connection({
@@ -65,7 +65,9 @@ function autobahnClient(serializer) {
       const face = {
         subscribe: async (topic, handler) => {
           const subscription = await session
-            .subscribe(topic, (args, kwargs, event) => handler(args ?? [], kwargs ?? {}, event.publication))
+            .subscribe(topic, (args, kwargs, event) => handler(args ?? [], kwargs ?? {}, event.publication, {
+              id: event.publisher, authid: event.publisher_authid, authrole: event.publisher_authrole,
+            }))
             .catch(refuse);
           return { id: subscription.id, unsubscribe: () => session.unsubscribe(subscription) };
         },
@@ -93,9 +95,9 @@ function autobahnClient(serializer) {
         leave: () => { connection.close(); return whenClosed; },
         whenClosed,
       };
-      connection.onopen = (opened) => {
+      connection.onopen = (opened, details) => {
         session = opened;
-        face.id = opened.id;
+        Object.assign(face, { id: opened.id, authid: details.authid, authrole: details.authrole });
         open.add(face);
         resolve(face);
       };
@@ -119,7 +121,8 @@ async function wampyClient(serializer) {
   const payload = (args, kwargs) => (args || kwargs ? { argsList: args ?? [], argsDict: kwargs } : undefined);
 
   return {
-    canIncludeItself: false, tellsReason: false, // it never sends `exclude_me: false`
+    // it never sends `exclude_me: false`, nor an empty list
+    canIncludeItself: false, tellsReason: false, sendsEmptyLists: false,
     connect: async (realm = REALM) => {
       let closed;
       const whenClosed = new Promise((done) => { closed = done; });
@@ -131,7 +134,9 @@ async function wampyClient(serializer) {
       const face = {
         subscribe: async (topic, handler) => {
           const { subscriptionId } = await wampy
-            .subscribe(topic, ({ argsList, argsDict }) => handler(argsList ?? [], argsDict ?? {}))
+            .subscribe(topic, ({ argsList, argsDict, details }) => handler(argsList ?? [], argsDict ?? {}, undefined, {
+              id: details.publisher, authid: details.publisher_authid, authrole: details.publisher_authrole,
+            }))
             .catch(refuse);
           return { id: subscriptionId, unsubscribe: () => wampy.unsubscribe(subscriptionId) };
         },
@@ -160,7 +165,7 @@ async function wampyClient(serializer) {
         whenClosed,
       };
       const details = await wampy.connect().catch(refuse);
-      face.id = wampy.getSessionId();
+      Object.assign(face, { id: wampy.getSessionId(), authid: details.authid, authrole: details.authrole });
       assert.ok(details.roles.broker && details.roles.dealer, 'roles of the router');
       open.add(face);
       return face;
@@ -177,8 +182,8 @@ class Inbox {
     this.waiting = null;
   }
 
-  handler = (args, kwargs, publication) => {
-    this.events.push({ args, kwargs, publication });
+  handler = (args, kwargs, publication, publisher) => {
+    this.events.push({ args, kwargs, publication, publisher });
     this.waiting?.();
   };
 
@@ -288,6 +293,45 @@ const CHECKS = {
     assert.deepEqual(await texts(inboxes[0], others.length - 1), [...others.slice(2), 'end'], 'own events');
     assert.deepEqual(await texts(inboxes[1], others.length), others);
     for (const inbox of inboxes.slice(2)) assert.deepEqual(await texts(inbox, others.length + 1), [...others, 'end']);
+  },
+
+  async lists_of_receivers_decide_who_gets_it(client) {
+    const [publisher, ...subscribers] = await joinMany(client, 9);
+    const inboxes = await Promise.all(subscribers.map((session) => subscribe(session, 'com.fanwire.js.lists')));
+    const [ids, authids] = [subscribers.map(({ id }) => id), subscribers.map(({ authid }) => authid)];
+    const everybody = [0, 1, 2, 3, 4, 5, 6, 7];
+    const empty = client.sendsEmptyLists ? [[{ eligible: [] }, []], [{ exclude: [] }, everybody]] : [];
+    for (const [lists, meant] of [
+      [{ exclude: ids.slice(0, 3) }, [3, 4, 5, 6, 7]],
+      [{ eligible: ids.slice(2, 5) }, [2, 3, 4]],
+      [{ eligible: ids.slice(0, 4), exclude: ids.slice(1, 2) }, [0, 2, 3]],
+      [{ exclude_authid: authids.slice(5) }, [0, 1, 2, 3, 4]],
+      [{ eligible_authid: authids.slice(5), eligible: ids.slice(0, 6) }, [5]],
+      [{ exclude_authrole: ['anonymous'] }, []],
+      [{ eligible_authrole: ['anonymous', 'nobody'] }, everybody],
+      ...empty,
+    ]) {
+      await publisher.publish('com.fanwire.js.lists', ['listed'], undefined, lists);
+      await publisher.publish('com.fanwire.js.lists', ['end']);
+      const got = [];
+      for (const [index, inbox] of inboxes.entries()) {
+        if ((await inbox.next()).args[0] !== 'listed') continue;
+        got.push(index);
+        assert.equal((await inbox.next()).args[0], 'end');
+      }
+      assert.deepEqual(got, meant, JSON.stringify(Object.keys(lists)));
+    }
+  },
+
+  async publisher_is_named_if_it_asks(client) {
+    const [publisher, subscriber] = await joinMany(client, 2);
+    const inbox = await subscribe(subscriber, 'com.fanwire.js.named');
+    await publisher.publish('com.fanwire.js.named', ['nobody']);
+    await publisher.publish('com.fanwire.js.named', ['me'], undefined, { disclose_me: true });
+    const [nobody, me] = await inbox.take(2);
+    assert.equal(nobody.publisher.id ?? null, null);
+    const { id, authid, authrole } = publisher;
+    assert.deepEqual({ ...me.publisher, id: Number(me.publisher.id) }, { id: Number(id), authid, authrole });
   },
 
   async order_holds_across_topics(client) {
