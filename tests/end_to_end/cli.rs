@@ -198,3 +198,72 @@ fn publications_that_make_no_sense_are_refused_before_the_connection() {
         assert!(said(&output).contains(words), "{}", said(&output));
     }
 }
+
+const DISCLOSING: &str = r#"
+[[realm]]
+name = "realm1"
+[[realm.role]]
+name = "anonymous"
+[[realm.role.permission]]
+uri = ""
+match = "prefix"
+allow = ["publish", "subscribe", "call", "register"]
+[[realm.role.permission]]
+uri = "told."
+match = "prefix"
+allow = ["publish", "subscribe", "call", "register"]
+disclose = "always"
+[[realm.role.permission]]
+uri = "secret."
+match = "prefix"
+allow = ["publish", "subscribe", "call", "register"]
+disclose = "never"
+"#;
+
+#[test]
+fn flags_choose_receivers_and_disclose_within_the_permissions() {
+    let folder = Folder::new("disclosing");
+    let file = folder.path("fanwire.toml");
+    std::fs::write(&file, DISCLOSING).expect("a writable temporary folder");
+    let router = Launch::on("epoll").argument("--config").argument(&file).start();
+    let url = router.url();
+    let listen = |command: &str, name: &str, more: &[&str]| {
+        let mut program = Program::start(&[&[command, name, "--json", "--url", &url][..], more].concat());
+        assert!(program.told().is_some_and(|line| line.contains(name)), "it tells when it stands");
+        program
+    };
+    let heard = |program: &mut Program| -> Value {
+        let line = program.heard().expect("a line");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"))
+    };
+    let mut subscriber = listen("sub", "open.topic", &["-n", "2"]);
+    let publish = |more: &[&str]| drop(printed(&[&["pub", "open.topic", "--url", &url][..], more].concat()));
+    publish(&["nobody", "--eligible-authrole", "nobody"]);
+    publish(&["others", "--exclude-authrole", "anonymous"]);
+    publish(&["all", "--exclude-authid", "peter", "--exclude", "7"]);
+    let event = heard(&mut subscriber);
+    assert_eq!((&event["args"], &event["publisher"]), (&json!(["all"]), &Value::Null));
+    publish(&["me", "--disclose"]);
+    let event = heard(&mut subscriber);
+    let publisher = &event["publisher"];
+    let session = publisher["session"].as_u64().expect("a session id");
+    assert_eq!(publisher["authid"], json!(format!("anonymous-{session:x}")));
+    assert_eq!(publisher["authrole"], json!("anonymous"));
+
+    let mut told = listen("sub", "told.topic", &["-n", "1"]);
+    printed(&["pub", "told.topic", "x", "--url", &url]);
+    assert_eq!(heard(&mut told)["publisher"]["authrole"], json!("anonymous"));
+    let refused = run(&["pub", "secret.topic", "x", "--disclose", "--url", &url]);
+    assert_eq!(refused.status.code(), Some(1));
+    let words = said(&refused);
+    assert!(words.contains("wamp.error.option_disallowed.disclose_me"), "{words}");
+    assert!(words.contains("leave disclose_me out"), "{words}");
+
+    let mut callee = listen("register", "open.procedure", &["--echo", "-n", "2"]);
+    printed(&["call", "open.procedure", "1", "--url", &url]);
+    printed(&["call", "open.procedure", "2", "--disclose", "--url", &url]);
+    assert_eq!(heard(&mut callee)["caller"], Value::Null);
+    assert_eq!(heard(&mut callee)["caller"]["authrole"], json!("anonymous"));
+    let refused = run(&["call", "secret.procedure", "--disclose", "--url", &url]);
+    assert!(said(&refused).contains("wamp.error.option_disallowed.disclose_me"), "{}", said(&refused));
+}
