@@ -12,6 +12,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "runs commands and waits for them; no shard is near")]
 
+mod causes;
 mod figures;
 mod run;
 mod stages;
@@ -114,6 +115,11 @@ fn test(stages: &[&'static Stage], options: &TestOptions) -> ExitCode {
     let started = Instant::now();
     let mut reports = Vec::new();
     for stage in stages {
+        if place.deadline <= Instant::now() {
+            let outcome = Outcome::failed("no time was left for it");
+            reports.push(Report { name: stage.name, took: Duration::ZERO, outcome });
+            continue;
+        }
         println!("\n=== {}: {}", stage.name, stage.about);
         let begun = Instant::now();
         let outcome = match (stage.run)(&place) {
@@ -133,7 +139,8 @@ fn test(stages: &[&'static Stage], options: &TestOptions) -> ExitCode {
     summarise(&reports, started.elapsed())
 }
 
-/// The table, then the one line that a machine reads. A stage without counts of its own counts as one test.
+/// The table, then what failed and why, then the one line that a machine reads. A stage without counts of its own
+/// counts as one test.
 fn summarise(reports: &[Report], total: Duration) -> ExitCode {
     println!("\n=== summary");
     let (mut passed, mut failed) = (0, 0);
@@ -150,6 +157,11 @@ fn summarise(reports: &[Report], total: Duration) -> ExitCode {
         }
     }
     println!("{:8} {:10} {:7.1} s", "", "total", total.as_secs_f64());
+    for report in reports {
+        if let Outcome::Ran { failed: 1.., words, .. } = &report.outcome {
+            println!("\n=== what failed in {}\n{words}", report.name);
+        }
+    }
     println!("{passed} passed, {failed} failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -158,7 +170,7 @@ fn dash(words: &str) -> String {
     if words.is_empty() { String::new() } else { format!(" - {}", first_line(words)) }
 }
 
-/// All of it was said when it happened.
+/// The rest follows under the table.
 fn first_line(words: &str) -> &str {
     words.lines().next().unwrap_or_default()
 }

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::causes::Causes;
+
 /// Where everything is, and how strict we are.
 pub struct Workplace {
     /// The repository.
@@ -23,6 +25,8 @@ pub struct Workplace {
     pub ci: bool,
     /// The long matrices too.
     pub full: bool,
+    /// When nothing may go on any more: a run that somebody else ends tells nobody what failed.
+    pub deadline: Instant,
 }
 
 impl Workplace {
@@ -34,7 +38,8 @@ impl Workplace {
         let target =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
         let ci = std::env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"));
-        Self { tools: target.join("tools"), root, target, ci, full }
+        let time = if full { FULL_TIME } else { WHOLE_TIME };
+        Self { tools: target.join("tools"), root, target, ci, full, deadline: Instant::now() + time }
     }
 
     /// A command that runs in the repository.
@@ -59,6 +64,10 @@ impl Workplace {
     }
 }
 
+/// For everything together. Below the 45 minutes that a pipeline commonly has.
+const WHOLE_TIME: Duration = Duration::from_secs(43 * 60);
+const FULL_TIME: Duration = Duration::from_secs(6 * 60 * 60);
+
 /// What became of a stage.
 pub enum Outcome {
     /// It ran; `words` say what failed.
@@ -67,7 +76,7 @@ pub enum Outcome {
         passed: u64,
         /// Tests that failed.
         failed: u64,
-        /// What failed, or nothing.
+        /// What failed, or nothing: a line for the table, and under it what was said about the cause.
         words: String,
     },
     /// It could not run here.
@@ -106,7 +115,7 @@ impl Outcome {
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Ran { passed: a, failed: b, words: c }, Self::Ran { passed: d, failed: e, words: f }) => {
-                let words = [c, f].into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join("; ");
+                let words = [c, f].into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join("\n");
                 Self::Ran { passed: a + d, failed: b + e, words }
             }
             (skipped @ Self::Skipped(_), ran) | (ran, skipped @ Self::Skipped(_)) => {
@@ -127,56 +136,85 @@ const CANNOT_RUN: i32 = 77;
 pub fn run(place: &Workplace, mut command: Command, limit: Duration) -> Result<Outcome> {
     let shown = show(&command);
     println!("$ {shown}");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    if place.ci {
-        // So that a time-out ends grandchildren too. Not on a terminal, where ^C must reach them.
-        command.process_group(0);
-    }
-    let mut child = command.spawn().with_context(|| format!("cannot start `{shown}`"))?;
-    let counts = Arc::new(Mutex::new(Counts::default()));
-    let readers = [
-        child.stdout.take().map(|pipe| echo(pipe, Arc::clone(&counts))),
-        child.stderr.take().map(|pipe| echo(pipe, Arc::clone(&counts))),
-    ];
-    let status = wait(&mut child, limit, place.ci);
-    if status.is_some() {
-        for reader in readers.into_iter().flatten() {
-            let _ = reader.join();
-        }
-    }
-    let Counts { passed, failed } = *counts.lock().expect("no reader panics while it counts");
+    let limit = limit.min(place.deadline.saturating_duration_since(Instant::now()));
+    let Heard { status, seen } = hear(place, &mut command, limit, true)?;
+    let Seen { passed, failed, causes } = &*seen.lock().expect("no reader panics while it counts");
+    let (passed, failed) = (*passed, *failed);
+    let words = |why: &str| format!("{why}`{shown}`\n{causes}");
     Ok(match status {
         None => Outcome::Ran {
             passed,
             failed: failed + 1,
-            words: format!("over {} s: `{shown}`", limit.as_secs()),
+            words: words(&format!("ended after {} s: ", limit.as_secs())),
         },
         Some(Some(0)) if failed == 0 => Outcome::Ran { passed: passed.max(1), failed, words: String::new() },
         Some(Some(CANNOT_RUN)) => {
             Outcome::Skipped(format!("`{shown}` cannot run on this machine (see above)"))
         }
-        Some(_) => Outcome::Ran { passed, failed: failed.max(1), words: format!("`{shown}`") },
+        Some(_) => Outcome::Ran { passed, failed: failed.max(1), words: words("") },
     })
 }
 
-/// Runs a command whose output nobody wants unless it fails.
-pub fn run_quietly(mut command: Command) -> Result<()> {
+/// As [`run`], and once more if it failed: for what lives in real time, on machines that do other things too.
+pub fn run_twice(
+    place: &Workplace,
+    mut make: impl FnMut() -> Result<Command>,
+    limit: Duration,
+) -> Result<Outcome> {
+    let first = run(place, make()?, limit)?;
+    if !first.is_failure() {
+        return Ok(first);
+    }
+    println!("FLAKY? It failed; once more. If it passes now, that is a bug to be looked at.");
+    run(place, make()?, limit)
+}
+
+/// Runs a command whose output nobody wants unless it fails. It is ended after `limit`.
+pub fn run_quietly(place: &Workplace, mut command: Command, limit: Duration) -> Result<()> {
     let shown = show(&command);
     println!("$ {shown}");
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{shown}`"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    let lines: Vec<_> = said.lines().collect();
-    // The cause stands at the beginning or at the end; in between are usage and traces.
-    let shown_lines = match lines.len() {
-        0..=16 => lines.join("\n"),
-        count => format!("{}\n...\n{}", lines[..8].join("\n"), lines[count - 8..].join("\n")),
+    let Heard { status, seen } = hear(place, &mut command, limit, false)?;
+    let why = match status {
+        Some(Some(0)) => return Ok(()),
+        Some(_) => "failed".to_owned(),
+        None => format!("was ended after {} s", limit.as_secs()),
     };
-    anyhow::bail!("`{shown}` failed:\n{shown_lines}")
+    let seen = seen.lock().expect("no reader panics while it counts");
+    anyhow::bail!("`{shown}` {why}:\n{}", seen.causes)
 }
+
+/// How a command ended, and what it said.
+struct Heard {
+    /// None: it was ended. None inside: by a signal.
+    status: Option<Option<i32>>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+fn hear(place: &Workplace, command: &mut Command, limit: Duration, aloud: bool) -> Result<Heard> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if place.ci {
+        // So that a time-out ends grandchildren too. Not on a terminal, where ^C must reach them.
+        command.process_group(0);
+    }
+    let mut child = command.spawn().with_context(|| format!("cannot start `{}`", show(command)))?;
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let readers = [
+        child.stdout.take().map(|pipe| read(pipe, Arc::clone(&seen), aloud)),
+        child.stderr.take().map(|pipe| read(pipe, Arc::clone(&seen), aloud)),
+    ];
+    let status = wait(&mut child, limit, place.ci);
+    // A grandchild that lives on may hold the pipe.
+    let patience = Instant::now() + READER_TIME;
+    for reader in readers.into_iter().flatten() {
+        while !reader.is_finished() && Instant::now() < patience {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    Ok(Heard { status, seen })
+}
+
+/// For the last lines, when the command has ended.
+const READER_TIME: Duration = Duration::from_secs(10);
 
 /// Whether a program can be started.
 pub fn exists(program: &str) -> bool {
@@ -213,23 +251,30 @@ fn wait(child: &mut Child, limit: Duration, own_group: bool) -> Option<Option<i3
     }
 }
 
+/// What was seen in the output of a command.
 #[derive(Default)]
-struct Counts {
+struct Seen {
     passed: u64,
     failed: u64,
+    causes: Causes,
 }
 
-fn echo(pipe: impl Read + Send + 'static, counts: Arc<Mutex<Counts>>) -> thread::JoinHandle<()> {
+fn read(pipe: impl Read + Send + 'static, seen: Arc<Mutex<Seen>>, aloud: bool) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let mut lines = BufReader::new(pipe);
         let mut line = Vec::new();
         while lines.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
-            let _ = std::io::stdout().lock().write_all(&line);
-            if let Some((passed, failed)) = count(&String::from_utf8_lossy(&line)) {
-                let mut counts = counts.lock().expect("no reader panics while it counts");
-                counts.passed += passed;
-                counts.failed += failed;
+            if aloud {
+                let _ = std::io::stdout().lock().write_all(&line);
             }
+            let words = String::from_utf8_lossy(&line);
+            let mut seen = seen.lock().expect("no reader panics while it counts");
+            seen.causes.look_at(words.trim_end());
+            if let Some((passed, failed)) = count(&words) {
+                seen.passed += passed;
+                seen.failed += failed;
+            }
+            drop(seen);
             line.clear();
         }
     })

@@ -6,10 +6,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::run::{Workplace, exists, run_quietly};
+
+/// For one installation. A registry that answers at all needs a fifth of it.
+const INSTALL_TIME: Duration = Duration::from_secs(8 * 60);
+/// Between attempts: a registry that hiccups is no reason to fail a build.
+const PAUSES: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(30)];
 
 /// Checks licences, sources and banned crates.
 const CARGO_DENY: &str = "0.20.2";
@@ -28,12 +35,16 @@ pub fn cargo_deny(place: &Workplace) -> Tool {
         return Ok(PathBuf::from("cargo-deny"));
     }
     println!("installing cargo-deny {CARGO_DENY} into target/tools (a minute or two, once)");
-    let mut command = place.cargo(["install", "--quiet", "--locked", "--debug", "cargo-deny", "--version"]);
-    command.arg(format!("={CARGO_DENY}")).arg("--root").arg(&home);
-    // An optimised build takes five times as long as all the checks that it will ever run.
-    command.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_TARGET_DIR", home.join("build"));
-    command.env_remove("RUSTFLAGS");
-    run_quietly(command).map_err(|error| format!("{error:#}"))?;
+    let make = || {
+        let mut command =
+            place.cargo(["install", "--quiet", "--locked", "--debug", "cargo-deny", "--version"]);
+        command.arg(format!("={CARGO_DENY}")).arg("--root").arg(&home);
+        // An optimised build takes five times as long as all the checks that it will ever run.
+        command.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_TARGET_DIR", home.join("build"));
+        command.env_remove("RUSTFLAGS");
+        run_quietly(place, command, INSTALL_TIME)
+    };
+    repeatedly(make).map_err(|error| format!("{error:#}"))?;
     let _ = fs::remove_dir_all(home.join("build"));
     stamp(&home, CARGO_DENY).map_err(|error| format!("{error:#}"))?;
     Ok(binary)
@@ -52,14 +63,14 @@ pub fn python(place: &Workplace) -> Tool {
         let make = || {
             let mut command = place.command("python3");
             command.args(["-m", "venv", "--clear"]).arg(home);
-            run_quietly(command)
+            run_quietly(place, command, INSTALL_TIME)
         };
         // Debian ships `venv` apart from Python.
         make().or_else(|error| if apt(place, &["python3-venv"]) { make() } else { Err(error) })?;
         let mut pip = place.command(home.join("bin/python"));
         pip.args(["-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps", "-r"])
             .arg(&pins);
-        run_quietly(pip)
+        run_quietly(place, pip, INSTALL_TIME)
     })
     .map(|home| home.join("bin/python"))
 }
@@ -82,7 +93,7 @@ pub fn node(place: &Workplace) -> Tool {
         command
             .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
             .current_dir(home);
-        run_quietly(command)
+        run_quietly(place, command, INSTALL_TIME)
     })
     .map(|home| home.join("node_modules"))
 }
@@ -96,16 +107,29 @@ fn install(place: &Workplace, name: &str, pins: &Path, make: impl Fn(&Path) -> R
             return Ok(());
         }
         println!("installing the clients of {} into target/tools", pins.strip_prefix(&place.root)?.display());
-        let _ = fs::remove_dir_all(&home);
         fs::create_dir_all(&place.tools)?;
-        // A registry that hiccups once is no reason to fail a build.
-        make(&home).or_else(|_| make(&home))?;
+        repeatedly(|| {
+            let _ = fs::remove_dir_all(&home);
+            make(&home)
+        })?;
         stamp(&home, &wanted)
     };
     match attempt() {
         Ok(()) => Ok(home),
         Err(error) => Err(format!("{name} could not be installed: {error:#}")),
     }
+}
+
+/// Tries it again after each of the [`PAUSES`]; what the last attempt said counts.
+fn repeatedly(attempt: impl Fn() -> Result<()>) -> Result<()> {
+    for pause in PAUSES {
+        match attempt() {
+            Ok(()) => return Ok(()),
+            Err(error) => println!("{error:#}\nonce more in {} s", pause.as_secs()),
+        }
+        thread::sleep(pause);
+    }
+    attempt()
 }
 
 fn is_current(home: &Path, pins: &str) -> bool {
@@ -126,10 +150,11 @@ fn apt(place: &Workplace, packages: &[&str]) -> bool {
     let apt_get = |arguments: &[&str]| {
         let mut command = place.command("apt-get");
         command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments).args(packages);
-        run_quietly(command).is_ok()
+        run_quietly(place, command, INSTALL_TIME).is_ok()
     };
     let mut update = place.command("apt-get");
     update.args(["update", "-q"]);
     apt_get(&["install", "-q", "-y", "--no-install-recommends"])
-        || (run_quietly(update).is_ok() && apt_get(&["install", "-q", "-y", "--no-install-recommends"]))
+        || (run_quietly(place, update, INSTALL_TIME).is_ok()
+            && apt_get(&["install", "-q", "-y", "--no-install-recommends"]))
 }
