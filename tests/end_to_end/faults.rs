@@ -17,16 +17,22 @@ const TOPIC: &str = "com.fanwire.fault";
 /// 4 KiB in one event.
 const BLOCK_BYTES: usize = 4 << 10;
 
-/// Publishes `count` blocks, each with its number, acknowledged.
-fn publish_blocks(publisher: &mut Client, count: u64) {
+/// Publishes the blocks with these numbers, all of them at once, and waits for the acknowledgements.
+fn publish_blocks(publisher: &mut Client, numbers: std::ops::Range<u64>) {
     let block = "x".repeat(BLOCK_BYTES);
-    for number in 0..count {
-        publisher.publish(TOPIC, json!([number, block]));
+    for number in numbers.clone() {
+        publisher.send(json!([16, number + 1, {"acknowledge": true}, TOPIC, [number, block]]));
+    }
+    for number in numbers {
+        let answer = publisher.expect();
+        assert_eq!((&answer[0], &answer[1]), (&json!(17), &json!(number + 1)), "{answer}");
     }
 }
 
 /// Blocks that a publisher may be ahead of a healthy reader: well within an outbox of 256 KiB.
 const AHEAD: u64 = 128 * 1024 / BLOCK_BYTES as u64;
+/// Of them, what it publishes before it waits for the answers.
+const AT_ONCE: u64 = 16;
 
 /// Publishes `count` blocks and checks that each of `healthy` gets all of them, once and in order.
 ///
@@ -48,9 +54,8 @@ fn publish_to_readers(router: &Router, healthy: Vec<Client>, count: u64) {
         })
         .collect();
     let mut publisher = Client::join(router.wamp);
-    let block = "x".repeat(BLOCK_BYTES);
-    for number in 0..count {
-        publisher.publish(TOPIC, json!([number, block]));
+    for number in (0..count).step_by(AT_ONCE as usize) {
+        publish_blocks(&mut publisher, number..number + AT_ONCE);
         while read.iter().any(|read| read.load(Ordering::Relaxed) + AHEAD < number)
             && !readers.iter().any(thread::JoinHandle::is_finished)
         {
@@ -71,7 +76,7 @@ fn subscribed(router: &Router, topic: &str) -> Client {
 on_both_drivers! {
     /// Its outbox fills up to the limit, then it is cut; the others get every event in order.
     fn client_that_never_reads_is_cut_and_the_others_lose_nothing(driver: &str) {
-        let router = Launch::on(driver).set("limits.outbox", "256KiB").set("limits.outbox_age", "60s").start();
+        let router = Launch::on(driver).set("limits.outbox", "256KiB").start();
         let mut stuck: Vec<_> = (0..4).map(|_| subscribed(&router, TOPIC)).collect();
         let count = 4_000;
         let healthy = (0..6).map(|_| subscribed(&router, TOPIC)).collect();
@@ -107,8 +112,10 @@ on_both_drivers! {
                 .start();
             let stuck = subscribed(&router, TOPIC);
             let mut publisher = Client::join(router.wamp);
+            let mut next = 0;
             eventually(&format!("being cut by {reason}"), || {
-                publish_blocks(&mut publisher, 100);
+                publish_blocks(&mut publisher, next..next + 200);
+                next += 200;
                 router.metric("fanwire_slow_consumers_cut_total", "") == 1.0
             });
             assert!(router.metric("fanwire_events_dropped_total", reason) > 0.0, "{reason}");
@@ -119,7 +126,7 @@ on_both_drivers! {
 
     /// As above with a process that is stopped by a signal, the way a debugger or a suspended laptop does it.
     fn stopped_process_is_cut(driver: &str) {
-        let router = Launch::on(driver).set("limits.outbox", "256KiB").set("limits.outbox_age", "60s").start();
+        let router = Launch::on(driver).set("limits.outbox", "256KiB").start();
         let process = Program::start(&["sub", TOPIC, "--url", &router.url()]);
         eventually("its subscription", || router.metric("fanwire_subscriptions", "") == 1.0);
         process.signal(Signal::STOP);
@@ -269,7 +276,7 @@ on_both_drivers! {
 #[test]
 fn order_holds_under_load_on_both_drivers() {
     for driver in ["io_uring", "epoll"] {
-        let router = Launch::on(driver).set("limits.outbox_age", "60s").start();
+        let router = Launch::on(driver).start();
         let count = 2_000_u64;
         let publishers = 4_u64;
         let readers: Vec<_> = (0..8)

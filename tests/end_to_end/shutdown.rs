@@ -151,10 +151,6 @@ on_both_drivers! {
         let mut router = Launch::on(driver)
             .set("shutdown.drain_time", "2s")
             .set("limits.outbox", "64MiB")
-            .set("limits.outbox_age", "300s")
-            .set("limits.handshake_time", "300s")
-            .set("limits.login_time", "300s")
-            .set("limits.message_time", "300s")
             .start();
         let mut stuck = Client::join(router.wamp);
         stuck.subscribe(TOPIC);

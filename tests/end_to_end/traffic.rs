@@ -100,7 +100,7 @@ on_both_drivers! {
 
     /// Slow, but within its limits: small and large events and its own replies come whole and in order.
     fn slow_reader_within_its_limits_loses_nothing(driver: &str) {
-        let router = Launch::on(driver).set("limits.outbox", "128MiB").set("limits.outbox_age", "300s").start();
+        let router = Launch::on(driver).set("limits.outbox", "128MiB").start();
         let mut slow = Client::join(router.wamp);
         slow.subscribe(TOPIC);
         let count = 1_000_u64;
@@ -140,7 +140,7 @@ on_both_drivers! {
 
     /// Who does not read the answers is not read either: memory stays bounded, and nothing is lost.
     fn unread_answers_stop_the_reading(driver: &str) {
-        let router = Launch::on(driver).set("limits.outbox_age", "300s").set("limits.message_time", "300s").start();
+        let router = Launch::on(driver).set("limits.message_time", "300s").start();
         let mut client = Client::join(router.wamp);
         let before = router.resident_bytes();
         let count = 300_000_u64;
@@ -164,8 +164,7 @@ on_both_drivers! {
     /// Hundreds of sessions come, subscribe, register, publish, call and go in every way there is; a healthy pair
     /// misses nothing, and afterwards nothing is left.
     fn churn_leaves_nothing_behind(driver: &str) {
-        let router =
-            Launch::on(driver).set("limits.message_time", "300s").set("limits.outbox_age", "300s").start();
+        let router = Router::on(driver);
         let stop = Arc::new(AtomicBool::new(false));
         let healthy = {
             let stop = Arc::clone(&stop);

@@ -1,5 +1,6 @@
 //! Starts the binary and finds out where it listens.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -23,20 +24,31 @@ pub struct Launch {
     driver: String,
     shards: u8,
     prefix: Vec<OsString>,
+    settings: BTreeMap<String, String>,
     arguments: Vec<String>,
 }
 
+/// No deadline comes while a test waits on a busy machine. Who tests a deadline sets that one.
+const PATIENT: [&str; 5] = [
+    "limits.handshake_time",
+    "limits.login_time",
+    "limits.message_time",
+    "limits.ping_interval",
+    "limits.outbox_age",
+];
+
 impl Launch {
-    /// Two shards on this driver, on free ports.
+    /// Two shards on this driver, on free ports, with [`PATIENT`] deadlines.
     pub fn on(driver: &str) -> Self {
         let shards =
             std::env::var("FANWIRE_TEST_SHARDS").ok().and_then(|count| count.parse().ok()).unwrap_or(2);
-        Self { driver: driver.to_owned(), shards, prefix: Vec::new(), arguments: Vec::new() }
+        let settings = PATIENT.map(|key| (key.to_owned(), "300s".to_owned())).into();
+        Self { driver: driver.to_owned(), shards, prefix: Vec::new(), settings, arguments: Vec::new() }
     }
 
     /// With a key of the configuration.
     pub fn set(mut self, key: &str, value: &str) -> Self {
-        self.arguments.extend(["--set".to_owned(), format!("{key}={value}")]);
+        self.settings.insert(key.to_owned(), value.to_owned());
         self
     }
 
@@ -61,6 +73,9 @@ impl Launch {
         words.push(binary());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).args(&self.arguments);
+        for (key, value) in &self.settings {
+            command.args(["--set", &format!("{key}={value}")]);
+        }
         command.args(["--driver", &self.driver, "--shards", &self.shards.to_string()]);
         if !self.arguments.iter().any(|word| word == "--bind") {
             command.args(["--port", "0"]);
@@ -87,7 +102,7 @@ pub struct Router {
 }
 
 impl Router {
-    /// Two shards on this driver with the defaults.
+    /// Two shards on this driver with the defaults, but for the deadlines.
     pub fn on(driver: &str) -> Self {
         Launch::on(driver).start()
     }
