@@ -14,6 +14,7 @@ mod cli;
 mod clients;
 mod faults;
 mod handshakes;
+mod hostile;
 mod resources;
 mod shutdown;
 mod start_up;

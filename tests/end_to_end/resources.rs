@@ -7,19 +7,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Client, Launch, PATIENCE, Router, eventually};
+use crate::support::{Client, Launch, PATIENCE, Router, allow_descriptors, eventually};
 
 const TOPIC: &str = "com.fanwire.crowd";
-
-/// This process holds the other ends, so it needs as many descriptors.
-fn allow_descriptors(count: u64) {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current.is_some_and(|current| current < count) {
-        limit.current = Some(count);
-        setrlimit(Resource::Nofile, limit).expect("the hard limit allows it");
-    }
-}
 
 on_both_drivers! {
     fn a_thousand_connects_at_once_are_served(driver: &str) {

@@ -85,6 +85,18 @@ pub fn drip(stream: &mut TcpStream, bytes: &[u8], pause: Duration) -> bool {
     false
 }
 
+/// Descriptors that this process may have: at least `count`, if the hard limit allows it. It holds the other ends of the
+/// router's connections, so it needs as many.
+pub fn allow_descriptors(count: u64) -> u64 {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < count) {
+        limit.current = Some(limit.maximum.map_or(count, |maximum| maximum.min(count)));
+        setrlimit(Resource::Nofile, limit).expect("no more than the hard limit");
+    }
+    limit.current.unwrap_or(u64::MAX)
+}
+
 /// Whether there is something to read: bytes or the end.
 pub fn has_answered(stream: &TcpStream) -> bool {
     stream.set_nonblocking(true).expect("a TCP socket");
