@@ -183,7 +183,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let config = Config {
         listeners: vec![Listener {
-            address,
+            address: address.into(),
+            backlog: None,
             endpoints: vec![Endpoint { path: "*".to_owned(), id: EndpointId(0) }],
             origins: Origins { any: true, allowed: Vec::new() },
         }],

@@ -104,7 +104,7 @@ pub struct RunArgs {
     /// Configuration file (TOML); without one FANWIRE_CONFIG, else the defaults
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Address of the first listener: an IP address, with or without a port
+    /// Address of the first listener: an IP address, with or without a port, or unix:/path
     #[arg(short, long, value_name = "ADDRESS")]
     pub bind: Option<String>,
     /// Port of the first listener; 0 takes a free one
@@ -184,7 +184,7 @@ pub enum Shell {
 /// How the small clients reach a router.
 #[derive(Debug, Args, Clone)]
 pub struct Connect {
-    /// Where the router is; /ws if the URL has no path
+    /// Where the router is; /ws if the URL has no path. A Unix socket: unix:/run/fanwire.sock or unix:/run/fanwire.sock:/ws
     #[arg(short, long, value_name = "URL", default_value = "ws://127.0.0.1:8080/ws")]
     pub url: String,
     /// Realm to join

@@ -40,6 +40,14 @@ pub fn warn_open_files(limit: u64) -> Option<String> {
     })
 }
 
+/// What to tell about a backlog that the system cuts.
+pub fn warn_backlog(wanted: u32) -> Option<String> {
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()?;
+    (wanted > most).then(|| {
+        format!("{wanted} is cut to {most} by the system; for more, sysctl net.core.somaxconn={wanted}")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,6 +56,15 @@ mod tests {
     fn the_soft_limit_becomes_the_hard_one() {
         let limit = raise_open_files();
         assert_eq!(limit, getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX));
+    }
+
+    #[test]
+    fn a_backlog_beyond_what_the_system_allows_is_worth_a_word() {
+        assert_eq!(warn_backlog(1), None);
+        if std::path::Path::new("/proc/sys/net/core/somaxconn").exists() {
+            let words = warn_backlog(u32::MAX).expect("no system allows that");
+            assert!(words.starts_with("4294967295 is cut to "), "{words}");
+        }
     }
 
     #[test]

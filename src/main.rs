@@ -9,6 +9,7 @@ mod limits;
 mod log;
 mod port_owner;
 mod prompt;
+mod refusal;
 mod run;
 mod users;
 mod wiring;

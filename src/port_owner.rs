@@ -2,15 +2,28 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 /// State LISTEN in `/proc/net/tcp` (proc(5)).
 const LISTEN: &str = "0A";
+/// `__SO_ACCEPTCON` among the flags in `/proc/net/unix`.
+const UNIX_LISTENING: &str = "00010000";
 
 /// The process that listens at this port, as `pid 812 (java)`.
 pub fn port_owner(address: SocketAddr) -> Option<String> {
     let table = if address.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
     let tables = [table, "/proc/net/tcp6"];
     let inode = tables.iter().find_map(|table| listening_inode(&fs::read_to_string(table).ok()?, address))?;
+    owner(inode)
+}
+
+/// The process that listens at this Unix socket.
+pub fn socket_owner(path: &Path) -> Option<String> {
+    owner(unix_inode(&fs::read_to_string("/proc/net/unix").ok()?, path)?)
+}
+
+/// The process that has this socket open.
+fn owner(inode: u64) -> Option<String> {
     let wanted = format!("socket:[{inode}]");
     for process in fs::read_dir("/proc").ok()?.flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
@@ -40,6 +53,17 @@ fn listening_inode(table: &str, wanted: SocketAddr) -> Option<u64> {
     })
 }
 
+/// The socket's inode in `/proc/net/unix`: address, references, protocol, flags, type, state, inode, path.
+fn unix_inode(table: &str, wanted: &Path) -> Option<u64> {
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        // A path may hold blanks; it is the rest of the line.
+        let path = line.get(line.find(" /")? + 1..)?;
+        let is_listening = *fields.get(3)? == UNIX_LISTENING;
+        (is_listening && Path::new(path) == wanted).then(|| fields.get(6)?.parse().ok()).flatten()
+    })
+}
+
 /// Each group of four bytes as a number of the machine's own byte order.
 fn hex(address: IpAddr) -> String {
     let bytes = match address {
@@ -64,6 +88,16 @@ mod tests {
             let pid = format!("pid {} (", std::process::id());
             assert!(owner.as_ref().is_some_and(|owner| owner.starts_with(&pid)), "{address}: {owner:?}");
         }
+    }
+
+    #[test]
+    fn the_owner_of_a_unix_socket_is_found() {
+        let path = std::env::temp_dir().join(format!("fanwire {} owner.sock", std::process::id()));
+        let _listener = std::os::unix::net::UnixListener::bind(&path).expect("a path of our own");
+        let owner = socket_owner(&path);
+        std::fs::remove_file(&path).expect("it is ours");
+        let pid = format!("pid {} (", std::process::id());
+        assert!(owner.as_ref().is_some_and(|owner| owner.starts_with(&pid)), "{owner:?}");
     }
 
     #[test]

@@ -12,12 +12,13 @@ use fanwire_core::Shard;
 use fanwire_core::directory::Directory;
 use fanwire_core::ids::ShardId;
 use fanwire_core::login::LoginVerdict;
-use fanwire_io::{Machine, Router, Rung, Running, StartError};
+use fanwire_io::{ListenAddress, Machine, Router, Rung, Running};
 
 use crate::config::units::ranges;
 use crate::config::{Config, Loaded, schema};
 use crate::log::Log;
-use crate::{limits, port_owner, wiring};
+use crate::refusal::{self, Refusal};
+use crate::{limits, wiring};
 
 /// Runs until told to end.
 #[allow(clippy::disallowed_methods, reason = "the banner tells how long the start took")]
@@ -71,28 +72,12 @@ impl fanwire_control::Shards for Orders {
     }
 }
 
-/// Why the router did not start, and what to do.
-struct Refusal(String);
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 impl Parts {
     fn start(loaded: &Loaded, log_lines_dropped: ReadNumber) -> Result<Self, Refusal> {
         let config = &loaded.config;
         let admin = match &config.admin.bind.0 {
             None => None,
-            Some(bind) => Some(TcpListener::bind(bind.0).map_err(|error| {
-                cannot_listen(
-                    "the admin port",
-                    bind.0,
-                    &error,
-                    "--admin 127.0.0.1:0 for a free port, or --admin none",
-                )
-            })?),
+            Some(bind) => Some(TcpListener::bind(bind.0).map_err(|error| refusal::of_admin(bind.0, &error))?),
         };
         let mut io = wiring::io_config(config);
         let ring_items = wiring::ring_items(config, io.shard_count());
@@ -113,7 +98,7 @@ impl Parts {
                 Box::new(move |from, request| logins.submit(from, request)),
             )
         })
-        .map_err(refusal)?;
+        .map_err(|error| refusal::of_shards(error, config.listener.len()))?;
         let running = Arc::new(running);
         let build = Build {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -124,36 +109,6 @@ impl Parts {
             .map_err(|error| Refusal(error.to_string()))?;
         Ok(Self { running, control })
     }
-}
-
-fn refusal(error: StartError) -> Refusal {
-    match error {
-        StartError::Listen { address, source } => {
-            let instead = SocketAddr::new(address.ip(), address.port().wrapping_add(10).max(1024));
-            let remedy = format!("--port 0 for a free port or --bind {instead}");
-            cannot_listen("", address, &source, &remedy)
-        }
-        other => Refusal(other.to_string()),
-    }
-}
-
-fn cannot_listen(what: &str, address: SocketAddr, error: &std::io::Error, remedy: &str) -> Refusal {
-    let what = if what.is_empty() { address.to_string() } else { format!("{what} {address}") };
-    Refusal(match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            let owner =
-                port_owner::port_owner(address).map(|owner| format!(" by {owner}")).unwrap_or_default();
-            format!("{what} is in use{owner}. Use {remedy}.")
-        }
-        std::io::ErrorKind::PermissionDenied => format!(
-            "{what}: this user may not listen at port {}. Use a port from 1024 on, or grant CAP_NET_BIND_SERVICE.",
-            address.port()
-        ),
-        std::io::ErrorKind::AddrNotAvailable => {
-            format!("{what} is no address of this machine. Use one of `ip address`, or 0.0.0.0 for all.")
-        }
-        _ => format!("cannot listen at {what}: {error}. Use {remedy}."),
-    })
 }
 
 /// What a person reads first. Lines that name an address or a command can be pasted.
@@ -180,7 +135,10 @@ fn banner(loaded: &Loaded, parts: &Parts, open_files: u64, took: Duration) -> St
     for (listener, address) in config.listener.iter().zip(parts.running.addresses()) {
         for (path, protocol) in &listener.endpoints {
             let schema::Protocol::Wamp = protocol;
-            let url = format!("ws://{}{path}", reachable(*address));
+            let url = match address {
+                ListenAddress::Ip(address) => format!("ws://{}{path}", reachable(*address)),
+                unix @ ListenAddress::Unix { .. } => format!("{unix}:{path}"),
+            };
             line(&mut out, format_args!("  ws       {url:<39} WAMP v2 (json msgpack cbor), {realms}"));
             first_url.get_or_insert(url);
         }
@@ -204,7 +162,7 @@ fn banner(loaded: &Loaded, parts: &Parts, open_files: u64, took: Duration) -> St
         line(&mut out, format_args!("  try      {program} sub demo{flags}"));
         line(&mut out, format_args!("           {program} pub demo hello{flags}"));
     }
-    if config.listener.iter().all(|listener| listener.bind.is_loopback()) {
+    if config.listener.iter().all(|listener| listener.bind.is_local()) {
         line(
             &mut out,
             format_args!(
@@ -233,6 +191,11 @@ fn banner(loaded: &Loaded, parts: &Parts, open_files: u64, took: Duration) -> St
     }
     for words in &loaded.warnings {
         line(&mut out, format_args!("  warning  {words}"));
+    }
+    for (index, listener) in config.listener.iter().enumerate() {
+        if let Some(words) = listener.backlog.given().and_then(|backlog| limits::warn_backlog(backlog.0)) {
+            line(&mut out, format_args!("  warning  listener.{index}.backlog: {words}"));
+        }
     }
     if let Some(words) = limits::warn_open_files(open_files) {
         line(&mut out, format_args!("  warning  {words}"));

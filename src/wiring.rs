@@ -7,6 +7,7 @@ use fanwire_core::{CoreConfig, Limits as CoreLimits};
 use fanwire_io as io;
 
 use crate::config::Loaded;
+use crate::config::bind::Bind;
 use crate::config::schema::{
     Action, Config, Disclose, Driver, Listener, Match, NO_ROLE, ORIGIN_ANY, Permission, Protocol, Realm, Role,
 };
@@ -50,6 +51,9 @@ pub fn io_config(config: &Config) -> io::Config {
     }
 }
 
+/// The owner and the group may connect.
+const SOCKET_MODE: u32 = 0o660;
+
 fn listener(listener: &Listener) -> io::Listener {
     let endpoint = |(path, protocol): (&String, &Protocol)| io::Endpoint {
         path: path.clone(),
@@ -60,7 +64,14 @@ fn listener(listener: &Listener) -> io::Listener {
     let (any, allowed): (Vec<_>, Vec<_>) =
         listener.allowed_origins.iter().cloned().partition(|origin| origin == ORIGIN_ANY);
     io::Listener {
-        address: listener.bind.0,
+        address: match &listener.bind {
+            Bind::Ip(address) => io::ListenAddress::Ip(address.0),
+            Bind::Unix(path) => io::ListenAddress::Unix {
+                path: path.clone(),
+                mode: listener.mode.given().map_or(SOCKET_MODE, |mode| mode.0),
+            },
+        },
+        backlog: listener.backlog.given().map(|count| count.0),
         endpoints: listener.endpoints.iter().map(endpoint).collect(),
         origins: io::Origins { any: !any.is_empty(), allowed },
     }

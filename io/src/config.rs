@@ -1,6 +1,8 @@
 //! Everything an operator can say about sockets, threads and deadlines, and the only place of their defaults.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use fanwire_codec::http::HeadLimits;
@@ -9,7 +11,7 @@ use fanwire_core::FlushBudget;
 /// How the shards run and what they listen on.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What the process listens on; every shard has its own socket for each.
+    /// What the process listens on.
     pub listeners: Vec<Listener>,
     /// Number of shards, 1..=63. `None`: one per CPU of the process's affinity mask, cut by the cgroup's CPU quota.
     pub shards: Option<usize>,
@@ -38,9 +40,6 @@ pub struct Config {
     pub balance: bool,
     /// Items of the ring of one ordered pair of shards. `None`: 8,192 / shards, at least 128.
     pub ring_items: Option<usize>,
-    /// Pending connections of a listener in the kernel, before the shard accepts them. The kernel cuts it at
-    /// `net.core.somaxconn`.
-    pub backlog: i32,
     /// Bounds of one turn of a shard's loop.
     pub turn: TurnBudget,
 }
@@ -60,7 +59,6 @@ impl Default for Config {
             connections_max_per_shard: None,
             balance: true,
             ring_items: None,
-            backlog: 4096,
             turn: TurnBudget::default(),
         }
     }
@@ -69,12 +67,54 @@ impl Default for Config {
 /// One address and what is served there.
 #[derive(Clone, Debug)]
 pub struct Listener {
-    /// Where to listen. Port 0 is chosen by the system, the same for all shards.
-    pub address: SocketAddr,
+    /// Where to listen.
+    pub address: ListenAddress,
+    /// Connections that may wait in the kernel, per listening socket, until the shard accepts them. The kernel cuts it
+    /// at `net.core.somaxconn`; `None`: as many as that.
+    pub backlog: Option<u32>,
     /// WebSocket paths.
     pub endpoints: Vec<Endpoint>,
     /// Which web pages may connect.
     pub origins: Origins,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// IP address and port. Port 0 is chosen by the system, the same for all shards.
+    Ip(SocketAddr),
+    /// A Unix socket.
+    Unix {
+        /// Where its file is.
+        path: PathBuf,
+        /// The file's permissions: who may write may connect.
+        mode: u32,
+    },
+}
+
+impl ListenAddress {
+    /// The IP address and port, unless it is a Unix socket.
+    pub fn ip(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Ip(address) => Some(*address),
+            Self::Unix { .. } => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for ListenAddress {
+    fn from(address: SocketAddr) -> Self {
+        Self::Ip(address)
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// A path that is upgraded to WebSocket.

@@ -33,6 +33,8 @@ pub mod counters;
 mod doorbell;
 #[cfg(not(loom))]
 mod engine;
+#[cfg(not(loom))]
+mod listen;
 #[cfg_attr(loom, allow(dead_code, reason = "the model uses a part of it"))]
 mod loads;
 #[cfg(not(loom))]
@@ -52,6 +54,8 @@ mod slots;
 #[cfg(not(loom))]
 mod socket;
 #[cfg(not(loom))]
+mod socket_file;
+#[cfg(not(loom))]
 mod start;
 mod sync;
 #[cfg(not(loom))]
@@ -63,7 +67,7 @@ pub use affinity::Machine;
 pub use clock::random_source;
 #[cfg(not(loom))]
 pub use config::{
-    Config, Deadlines, Driver, Endpoint, EndpointId, Listener, Origins, SHARDS_MAX, TurnBudget,
+    Config, Deadlines, Driver, Endpoint, EndpointId, ListenAddress, Listener, Origins, SHARDS_MAX, TurnBudget,
 };
 #[cfg(not(loom))]
 pub use counters::{Metric, ShardCounters};

@@ -119,13 +119,14 @@ fn is_loopback(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Endpoint;
+    use crate::config::{Endpoint, ListenAddress};
     use fanwire_codec::http::{HeadLimits, parse_request};
     use std::net::Ipv4Addr;
 
     fn listener(allowed: &[&str]) -> Listener {
         Listener {
-            address: (Ipv4Addr::LOCALHOST, 0).into(),
+            address: ListenAddress::Ip((Ipv4Addr::LOCALHOST, 0).into()),
+            backlog: None,
             endpoints: vec![
                 Endpoint { path: "/ws".into(), id: EndpointId(1) },
                 Endpoint { path: "/other".into(), id: EndpointId(2) },

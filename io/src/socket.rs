@@ -1,55 +1,15 @@
-//! System calls on sockets: listening, accepting, sending, cutting.
+//! System calls on connections: accepting, sending, cutting.
 
-use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, accept_with, sockopt};
-use socket2::{Domain, Protocol, Socket, Type};
 
-/// Checks that nobody else listens at `address`.
-///
-/// The shards' own sockets share the address by `SO_REUSEPORT`, and with that a second router of the same user would get
-/// half of the connections without a word. A socket without the option is refused then.
-pub(crate) fn claim(address: SocketAddr) -> io::Result<()> {
-    if address.port() == 0 {
-        return Ok(());
-    }
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Without it, connections of the last run that are in TIME_WAIT would count as a listener.
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.bind(&address.into())?;
-    socket.listen(1)
-}
-
-/// One shard's listening socket at `address`; many may share it.
-pub(crate) fn listen(address: SocketAddr, backlog: i32) -> io::Result<(OwnedFd, SocketAddr)> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    if address.is_ipv6() {
-        // `[::]` takes IPv4 too, wherever the system's default stands.
-        socket.set_only_v6(false)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(backlog)?;
-    let bound = socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("not an IP socket"))?;
-    Ok((socket.into(), bound))
-}
-
-/// A pending connection, set up for messages that must not wait.
+/// A pending connection. Its options are those of the listening socket.
 pub(crate) fn accept(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
-    let socket = accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
-    // Both can only fail on a connection that is already gone; its first receive will say so.
-    let _ = sockopt::set_tcp_nodelay(&socket, true);
-    let _ = sockopt::set_tcp_user_timeout(&socket, USER_TIMEOUT_MS);
-    Ok(socket)
+    accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
 }
 
 /// Offers `pieces` to the socket and tells how many bytes it took; `Err` means that it is dead.
@@ -101,8 +61,6 @@ pub(crate) fn raise_descriptor_limit() {
     }
 }
 
-/// Data that the peer's kernel does not acknowledge for so long ends the connection (half-open peers).
-const USER_TIMEOUT_MS: u32 = 10_000;
 /// UIO_MAXIOV of Linux.
 const IOV_MAX: usize = 1024;
 const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n\
@@ -111,29 +69,20 @@ Content-Type: text/plain\r\nContent-Length: 50\r\n\r\nThe server has no room for
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Write};
-    use std::net::{Ipv4Addr, TcpStream};
+    use crate::listen::listen_tcp;
+    use std::io::{self, Read, Write};
+    use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
-    fn localhost() -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, 0).into()
-    }
-
-    #[test]
-    fn shards_share_an_address_and_strangers_do_not() {
-        let (_first, bound) = listen(localhost(), 16).unwrap();
-        let (_second, again) = listen(bound, 16).unwrap();
-        assert_eq!(bound, again);
-        assert_eq!(claim(bound).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        claim(localhost()).unwrap();
+    fn listen() -> (OwnedFd, SocketAddr) {
+        listen_tcp((Ipv4Addr::LOCALHOST, 0).into(), 16).unwrap()
     }
 
     #[test]
     fn an_accepted_socket_does_not_block() {
-        let (listener, bound) = listen(localhost(), 16).unwrap();
+        let (listener, bound) = listen();
         assert_eq!(accept(&listener).unwrap_err(), Errno::AGAIN);
         let mut client = TcpStream::connect(bound).unwrap();
         let socket = accept(&listener).unwrap();
-        assert!(sockopt::tcp_nodelay(&socket).unwrap());
         let mut buffer = [0u8; 8];
         let nothing = rustix::net::recv(&socket, &mut buffer, rustix::net::RecvFlags::empty());
         assert_eq!(nothing.unwrap_err(), Errno::AGAIN);
@@ -152,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_refused_client_reads_the_whole_answer() {
-        let (listener, bound) = listen(localhost(), 16).unwrap();
+        let (listener, bound) = listen();
         let mut client = TcpStream::connect(bound).unwrap();
         client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
         let socket = accept(&listener).unwrap();
@@ -169,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_cut_connection_is_reset() {
-        let (listener, bound) = listen(localhost(), 16).unwrap();
+        let (listener, bound) = listen();
         let mut client = TcpStream::connect(bound).unwrap();
         let socket = accept(&listener).unwrap();
         cut(&socket);

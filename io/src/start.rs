@@ -2,8 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
@@ -11,10 +9,11 @@ use fanwire_core::ids::ShardId;
 use fanwire_core::login::LoginVerdict;
 
 use crate::affinity::{self, Machine};
-use crate::config::{Config, SHARDS_MAX};
+use crate::config::{Config, ListenAddress, SHARDS_MAX};
 use crate::counters::ShardCounters;
 use crate::doorbell::Doorbell;
 use crate::engine::{DriverReport, Engine};
+use crate::listen::{self, Listening};
 use crate::park::Park;
 use crate::ring::{self, Mesh};
 use crate::service::Service;
@@ -46,8 +45,10 @@ pub enum StartError {
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
+        /// Which listener, counted from 0.
+        listener: usize,
         /// The address.
-        address: SocketAddr,
+        address: ListenAddress,
         /// The kernel's reason.
         source: io::Error,
     },
@@ -83,7 +84,7 @@ pub struct ShardReport {
 
 /// Shards that run. Dropping it does not end them.
 pub struct Running {
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<ListenAddress>,
     reports: Vec<ShardReport>,
     counters: Vec<Arc<ShardCounters>>,
     mailboxes: Vec<Arc<Mailbox>>,
@@ -99,7 +100,7 @@ impl fmt::Debug for Running {
 
 impl Running {
     /// Where each listener of the configuration really listens.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[ListenAddress] {
         &self.addresses
     }
 
@@ -266,20 +267,18 @@ where
     Ok(running)
 }
 
-/// All listening sockets, by shard and then by listener.
-fn listen_all(config: &Config, shards: usize) -> Result<(Vec<SocketAddr>, Vec<Vec<OwnedFd>>), StartError> {
-    let mut sockets: Vec<Vec<OwnedFd>> = (0..shards).map(|_| Vec::new()).collect();
+/// All listening sockets, by shard.
+fn listen_all(
+    config: &Config,
+    shards: usize,
+) -> Result<(Vec<ListenAddress>, Vec<Vec<Listening>>), StartError> {
+    let mut sockets: Vec<Vec<Listening>> = (0..shards).map(|_| Vec::new()).collect();
     let mut addresses = Vec::new();
-    for listener in &config.listeners {
-        let mut address = listener.address;
-        let failed = |source| StartError::Listen { address: listener.address, source };
-        socket::claim(address).map_err(failed)?;
-        for sockets in &mut sockets {
-            // The first one chooses the port, if it is open.
-            let (socket, bound) = socket::listen(address, config.backlog).map_err(failed)?;
-            sockets.push(socket);
-            address = bound;
-        }
+    for (index, listener) in (0u8..=u8::MAX).zip(&config.listeners) {
+        let unix_before = addresses.iter().filter(|address: &&ListenAddress| address.ip().is_none()).count();
+        let address = listen::listen(index, listener, unix_before, &mut sockets).map_err(|source| {
+            StartError::Listen { listener: usize::from(index), address: listener.address.clone(), source }
+        })?;
         addresses.push(address);
     }
     Ok((addresses, sockets))
@@ -291,7 +290,7 @@ struct Seed<T> {
     cpu: Option<usize>,
     config: Arc<Config>,
     links: Links<T>,
-    listeners: Vec<OwnedFd>,
+    listeners: Vec<Listening>,
 }
 
 type Reports = mpsc::Sender<(usize, Result<ShardReport, StartError>)>;

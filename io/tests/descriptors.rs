@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fanwire_io::{Config, Driver};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use support::{Client, PATIENCE, config, connect, counter, eventually, run, text, upgrade_request};
+use support::{Client, PATIENCE, address, config, connect, counter, eventually, run, text, upgrade_request};
 
 /// Lowers the limit of descriptors until exactly `room` more can be opened; returns what fills the rest.
 ///
@@ -39,14 +39,14 @@ fn without_descriptors_new_clients_are_refused_and_old_ones_served() {
 
         let limit = getrlimit(Resource::Nofile);
         let mut pairs = Vec::new();
-        let clients: Vec<_> = (0..40).map(|_| connect(running.addresses()[0])).collect();
+        let clients: Vec<_> = (0..40).map(|_| connect(address(&running))).collect();
         eventually("all are accepted", || counter(&running, "connections_accepted", "") == 41);
         // Both ends are in this process: one pair finds room, then a client's end takes the last descriptor.
         let fillers = leave_room_for(3, &limit);
         let mut refused = 0;
         for _ in 0..3 {
             // The connection's client end takes one; some of the server's ends find none.
-            let Ok(mut socket) = std::net::TcpStream::connect(running.addresses()[0]) else { break };
+            let Ok(mut socket) = std::net::TcpStream::connect(address(&running)) else { break };
             // Each answer is waited for, so that who gets the last descriptor does not depend on who is quicker.
             socket.set_read_timeout(Some(PATIENCE)).unwrap();
             socket.write_all(&upgrade_request()).unwrap();

@@ -11,8 +11,8 @@ use fanwire_codec::ws::Kind;
 use fanwire_codec::ws::handshake::write_request;
 use fanwire_io::{Config, Deadlines, Driver, Rung, StartError, start};
 use support::{
-    Client, KEY, PATIENCE, Puppet, Word, config, connect, counter, eventually, exchange, frame, run, text,
-    upgrade_request,
+    Client, KEY, PATIENCE, Puppet, Word, address, config, connect, counter, eventually, exchange, frame, run,
+    text, upgrade_request,
 };
 
 const DRIVERS: [Driver; 2] = [Driver::Auto, Driver::Epoll];
@@ -500,7 +500,7 @@ fn shards_wake_each_other() {
 fn many_connections_at_once_are_all_served() {
     for driver in DRIVERS {
         let running = run(Config { shards: Some(2), ..config(driver) });
-        let address = running.addresses()[0];
+        let address = support::address(&running);
         let sockets: Vec<_> = (0..500).map(|_| connect(address)).collect();
         let mut clients: Vec<_> = sockets.into_iter().map(|socket| Client::with(socket, &[])).collect();
         for (i, client) in clients.iter_mut().enumerate() {
@@ -575,7 +575,7 @@ fn a_drain_says_goodbye_to_everybody_and_ends() {
         running.wait();
         assert!(running.has_ended());
         assert!(began.elapsed() < PATIENCE, "a few connections do not take the whole time");
-        assert!(std::net::TcpStream::connect(running.addresses()[0]).is_err());
+        assert!(std::net::TcpStream::connect(address(&running)).is_err());
         assert_eq!(counter(&running, "connections_open", ""), 0);
     }
 }
@@ -612,10 +612,10 @@ fn stopping_now_needs_no_answers() {
 fn an_address_in_use_is_refused_before_anything_runs() {
     let running = run(config(Driver::Auto));
     let mut second = config(Driver::Auto);
-    second.listeners[0].address = running.addresses()[0];
+    second.listeners[0].address = address(&running).into();
     match start(second, |id, _| Puppet::new(id)) {
-        Err(StartError::Listen { address, source }) => {
-            assert_eq!(address, running.addresses()[0]);
+        Err(StartError::Listen { listener: 0, address: refused, source }) => {
+            assert_eq!(refused.ip(), Some(address(&running)));
             assert_eq!(source.kind(), std::io::ErrorKind::AddrInUse);
         }
         other => panic!("{other:?}"),

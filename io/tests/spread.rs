@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fanwire_io::{Config, Driver, Running};
-use support::{Client, Word, config, connect, counter, counters, eventually, run, text, upgrade_request};
+use support::{
+    Client, Word, address, config, connect, counter, counters, eventually, run, text, upgrade_request,
+};
 
 const DRIVERS: [Driver; 2] = [Driver::Auto, Driver::Epoll];
 
@@ -49,7 +51,7 @@ fn eight_connections_on_four_shards_are_two_each() {
 fn a_thousand_at_once_are_even_and_those_who_left_are_made_up_for() {
     for driver in DRIVERS {
         let running = run(shards(driver, 4));
-        let address = running.addresses()[0];
+        let address = support::address(&running);
         let mut clients: Vec<_> = (0..1000).map(|_| connect(address)).collect();
         // What the rule allows: a thirty-second of the fewest, each time.
         let even = |counts: Vec<u64>, times: u64| {
@@ -75,7 +77,7 @@ fn a_thousand_at_once_are_even_and_those_who_left_are_made_up_for() {
 #[test]
 fn without_balance_a_connection_stays_where_the_kernel_put_it() {
     let running = run(Config { balance: false, ..shards(Driver::Auto, 4) });
-    let _clients: Vec<_> = (0..100).map(|_| connect(running.addresses()[0])).collect();
+    let _clients: Vec<_> = (0..100).map(|_| connect(address(&running))).collect();
     settled(&running, 100);
     assert_eq!(counter(&running, "connections_handed_over", ""), 0);
 }
@@ -118,7 +120,7 @@ fn what_a_hasty_client_has_sent_moves_with_its_connection() {
 fn nothing_is_lost_or_left_behind_in_a_storm() {
     for driver in DRIVERS {
         let running = run(shards(driver, 4));
-        let address = running.addresses()[0];
+        let address = support::address(&running);
         let before = open_descriptors();
         std::thread::scope(|scope| {
             for thread in 0..4 {
@@ -160,7 +162,7 @@ fn a_drain_in_a_storm_ends_everybody() {
     for driver in DRIVERS {
         for _ in 0..3 {
             let running = run(Config { drain_time: Duration::from_secs(1), ..shards(driver, 4) });
-            let address = running.addresses()[0];
+            let address = support::address(&running);
             let over = AtomicBool::new(false);
             std::thread::scope(|scope| {
                 let storms: Vec<_> = (0..3)

@@ -4,7 +4,6 @@
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -14,8 +13,10 @@ use fanwire_codec::ws::{self, Kind, Received, Receiver, Role, handshake};
 
 use super::failure::Failure;
 use super::login::Login;
+use super::stream::Stream;
 use super::url::Url;
 use crate::cli;
+use crate::users::plain;
 
 /// For the connection, the upgrade and the login, each.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,7 +33,7 @@ const READ_BYTES: usize = 64 << 10;
 
 /// A joined session.
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     sender: Sender,
     receiver: Receiver,
     pool: ws::Pool,
@@ -49,7 +50,7 @@ pub struct Connection {
 /// The sending half, for all threads.
 #[derive(Clone)]
 pub struct Sender {
-    stream: Arc<Mutex<TcpStream>>,
+    stream: Arc<Mutex<Stream>>,
     serializer: Serializer,
 }
 
@@ -320,34 +321,14 @@ impl Connection {
     }
 }
 
-fn dial(named: &str, url: &Url) -> Result<TcpStream, Failure> {
+fn dial(named: &str, url: &Url) -> Result<Stream, Failure> {
     let what_to_do = "is the router running? Start it with `fanwire`, or name another one with --url";
-    let addresses = (url.host.as_str(), url.port)
-        .to_socket_addrs()
-        .map_err(|error| Failure::Connect(format!("cannot find {}: {error}", url.host)))?;
-    let mut last = None;
-    for address in addresses {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(stream) => {
-                // Small messages, each waited for.
-                stream.set_nodelay(true).map_err(|error| lost(&error))?;
-                return Ok(stream);
-            }
-            Err(error) => last = Some(error),
-        }
-    }
-    let why = last.map_or_else(|| "it has no address".to_owned(), |error| plain(&error));
-    Err(Failure::Connect(format!("cannot connect to {named}: {why}; {what_to_do}")))
+    Stream::connect(&url.place, PATIENCE)
+        .map_err(|why| Failure::Connect(format!("cannot connect to {named}: {why}; {what_to_do}")))
 }
 
 fn lost(error: &std::io::Error) -> Failure {
     Failure::Refused(format!("the connection broke: {}", plain(error)))
-}
-
-/// The system's words without its number.
-fn plain(error: &std::io::Error) -> String {
-    let words = error.to_string();
-    words.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
 fn words(message: Option<&str>) -> String {

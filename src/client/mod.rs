@@ -11,6 +11,7 @@ mod failure;
 mod login;
 mod publish;
 mod stats;
+mod stream;
 mod url;
 mod values;
 

@@ -1,4 +1,6 @@
-//! `ws://host[:port][/path]`, taken apart.
+//! `ws://host[:port][/path]` or `unix:/socket[:/path]`, taken apart.
+
+use std::path::PathBuf;
 
 use super::failure::Failure;
 
@@ -8,14 +10,26 @@ const DEFAULT_PATH: &str = "/ws";
 /// A WebSocket address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
-    /// Name or address, without brackets.
-    pub host: String,
-    /// Port.
-    pub port: u16,
+    /// What to connect to.
+    pub place: Place,
     /// Path and query, beginning with a slash.
     pub target: String,
-    /// For the `Host` header: as written.
+    /// For the `Host` header: as written, or `localhost` for a Unix socket.
     pub authority: String,
+}
+
+/// What to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// By TCP.
+    Ip {
+        /// Name or address, without brackets.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// A Unix socket.
+    Unix(PathBuf),
 }
 
 impl Url {
@@ -23,6 +37,9 @@ impl Url {
     pub fn parse(text: &str) -> Result<Self, Failure> {
         let wrong =
             |why: &str| Failure::Usage(format!("--url {text}: {why}; write it like ws://127.0.0.1:8080/ws"));
+        if let Some(rest) = text.strip_prefix("unix:").or_else(|| text.strip_prefix("ws+unix:")) {
+            return Self::parse_unix(rest).map_err(wrong);
+        }
         let rest = match text.split_once("://") {
             Some(("ws", rest)) => rest,
             Some(("wss" | "https", _)) => return Err(wrong("TLS is not spoken yet")),
@@ -57,7 +74,25 @@ impl Url {
             Some(port) => port.parse().map_err(|_| wrong(&format!("{port:?} is no port")))?,
             None => 80,
         };
-        Ok(Self { host: host.to_owned(), port, target, authority: authority.to_owned() })
+        let place = Place::Ip { host: host.to_owned(), port };
+        Ok(Self { place, target, authority: authority.to_owned() })
+    }
+
+    /// `/socket[:/path]`, also with the two slashes of a URL in front.
+    fn parse_unix(rest: &str) -> Result<Self, &'static str> {
+        let rest = rest.strip_prefix("//").filter(|rest| rest.starts_with('/')).unwrap_or(rest);
+        let (socket, target) = match rest.find(":/") {
+            Some(at) => (&rest[..at], &rest[at + 1..]),
+            None => (rest, DEFAULT_PATH),
+        };
+        if socket.is_empty() {
+            return Err("the path of the socket is missing");
+        }
+        if !target.bytes().all(|byte| byte.is_ascii_graphic()) || target.contains('#') {
+            return Err("it has characters that cannot stand there");
+        }
+        let place = Place::Unix(socket.into());
+        Ok(Self { place, target: target.to_owned(), authority: "localhost".to_owned() })
     }
 }
 
@@ -76,7 +111,23 @@ mod tests {
             ("localhost:8080", "localhost", 8080, "/ws"),
         ] {
             let url = Url::parse(text).expect(text);
-            assert_eq!((url.host.as_str(), url.port, url.target.as_str()), (host, port, target), "{text}");
+            let place = Place::Ip { host: host.to_owned(), port };
+            assert_eq!((url.place, url.target.as_str()), (place, target), "{text}");
+        }
+    }
+
+    #[test]
+    fn unix_sockets_are_named_with_or_without_a_path_behind() {
+        for (text, socket, target) in [
+            ("unix:/run/fanwire.sock", "/run/fanwire.sock", "/ws"),
+            ("unix:/run/fanwire.sock:/a?b=c", "/run/fanwire.sock", "/a?b=c"),
+            ("unix:///run/fanwire.sock", "/run/fanwire.sock", "/ws"),
+            ("ws+unix:/run/fanwire.sock:/ws", "/run/fanwire.sock", "/ws"),
+            ("unix:here.sock", "here.sock", "/ws"),
+        ] {
+            let url = Url::parse(text).expect(text);
+            assert_eq!((url.place, url.target.as_str()), (Place::Unix(socket.into()), target), "{text}");
+            assert_eq!(url.authority, "localhost");
         }
     }
 
@@ -89,6 +140,8 @@ mod tests {
             ("ws://a:b/", "\"b\" is no port"),
             ("ws://[::1/", "a bracket is missing"),
             ("ws://me@a/", "it has characters that cannot stand there"),
+            ("unix:", "the path of the socket is missing"),
+            ("unix:/a:/b c", "it has characters that cannot stand there"),
             ("ws://a/\r\nX: y", "it has characters that cannot stand there"),
         ] {
             let Err(Failure::Usage(words)) = Url::parse(text) else { panic!("{text} was accepted") };

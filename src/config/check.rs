@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 
+use super::bind::Bind;
 use super::load::Origins;
 use super::problem::{Problem, nearest};
 use super::schema::{Config, Limits, Listener, Match, NO_ROLE, ORIGIN_ANY, Permission, Realm};
@@ -59,17 +60,24 @@ impl Checker<'_> {
                 ["add: [[listener]] with bind = \"127.0.0.1:8080\", or leave the key out"],
             );
         }
-        let mut taken: Vec<(String, std::net::SocketAddr)> = Vec::new();
-        let admin = config.admin.bind.0.iter().map(|bind| ("admin.bind".to_owned(), bind.0));
+        let mut taken: Vec<(String, Bind)> = Vec::new();
+        let admin = config.admin.bind.0.iter().map(|bind| ("admin.bind".to_owned(), Bind::Ip(*bind)));
         let listeners = config.listener.iter().enumerate();
-        for (key, address) in listeners.map(|(i, l)| (format!("listener.{i}.bind"), l.bind.0)).chain(admin) {
-            if let Some((other, _)) =
-                taken.iter().find(|(_, before)| address.port() != 0 && *before == address)
-            {
-                let wrong = format!("{address} is the address of {other} too");
-                self.refuse(&key, wrong, ["give each its own port"]);
+        for (key, bind) in listeners.map(|(i, l)| (format!("listener.{i}.bind"), l.bind.clone())).chain(admin)
+        {
+            if let Some((other, before)) = taken.iter().find(|(_, before)| before.overlaps(&bind)) {
+                let (wrong, help) = match bind {
+                    _ if *before == bind => {
+                        (format!("{bind} is the address of {other} too"), "give each its own")
+                    }
+                    _ => (
+                        format!("{bind} and {before} of {other} want the same port"),
+                        "give each its own port, or name one of the two; 0.0.0.0 takes all of IPv4, [::] also all of IPv6",
+                    ),
+                };
+                self.refuse(&key, wrong, [help]);
             }
-            taken.push((key, address));
+            taken.push((key, bind));
         }
         for (index, listener) in config.listener.iter().enumerate() {
             self.listener(&format!("listener.{index}"), listener);
@@ -77,6 +85,16 @@ impl Checker<'_> {
     }
 
     fn listener(&mut self, key: &str, listener: &Listener) {
+        if listener.mode.given().is_some() && listener.bind.ip().is_some() {
+            self.refuse(
+                format!("{key}.mode"),
+                format!("{} is no Unix socket and has no permissions", listener.bind),
+                ["leave it out, or bind to a path, such as \"unix:/run/fanwire.sock\""],
+            );
+        }
+        if let Auto::Given(backlog) = &listener.backlog {
+            self.within(&format!("{key}.backlog"), backlog, Count(1), Count(1 << 20));
+        }
         if listener.endpoints.is_empty() {
             self.refuse(
                 format!("{key}.endpoints"),
@@ -223,10 +241,10 @@ impl Checker<'_> {
         if !open || realm.allow_anonymous_everywhere {
             return;
         }
-        let Some(index) = config.listener.iter().position(|listener| !listener.bind.is_loopback()) else {
+        let Some(index) = config.listener.iter().position(|listener| !listener.bind.is_local()) else {
             return;
         };
-        let bind = config.listener[index].bind;
+        let bind = &config.listener[index].bind;
         let configured = self.origins.exact(key).is_some() || self.origins.exact("realm").is_some();
         let line = "allow_anonymous_everywhere = true";
         let mut help = vec![

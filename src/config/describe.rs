@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::bind::{Bind, FileMode};
 use super::schema::{Action, Disclose, Driver, LogFormat, Match, Protocol, User};
 use super::units::{Address, Auto, Count, Limit, Size, Time};
 
@@ -47,7 +48,10 @@ impl<T: Described> Described for Vec<T> {
 macro_rules! plain_values {
     ($($value:ty),*) => {$(impl Described for $value {})*};
 }
-plain_values!(String, bool, Action, Disclose, Driver, LogFormat, Match, User, Address, Count, Size, Time);
+plain_values!(
+    String, bool, Action, Disclose, Driver, LogFormat, Match, User, Address, Bind, FileMode, Count, Size,
+    Time
+);
 
 impl<T> Described for Auto<T> {}
 impl<T> Described for Limit<T> {}

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
+use super::bind::Bind;
 use super::check;
 use super::problem::{Place, Problem, Problems, reword};
 use super::schema::Config;
@@ -304,7 +305,7 @@ fn apply_flag(merged: &mut Table, origins: &mut Origins, flag: &Flag, problems: 
         }
         Flag::Bind(text) => {
             let place = Place::Flag(format!("--bind {text}"));
-            let port = first_bind(merged).map_or(8080, |address| address.0.port());
+            let port = first_bind(merged).and_then(|bind| bind.ip()).map_or(8080, |address| address.port());
             // Brackets are how people write an IPv6 address, with a port or without.
             let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
             let address = match bare.parse::<IpAddr>() {
@@ -316,15 +317,27 @@ fn apply_flag(merged: &mut Table, origins: &mut Origins, flag: &Flag, problems: 
         }
         Flag::Port(port) => {
             let place = Place::Flag(format!("--port {port}"));
-            let mut address = first_bind(merged).unwrap_or(Address::loopback(*port));
+            let mut address = match first_bind(merged) {
+                Some(Bind::Ip(address)) => address,
+                None => Address::loopback(*port),
+                Some(unix @ Bind::Unix(_)) => {
+                    problems.push(Problem {
+                        place,
+                        key: Some("listener.0.bind".into()),
+                        wrong: format!("{unix} has no port"),
+                        help: vec!["leave --port out, or use --bind with an IP address".into()],
+                    });
+                    return;
+                }
+            };
             address.0.set_port(*port);
             apply(merged, origins, place, "listener.0.bind", &address.to_string(), problems);
         }
     }
 }
 
-fn first_bind(merged: &Table) -> Option<Address> {
-    Address::from_text(merged.get("listener")?.get(0)?.get("bind")?.as_str()?).ok()
+fn first_bind(merged: &Table) -> Option<Bind> {
+    Bind::from_text(merged.get("listener")?.get(0)?.get("bind")?.as_str()?).ok()
 }
 
 /// Sets one key from a text, if the result can be read; else notes why not and leaves everything as it was.

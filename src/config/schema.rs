@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::bind::{Bind, FileMode};
 use super::describe::described;
 use super::units::{Address, Auto, Count, CpuList, Limit, Size, Time};
 
@@ -49,7 +50,7 @@ described! {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listener: vec![Listener::at(Address::loopback(8080))],
+            listener: vec![Listener::at(Bind::Ip(Address::loopback(8080)))],
             admin: Admin::default(),
             shards: Shards::default(),
             realm: vec![Realm::open()],
@@ -65,10 +66,20 @@ described! {
     #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
     #[serde(deny_unknown_fields)]
     pub struct Listener {
-        /// IP address and port where clients connect.
+        /// IP address and port where clients connect, or a Unix socket: `"unix:/run/fanwire.sock"`.
         ///
-        /// Port 0 takes a free one, which the banner prints.
-        pub bind: Address,
+        /// Port 0 takes a free one, which the banner prints. `[::]` takes IPv4 too. The file of a Unix socket is removed at
+        /// the end, and at the start if nobody listens there any more; its folder must exist.
+        pub bind: Bind,
+        /// Permissions of the file of a Unix socket; who may write may connect. `auto`: `"0660"`, the owner and the group.
+        #[serde(default = "Listener::default_mode")]
+        pub mode: Auto<FileMode>,
+        /// Connections that may wait in the kernel until a shard accepts them, for each shard. `auto`: `net.core.somaxconn`.
+        ///
+        /// The kernel cuts it at that (4096 on most systems). Beyond it a client tries again after a second or more; on a Unix
+        /// socket it waits, or is refused if it does not want to. Raise both where thousands connect in one moment.
+        #[serde(default = "Listener::default_backlog")]
+        pub backlog: Auto<Count>,
         /// Further web pages that may connect: origins such as `"https://app.example.org"`, or `"*"` for all.
         ///
         /// Pages loaded from the same host or from this machine always may, and so may programs, which send no Origin. Others
@@ -85,8 +96,17 @@ described! {
 
 impl Listener {
     /// A listener with everything but the address at its default.
-    pub fn at(bind: Address) -> Self {
-        Self { bind, allowed_origins: Vec::new(), endpoints: Self::default_endpoints() }
+    pub fn at(bind: Bind) -> Self {
+        let (mode, backlog) = (Auto::Auto, Auto::Auto);
+        Self { bind, mode, backlog, allowed_origins: Vec::new(), endpoints: Self::default_endpoints() }
+    }
+
+    fn default_mode() -> Auto<FileMode> {
+        Auto::Auto
+    }
+
+    fn default_backlog() -> Auto<Count> {
+        Auto::Auto
     }
 
     fn default_endpoints() -> BTreeMap<String, Protocol> {

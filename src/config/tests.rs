@@ -364,6 +364,27 @@ fn a_users_file_that_anybody_may_change_or_that_is_missing_is_refused() {
 }
 
 #[test]
+fn unix_sockets_are_checked() {
+    let told = refused(
+        "[[listener]]\nbind = \"unix:fanwire.sock\"\n[[listener]]\nbind = \"127.0.0.1:1\"\nmode = 660\n",
+    );
+    assert!(told.contains("\"unix:fanwire.sock\" names no absolute path of a file"), "{told}");
+    let told = refused("[[listener]]\nbind = \"unix:/a\"\nmode = 660\n");
+    assert!(told.contains("660 is not in quotes"), "{told}");
+    let told = refused("[[listener]]\nbind = \"127.0.0.1:1\"\nmode = \"0660\"\nbacklog = 0\n");
+    assert!(told.contains("listener.0.mode: 127.0.0.1:1 is no Unix socket and has no permissions"), "{told}");
+    assert!(told.contains("listener.0.backlog: 0 is out of range"), "{told}");
+
+    let file = "[[listener]]\nbind = \"unix:/a.sock\"\nmode = \"600\"\nbacklog = 65535\n";
+    let loaded = with_file(file, &[], Vec::new()).expect("it is right, and local like a loopback address");
+    let listener = &loaded.config.listener[0];
+    assert_eq!(listener.mode, Auto::Given(bind::FileMode(0o600)));
+    assert_eq!(listener.backlog, Auto::Given(Count(65_535)));
+    let told = with_file(file, &[], vec![Flag::Port(1)]).expect_err("it has no port");
+    assert!(told.contains("unix:/a.sock has no port"), "{told}");
+}
+
+#[test]
 fn what_is_shown_reads_back_to_the_same() {
     let loaded = with_file(OPEN_REALM, &[], vec![Flag::Bind("127.0.0.1".into())]).expect("loopback");
     let shown = show::show(&loaded);

@@ -11,6 +11,8 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::ser::{Serialize, Serializer};
 
+use super::bind::{Bind, FileMode};
+
 /// One configuration value that is written as a text or as an integer.
 pub trait Scalar: Sized {
     /// What may be written, for a person: `a size such as "64KiB" or "1MiB"`.
@@ -70,7 +72,7 @@ macro_rules! serde_by_scalar {
         }
     )*};
 }
-serde_by_scalar!(Size, Time, Count, Address, CpuList, Auto<T>, Limit<T>);
+serde_by_scalar!(Size, Time, Count, Address, Bind, FileMode, CpuList, Auto<T>, Limit<T>);
 
 /// A number of bytes. Written with a unit: `"255B"`, `"64KiB"`, `"1MiB"`, `"2GiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -15,6 +15,7 @@ mod clients;
 mod faults;
 mod handshakes;
 mod hostile;
+mod listeners;
 mod resources;
 mod shutdown;
 mod start_up;

@@ -9,12 +9,15 @@ use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
 
 use super::Shard;
+use crate::listen::Listening;
 use crate::service::Service;
 use crate::socket;
 
 /// The listening sockets of a shard.
 pub(super) struct Acceptor {
     listeners: Vec<Pending>,
+    /// The one whose turn it is first.
+    first: usize,
     /// A descriptor that can be given up to take a connection that there is no other one for, and to refuse it. Without
     /// that the connection would stay in the backlog, and its client would wait for nothing.
     spare: Option<OwnedFd>,
@@ -23,16 +26,16 @@ pub(super) struct Acceptor {
 }
 
 struct Pending {
-    socket: OwnedFd,
+    socket: Listening,
     /// Not accepted until empty: no edge will tell.
     pending: bool,
 }
 
 impl Acceptor {
-    pub(super) fn new(listeners: Vec<OwnedFd>) -> io::Result<Self> {
+    pub(super) fn new(listeners: Vec<Listening>) -> io::Result<Self> {
         // The first look is made without an edge.
         let listeners = listeners.into_iter().map(|socket| Pending { socket, pending: true }).collect();
-        Ok(Self { listeners, spare: Some(spare()?), again_at: None })
+        Ok(Self { listeners, first: 0, spare: Some(spare()?), again_at: None })
     }
 
     /// The listener with this index has connections.
@@ -65,14 +68,18 @@ pub(super) enum Accepted {
 }
 
 impl<S: Service> Shard<S> {
-    /// Accepts within the turn's budget. True = there may be more.
+    /// Accepts within the turn's budget, beginning with another listener each turn, so that a flood of one does not keep
+    /// the others waiting. True = there may be more.
     pub(super) fn accept(&mut self) -> bool {
         if self.acceptor.again_at.is_some_and(|at| self.now < at) {
             return false;
         }
         self.acceptor.again_at = None;
         let mut budget = self.config.turn.accepts;
-        for index in 0..self.acceptor.listeners.len() {
+        let count = self.acceptor.listeners.len();
+        self.acceptor.first = (self.acceptor.first + 1).checked_rem(count).unwrap_or(0);
+        for step in 0..count {
+            let index = (self.acceptor.first + step) % count;
             while self.acceptor.listeners[index].pending {
                 if budget == 0 {
                     return true;
@@ -92,9 +99,10 @@ impl<S: Service> Shard<S> {
     }
 
     fn accept_one(&mut self, index: usize) -> Accepted {
-        let listener = &self.acceptor.listeners[index].socket;
-        match socket::accept(listener) {
-            Ok(socket) => self.place(socket, index as u8),
+        let listening = &self.acceptor.listeners[index].socket;
+        let listener = listening.listener;
+        match socket::accept(&listening.socket) {
+            Ok(socket) => self.place(socket, listener),
             Err(Errno::AGAIN) => Accepted::Empty,
             Err(Errno::MFILE | Errno::NFILE) => self.refuse_with_spare(index),
             Err(Errno::NOBUFS | Errno::NOMEM) => Accepted::Exhausted,
@@ -135,7 +143,7 @@ impl<S: Service> Shard<S> {
                 return Accepted::Exhausted;
             }
         }
-        let accepted = socket::accept(&self.acceptor.listeners[index].socket);
+        let accepted = socket::accept(&self.acceptor.listeners[index].socket.socket);
         let outcome = match accepted {
             Ok(socket) => {
                 self.links.counters.rejected_descriptors.add(1);

@@ -44,6 +44,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::counters::ShardCounters;
 use crate::doorbell::{Bell, Doorbell};
+use crate::listen::Listening;
 use crate::park::Park;
 use crate::ring::Ring;
 use crate::service::{Effect, Service};
@@ -157,13 +158,13 @@ pub(crate) struct Shard<S: Service> {
 }
 
 impl<S: Service> Shard<S> {
-    /// A shard that listens on `listeners`, one socket per entry of the configuration. To be called on its thread.
+    /// A shard that accepts from `listeners`. To be called on its thread.
     pub(crate) fn new(
         id: ShardId,
         config: Arc<Config>,
         service: S,
         links: Links<S::Item>,
-        listeners: Vec<OwnedFd>,
+        listeners: Vec<Listening>,
     ) -> io::Result<Self> {
         let now = clock::now();
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -175,7 +176,7 @@ impl<S: Service> Shard<S> {
         let doorbell = &links.doorbells[usize::from(id.get())];
         epoll::add(&epoll, &doorbell.bell().0, epoll::EventData::new_u64(TOKEN_DOORBELL), edge)?;
         for (token, listener) in (TOKEN_LISTENERS..).zip(&listeners) {
-            epoll::add(&epoll, listener, epoll::EventData::new_u64(token), edge)?;
+            epoll::add(&epoll, &listener.socket, epoll::EventData::new_u64(token), edge)?;
         }
         Ok(Self {
             id,

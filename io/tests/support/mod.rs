@@ -14,8 +14,8 @@ use fanwire_core::ids::ShardId;
 use fanwire_core::{FlushBudget, Instant, Limits, Outlet, Wire};
 use fanwire_io::counters::{Count, Kind as MetricKind};
 use fanwire_io::{
-    Config, Deadlines, Driver, Effect, Endpoint, EndpointId, Flow, Listener, Metric, Origins, Running,
-    Service, ShardCounters, start,
+    Config, Deadlines, Driver, Effect, Endpoint, EndpointId, Flow, ListenAddress, Listener, Metric, Origins,
+    Running, Service, ShardCounters, start,
 };
 
 /// Echoes, except for these texts: `login` establishes the session, `pause` stops the input for 50 ms, `close` ends with
@@ -217,7 +217,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub fn config(driver: Driver) -> Config {
     Config {
         listeners: vec![Listener {
-            address: (Ipv4Addr::LOCALHOST, 0).into(),
+            address: ListenAddress::Ip((Ipv4Addr::LOCALHOST, 0).into()),
+            backlog: None,
             endpoints: vec![Endpoint { path: "/ws".into(), id: EndpointId(0) }],
             origins: Origins::default(),
         }],
@@ -264,7 +265,7 @@ pub fn text(words: &str) -> Word {
 
 impl Client {
     pub fn raw(running: &Running) -> TcpStream {
-        connect(running.addresses()[0])
+        connect(address(running))
     }
 
     /// Upgraded, without a subprotocol: established at once.
@@ -347,6 +348,11 @@ impl Client {
             }
         }
     }
+}
+
+/// Where the first listener with an IP address is.
+pub fn address(running: &Running) -> SocketAddr {
+    running.addresses().iter().find_map(ListenAddress::ip).expect("there is one")
 }
 
 pub fn connect(address: SocketAddr) -> TcpStream {

@@ -76,7 +76,10 @@ impl Launch {
         for (key, value) in &self.settings {
             command.args(["--set", &format!("{key}={value}")]);
         }
-        command.args(["--driver", &self.driver, "--shards", &self.shards.to_string()]);
+        command.args(["--driver", &self.driver]);
+        if !self.arguments.iter().any(|word| word == "--shards") {
+            command.args(["--shards", &self.shards.to_string()]);
+        }
         if !self.arguments.iter().any(|word| word == "--bind") {
             command.args(["--port", "0"]);
         }
