@@ -52,13 +52,14 @@ pub(crate) fn cut(socket: impl AsFd) {
     let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
 }
 
-/// Lets this process have as many descriptors as it may.
-pub(crate) fn raise_descriptor_limit() {
+/// Lets this process have as many descriptors as it may, and tells how many that are.
+pub(crate) fn raise_descriptor_limit() -> u64 {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         let _ = setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit });
     }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// UIO_MAXIOV of Linux.

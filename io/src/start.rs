@@ -198,7 +198,7 @@ where
         Some(cpus) => Some(cpus.clone()),
         None => machine.pinning(count),
     };
-    socket::raise_descriptor_limit();
+    let descriptors_max = socket::raise_descriptor_limit();
     let (addresses, mut sockets) = listen_all(&config, count)?;
 
     let config = Arc::new(config);
@@ -207,7 +207,7 @@ where
         (0..count).map(|_| Ok(Doorbell::new(EventFd::new()?))).collect::<io::Result<Vec<_>>>()?.into();
     let counters: Vec<_> = (0..count).map(|_| Arc::new(ShardCounters::new(S::METRICS))).collect();
     let mailboxes: Vec<_> = (0..count).map(|_| Arc::new(Mailbox::new())).collect();
-    let spread = Arc::new(Spread::new(count, config.balance));
+    let spread = Arc::new(Spread::new(count, config.balance, descriptors_max));
     let make_service = Arc::new(make_service);
     let (report, reports) = mpsc::channel();
     let mut running = Running {

@@ -1,7 +1,7 @@
 //! New connections, and what to do when there is no descriptor for them.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use fanwire_core::{Instant, Outlet};
@@ -19,7 +19,8 @@ pub(super) struct Acceptor {
     /// The one whose turn it is first.
     first: usize,
     /// A descriptor that can be given up to take a connection that there is no other one for, and to refuse it. Without
-    /// that the connection would stay in the backlog, and its client would wait for nothing.
+    /// that the connection would stay in the backlog, and its client would wait for nothing. Needed only if others than
+    /// connections use up what is kept back for this ([`Spread`](super::Spread)), or the whole system has none.
     spare: Option<OwnedFd>,
     /// Not even the spare one helped (another thread was quicker, or the whole system has none): wait.
     pub(super) again_at: Option<Instant>,
@@ -102,6 +103,11 @@ impl<S: Service> Shard<S> {
         let listening = &self.acceptor.listeners[index].socket;
         let listener = listening.listener;
         match socket::accept(&listening.socket) {
+            Ok(socket) if socket.as_raw_fd() >= self.links.spread.reserved_from => {
+                self.links.counters.rejected_descriptors.add(1);
+                socket::refuse(socket);
+                Accepted::Refused
+            }
             Ok(socket) => self.place(socket, listener),
             Err(Errno::AGAIN) => Accepted::Empty,
             Err(Errno::MFILE | Errno::NFILE) => self.refuse_with_spare(index),

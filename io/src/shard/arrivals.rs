@@ -33,18 +33,34 @@ pub(crate) struct Spread {
     arrivals: Box<[ArrayQueue<Arrival>]>,
     /// Whether connections are handed over at all.
     balance: bool,
+    /// Descriptors from this number on are not for connections.
+    pub(super) reserved_from: i32,
 }
 
 impl Spread {
-    pub(crate) fn new(shards: usize, balance: bool) -> Self {
+    /// For a process that may have so many descriptors.
+    pub(crate) fn new(shards: usize, balance: bool, descriptors_max: u64) -> Self {
         let arrivals = (0..shards).map(|_| ArrayQueue::new(ARRIVALS_MAX)).collect();
-        Self { loads: Loads::new(shards), arrivals, balance }
+        Self {
+            loads: Loads::new(shards),
+            arrivals,
+            balance,
+            reserved_from: reserved_from(shards, descriptors_max),
+        }
     }
 
     /// Whether something waits for this shard.
     pub(super) fn has_arrivals(&self, shard: usize) -> bool {
         !self.arrivals[shard].is_empty()
     }
+}
+
+/// The kernel gives the lowest free number: one beyond this means that hardly any is left. What is kept back is for each
+/// shard to take a connection and refuse it, all at the same moment, and for the admin port, so that an operator can see
+/// what is going on.
+fn reserved_from(shards: usize, descriptors_max: u64) -> i32 {
+    let reserve = (shards as u64 + 32).min(descriptors_max / 4);
+    i32::try_from(descriptors_max - reserve).unwrap_or(i32::MAX)
 }
 
 impl<S: Service> Shard<S> {
@@ -121,3 +137,16 @@ impl<S: Service> Shard<S> {
 /// Connections that may wait for one shard: what it takes in 32 turns. If it is busier than that, whoever accepted the
 /// connection serves it sooner.
 const ARRIVALS_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::reserved_from;
+
+    #[test]
+    fn some_descriptors_are_kept_back_but_never_most() {
+        assert_eq!(reserved_from(4, 20_000), 19_964);
+        assert_eq!(reserved_from(63, 1_024), 929);
+        assert_eq!(reserved_from(2, 64), 48);
+        assert_eq!(reserved_from(2, u64::MAX), i32::MAX);
+    }
+}
