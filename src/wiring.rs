@@ -137,6 +137,8 @@ pub fn core_config(loaded: &Loaded, ring_items: usize, seed: u64) -> Result<Core
             reply_reserve_bytes: bytes(limits.reply_reserve),
             subscriptions_max: limits.subscriptions_per_session.0 as usize,
             registrations_max: limits.registrations_per_session.0 as usize,
+            patterns_per_session: limits.patterns_per_session.0 as usize,
+            patterns_per_realm: limits.patterns_per_realm.0 as usize,
             calls_max: limits.pending_calls_per_session.0 as usize,
             ring_capacity: ring_items,
             ..CoreLimits::default()

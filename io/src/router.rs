@@ -176,6 +176,7 @@ impl Service for Router {
             counters.publications,
             counters.publications_forwarded_in,
             counters.matched,
+            counters.events_withheld,
             counters.delivered,
             counters.queued,
             counters.replies,
@@ -198,7 +199,7 @@ impl Service for Router {
     }
 }
 
-const PLAIN: usize = 23;
+const PLAIN: usize = 24;
 
 const METRICS: &[Metric] = &{
     const fn counter(name: &'static str, help: &'static str) -> Metric {
@@ -232,6 +233,10 @@ const METRICS: &[Metric] = &{
         counter("publications", "Publications accepted from this shard's sessions."),
         counter("publications_forwarded", "Publications that came from other shards."),
         counter("events_matched", "Publications times their subscribers here."),
+        counter(
+            "events_withheld",
+            "Events that a prefix or wildcard matched and the subscriber's role may not have.",
+        ),
         of_wamp2(counter("events_delivered", "Events handed to sockets completely.")),
         gauge("events_queued", "Events that are due and not handed over yet."),
         counter("replies", "Replies and other frames for one connection alone."),

@@ -1,7 +1,7 @@
 //! Who may do what: realms, their roles, and the one `authorize` that every path of delivery asks.
 //!
 //! A role's permissions are rules over URIs. The most specific rule that covers a URI decides alone, whether it allows
-//! or denies: the exact one, else the longest prefix, else the first wildcard in the order of `wildcard_key`.
+//! or denies, in the precedence of [`uri`].
 //! Where no rule covers the URI, the answer is no.
 //!
 //! What this module does not do: it knows no session and no password. It is built once from the configuration and shared.
@@ -206,7 +206,7 @@ struct Role {
     exact: HashMap<Box<str>, Allowed, foldhash::fast::FixedState>,
     /// Longest first.
     prefixes: Vec<(Box<str>, Allowed)>,
-    /// In the order of `wildcard_key`.
+    /// In the order of their shapes.
     wildcards: Vec<(Box<str>, Allowed)>,
 }
 
@@ -305,6 +305,30 @@ impl Access {
         let rule = self.realms[realm.index()].roles[role.index()].rule(uri)?;
         rule.contains(action).then_some(rule.disclose)
     }
+
+    /// True if a session of this role may subscribe or register under this policy.
+    ///
+    /// A rule covers a pattern if it covers every URI that the pattern covers; the most specific one that does decides. That
+    /// is no promise for each of those URIs: narrower rules may deny some. So what a pattern brings is asked for once more,
+    /// with the URI that was published or called ([`Self::authorize`]), and a session never gets by a pattern what it could
+    /// not have asked for by name.
+    pub fn authorize_pattern(
+        &self,
+        realm: RealmId,
+        role: RoleId,
+        action: Action,
+        policy: MatchPolicy,
+        uri: &str,
+    ) -> bool {
+        if policy == MatchPolicy::Exact {
+            return self.authorize(realm, role, action, uri);
+        }
+        if action == Action::Register && uri::is_reserved(uri) {
+            return false;
+        }
+        let role = &self.realms[realm.index()].roles[role.index()];
+        role.rule_for((policy, uri)).is_some_and(|rule| rule.contains(action))
+    }
 }
 
 impl Realm {
@@ -378,7 +402,7 @@ impl Role {
             }
         }
         role.prefixes.sort_by_key(|(uri, _)| std::cmp::Reverse(uri.len()));
-        role.wildcards.sort_by(|(a, _), (b, _)| wildcard_key(a).cmp(wildcard_key(b)));
+        role.wildcards.sort_by_key(|(uri, _)| uri::Shape::of(uri));
         Ok(role)
     }
 
@@ -386,19 +410,19 @@ impl Role {
         if let Some(&rule) = self.exact.get(uri) {
             return Some(rule);
         }
-        let covering =
-            |policy: MatchPolicy| move |(pattern, _): &&(Box<str>, Allowed)| policy.matches(pattern, uri);
+        self.rule_for((MatchPolicy::Exact, uri))
+    }
+
+    /// The prefix or wildcard rule that decides on all that `asked` covers.
+    fn rule_for(&self, asked: (MatchPolicy, &str)) -> Option<Allowed> {
+        let covers =
+            |policy| move |(pattern, _): &&(Box<str>, Allowed)| uri::contains((policy, &**pattern), asked);
         self.prefixes
             .iter()
-            .find(covering(MatchPolicy::Prefix))
-            .or_else(|| self.wildcards.iter().find(covering(MatchPolicy::Wildcard)))
+            .find(covers(MatchPolicy::Prefix))
+            .or_else(|| self.wildcards.iter().find(covers(MatchPolicy::Wildcard)))
             .map(|&(_, rule)| rule)
     }
-}
-
-/// Two wildcards that cover one URI have as many components; the one whose first difference is a name comes first.
-fn wildcard_key(pattern: &str) -> impl Iterator<Item = bool> + '_ {
-    pattern.split('.').map(str::is_empty)
 }
 
 fn push_once(rules: &mut Vec<(Box<str>, Allowed)>, uri: Box<str>, allowed: Allowed) -> bool {

@@ -12,10 +12,10 @@ use fanwire_codec::wamp2::{Payload, ReceiverLists};
 use crate::access::{Action, Disclosure};
 use crate::clock::Instant;
 use crate::counters::DropReason;
-use crate::delivery::{Known, Named, Outlet, StreamId};
-use crate::directory::Topic;
+use crate::delivery::{Delivery, Known, Named, Outlet, StreamId};
+use crate::directory::{PatternMatches, Topic};
 use crate::encoding::{Encoding, Source};
-use crate::ids::{PublicationId, SessionId, ShardId, SubscriptionId};
+use crate::ids::{PublicationId, RealmId, RoleId, SessionId, ShardId, SubscriptionId};
 use crate::lanes::{Invocation, Item, Publication};
 use crate::mutation::{self, Mutation, planted};
 use crate::receivers::{Audience, Receivers};
@@ -27,8 +27,55 @@ use crate::uri::{self, MatchPolicy, UriRule};
 #[derive(Debug)]
 pub(crate) struct LocalSubscription {
     topic: Arc<Topic>,
-    streams: [Option<StreamId>; Encoding::COUNT],
-    congested_streams: u8,
+    streams: Streams,
+    congested_streams: u32,
+}
+
+/// The members' classes: who gets the same bytes, and may get them.
+#[derive(Debug)]
+enum Streams {
+    /// Everybody's role was asked when they subscribed to the very topic.
+    Exact(ByEncoding),
+    /// What a pattern brings is asked for each topic, so roles are apart.
+    Pattern(Vec<(RoleId, ByEncoding)>),
+}
+
+type ByEncoding = [Option<StreamId>; Encoding::COUNT];
+
+impl Streams {
+    fn new(policy: MatchPolicy) -> Self {
+        match policy {
+            MatchPolicy::Exact => Self::Exact([None; Encoding::COUNT]),
+            MatchPolicy::Prefix | MatchPolicy::Wildcard => Self::Pattern(Vec::new()),
+        }
+    }
+
+    /// The place of the stream of sessions with this role and encoding.
+    fn slot(&mut self, role: RoleId, encoding: Encoding) -> &mut Option<StreamId> {
+        match self {
+            Self::Exact(streams) => &mut streams[encoding.index()],
+            Self::Pattern(roles) => {
+                let role = if planted(Mutation::RolesShareStreams) { RoleId::new(0) } else { role };
+                let at = roles.iter().position(|(known, _)| *known == role).unwrap_or_else(|| {
+                    roles.push((role, [None; Encoding::COUNT]));
+                    roles.len() - 1
+                });
+                &mut roles[at].1[encoding.index()]
+            }
+        }
+    }
+
+    /// Forgets roles without streams; whether nothing is left.
+    fn tidy(&mut self) -> bool {
+        let is_empty = |streams: &ByEncoding| streams.iter().all(Option::is_none);
+        match self {
+            Self::Exact(streams) => is_empty(streams),
+            Self::Pattern(roles) => {
+                roles.retain(|(_, streams)| !is_empty(streams));
+                roles.is_empty()
+            }
+        }
+    }
 }
 
 /// A request that waits for room, in a ring or in a stream. Its session's input is not read meanwhile, so nothing of
@@ -47,7 +94,8 @@ pub(crate) struct Parked {
 enum Waiting {
     Publication {
         publication: Arc<Publication>,
-        topic: Arc<Topic>,
+        /// The exact subscription; those by patterns are in the publication.
+        exact: Option<Arc<Topic>>,
         /// The shards that do not have it yet.
         left: u64,
         except: Option<Outlet>,
@@ -97,16 +145,24 @@ pub(crate) enum Published {
 impl Shard {
     // --- subscriptions -----------------------------------------------------------------------------------------
 
-    /// Subscribes a session. Subscribing twice is the same subscription.
-    pub(crate) fn subscribe(&mut self, outlet: Outlet, uri: &str) -> Result<SubscriptionId, Refusal> {
-        uri::check_topic(uri, UriRule::Loose)
+    /// Subscribes a session to a topic or pattern. Subscribing twice is the same subscription.
+    pub(crate) fn subscribe(
+        &mut self,
+        outlet: Outlet,
+        policy: MatchPolicy,
+        uri: &str,
+    ) -> Result<SubscriptionId, Refusal> {
+        uri::check_pattern(uri, policy, UriRule::Loose)
             .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
         let session = self.session(outlet).expect("an open session subscribes");
         let (realm, role, encoding) = (session.realm, session.role, session.encoding);
-        if !self.config.access.authorize(realm, role, Action::Subscribe, uri) {
-            return Err(self.not_authorized(outlet, Action::Subscribe, uri));
+        if !self.config.access.authorize_pattern(realm, role, Action::Subscribe, policy, uri) {
+            return Err(self.not_authorized(outlet, Action::Subscribe, policy, uri));
         }
-        let here = self.topics.get(&self.directory, realm, uri).map(|topic| topic.id());
+        let here = match policy {
+            MatchPolicy::Exact => self.topics.get_exact(&self.directory, realm, uri).map(|topic| topic.id()),
+            _ => self.directory.lookup(realm, policy, uri).map(|topic| topic.id()),
+        };
         let known = here.filter(|id| self.subscriptions.contains_key(id));
         if let Some(id) = known
             && session_has(self, outlet, id)
@@ -120,29 +176,48 @@ impl Shard {
                 format!("this session has {} subscriptions, the most allowed", session.subscriptions.len()),
             ));
         }
+        if policy != MatchPolicy::Exact {
+            let (held, most) = (session.patterns, self.config.limits.patterns_per_session);
+            if held as usize >= most {
+                return Err(too_many_patterns(held));
+            }
+        }
         let id = match known {
             Some(id) => id,
             None => {
                 // The interest must be visible to every shard before SUBSCRIBED is sent.
-                let topic = self.directory.subscribe(realm, MatchPolicy::Exact, uri, self.id);
+                let topic = self.enter_interest(realm, policy, uri)?;
                 if planted(Mutation::InterestAfterSubscribed) {
                     topic.forget_interest_for_now(self.id);
                 }
                 let id = topic.id();
-                let streams = [None; Encoding::COUNT];
+                let streams = Streams::new(policy);
                 self.subscriptions.insert(id, LocalSubscription { topic, streams, congested_streams: 0 });
                 id
             }
         };
         let subscription = self.subscriptions.get_mut(&id).expect("found or inserted above");
-        let stream = *subscription.streams[encoding.index()]
+        let stream = *subscription
+            .streams
+            .slot(role, encoding)
             .get_or_insert_with(|| self.delivery.create_stream(id.get()));
         self.delivery.join(outlet, stream);
         let session = self.session_mut(outlet).expect("as above");
+        session.patterns += u32::from(policy != MatchPolicy::Exact);
         let place = session.subscriptions.partition_point(|held| *held < id);
         session.subscriptions.insert(place, id);
         self.delivery.counters.subscriptions += 1;
         Ok(id)
+    }
+
+    fn enter_interest(&self, realm: RealmId, policy: MatchPolicy, uri: &str) -> Result<Arc<Topic>, Refusal> {
+        if policy == MatchPolicy::Exact {
+            return Ok(self.directory.subscribe(realm, uri, self.id));
+        }
+        let patterns_max = self.config.limits.patterns_per_realm;
+        self.directory
+            .subscribe_pattern(realm, policy, uri, self.id, patterns_max)
+            .map_err(|why| Refusal::new(error::UNAVAILABLE, why.to_string()))
     }
 
     #[cfg(feature = "mutations")]
@@ -153,7 +228,7 @@ impl Shard {
     /// Ends a subscription: what is due is given first, and nothing follows.
     pub(crate) fn unsubscribe(&mut self, now: Instant, outlet: Outlet, number: u64) -> Result<(), Refusal> {
         let session = self.session_mut(outlet).expect("an open session unsubscribes");
-        let encoding = session.encoding;
+        let (encoding, role) = (session.encoding, session.role);
         let held = SubscriptionId::new(number)
             .and_then(|id| session.subscriptions.binary_search(&id).ok().map(|place| (id, place)));
         let Some((id, place)) = held else {
@@ -164,37 +239,42 @@ impl Shard {
         };
         session.subscriptions.remove(place);
         self.delivery.settle_due(now, outlet);
-        self.part_subscription(now, outlet, encoding, id);
+        if self.part_subscription(now, outlet, role, encoding, id) != MatchPolicy::Exact {
+            self.session_mut(outlet).expect("as above").patterns -= 1;
+        }
         Ok(())
     }
 
     /// Takes a session, to which nothing is due, out of a subscription's stream; the last member of the shard takes the
-    /// interest back.
+    /// interest back. Says which policy the subscription has.
     pub(crate) fn part_subscription(
         &mut self,
         now: Instant,
         outlet: Outlet,
+        role: RoleId,
         encoding: Encoding,
         id: SubscriptionId,
-    ) {
+    ) -> MatchPolicy {
         mutation::do_later();
         self.delivery.counters.subscriptions -= 1;
         let subscription = self.subscriptions.get_mut(&id).expect("a held subscription is here");
-        let slot = &mut subscription.streams[encoding.index()];
-        let stream = slot.expect("a member's encoding has a stream");
+        let policy = subscription.topic.policy();
+        let slot = subscription.streams.slot(role, encoding);
+        let stream = slot.expect("a member's class has a stream");
         self.delivery.part(now, outlet, stream);
         if self.delivery.member_count(stream) > 0 {
-            return;
+            return policy;
         }
         *slot = None;
         self.delivery.delete_stream(stream);
         if planted(Mutation::InterestLostWithEncoding) {
             self.directory.unsubscribe(&subscription.topic, self.id);
         }
-        if subscription.streams.iter().all(Option::is_none) {
+        if subscription.streams.tidy() {
             let subscription = self.subscriptions.remove(&id).expect("it was here");
             self.directory.unsubscribe(&subscription.topic, self.id);
         }
+        policy
     }
 
     /// A stream of the subscription `tag` became congested or is no longer: its publishers look at the topic's word.
@@ -226,16 +306,18 @@ impl Shard {
         let session = self.session(outlet).expect("an open session publishes");
         let (realm, role, encoding, session) = (session.realm, session.role, session.encoding, session.id);
         let Some(disclosure) = self.config.access.permit(realm, role, Action::Publish, uri) else {
-            return Err(self.not_authorized(outlet, Action::Publish, uri));
+            return Err(self.not_authorized(outlet, Action::Publish, MatchPolicy::Exact, uri));
         };
         let disclosed = self.discloses(outlet, disclosure, disclose_me, uri)?;
         self.delivery.counters.publications += 1;
         let id = PublicationId::from_random((self.random)());
-        let Some(topic) = self.topics.get(&self.directory, realm, uri) else {
+        let found = self.topics.get(&self.directory, realm, uri);
+        let mut interest = found.interest();
+        if interest == 0 {
             return Ok(Published::Done(id));
-        };
-        let subscription = topic.id();
-        let mut interest = topic.interest();
+        }
+        let congested = found.congested();
+        let subscription = found.exact.map(|topic| topic.id());
         let receivers = match receivers.map(|lists| Audience::new(lists, &self.config.access, realm)) {
             None | Some(Audience::Everybody) => None,
             Some(Audience::Nobody) => return Ok(Published::Done(id)),
@@ -248,48 +330,48 @@ impl Shard {
         let except = (exclude_me && !planted(Mutation::ExcludedPublisherServed)).then_some(outlet);
         let source = Source::borrowed(encoding.serializer(), payload);
         let here = self.id.bit();
-        if interest & !here == 0 && topic.congested() & interest == 0 {
+        if interest & !here == 0 && congested & interest == 0 {
             if interest & here != 0 {
+                let patterns = found.patterns.cloned();
                 let publisher = self.disclosed(outlet, disclosed);
                 let named = self.name_receivers(receivers.as_ref(), &source);
-                self.deliver(subscription, id, publisher.as_ref(), &source, except, named.as_ref());
+                let (publisher, named) = (publisher.as_ref(), named.as_ref());
+                let event = Event { publication: id, publisher, source: &source, except, named };
+                self.deliver(subscription, patterns.as_deref(), event);
             }
             return Ok(Published::Done(id));
         }
-        let topic = Arc::clone(topic);
+        let (exact, patterns) = (found.exact.cloned(), found.patterns.cloned());
         let publisher = self.disclosed(outlet, disclosed);
         let payload = source.to_shared();
-        let publication = Arc::new(Publication { id, subscription, payload, publisher, receivers });
-        let left = self.offer(&publication, &topic, interest, except);
+        let publication = Arc::new(Publication { id, subscription, patterns, payload, publisher, receivers });
+        let left = self.offer(&publication, exact.as_ref(), interest, except);
         if left == 0 {
             return Ok(Published::Done(id));
         }
         if planted(Mutation::PublishedBeforePush) {
-            let what = Waiting::Publication { publication, topic, left, except, acknowledge: None };
+            let what = Waiting::Publication { publication, exact, left, except, acknowledge: None };
             self.park(now, outlet, session, what);
             return Ok(Published::Done(id));
         }
-        let what = Waiting::Publication { publication, topic, left, except, acknowledge };
+        let what = Waiting::Publication { publication, exact, left, except, acknowledge };
         self.park(now, outlet, session, what);
         Ok(Published::Parked)
     }
 
-    /// Gives a publication to the shards of `left` that have room for it; returns the others.
+    /// Gives a publication to the shards of `left` that have room for it; returns the others. One item per shard, however
+    /// many subscriptions it matches there.
     fn offer(
         &mut self,
         publication: &Arc<Publication>,
-        topic: &Topic,
+        exact: Option<&Arc<Topic>>,
         left: u64,
         except: Option<Outlet>,
     ) -> u64 {
-        let mut waiting = left & topic.congested();
+        let mut waiting = left & publication.found(exact).congested();
         for to in ShardId::in_mask(left & !waiting) {
             if to == self.id {
-                let source = Source::Shared(&publication.payload);
-                let publisher = publication.publisher.as_ref();
-                let named = self.name_receivers(publication.receivers.as_ref(), &source);
-                let subscription = publication.subscription;
-                self.deliver(subscription, publication.id, publisher, &source, except, named.as_ref());
+                self.deliver_publication(publication, except);
             } else if self.lanes.has_room(to) {
                 self.lanes.stage(to, Item::Publish(Arc::clone(publication)));
             } else {
@@ -299,34 +381,48 @@ impl Shard {
         waiting
     }
 
-    /// Appends an event to each stream of the subscription that has members here.
-    pub(crate) fn deliver(
+    /// Delivers what was shared between shards.
+    pub(crate) fn deliver_publication(&mut self, publication: &Publication, except: Option<Outlet>) {
+        let Publication { id, subscription, patterns, payload, publisher, receivers } = publication;
+        let source = Source::Shared(payload);
+        let named = self.name_receivers(receivers.as_ref(), &source);
+        let (publisher, named) = (publisher.as_ref(), named.as_ref());
+        let event = Event { publication: *id, publisher, source: &source, except, named };
+        self.deliver(*subscription, patterns.as_deref(), event);
+    }
+
+    /// Appends an event to each stream that has members here: of the exact subscription, and of each pattern.
+    fn deliver(
         &mut self,
-        subscription: SubscriptionId,
-        publication: PublicationId,
-        publisher: Option<&Identity>,
-        source: &Source<'_>,
-        except: Option<Outlet>,
-        named: Option<&Named>,
+        exact: Option<SubscriptionId>,
+        patterns: Option<&PatternMatches<Topic>>,
+        event: Event<'_>,
     ) {
         // None: the last member left while the item was on its way.
-        let Some(local) = self.subscriptions.get(&subscription) else { return };
-        for encoding in crate::wamp2::ENCODINGS {
-            let Some(stream) = local.streams[encoding.index()] else { continue };
-            match source.get(encoding.serializer()) {
-                Ok(payload) => {
-                    let write = |out: &mut BytesMut| {
-                        encoding.write_event(subscription, publication, publisher, payload, out);
-                    };
-                    match named {
-                        None => drop(self.delivery.append(stream, except, write)),
-                        Some(named) => self.delivery.append_listed(stream, except, named, write),
-                    }
+        let local = exact.and_then(|id| self.subscriptions.get(&id));
+        if let Some(LocalSubscription { topic, streams: Streams::Exact(streams), .. }) = local {
+            event.append(&mut self.delivery, topic.id(), None, streams);
+        }
+        let Some(matches) = patterns else { return };
+        if local.is_some() && planted(Mutation::ExactHidesPatterns) {
+            return;
+        }
+        // The look-up is for those alone that have members here; who has none is seen in its word.
+        let here = |topic: &&Arc<Topic>| topic.interest() & self.id.bit() != 0;
+        for topic in matches.entries().iter().filter(here) {
+            let local = self.subscriptions.get(&topic.id());
+            let Some(LocalSubscription { streams: Streams::Pattern(roles), .. }) = local else { continue };
+            for (role, streams) in roles {
+                let authorize =
+                    || self.config.access.authorize(topic.realm(), *role, Action::Subscribe, matches.uri());
+                if matches.permits(*role, authorize) || planted(Mutation::PatternUnchecked) {
+                    event.append(&mut self.delivery, topic.id(), Some(matches.uri()), streams);
+                } else {
+                    withhold(&mut self.delivery, streams);
                 }
-                Err(_) => {
-                    let receivers = named.map(|named| &named.receivers);
-                    self.delivery.drop_event(stream, except, receivers, DropReason::Untranslatable);
-                }
+            }
+            if planted(Mutation::OnePatternOnly) {
+                return;
             }
         }
     }
@@ -411,10 +507,10 @@ impl Shard {
     /// True when the request is done, one way or the other.
     fn try_one(&mut self, now: Instant, entry: &mut Parked) -> bool {
         match &mut entry.what {
-            Waiting::Publication { publication, topic, left, except, acknowledge } => {
+            Waiting::Publication { publication, exact, left, except, acknowledge } => {
                 // Who lost its last subscriber meanwhile needs it no more.
-                *left &= topic.interest();
-                *left = self.offer(publication, topic, *left, *except);
+                *left &= publication.found(exact.as_ref()).interest();
+                *left = self.offer(publication, exact.as_ref(), *left, *except);
                 if *left == 0 {
                     if let Some(request) = *acknowledge {
                         let id = publication.id;
@@ -424,7 +520,7 @@ impl Shard {
                     return true;
                 }
                 let limits = &self.config.limits;
-                let (since, limit, reason) = if *left & !topic.congested() == 0 {
+                let (since, limit, reason) = if *left & !publication.found(exact.as_ref()).congested() == 0 {
                     entry.ring_since = None;
                     (entry.since, limits.park_congested_max, DropReason::StreamCongested)
                 } else {
@@ -484,17 +580,83 @@ impl Shard {
     }
 
     /// The words for a request that the session's role does not allow.
-    pub(crate) fn not_authorized(&self, outlet: Outlet, action: Action, uri: &str) -> Refusal {
+    pub(crate) fn not_authorized(
+        &self,
+        outlet: Outlet,
+        action: Action,
+        policy: MatchPolicy,
+        uri: &str,
+    ) -> Refusal {
         let session = self.session(outlet).expect("its request is being routed");
         let role = self.config.access.role_name(session.realm, session.role);
         let verb = action.verb();
         let words = if uri::is_reserved(uri) {
             format!("URIs that begin with \"wamp.\" are the router's own: no client may {verb} {uri}")
-        } else {
+        } else if policy == MatchPolicy::Exact {
             format!("role \"{role}\" may not {verb} {uri}")
+        } else {
+            let policy = policy.name();
+            format!("no permission of role \"{role}\" to {verb} covers all that {policy} \"{uri}\" matches")
         };
         Refusal::new(error::NOT_AUTHORIZED, words)
     }
+}
+
+/// One event on its way into the streams of this shard.
+#[derive(Clone, Copy)]
+struct Event<'a> {
+    publication: PublicationId,
+    publisher: Option<&'a Identity>,
+    source: &'a Source<'a>,
+    except: Option<Outlet>,
+    named: Option<&'a Named>,
+}
+
+impl Event<'_> {
+    /// Appends it to the streams of one class; `topic` is for subscribers by pattern, who could not know.
+    fn append(
+        self,
+        delivery: &mut Delivery,
+        subscription: SubscriptionId,
+        topic: Option<&str>,
+        streams: &ByEncoding,
+    ) {
+        let Self { publication, publisher, source, except, named } = self;
+        for encoding in crate::wamp2::ENCODINGS {
+            let Some(stream) = streams[encoding.index()] else { continue };
+            match source.get(encoding.serializer()) {
+                Ok(payload) => {
+                    let write = |out: &mut BytesMut| {
+                        encoding.write_event(subscription, publication, topic, publisher, payload, out);
+                    };
+                    match named {
+                        None => drop(delivery.append(stream, except, write)),
+                        Some(named) => delivery.append_listed(stream, except, named, write),
+                    }
+                }
+                Err(_) => {
+                    let receivers = named.map(|named| &named.receivers);
+                    delivery.drop_event(stream, except, receivers, DropReason::Untranslatable);
+                }
+            }
+        }
+    }
+}
+
+/// The members of this class may not have an event: it counts as not matched.
+fn withhold(delivery: &mut Delivery, streams: &ByEncoding) {
+    for stream in streams.iter().flatten() {
+        delivery.counters.events_withheld += delivery.member_count(*stream) as u64;
+    }
+}
+
+/// The words for a session that has as many prefixes and wildcards as it may have.
+pub(crate) fn too_many_patterns(held: u32) -> Refusal {
+    let words = format!(
+        "this session has {held} subscriptions and registrations by prefix or wildcard, the most allowed \
+         (limits.patterns_per_session)"
+    );
+    Refusal::new(error::UNAVAILABLE, words)
 }
 
 /// Sessions that lists of receivers may name and that are looked up: some 20 us.

@@ -31,6 +31,10 @@ pub struct Limits {
     pub subscriptions_max: usize,
     /// Registrations of one session.
     pub registrations_max: usize,
+    /// Subscriptions and registrations of one session by prefix or wildcard.
+    pub patterns_per_session: usize,
+    /// Different prefixes and wildcards of a realm's subscriptions, and as many of its registrations.
+    pub patterns_per_realm: usize,
     /// Calls of one session without a final answer.
     pub calls_max: usize,
     /// Invocations of one callee without an answer. Larger than `calls_max`, because one callee serves many callers.
@@ -69,6 +73,8 @@ impl Default for Limits {
             reply_reserve_bytes: 64 << 10,
             subscriptions_max: 1024,
             registrations_max: 1024,
+            patterns_per_session: 128,
+            patterns_per_realm: 100_000,
             calls_max: 1024,
             invocations_max: 16_384,
             stream_congested_bytes: 64 << 10,

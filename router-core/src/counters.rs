@@ -127,6 +127,9 @@ pub struct Counters {
     pub publications_forwarded_in: u64,
     /// (publication, subscriber) pairs found on this shard.
     pub matched: u64,
+    /// (publication, subscriber) pairs by a prefix or wildcard that the subscriber's role may not have. Not part of
+    /// `matched`.
+    pub events_withheld: u64,
     /// Events handed to sockets completely.
     pub delivered: u64,
     /// Events dropped, by [`DropReason`].

@@ -3,19 +3,22 @@
 //! The caller's shard finds the registration and sends one item; it alone decides the call's one final answer. The
 //! callee's shard answers every invocation exactly once: with what the callee says, or that it is gone.
 
+use std::sync::Arc;
+
 use fanwire_codec::wamp2::Payload;
 
 use crate::access::Action;
+use crate::broker::too_many_patterns;
 use crate::clock::Instant;
 use crate::delivery::Outlet;
-use crate::directory::Callee;
+use crate::directory::{Callee, Candidates, RegisterError, Registration};
 use crate::encoding::Source;
-use crate::ids::{RegistrationId, SessionId};
+use crate::ids::{RealmId, RegistrationId, SessionId};
 use crate::lanes::{Answer, CallKey, Invocation, Item, Outcome};
 use crate::mutation::{Mutation, planted};
 use crate::session::{Identity, Refusal, State, error};
 use crate::shard::Shard;
-use crate::uri::{self, UriRule};
+use crate::uri::{self, MatchPolicy, UriRule};
 
 /// A call of one of this shard's sessions that has no final answer yet.
 #[derive(Clone, Copy, Debug)]
@@ -36,13 +39,19 @@ pub(crate) enum Said<'a> {
 impl Shard {
     // --- registrations -----------------------------------------------------------------------------------------
 
-    pub(crate) fn register(&mut self, outlet: Outlet, uri: &str) -> Result<RegistrationId, Refusal> {
-        uri::check_topic(uri, UriRule::Loose)
+    /// Registers a procedure, or all that a pattern covers and nobody else has registered more precisely.
+    pub(crate) fn register(
+        &mut self,
+        outlet: Outlet,
+        policy: MatchPolicy,
+        uri: &str,
+    ) -> Result<RegistrationId, Refusal> {
+        uri::check_pattern(uri, policy, UriRule::Loose)
             .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
         let session = self.session(outlet).expect("an open session registers");
         let (realm, role, id) = (session.realm, session.role, session.id);
-        if !self.config.access.authorize(realm, role, Action::Register, uri) {
-            return Err(self.not_authorized(outlet, Action::Register, uri));
+        if !self.config.access.authorize_pattern(realm, role, Action::Register, policy, uri) {
+            return Err(self.not_authorized(outlet, Action::Register, policy, uri));
         }
         if session.registrations.len() >= self.config.limits.registrations_max {
             return Err(Refusal::new(
@@ -50,12 +59,26 @@ impl Shard {
                 format!("this session has {} registrations, the most allowed", session.registrations.len()),
             ));
         }
-        let callee = Callee { shard: self.id, session: id, outlet: outlet.0 };
-        let registration = self.directory.register(realm, uri, callee).map_err(|_| {
-            Refusal::new(error::PROCEDURE_ALREADY_EXISTS, format!("procedure {uri} is registered already"))
-        })?;
+        let limits = &self.config.limits;
+        if policy != MatchPolicy::Exact && session.patterns as usize >= limits.patterns_per_session {
+            return Err(too_many_patterns(session.patterns));
+        }
+        let callee = Callee { shard: self.id, session: id, role, outlet: outlet.0 };
+        let registration = self
+            .directory
+            .register(realm, policy, uri, callee, limits.patterns_per_realm)
+            .map_err(|why| match why {
+                RegisterError::AlreadyRegistered => {
+                    let what = if policy == MatchPolicy::Exact { "procedure" } else { policy.name() };
+                    let words = format!("{what} \"{uri}\" is registered already");
+                    Refusal::new(error::PROCEDURE_ALREADY_EXISTS, words)
+                }
+                RegisterError::TooManyPatterns(why) => Refusal::new(error::UNAVAILABLE, why.to_string()),
+            })?;
         let number = registration.id();
-        self.session_mut(outlet).expect("as above").registrations.push(registration);
+        let session = self.session_mut(outlet).expect("as above");
+        session.registrations.push(registration);
+        session.patterns += u32::from(policy != MatchPolicy::Exact);
         self.delivery.counters.registrations += 1;
         Ok(number)
     }
@@ -70,6 +93,7 @@ impl Shard {
             ));
         };
         let registration = session.registrations.remove(place);
+        session.patterns -= u32::from(registration.policy() != MatchPolicy::Exact);
         self.delivery.counters.registrations -= 1;
         if !planted(Mutation::RegistrationLeft) {
             self.directory.unregister(&registration);
@@ -93,7 +117,7 @@ impl Shard {
         let session = self.session(outlet).expect("an open session calls");
         let (realm, role, encoding, caller) = (session.realm, session.role, session.encoding, session.id);
         let Some(disclosure) = self.config.access.permit(realm, role, Action::Call, uri) else {
-            return Err(self.not_authorized(outlet, Action::Call, uri));
+            return Err(self.not_authorized(outlet, Action::Call, MatchPolicy::Exact, uri));
         };
         let disclosed = self.discloses(outlet, disclosure, disclose_me, uri)?;
         if session.calls.len() >= self.config.limits.calls_max {
@@ -108,10 +132,11 @@ impl Shard {
                 format!("request {request} is a call that has no answer yet: count request ids up"),
             ));
         }
-        let Some(registration) = self.procedures.get(&self.directory, realm, uri) else {
+        let Some((registration, callee, is_pattern)) = self.pick(realm, uri) else {
             return Err(Refusal::new(error::NO_SUCH_PROCEDURE, format!("nobody has registered {uri}")));
         };
-        let (registration, callee) = (registration.id(), registration.callee());
+        // WAMP, "Pattern-based Registrations": who registered a pattern is told what was called.
+        let procedure = is_pattern.then_some(uri);
         self.last_call += 1;
         let number = self.last_call;
         let call = CallKey { shard: self.id, number };
@@ -122,20 +147,50 @@ impl Shard {
         let source = Source::borrowed(encoding.serializer(), payload);
         if callee.shard == self.id {
             let caller = self.disclosed(outlet, disclosed);
-            if let Err(outcome) = self.invoke(call, registration, callee.session, caller.as_ref(), &source) {
+            let callee = callee.session;
+            if let Err(outcome) = self.invoke(call, registration, callee, procedure, caller.as_ref(), &source)
+            {
                 self.finish_call(number, outcome);
             }
             return Ok(());
         }
         let payload = source.to_shared();
         let caller = self.disclosed(outlet, disclosed);
-        let invocation = Box::new(Invocation { call, registration, callee: callee.session, payload, caller });
+        let procedure = procedure.map(Box::from);
+        let invocation =
+            Box::new(Invocation { call, registration, callee: callee.session, procedure, payload, caller });
         if self.lanes.has_room(callee.shard) {
             self.lanes.stage(callee.shard, Item::Invoke(invocation));
         } else {
             self.park_call(now, outlet, callee.shard, invocation);
         }
         Ok(())
+    }
+
+    /// Who answers a call of this procedure, and whether by a pattern.
+    ///
+    /// A pattern's callee gets only what its role might have registered by name; or a broad pattern would be a way to
+    /// procedures that narrower rules keep from it.
+    fn pick(&mut self, realm: RealmId, uri: &str) -> Option<(RegistrationId, Callee, bool)> {
+        let matches = match self.procedures.get(&self.directory, realm, uri) {
+            Candidates::Nobody => return None,
+            Candidates::Exact(registration) => {
+                return Some((registration.id(), registration.callee(), false));
+            }
+            Candidates::Patterns(matches) => matches,
+        };
+        let access = &self.config.access;
+        let may = |registration: &&Arc<Registration>| {
+            let role = registration.callee().role;
+            matches.permits(role, || access.authorize(realm, role, Action::Register, uri))
+                || planted(Mutation::CalleeUnchecked)
+        };
+        let picked = if planted(Mutation::LeastPreciseCallee) {
+            matches.entries().iter().rev().find(may)
+        } else {
+            matches.entries().iter().find(may)
+        };
+        picked.map(|registration| (registration.id(), registration.callee(), true))
     }
 
     /// The caller wants no answer any more. The callee is not told (WAMP, "Call Canceling", mode `skip`); its answer is
@@ -242,6 +297,7 @@ impl Shard {
         call: CallKey,
         registration: RegistrationId,
         callee: SessionId,
+        procedure: Option<&str>,
         caller: Option<&Identity>,
         source: &Source<'_>,
     ) -> Result<(), Outcome> {
@@ -268,8 +324,9 @@ impl Shard {
         let invocation = session.last_invocation;
         session.invocations.insert(invocation, call);
         self.delivery.counters.invocations += 1;
-        self.delivery
-            .reply(outlet, |out| encoding.write_invocation(invocation, registration, caller, payload, out));
+        self.delivery.reply(outlet, |out| {
+            encoding.write_invocation(invocation, registration, procedure, caller, payload, out);
+        });
         Ok(())
     }
 

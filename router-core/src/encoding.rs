@@ -44,18 +44,19 @@ impl Encoding {
         }
     }
 
-    /// One event of a subscription.
+    /// One event of a subscription. `topic` is told to subscribers by pattern.
     pub(crate) fn write_event(
         self,
         subscription: SubscriptionId,
         publication: PublicationId,
+        topic: Option<&str>,
         publisher: Option<&Identity>,
         payload: Payload<'_>,
         out: &mut BytesMut,
     ) {
         match self {
             Self::Wamp2(serializer) => {
-                frames::event(serializer, subscription, publication, publisher, payload, out);
+                frames::event(serializer, subscription, publication, topic, publisher, payload, out);
             }
         }
     }
@@ -67,18 +68,19 @@ impl Encoding {
         }
     }
 
-    /// A call, for its callee.
+    /// A call, for its callee. `procedure` is told to callees by pattern.
     pub(crate) fn write_invocation(
         self,
         invocation: u64,
         registration: RegistrationId,
+        procedure: Option<&str>,
         caller: Option<&Identity>,
         payload: Payload<'_>,
         out: &mut BytesMut,
     ) {
         match self {
             Self::Wamp2(serializer) => {
-                frames::invocation(serializer, invocation, registration, caller, payload, out);
+                frames::invocation(serializer, invocation, registration, procedure, caller, payload, out);
             }
         }
     }

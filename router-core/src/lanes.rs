@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use fanwire_codec::payload::SharedPayload;
 
+use crate::directory::{Found, PatternMatches, Topic};
 use crate::ids::{PublicationId, RegistrationId, SessionId, ShardId, SubscriptionId};
 use crate::mutation::{Mutation, planted};
 use crate::receivers::Receivers;
@@ -25,7 +26,10 @@ impl RingItem {
     /// The subscription that a publication goes to: the simulation plants "routed by topic owner" with it.
     pub fn subscription(&self) -> Option<u64> {
         match &self.0 {
-            Item::Publish(publication) => Some(publication.subscription.get()),
+            Item::Publish(publication) => {
+                let first = publication.patterns.as_ref().map(|matches| matches.entries()[0].id());
+                publication.subscription.or(first).map(|id| id.get())
+            }
             Item::Invoke(_) | Item::Answer(_) => None,
         }
     }
@@ -45,12 +49,22 @@ pub(crate) enum Item {
 #[derive(Debug)]
 pub(crate) struct Publication {
     pub(crate) id: PublicationId,
-    pub(crate) subscription: SubscriptionId,
+    /// The exact subscription.
+    pub(crate) subscription: Option<SubscriptionId>,
+    /// The subscriptions by prefix and wildcard.
+    pub(crate) patterns: Option<Arc<PatternMatches<Topic>>>,
     pub(crate) payload: SharedPayload,
     /// The publisher, if it is disclosed.
     pub(crate) publisher: Option<Identity>,
     /// Whom it is for, unless for all subscribers.
     pub(crate) receivers: Option<Arc<Receivers>>,
+}
+
+impl Publication {
+    /// What it reaches, with the entry of its exact subscription.
+    pub(crate) fn found<'a>(&'a self, exact: Option<&'a Arc<Topic>>) -> Found<'a> {
+        Found { exact, patterns: self.patterns.as_ref() }
+    }
 }
 
 /// A call of a session, unique in the process.
@@ -68,6 +82,8 @@ pub(crate) struct Invocation {
     pub(crate) call: CallKey,
     pub(crate) registration: RegistrationId,
     pub(crate) callee: SessionId,
+    /// What was called, for a registration by prefix or wildcard.
+    pub(crate) procedure: Option<Box<str>>,
     pub(crate) payload: SharedPayload,
     /// The caller, if it is disclosed.
     pub(crate) caller: Option<Identity>,

@@ -77,6 +77,24 @@ pub enum Mutation {
     DirectToStrangers,
     /// An event of a few goes before what was routed earlier.
     DirectOvertakes,
+    /// The patterns found for a topic or procedure are believed for ever.
+    PatternsNeverEnd,
+    /// SUBSCRIBED or REGISTERED is sent, and publishers and callers hear of the new pattern later.
+    PatternAfterSubscribed,
+    /// An event comes by a pattern though its subscriber's role may not have it.
+    PatternUnchecked,
+    /// Sessions of all roles share the streams of a pattern.
+    RolesShareStreams,
+    /// Where a topic has exact subscribers, patterns get nothing.
+    ExactHidesPatterns,
+    /// Of several patterns that cover a topic, the first one alone gets the event.
+    OnePatternOnly,
+    /// A call goes to a pattern though its procedure is registered exactly.
+    PatternBeforeExact,
+    /// A pattern's callee is called for what its role may not register.
+    CalleeUnchecked,
+    /// Of several patterns that cover a procedure, the least precise one is called.
+    LeastPreciseCallee,
     /// Decoding a message panics. Not for the simulation to find: the session must end with 1011 and nothing else.
     DecoderPanics,
 }

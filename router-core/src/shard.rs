@@ -168,6 +168,14 @@ impl Shard {
         self.sessions[outlet.index()] = Some(Box::new(Session::new(Encoding::Wamp2(serializer))));
     }
 
+    /// Gives a session that says HELLO without credentials this role: for the simulation.
+    #[doc(hidden)]
+    pub fn assume_role(&mut self, outlet: Outlet, role: crate::ids::RoleId) {
+        if let Some(session) = self.session_mut(outlet) {
+            session.assumed_role = Some(role);
+        }
+    }
+
     /// One message of the peer.
     #[must_use = "a paused connection must not be read"]
     pub fn receive(&mut self, now: Instant, outlet: Outlet, kind: ws::Kind, message: &mut [u8]) -> Flow {
@@ -272,13 +280,14 @@ impl Shard {
         let registrations = std::mem::take(&mut session.registrations);
         let invocations = std::mem::take(&mut session.invocations);
         let calls = std::mem::take(&mut session.calls);
-        let encoding = session.encoding;
+        let (encoding, role) = (session.encoding, session.role);
+        session.patterns = 0;
         if !subscriptions.is_empty() {
             // Once for all of them: nothing is appended in between.
             self.delivery.settle_due(now, outlet);
         }
         for subscription in subscriptions {
-            self.part_subscription(now, outlet, encoding, subscription);
+            self.part_subscription(now, outlet, role, encoding, subscription);
         }
         for registration in registrations {
             self.delivery.counters.registrations -= 1;
@@ -298,18 +307,14 @@ impl Shard {
         match item.0 {
             Item::Publish(publication) => {
                 self.delivery.counters.publications_forwarded_in += 1;
-                let source = Source::Shared(&publication.payload);
-                let publisher = publication.publisher.as_ref();
-                let named = self.name_receivers(publication.receivers.as_ref(), &source);
-                let named = named.filter(|_| !planted(Mutation::ListsLostInRing));
-                let subscription = publication.subscription;
-                self.deliver(subscription, publication.id, publisher, &source, None, named.as_ref());
+                self.deliver_publication(&publication, None);
             }
             Item::Invoke(invocation) => {
                 debug_assert_eq!(invocation.call.shard, from, "the caller's shard sends its own invocations");
                 let source = Source::Shared(&invocation.payload);
-                let Invocation { call, registration, callee, caller, .. } = &*invocation;
-                if let Err(outcome) = self.invoke(*call, *registration, *callee, caller.as_ref(), &source) {
+                let Invocation { call, registration, callee, procedure, caller, .. } = &*invocation;
+                let (procedure, caller) = (procedure.as_deref(), caller.as_ref());
+                if let Err(outcome) = self.invoke(*call, *registration, *callee, procedure, caller, &source) {
                     let number = invocation.call.number;
                     self.lanes.stage(from, Item::Answer(Box::new(Answer { number, outcome })));
                 }

@@ -6,12 +6,23 @@
 //! com..room.                 wildcard: an empty component stands for any one component
 //! ```
 //!
+//! **Precedence.** Where one of several patterns has to be picked for a URI, for a call or a permission, it is: the exact
+//! one, else the longest prefix, else the wildcard that comes first when two are compared component by component, from the
+//! left: at the first component in which only one of them has a name, the one with the name wins. That is WAMP's rule of the
+//! longest portion before each wildcard ("Pattern-based Registrations"), because both cover the URI and so differ in nothing
+//! else. [`Shape`] orders wildcards so.
+//!
 //! Nothing here allocates: a URI is checked where it lies, in the message.
 
 use std::fmt;
 
+pub use fanwire_codec::wamp2::MatchPolicy;
+
 /// Longest URI that is accepted, in bytes. WAMP names no limit; a router needs one, because each subscription keeps its URI.
 pub const URI_BYTES_MAX: usize = 255;
+
+/// Most components of a wildcard: one bit each in its [`Shape`].
+pub const WILDCARD_COMPONENTS_MAX: usize = 32;
 
 /// Which characters a URI may have (WAMP, "URIs").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -23,26 +34,33 @@ pub enum UriRule {
     Strict,
 }
 
-/// How the URI of a subscription, registration or permission is compared with a topic's or procedure's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum MatchPolicy {
-    /// Equal.
-    #[default]
-    Exact,
-    /// The pattern is a beginning of the URI.
-    Prefix,
-    /// As many components, each equal or empty in the pattern.
-    Wildcard,
+/// True if `pattern` under this policy covers the exact URI `uri`.
+pub fn matches(policy: MatchPolicy, pattern: &str, uri: &str) -> bool {
+    match policy {
+        MatchPolicy::Exact => pattern == uri,
+        MatchPolicy::Prefix => uri.starts_with(pattern),
+        MatchPolicy::Wildcard => wildcard_matches(pattern, uri),
+    }
 }
 
-impl MatchPolicy {
-    /// True if `pattern` under this policy covers the exact URI `uri`.
-    pub fn matches(self, pattern: &str, uri: &str) -> bool {
-        match self {
-            MatchPolicy::Exact => pattern == uri,
-            MatchPolicy::Prefix => uri.starts_with(pattern),
-            MatchPolicy::Wildcard => wildcard_matches(pattern, uri),
+/// True if `outer` covers every exact URI that `inner` covers.
+pub fn contains(outer: (MatchPolicy, &str), inner: (MatchPolicy, &str)) -> bool {
+    match (outer, inner) {
+        ((policy, pattern), (MatchPolicy::Exact, uri)) => matches(policy, pattern, uri),
+        ((MatchPolicy::Prefix, outer), (MatchPolicy::Prefix, inner)) => inner.starts_with(outer),
+        // What all URIs of a wildcard begin with: everything before its first empty component.
+        ((MatchPolicy::Prefix, outer), (MatchPolicy::Wildcard, inner)) => {
+            let names = inner.split('.').take_while(|name| !name.is_empty());
+            let common = names.map(|name| name.len() + 1).sum::<usize>().min(inner.len());
+            inner[..common].starts_with(outer)
         }
+        // An empty component of `inner` is like any other name that `outer` does not have.
+        ((MatchPolicy::Wildcard, outer), (MatchPolicy::Wildcard, inner)) => wildcard_matches(outer, inner),
+        // A prefix covers URIs of any number of components.
+        ((MatchPolicy::Wildcard, _), (MatchPolicy::Prefix, _)) => false,
+        // A wildcard without an empty component covers one URI.
+        ((MatchPolicy::Exact, uri), (MatchPolicy::Wildcard, inner)) => uri == inner,
+        ((MatchPolicy::Exact, _), (MatchPolicy::Prefix, _)) => false,
     }
 }
 
@@ -62,6 +80,8 @@ pub enum UriError {
         /// Byte offset of the dot, or of the end, that closes the empty component.
         offset_bytes: usize,
     },
+    /// A wildcard of more than [`WILDCARD_COMPONENTS_MAX`] components.
+    TooManyComponents,
     /// A character that the rule forbids.
     Forbidden {
         /// The character.
@@ -85,6 +105,9 @@ impl fmt::Display for UriError {
                     f,
                     "the URI has an empty component before byte {offset_bytes}; each part between dots needs a name"
                 )
+            }
+            UriError::TooManyComponents => {
+                write!(f, "the wildcard has more than {WILDCARD_COMPONENTS_MAX} components")
             }
             UriError::Forbidden { character, offset_bytes, rule: UriRule::Loose } => {
                 write!(
@@ -120,7 +143,55 @@ pub fn check_pattern(uri: &str, policy: MatchPolicy, rule: UriRule) -> Result<()
     match policy {
         MatchPolicy::Exact => check_topic(uri, rule),
         MatchPolicy::Prefix => check(uri, rule, EmptyComponents::Last),
-        MatchPolicy::Wildcard => check(uri, rule, EmptyComponents::Anywhere),
+        MatchPolicy::Wildcard => {
+            check(uri, rule, EmptyComponents::Anywhere)?;
+            if component_count(uri) > WILDCARD_COMPONENTS_MAX {
+                return Err(UriError::TooManyComponents);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// How many components a URI or wildcard has.
+pub fn component_count(uri: &str) -> usize {
+    1 + uri.bytes().filter(|byte| *byte == b'.').count()
+}
+
+/// Where a wildcard has names and where it has none; all wildcards of one shape are told apart by their names alone.
+///
+/// Of two shapes with as many components, the lesser one has precedence (see the module).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Shape {
+    /// How many components.
+    pub components: u8,
+    /// The first component's bit is the highest; set where the component is empty.
+    empty: u32,
+}
+
+impl Shape {
+    /// The shape of a wildcard, which [`check_pattern`] has seen.
+    pub fn of(wildcard: &str) -> Self {
+        let mut shape = Self { components: 0, empty: 0 };
+        for component in wildcard.split('.') {
+            debug_assert!(usize::from(shape.components) < WILDCARD_COMPONENTS_MAX, "check_pattern looked");
+            shape.empty |= u32::from(component.is_empty()) << (31 - u32::from(shape.components));
+            shape.components += 1;
+        }
+        shape
+    }
+
+    /// Writes the one wildcard of this shape that covers `uri`, which has as many components, to `out`.
+    pub fn write_wildcard(self, uri: &str, out: &mut String) {
+        out.clear();
+        for (index, component) in uri.split('.').enumerate() {
+            if index > 0 {
+                out.push('.');
+            }
+            if self.empty & (1 << (31 - index)) == 0 {
+                out.push_str(component);
+            }
+        }
     }
 }
 
@@ -264,10 +335,35 @@ mod tests {
     #[test]
     fn what_patterns_match() {
         use MatchPolicy::{Exact, Prefix, Wildcard};
-        assert!(Exact.matches("a.b", "a.b") && !Exact.matches("a.b", "a.b.c"));
-        assert!(Prefix.matches("a.b", "a.bc") && Prefix.matches("", "x") && !Prefix.matches("a.b", "a.c"));
-        assert!(Wildcard.matches("a..c", "a.b.c") && !Wildcard.matches("a..c", "a.b.d"));
-        assert!(!Wildcard.matches("a..c", "a.b.c.d") && !Wildcard.matches("a..c", "a.c"));
+        assert!(matches(Exact, "a.b", "a.b") && !matches(Exact, "a.b", "a.b.c"));
+        assert!(matches(Prefix, "a.b", "a.bc") && matches(Prefix, "", "x") && !matches(Prefix, "a.b", "a.c"));
+        assert!(matches(Wildcard, "a..c", "a.b.c") && !matches(Wildcard, "a..c", "a.b.d"));
+        assert!(!matches(Wildcard, "a..c", "a.b.c.d") && !matches(Wildcard, "a..c", "a.c"));
+    }
+
+    #[test]
+    fn wildcards_have_32_components_at_most() {
+        let check = |dots| check_pattern(&".".repeat(dots), MatchPolicy::Wildcard, UriRule::Loose);
+        assert_eq!(check(31), Ok(()));
+        assert_eq!(check(32), Err(UriError::TooManyComponents));
+        assert_eq!(Shape::of(&".".repeat(31)).components, 32);
+    }
+
+    /// The examples of WAMP, "Pattern-based Registrations".
+    #[test]
+    fn the_longer_portion_before_a_wildcard_has_precedence() {
+        assert!(Shape::of("a1.b2.c33..e5") < Shape::of("a1.b2..d4.e5"));
+        assert!(Shape::of("a1.b2..d4.e5..g7") < Shape::of("a1.b2..d4..f6.g7"));
+        assert!(Shape::of("a1.b2..d4") < Shape::of("a1...d4"));
+    }
+
+    #[test]
+    fn a_shape_and_a_uri_give_the_wildcard() {
+        let mut out = "rest".to_owned();
+        Shape::of("a..c.").write_wildcard("w.x.y.z", &mut out);
+        assert_eq!(out, "w..y.");
+        Shape::of("").write_wildcard("w", &mut out);
+        assert_eq!(out, "");
     }
 
     #[test]
@@ -291,6 +387,25 @@ mod tests {
             })
     }
 
+    /// Topics that a pattern covers, enough to tell: all else in them is `z`, which is in no pattern.
+    fn covered_by(policy: MatchPolicy, pattern: &str) -> Vec<String> {
+        let filled = |part: &str| {
+            pattern
+                .split('.')
+                .map(|name| if name.is_empty() { part } else { name })
+                .collect::<Vec<_>>()
+                .join(".")
+        };
+        let all = match policy {
+            MatchPolicy::Exact => vec![pattern.to_owned()],
+            MatchPolicy::Wildcard => vec![filled("z")],
+            MatchPolicy::Prefix => {
+                ["", "z", "z.z", "z.z.z", "z.z.z.z", ".z"].map(|rest| format!("{pattern}{rest}")).to_vec()
+            }
+        };
+        all.into_iter().filter(|uri| check_topic(uri, UriRule::Loose).is_ok()).collect()
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
         #[test]
@@ -304,6 +419,20 @@ mod tests {
                 check_pattern(&uri, MatchPolicy::Wildcard, UriRule::Loose).is_ok(),
                 naive_loose(&uri, |_, _| true)
             );
+        }
+
+        #[test]
+        fn who_contains_covers_what_the_other_covers(
+            outer in (0..3u8, "[ab.]{0,4}"), inner in (0..3u8, "[ab.]{0,4}")
+        ) {
+            let policy = |number| [MatchPolicy::Exact, MatchPolicy::Prefix, MatchPolicy::Wildcard][usize::from(number)];
+            let (outer, inner) = ((policy(outer.0), &*outer.1), (policy(inner.0), &*inner.1));
+            let valid = |(policy, uri)| check_pattern(uri, policy, UriRule::Loose).is_ok();
+            prop_assume!(valid(outer) && valid(inner));
+            let covered = covered_by(inner.0, inner.1);
+            prop_assert!(covered.iter().all(|uri| matches(inner.0, inner.1, uri)));
+            let covers_all = covered.iter().all(|uri| matches(outer.0, outer.1, uri));
+            prop_assert_eq!(contains(outer, inner), covers_all);
         }
     }
 }

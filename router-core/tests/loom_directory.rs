@@ -7,8 +7,8 @@
 #![cfg(loom)]
 
 use fanwire_core::{
-    directory::{Callee, Directory, Entry, RegistrationCache, TopicCache},
-    ids::{RealmId, SessionId, ShardId},
+    directory::{Callee, Candidates, Directory, Entry, RegistrationCache, TopicCache},
+    ids::{RealmId, RoleId, SessionId, ShardId},
     uri::MatchPolicy,
 };
 use loom::{
@@ -24,7 +24,20 @@ fn shard(index: u8) -> ShardId {
 }
 
 fn callee(index: u8) -> Callee {
-    Callee { shard: shard(index), session: SessionId::new(u64::from(index) + 1).unwrap(), outlet: 0 }
+    Callee {
+        shard: shard(index),
+        session: SessionId::new(u64::from(index) + 1).unwrap(),
+        role: RoleId::new(0),
+        outlet: 0,
+    }
+}
+
+fn found(cache: &mut RegistrationCache, directory: &Directory) -> Option<Callee> {
+    match cache.get(directory, REALM, "p") {
+        Candidates::Nobody => None,
+        Candidates::Exact(registration) => Some(registration.callee()),
+        Candidates::Patterns(matches) => Some(matches.entries()[0].callee()),
+    }
 }
 
 /// Loom's flag with the weakest ordering that carries a message: release and acquire, as a ring or a socket does.
@@ -52,14 +65,14 @@ fn who_saw_subscribed_reaches_the_subscriber_past_a_cached_miss() {
         let subscriber = thread::spawn({
             let (directory, subscribed) = (directory.clone(), subscribed.clone());
             move || {
-                directory.subscribe(REALM, MatchPolicy::Exact, "t", shard(1));
+                directory.subscribe(REALM, "t", shard(1));
                 subscribed.send();
             }
         });
         let mut cache = TopicCache::new(1);
-        let early = cache.get(&directory, REALM, "t").is_some();
+        let early = cache.get(&directory, REALM, "t").exact.is_some();
         let saw = subscribed.arrived();
-        let interest = cache.get(&directory, REALM, "t").map_or(0, |topic| topic.interest());
+        let interest = cache.get(&directory, REALM, "t").interest();
         assert!(!saw || interest == shard(1).bit(), "the publisher missed the subscriber");
         assert!(!early || interest == shard(1).bit(), "interest was lost");
         subscriber.join().unwrap();
@@ -70,9 +83,9 @@ fn who_saw_subscribed_reaches_the_subscriber_past_a_cached_miss() {
 fn who_saw_subscribed_reaches_the_subscriber_past_a_sweep() {
     loom::model(|| {
         let directory = Arc::new(Directory::new(1));
-        let old = directory.subscribe(REALM, MatchPolicy::Exact, "t", shard(0));
+        let old = directory.subscribe(REALM, "t", shard(0));
         let mut cache = TopicCache::new(1);
-        assert!(cache.get(&directory, REALM, "t").is_some());
+        assert!(cache.get(&directory, REALM, "t").exact.is_some());
         let subscribed = Message::new();
         let leaver = thread::spawn({
             let directory = directory.clone();
@@ -81,17 +94,17 @@ fn who_saw_subscribed_reaches_the_subscriber_past_a_sweep() {
         let joiner = thread::spawn({
             let (directory, subscribed) = (directory.clone(), subscribed.clone());
             move || {
-                let topic = directory.subscribe(REALM, MatchPolicy::Exact, "t", shard(1));
+                let topic = directory.subscribe(REALM, "t", shard(1));
                 assert!(!topic.is_retired());
                 subscribed.send();
             }
         });
         let saw = subscribed.arrived();
-        let interest = cache.get(&directory, REALM, "t").map_or(0, |topic| topic.interest());
+        let interest = cache.get(&directory, REALM, "t").interest();
         assert!(!saw || interest & shard(1).bit() != 0, "the publisher missed the subscriber");
         leaver.join().unwrap();
         joiner.join().unwrap();
-        assert_eq!(directory.lookup(REALM, "t").unwrap().interest(), shard(1).bit());
+        assert_eq!(directory.lookup(REALM, MatchPolicy::Exact, "t").unwrap().interest(), shard(1).bit());
         assert_eq!(directory.topic_count(), 1);
     });
 }
@@ -100,19 +113,19 @@ fn who_saw_subscribed_reaches_the_subscriber_past_a_sweep() {
 fn two_that_leave_sweep_once_and_a_newcomer_stays() {
     loom::model(|| {
         let directory = Arc::new(Directory::new(1));
-        let topic = directory.subscribe(REALM, MatchPolicy::Exact, "t", shard(0));
-        directory.subscribe(REALM, MatchPolicy::Exact, "t", shard(1));
+        let topic = directory.subscribe(REALM, "t", shard(0));
+        directory.subscribe(REALM, "t", shard(1));
         let leave = |on: u8| {
             let (directory, topic) = (directory.clone(), topic.clone());
             move || directory.unsubscribe(&topic, shard(on))
         };
         let first = thread::spawn(leave(0));
         let second = thread::spawn(leave(1));
-        let mine = directory.subscribe(REALM, MatchPolicy::Exact, "t", shard(2));
+        let mine = directory.subscribe(REALM, "t", shard(2));
         first.join().unwrap();
         second.join().unwrap();
         assert_eq!(mine.interest(), shard(2).bit());
-        assert!(Arc::ptr_eq(&mine, &directory.lookup(REALM, "t").unwrap()));
+        assert!(Arc::ptr_eq(&mine, &directory.lookup(REALM, MatchPolicy::Exact, "t").unwrap()));
         directory.unsubscribe(&mine, shard(2));
         assert_eq!(directory.topic_count(), 0);
     });
@@ -122,19 +135,19 @@ fn two_that_leave_sweep_once_and_a_newcomer_stays() {
 fn a_shard_that_leaves_and_returns_is_not_lost() {
     loom::model(|| {
         let directory = Arc::new(Directory::new(1));
-        let topic = directory.subscribe(REALM, MatchPolicy::Exact, "t", shard(0));
+        let topic = directory.subscribe(REALM, "t", shard(0));
         let other = thread::spawn({
             let directory = directory.clone();
             move || {
-                let mine = directory.subscribe(REALM, MatchPolicy::Exact, "t", shard(1));
+                let mine = directory.subscribe(REALM, "t", shard(1));
                 directory.unsubscribe(&mine, shard(1));
             }
         });
         directory.unsubscribe(&topic, shard(0));
-        let again = directory.subscribe(REALM, MatchPolicy::Exact, "t", shard(0));
+        let again = directory.subscribe(REALM, "t", shard(0));
         other.join().unwrap();
         assert_eq!(again.interest(), shard(0).bit());
-        assert!(Arc::ptr_eq(&again, &directory.lookup(REALM, "t").unwrap()));
+        assert!(Arc::ptr_eq(&again, &directory.lookup(REALM, MatchPolicy::Exact, "t").unwrap()));
     });
 }
 
@@ -144,7 +157,7 @@ fn a_race_to_register_has_one_winner() {
         let directory = Arc::new(Directory::new(1));
         let register = |index: u8| {
             let directory = directory.clone();
-            move || directory.register(REALM, "p", callee(index)).is_ok()
+            move || directory.register(REALM, MatchPolicy::Exact, "p", callee(index), 9).is_ok()
         };
         let others = [thread::spawn(register(1)), thread::spawn(register(2))];
         let mine = register(0)();
@@ -158,9 +171,9 @@ fn a_race_to_register_has_one_winner() {
 fn who_saw_unregistered_and_registered_calls_the_new_callee() {
     loom::model(|| {
         let directory = Arc::new(Directory::new(1));
-        let old = directory.register(REALM, "p", callee(0)).unwrap();
+        let old = directory.register(REALM, MatchPolicy::Exact, "p", callee(0), 9).unwrap();
         let mut cache = RegistrationCache::new(1);
-        assert!(cache.get(&directory, REALM, "p").is_some());
+        assert!(found(&mut cache, &directory).is_some());
         let (unregistered, registered) = (Message::new(), Message::new());
         let other = thread::spawn({
             let (directory, unregistered, registered) =
@@ -168,14 +181,94 @@ fn who_saw_unregistered_and_registered_calls_the_new_callee() {
             move || {
                 directory.unregister(&old);
                 unregistered.send();
-                directory.register(REALM, "p", callee(1)).unwrap();
+                directory.register(REALM, MatchPolicy::Exact, "p", callee(1), 9).unwrap();
                 registered.send();
             }
         });
         let (saw_new, saw_gone) = (registered.arrived(), unregistered.arrived());
-        let found = cache.get(&directory, REALM, "p").map(|registration| registration.callee());
+        let found = found(&mut cache, &directory);
         assert!(!saw_gone || found != Some(callee(0)), "a call went to a callee that had left");
         assert!(!saw_new || found == Some(callee(1)), "a call missed the new callee");
         other.join().unwrap();
+    });
+}
+
+#[test]
+fn who_saw_subscribed_to_a_pattern_reaches_the_subscriber() {
+    loom::model(|| {
+        let directory = Arc::new(Directory::new(1));
+        let subscribed = Message::new();
+        let subscriber = thread::spawn({
+            let (directory, subscribed) = (directory.clone(), subscribed.clone());
+            move || {
+                directory.subscribe_pattern(REALM, MatchPolicy::Prefix, "t", shard(1), 9).unwrap();
+                subscribed.send();
+            }
+        });
+        let mut cache = TopicCache::new(1);
+        let early = cache.get(&directory, REALM, "t.1").interest();
+        let saw = subscribed.arrived();
+        let interest = cache.get(&directory, REALM, "t.1").interest();
+        assert!(!saw || interest == shard(1).bit(), "the publisher missed the subscriber");
+        assert!(early == 0 || interest == shard(1).bit(), "interest was lost");
+        subscriber.join().unwrap();
+    });
+}
+
+/// Two shards meet at the same new pattern: the second must not say SUBSCRIBED before publishers can hear of it.
+#[test]
+fn who_joins_a_pattern_in_its_creation_is_reached_too() {
+    loom::model(|| {
+        let directory = Arc::new(Directory::new(1));
+        let subscribed = Message::new();
+        let join = |on: u8| {
+            let (directory, subscribed) = (directory.clone(), subscribed.clone());
+            move || {
+                directory.subscribe_pattern(REALM, MatchPolicy::Wildcard, "t.", shard(on), 9).unwrap();
+                if on == 2 {
+                    subscribed.send();
+                }
+            }
+        };
+        let (first, second) = (thread::spawn(join(1)), thread::spawn(join(2)));
+        let mut cache = TopicCache::new(1);
+        let saw = subscribed.arrived();
+        let interest = cache.get(&directory, REALM, "t.1").interest();
+        assert!(!saw || interest & shard(2).bit() != 0, "the publisher missed the subscriber");
+        first.join().unwrap();
+        second.join().unwrap();
+        assert_eq!(cache.get(&directory, REALM, "t.1").interest(), 0b110);
+        assert_eq!(directory.topic_count(), 1);
+    });
+}
+
+#[test]
+fn a_pattern_that_goes_and_comes_again_is_not_lost() {
+    loom::model(|| {
+        let directory = Arc::new(Directory::new(1));
+        let prefix =
+            |on: u8| directory.subscribe_pattern(REALM, MatchPolicy::Prefix, "t", shard(on), 9).unwrap();
+        let old = prefix(0);
+        let mut cache = TopicCache::new(1);
+        assert_eq!(cache.get(&directory, REALM, "t").interest(), 1);
+        let subscribed = Message::new();
+        let leaver = thread::spawn({
+            let directory = directory.clone();
+            move || directory.unsubscribe(&old, shard(0))
+        });
+        let joiner = thread::spawn({
+            let (directory, subscribed) = (directory.clone(), subscribed.clone());
+            move || {
+                directory.subscribe_pattern(REALM, MatchPolicy::Prefix, "t", shard(1), 9).unwrap();
+                subscribed.send();
+            }
+        });
+        let saw = subscribed.arrived();
+        let interest = cache.get(&directory, REALM, "t").interest();
+        assert!(!saw || interest & shard(1).bit() != 0, "the publisher missed the subscriber");
+        leaver.join().unwrap();
+        joiner.join().unwrap();
+        assert_eq!(cache.get(&directory, REALM, "t").interest(), shard(1).bit());
+        assert_eq!(directory.topic_count(), 1);
     });
 }

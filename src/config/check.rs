@@ -290,6 +290,8 @@ impl Checker<'_> {
         for (key, count) in [
             ("limits.subscriptions_per_session", limits.subscriptions_per_session),
             ("limits.registrations_per_session", limits.registrations_per_session),
+            ("limits.patterns_per_session", limits.patterns_per_session),
+            ("limits.patterns_per_realm", limits.patterns_per_realm),
             ("limits.pending_calls_per_session", limits.pending_calls_per_session),
         ] {
             self.within(key, &count, Count(1), Count(1 << 24));

@@ -420,6 +420,12 @@ described! {
         pub subscriptions_per_session: Count,
         /// Registrations of one session.
         pub registrations_per_session: Count,
+        /// Subscriptions and registrations of one session by prefix or wildcard, together.
+        pub patterns_per_session: Count,
+        /// Different prefixes and wildcards that sessions of one realm are subscribed to, and as many registered ones.
+        ///
+        /// About 300 bytes each. What a publication costs hangs on those that match it, not on their number.
+        pub patterns_per_realm: Count,
         /// Calls of one session that are not answered yet.
         pub pending_calls_per_session: Count,
         /// Logins that may wait for their ticket to be verified; further ones are refused: try again later.
@@ -458,6 +464,8 @@ impl Default for Limits {
             reply_reserve: Size(64 << 10),
             subscriptions_per_session: Count(1_024),
             registrations_per_session: Count(1_024),
+            patterns_per_session: Count(128),
+            patterns_per_realm: Count(100_000),
             pending_calls_per_session: Count(1_024),
             logins_waiting: Count(256),
             logins_at_once: Auto::Auto,

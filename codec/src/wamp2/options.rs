@@ -5,8 +5,9 @@ use std::borrow::Cow;
 
 use super::features::FeatureSet;
 
-/// How a subscription's or registration's URI matches (WAMP, "Pattern-based Subscriptions").
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// How the URI of a subscription, registration or permission is compared with a topic's or procedure's (WAMP,
+/// "Pattern-based Subscriptions").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MatchPolicy {
     /// The same string.
     #[default]

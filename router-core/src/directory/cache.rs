@@ -1,13 +1,18 @@
 //! A shard's bounded memory of directory entries, so that a warm publication takes no lock.
 //!
 //! ```text
-//! set = low bits of the hash │ 4 ways: hit (handle) or miss (URI, the bucket's creation generation)
+//! set = low bits of the hash │ 4 ways: the exact entry, or the bucket's creation generation
+//!                            │         the patterns' entries, and the realm's pattern generation
 //! ```
 //!
-//! A hit is good until the entry is RETIRED; a miss is good until the bucket has created something. Both are checked at
-//! each use, so a cache is never told of a change. Plain data of one shard: no atomics of its own.
+//! An entry is good until it is RETIRED; a miss is good until the bucket, or the realm's patterns, got something new. All
+//! is checked at each use, so a cache is never told of a change. Plain data of one shard: no atomics of its own.
 
-use super::table::{Entry, Key, Table};
+use super::{
+    PatternMatches,
+    patterns::Patterns,
+    table::{Entry, Key, Table},
+};
 use crate::{
     ids::RealmId,
     mutation::{Mutation, planted},
@@ -17,7 +22,7 @@ use std::sync::Arc;
 
 const WAYS: usize = 4;
 
-/// Handles and misses of up to a fixed number of names. See [`TopicCache`](super::TopicCache) and
+/// What is known of up to a fixed number of names. See [`TopicCache`](super::TopicCache) and
 /// [`RegistrationCache`](super::RegistrationCache).
 #[derive(Debug)]
 pub struct HandleCache<E> {
@@ -26,82 +31,65 @@ pub struct HandleCache<E> {
 
 #[derive(Debug)]
 struct Set<E> {
-    ways: [Slot<E>; WAYS],
+    ways: [Option<Known<E>>; WAYS],
     /// The next way to be overwritten.
     oldest: u8,
 }
 
+/// What is known of one name.
 #[derive(Debug)]
-enum Slot<E> {
-    Empty,
-    Hit(Arc<E>),
-    Miss(Miss),
+pub(crate) struct Known<E> {
+    hash: u64,
+    exact: Exact<E>,
+    /// The realm's pattern generation at the last look at its patterns.
+    pattern_generation: u64,
+    patterns: Option<Arc<PatternMatches<E>>>,
 }
 
 #[derive(Debug)]
-struct Miss {
-    hash: u64,
-    generation: u64,
-    uri: Box<str>,
-    realm: RealmId,
-    policy: MatchPolicy,
+enum Exact<E> {
+    Hit(Arc<E>),
+    Miss { generation: u64, realm: RealmId, uri: Box<str> },
 }
 
 impl<E: Entry> HandleCache<E> {
-    /// A cache for at least `capacity` names. Worst case, each keeps one entry alive that the directory has dropped,
-    /// or one URI: below 400 bytes a name.
+    /// A cache for at least `capacity` names. Each keeps one entry alive that the directory has dropped, or one URI: below
+    /// 400 bytes; and in realms with patterns the list of those that cover it: 8 bytes each, 320 of them at most.
     pub fn new(capacity: usize) -> Self {
         let set_count = capacity.div_ceil(WAYS).max(1).next_power_of_two();
-        let set = |_| Set { ways: std::array::from_fn(|_| Slot::Empty), oldest: 0 };
+        let set = |_| Set { ways: std::array::from_fn(|_| None), oldest: 0 };
         Self { sets: (0..set_count).map(set).collect() }
     }
 
     /// How many names it knows now.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn remembered(&self) -> usize {
-        let known = |set: &Set<E>| set.ways.iter().filter(|slot| !matches!(slot, Slot::Empty)).count();
-        self.sets.iter().map(known).sum()
+        self.sets.iter().map(|set| set.ways.iter().flatten().count()).sum()
     }
 
-    /// The entry of this name. Never creates one. No lock, no allocation if the cache knows the name.
-    pub(crate) fn find(&mut self, table: &Table<E>, key: Key<'_>) -> Option<&Arc<E>> {
+    /// What is known of this name; its exact entry is looked up if need be. Never creates one. No lock, no allocation if the
+    /// cache knows the name.
+    pub(crate) fn find(&mut self, table: &Table<E>, realm: RealmId, uri: &str) -> &mut Known<E> {
+        let key = Key { realm, policy: MatchPolicy::Exact, uri };
         let hash = table.hash(key);
         let set_index = hash as usize & (self.sets.len() - 1);
         let set = &mut self.sets[set_index];
-        let way = set.position(hash, key);
-        let fresh = match way.map(|way| &set.ways[way]) {
-            Some(Slot::Hit(entry)) => !entry.is_retired() || planted(Mutation::LostRetiredCheck),
-            Some(Slot::Miss(miss)) => {
-                miss.generation == table.generation(hash) || planted(Mutation::MissNeverEnds)
-            }
-            Some(Slot::Empty) | None => false,
+        let Some(way) = set.position(hash, key) else {
+            let exact = Exact::look_up(table, hash, key);
+            let way = set.next_way();
+            return set.ways[way].insert(Known { hash, exact, pattern_generation: 0, patterns: None });
         };
-        let way = match way {
-            Some(way) if fresh => way,
-            stale => {
-                let way = stale.unwrap_or_else(|| set.next_way());
-                set.ways[way] = Slot::look_up(table, hash, key);
-                way
-            }
-        };
-        match &self.sets[set_index].ways[way] {
-            Slot::Hit(entry) => Some(entry),
-            Slot::Miss(_) | Slot::Empty => None,
+        let known = set.ways[way].as_mut().expect("it has a position");
+        if !known.exact.is_fresh(table, hash) {
+            known.exact = Exact::look_up(table, hash, key);
         }
+        known
     }
 }
 
 impl<E: Entry> Set<E> {
     fn position(&self, hash: u64, key: Key<'_>) -> Option<usize> {
-        self.ways.iter().position(|slot| match slot {
-            Slot::Empty => false,
-            Slot::Hit(entry) => entry.hash() == hash && key.names(&**entry),
-            Slot::Miss(miss) => {
-                miss.hash == hash
-                    && *miss.uri == *key.uri
-                    && (miss.realm, miss.policy) == (key.realm, key.policy)
-            }
-        })
+        self.ways.iter().position(|slot| slot.as_ref().is_some_and(|known| known.is_for(hash, key)))
     }
 
     fn next_way(&mut self) -> usize {
@@ -111,18 +99,67 @@ impl<E: Entry> Set<E> {
     }
 }
 
-impl<E: Entry> Slot<E> {
+impl<E: Entry> Known<E> {
+    /// The entry of exactly this name.
+    pub(crate) fn exact(&self) -> Option<&Arc<E>> {
+        match &self.exact {
+            Exact::Hit(entry) => Some(entry),
+            Exact::Miss { .. } => None,
+        }
+    }
+
+    /// The entry of exactly this name, and those whose patterns cover it. No lock, no allocation if nothing changed.
+    pub(crate) fn with_patterns(
+        &mut self,
+        table: &Table<E>,
+        patterns: &Patterns,
+        realm: RealmId,
+        uri: &str,
+    ) -> (Option<&Arc<E>>, Option<&Arc<PatternMatches<E>>>) {
+        if patterns.has_any(realm) {
+            self.refresh_patterns(table, patterns, realm, uri);
+        } else if self.patterns.is_some() {
+            self.patterns = None;
+            self.pattern_generation = 0;
+        }
+        (self.exact(), self.patterns.as_ref())
+    }
+
+    fn refresh_patterns(&mut self, table: &Table<E>, patterns: &Patterns, realm: RealmId, uri: &str) {
+        let generation = patterns.generation(realm);
+        let is_known = self.pattern_generation == generation
+            || (planted(Mutation::PatternsNeverEnd) && self.pattern_generation != 0);
+        if !is_known || self.patterns.as_ref().is_some_and(|matches| matches.is_outdated()) {
+            // The generation was read before: what is created from now on is met at the next use.
+            self.patterns = patterns.matching(table, realm, uri);
+            self.pattern_generation = generation;
+        }
+    }
+
+    fn is_for(&self, hash: u64, key: Key<'_>) -> bool {
+        self.hash == hash
+            && match &self.exact {
+                Exact::Hit(entry) => key.names(&**entry),
+                Exact::Miss { realm, uri, .. } => *realm == key.realm && **uri == *key.uri,
+            }
+    }
+}
+
+impl<E: Entry> Exact<E> {
+    fn is_fresh(&self, table: &Table<E>, hash: u64) -> bool {
+        match self {
+            Exact::Hit(entry) => !entry.is_retired() || planted(Mutation::LostRetiredCheck),
+            Exact::Miss { generation, .. } => {
+                *generation == table.generation(hash) || planted(Mutation::MissNeverEnds)
+            }
+        }
+    }
+
     fn look_up(table: &Table<E>, hash: u64, key: Key<'_>) -> Self {
         let bucket = table.lock(hash);
         match bucket.find(key) {
-            Some(entry) => Slot::Hit(Arc::clone(entry)),
-            None => Slot::Miss(Miss {
-                hash,
-                generation: bucket.generation(),
-                uri: key.uri.into(),
-                realm: key.realm,
-                policy: key.policy,
-            }),
+            Some(entry) => Exact::Hit(Arc::clone(entry)),
+            None => Exact::Miss { generation: bucket.generation(), realm: key.realm, uri: key.uri.into() },
         }
     }
 }

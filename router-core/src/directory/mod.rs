@@ -10,10 +10,14 @@
 //!   is delivered, encoded or awaited under one.
 //! * Who is subscribed is known by the shards. Only a shard's first and last subscriber of a topic come here.
 //! * Publishing never creates anything: a topic is there because somebody is subscribed to it.
+//! * Patterns are entries like topics and procedures; what is kept beside them says only which look-ups find those that cover
+//!   a URI (`patterns.rs`).
 //!
 //! Read [`Directory`], then [`Topic`] for the one word that publishers load, then [`HandleCache`] for what a shard keeps.
 
 mod cache;
+mod matches;
+mod patterns;
 mod registration;
 mod sessions;
 mod sync;
@@ -21,15 +25,19 @@ mod table;
 mod topic;
 
 pub use cache::HandleCache;
-pub use registration::{AlreadyRegistered, Callee, Registration};
+pub use matches::{Found, PatternMatches};
+pub use patterns::TooManyPatterns;
+pub use registration::{Callee, Candidates, RegisterError, Registration};
 pub use sessions::SessionEntry;
 pub use table::Entry;
 pub use topic::Topic;
 
+use crate::mutation::{self, Mutation, planted};
 use crate::{
     ids::{RealmId, RegistrationId, SessionId, ShardId, SubscriptionId},
     uri::MatchPolicy,
 };
+use patterns::Patterns;
 use sessions::Sessions;
 use std::sync::Arc;
 use sync::{AtomicU64, Ordering};
@@ -55,7 +63,9 @@ const REGISTRATION_BUCKETS: usize = 1;
 #[derive(Debug)]
 pub struct Directory {
     topics: Table<Topic>,
+    topic_patterns: Patterns,
     registrations: Table<Registration>,
+    registration_patterns: Patterns,
     sessions: Sessions,
     next_subscription: AtomicU64,
     next_registration: AtomicU64,
@@ -66,6 +76,8 @@ impl Directory {
     pub fn new(seed: u64) -> Self {
         Self {
             topics: Table::new(TOPIC_BUCKETS, seed),
+            topic_patterns: Patterns::new(),
+            registration_patterns: Patterns::new(),
             registrations: Table::new(REGISTRATION_BUCKETS, seed.rotate_left(32)),
             sessions: Sessions::new(),
             next_subscription: AtomicU64::new(1),
@@ -73,24 +85,58 @@ impl Directory {
         }
     }
 
-    /// Says that `shard` now has a subscriber of this topic or pattern; creates the entry if it is the first shard.
+    /// Says that `shard` now has a subscriber of this topic; creates the entry if it is the first shard.
     ///
     /// Called at the shard's 0 → 1 transition. When it returns, every publisher that hears of it, by whatever way, sees
     /// the interest: only then may SUBSCRIBED be sent.
-    pub fn subscribe(&self, realm: RealmId, policy: MatchPolicy, uri: &str, shard: ShardId) -> Arc<Topic> {
-        let key = Key { realm, policy, uri };
+    pub fn subscribe(&self, realm: RealmId, uri: &str, shard: ShardId) -> Arc<Topic> {
+        let key = Key { realm, policy: MatchPolicy::Exact, uri };
         let hash = self.topics.hash(key);
         let mut bucket = self.topics.lock(hash);
         if let Some(topic) = bucket.find(key) {
             topic.set_interest(shard);
             return Arc::clone(topic);
         }
-        // Relaxed: only uniqueness matters, and read-modify-writes never see one number twice.
-        let number = self.next_subscription.fetch_add(1, Ordering::Relaxed);
-        let id = SubscriptionId::new(number).expect("2^53 subscriptions take longer than the machine lasts");
-        let topic = Arc::new(Topic::new(id, hash, key, shard));
+        let topic = Arc::new(Topic::new(self.new_subscription_id(), hash, key, shard));
         bucket.insert(Arc::clone(&topic));
         topic
+    }
+
+    /// The same for a prefix or wildcard, of which a realm has `patterns_max` different ones at most.
+    pub fn subscribe_pattern(
+        &self,
+        realm: RealmId,
+        policy: MatchPolicy,
+        uri: &str,
+        shard: ShardId,
+        patterns_max: usize,
+    ) -> Result<Arc<Topic>, TooManyPatterns> {
+        let key = Key { realm, policy, uri };
+        let hash = self.topics.hash(key);
+        if let Some(topic) = self.topics.lock(hash).find(key) {
+            topic.set_interest(shard);
+            return Ok(Arc::clone(topic));
+        }
+        self.topic_patterns.reserve(key, patterns_max)?;
+        let mut bucket = self.topics.lock(hash);
+        if let Some(topic) = bucket.find(key) {
+            // Another shard was first.
+            topic.set_interest(shard);
+            let topic = Arc::clone(topic);
+            drop(bucket);
+            self.topic_patterns.release(realm, policy, uri);
+            return Ok(topic);
+        }
+        let topic = Arc::new(Topic::new(self.new_subscription_id(), hash, key, shard));
+        bucket.insert(Arc::clone(&topic));
+        announce(&self.topic_patterns, realm);
+        Ok(topic)
+    }
+
+    fn new_subscription_id(&self) -> SubscriptionId {
+        // Relaxed: only uniqueness matters, and read-modify-writes never see one number twice.
+        let number = self.next_subscription.fetch_add(1, Ordering::Relaxed);
+        SubscriptionId::new(number).expect("2^53 subscriptions take longer than the machine lasts")
     }
 
     /// Says that `shard` has no subscriber of this topic any more; drops the entry if no shard has.
@@ -102,50 +148,70 @@ impl Directory {
             return;
         }
         let mut bucket = self.topics.lock(topic.hash());
-        if topic.retire() {
-            bucket.remove(topic);
+        if !topic.retire() {
+            return;
+        }
+        bucket.remove(topic);
+        drop(bucket);
+        if topic.policy() != MatchPolicy::Exact {
+            self.topic_patterns.release(topic.realm(), topic.policy(), topic.uri());
         }
     }
 
-    /// The entry of this exact topic, if anybody is subscribed to it. Takes the bucket's lock; shards use a [`TopicCache`].
-    pub fn lookup(&self, realm: RealmId, uri: &str) -> Option<Arc<Topic>> {
-        let key = Key { realm, policy: MatchPolicy::Exact, uri };
+    /// The entry of this very topic or pattern, if anybody is subscribed to it. Takes the bucket's lock; publishers use a
+    /// [`TopicCache`].
+    pub fn lookup(&self, realm: RealmId, policy: MatchPolicy, uri: &str) -> Option<Arc<Topic>> {
+        let key = Key { realm, policy, uri };
         self.topics.lock(self.topics.hash(key)).find(key).cloned()
     }
 
-    /// Registers a procedure. When it returns, every caller that hears of it sees it: only then may REGISTERED be sent.
+    /// Registers a procedure, or a prefix or wildcard, of which a realm has `patterns_max` different ones at most. When it
+    /// returns, every caller that hears of it sees it: only then may REGISTERED be sent.
     pub fn register(
         &self,
         realm: RealmId,
+        policy: MatchPolicy,
         uri: &str,
         callee: Callee,
-    ) -> Result<Arc<Registration>, AlreadyRegistered> {
-        let key = Key { realm, policy: MatchPolicy::Exact, uri };
+        patterns_max: usize,
+    ) -> Result<Arc<Registration>, RegisterError> {
+        let key = Key { realm, policy, uri };
+        let is_pattern = policy != MatchPolicy::Exact;
+        if is_pattern {
+            self.registration_patterns.reserve(key, patterns_max)?;
+        }
         let hash = self.registrations.hash(key);
         let mut bucket = self.registrations.lock(hash);
         if bucket.find(key).is_some() {
-            return Err(AlreadyRegistered);
+            drop(bucket);
+            if is_pattern {
+                self.registration_patterns.release(realm, policy, uri);
+            }
+            return Err(RegisterError::AlreadyRegistered);
         }
         // Relaxed: as for subscriptions.
         let number = self.next_registration.fetch_add(1, Ordering::Relaxed);
         let id = RegistrationId::new(number).expect("2^53 registrations take longer than the machine lasts");
         let registration = Arc::new(Registration::new(id, hash, key, callee));
         bucket.insert(Arc::clone(&registration));
+        if is_pattern {
+            announce(&self.registration_patterns, realm);
+        }
         Ok(registration)
     }
 
     /// Takes a registration back. Callers that hold its handle see that it is retired. Doing it twice does nothing.
     pub fn unregister(&self, registration: &Arc<Registration>) {
         let mut bucket = self.registrations.lock(registration.hash());
-        if registration.retire() {
-            bucket.remove(registration);
+        if !registration.retire() {
+            return;
         }
-    }
-
-    /// The registration of this exact procedure. Takes the bucket's lock; shards use a [`RegistrationCache`].
-    pub fn find(&self, realm: RealmId, uri: &str) -> Option<Arc<Registration>> {
-        let key = Key { realm, policy: MatchPolicy::Exact, uri };
-        self.registrations.lock(self.registrations.hash(key)).find(key).cloned()
+        bucket.remove(registration);
+        drop(bucket);
+        let (realm, policy, uri) = registration.key();
+        if policy != MatchPolicy::Exact {
+            self.registration_patterns.release(realm, policy, uri);
+        }
     }
 
     /// Enters a session. False if the id is taken: then the shard draws another one.
@@ -180,19 +246,47 @@ impl Directory {
 }
 
 impl TopicCache {
-    /// The entry of this exact topic, if anybody is subscribed to it. Never creates one.
+    /// Who is subscribed to this topic, exactly and by patterns. Never creates an entry.
     ///
-    /// A warm topic costs one hash and one atomic load, no lock and no reference count.
-    pub fn get(&mut self, directory: &Directory, realm: RealmId, uri: &str) -> Option<&Arc<Topic>> {
-        HandleCache::find(self, &directory.topics, Key { realm, policy: MatchPolicy::Exact, uri })
+    /// A warm topic costs one hash and two atomic loads, no lock and no reference count; in a realm with patterns one load
+    /// more, and one for each pattern that covers it.
+    pub fn get(&mut self, directory: &Directory, realm: RealmId, uri: &str) -> Found<'_> {
+        let known = self.find(&directory.topics, realm, uri);
+        let (exact, patterns) = known.with_patterns(&directory.topics, &directory.topic_patterns, realm, uri);
+        Found { exact, patterns }
+    }
+
+    /// The entry of exactly this topic, if anybody is subscribed to it.
+    pub fn get_exact(&mut self, directory: &Directory, realm: RealmId, uri: &str) -> Option<&Arc<Topic>> {
+        let known = self.find(&directory.topics, realm, uri);
+        known.exact()
     }
 }
 
 impl RegistrationCache {
-    /// The registration of this exact procedure.
-    pub fn get(&mut self, directory: &Directory, realm: RealmId, uri: &str) -> Option<&Arc<Registration>> {
-        HandleCache::find(self, &directory.registrations, Key { realm, policy: MatchPolicy::Exact, uri })
+    /// The registration of exactly this procedure, or else those whose patterns cover it, in their precedence.
+    pub fn get(&mut self, directory: &Directory, realm: RealmId, uri: &str) -> Candidates<'_> {
+        let table = &directory.registrations;
+        let known = self.find(table, realm, uri);
+        // Patterns are not even looked for where the exact one stands.
+        if known.exact().is_some() && !planted(Mutation::PatternBeforeExact) {
+            return known.exact().map_or(Candidates::Nobody, Candidates::Exact);
+        }
+        match known.with_patterns(table, &directory.registration_patterns, realm, uri) {
+            (_, Some(matches)) => Candidates::Patterns(matches),
+            (Some(exact), None) => Candidates::Exact(exact),
+            (None, None) => Candidates::Nobody,
+        }
     }
+}
+
+/// Tells the publishers and callers of a realm that it has one more pattern.
+fn announce(patterns: &Patterns, realm: RealmId) {
+    if planted(Mutation::PatternAfterSubscribed) {
+        let patterns = patterns.clone();
+        return mutation::later(move || patterns.created(realm));
+    }
+    patterns.created(realm);
 }
 
 #[cfg(all(test, not(loom)))]

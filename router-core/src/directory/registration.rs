@@ -3,13 +3,15 @@
 //! In this edition a procedure has one callee (`invoke=single`); several callees and their selection policy belong here.
 
 use super::{
+    PatternMatches, TooManyPatterns,
     sync::{AtomicU64, Ordering},
     table::{Entry, Key},
 };
 use crate::{
-    ids::{RealmId, RegistrationId, SessionId, ShardId},
+    ids::{RealmId, RegistrationId, RoleId, SessionId, ShardId},
     uri::MatchPolicy,
 };
+use std::sync::Arc;
 
 /// Who answers a procedure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,21 +20,49 @@ pub struct Callee {
     pub shard: ShardId,
     /// The session.
     pub session: SessionId,
+    /// Its role: what comes by a pattern is asked for each procedure.
+    pub role: RoleId,
     /// The slot of its connection on that shard; only a hint, because slots are used again: compare the session.
     pub outlet: u32,
 }
 
-/// The procedure is taken: WAMP, "Shared Registrations", `single`. Sent as `wamp.error.procedure_already_exists`.
+/// Why a procedure or pattern was not registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AlreadyRegistered;
+#[non_exhaustive]
+pub enum RegisterError {
+    /// It is taken: WAMP, "Shared Registrations", `single`. Sent as `wamp.error.procedure_already_exists`.
+    AlreadyRegistered,
+    /// No more patterns fit into the realm.
+    TooManyPatterns(TooManyPatterns),
+}
 
-impl std::fmt::Display for AlreadyRegistered {
+impl std::fmt::Display for RegisterError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the procedure is already registered")
+        match self {
+            RegisterError::AlreadyRegistered => f.write_str("the procedure is already registered"),
+            RegisterError::TooManyPatterns(why) => why.fmt(f),
+        }
     }
 }
 
-impl std::error::Error for AlreadyRegistered {}
+impl std::error::Error for RegisterError {}
+
+impl From<TooManyPatterns> for RegisterError {
+    fn from(why: TooManyPatterns) -> Self {
+        RegisterError::TooManyPatterns(why)
+    }
+}
+
+/// Who may answer a call.
+#[derive(Clone, Copy, Debug)]
+pub enum Candidates<'a> {
+    /// Nobody has registered the procedure or a pattern that covers it.
+    Nobody,
+    /// The registration of exactly this procedure; patterns do not matter then.
+    Exact(&'a Arc<Registration>),
+    /// The registrations whose patterns cover it: the first one that may have it.
+    Patterns(&'a Arc<PatternMatches<Registration>>),
+}
 
 /// The directory's entry for one registered procedure.
 #[derive(Debug)]
@@ -65,9 +95,14 @@ impl Registration {
         self.id
     }
 
-    /// The procedure's URI.
+    /// The procedure's URI, or the pattern.
     pub fn uri(&self) -> &str {
         &self.uri
+    }
+
+    /// How the URI is compared.
+    pub fn policy(&self) -> MatchPolicy {
+        self.policy
     }
 
     /// The realm.

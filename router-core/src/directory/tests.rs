@@ -1,5 +1,7 @@
 //! The directory against a naive map, and what it promises to publishers.
 
+mod patterns;
+
 use super::*;
 use crate::ids::RoleId;
 use proptest::prelude::*;
@@ -12,11 +14,22 @@ fn shard(index: u8) -> ShardId {
 }
 
 fn callee(session: u64) -> Callee {
-    Callee { shard: shard(0), session: SessionId::new(session).unwrap(), outlet: 0 }
+    Callee { shard: shard(0), session: SessionId::new(session).unwrap(), role: RoleId::new(0), outlet: 0 }
 }
 
 fn subscribe(directory: &Directory, uri: &str, on: u8) -> Arc<Topic> {
-    directory.subscribe(REALM, MatchPolicy::Exact, uri, shard(on))
+    directory.subscribe(REALM, uri, shard(on))
+}
+
+fn register(directory: &Directory, uri: &str, session: u64) -> Result<Arc<Registration>, RegisterError> {
+    directory.register(REALM, MatchPolicy::Exact, uri, callee(session), 9)
+}
+
+fn exactly(candidates: Candidates<'_>) -> Option<&Arc<Registration>> {
+    match candidates {
+        Candidates::Exact(registration) => Some(registration),
+        _ => None,
+    }
 }
 
 #[test]
@@ -28,7 +41,7 @@ fn publishing_to_a_million_topics_creates_nothing() {
         use std::fmt::Write;
         uri.clear();
         write!(uri, "room.{number}").unwrap();
-        assert!(cache.get(&directory, REALM, &uri).is_none());
+        assert!(cache.get(&directory, REALM, &uri).exact.is_none());
     }
     assert_eq!(directory.topic_count(), 0);
     let remembered = cache.remembered();
@@ -65,47 +78,47 @@ fn a_cached_handle_of_a_retired_topic_is_looked_up_again() {
     let directory = Directory::new(1);
     let mut cache = TopicCache::new(16);
     let old = subscribe(&directory, "a.b", 0);
-    assert!(Arc::ptr_eq(cache.get(&directory, REALM, "a.b").unwrap(), &old));
+    assert!(Arc::ptr_eq(cache.get(&directory, REALM, "a.b").exact.unwrap(), &old));
     directory.unsubscribe(&old, shard(0));
-    assert!(cache.get(&directory, REALM, "a.b").is_none());
+    assert!(cache.get(&directory, REALM, "a.b").exact.is_none());
     let new = subscribe(&directory, "a.b", 1);
-    assert!(Arc::ptr_eq(cache.get(&directory, REALM, "a.b").unwrap(), &new));
+    assert!(Arc::ptr_eq(cache.get(&directory, REALM, "a.b").exact.unwrap(), &new));
 }
 
 #[test]
 fn a_cached_miss_ends_when_the_bucket_creates_something() {
     let directory = Directory::new(1);
     let mut cache = TopicCache::new(16);
-    assert!(cache.get(&directory, REALM, "a.b").is_none());
+    assert!(cache.get(&directory, REALM, "a.b").exact.is_none());
     let topic = subscribe(&directory, "a.b", 0);
-    assert!(Arc::ptr_eq(cache.get(&directory, REALM, "a.b").unwrap(), &topic));
+    assert!(Arc::ptr_eq(cache.get(&directory, REALM, "a.b").exact.unwrap(), &topic));
 }
 
 #[test]
 fn realms_and_policies_are_worlds_apart() {
     let directory = Directory::new(1);
     let exact = subscribe(&directory, "a.b", 0);
-    let prefix = directory.subscribe(REALM, MatchPolicy::Prefix, "a.b", shard(0));
-    let elsewhere = directory.subscribe(RealmId::new(1), MatchPolicy::Exact, "a.b", shard(0));
+    let prefix = directory.subscribe_pattern(REALM, MatchPolicy::Prefix, "a.b", shard(0), 9).unwrap();
+    let elsewhere = directory.subscribe(RealmId::new(1), "a.b", shard(0));
     assert_eq!(directory.topic_count(), 3);
     assert!(exact.id() != prefix.id() && prefix.id() != elsewhere.id());
-    assert_eq!(directory.lookup(REALM, "a.b").unwrap().id(), exact.id());
+    assert_eq!(directory.lookup(REALM, MatchPolicy::Exact, "a.b").unwrap().id(), exact.id());
 }
 
 #[test]
 fn a_procedure_has_one_callee() {
     let directory = Directory::new(1);
     let mut cache = RegistrationCache::new(16);
-    assert!(cache.get(&directory, REALM, "p").is_none());
-    let first = directory.register(REALM, "p", callee(1)).unwrap();
-    assert_eq!(directory.register(REALM, "p", callee(2)).unwrap_err(), AlreadyRegistered);
-    assert_eq!(cache.get(&directory, REALM, "p").unwrap().callee(), callee(1));
+    assert!(exactly(cache.get(&directory, REALM, "p")).is_none());
+    let first = register(&directory, "p", 1).unwrap();
+    assert_eq!(register(&directory, "p", 2).unwrap_err(), RegisterError::AlreadyRegistered);
+    assert_eq!(exactly(cache.get(&directory, REALM, "p")).unwrap().callee(), callee(1));
     directory.unregister(&first);
     directory.unregister(&first);
-    assert!(cache.get(&directory, REALM, "p").is_none());
-    let second = directory.register(REALM, "p", callee(2)).unwrap();
+    assert!(exactly(cache.get(&directory, REALM, "p")).is_none());
+    let second = register(&directory, "p", 2).unwrap();
     directory.unregister(&first);
-    assert_eq!(cache.get(&directory, REALM, "p").unwrap().id(), second.id());
+    assert_eq!(exactly(cache.get(&directory, REALM, "p")).unwrap().id(), second.id());
     assert_eq!(directory.registration_count(), 1);
 }
 
@@ -164,12 +177,12 @@ proptest! {
                 }
                 Op::Publish { topic, shard: on } => {
                     let found = topic_caches[usize::from(on)].get(&directory, REALM, &format!("t.{topic}"));
-                    let interest = found.map_or(0, |topic| topic.interest());
+                    let interest = found.interest();
                     let expected = joined.keys().filter(|key| key.0 == topic).fold(0, |mask, key| mask | 1 << key.1);
                     prop_assert_eq!(interest, expected);
                 }
                 Op::Register { procedure, session } => {
-                    let result = directory.register(REALM, &format!("p.{procedure}"), callee(session));
+                    let result = register(&directory, &format!("p.{procedure}"), session);
                     prop_assert_eq!(result.is_ok(), !registered.contains_key(&procedure));
                     if let Ok(registration) = result {
                         registered.insert(procedure, (session, registration));
@@ -184,7 +197,7 @@ proptest! {
                     let cache = &mut registration_caches[usize::from(on)];
                     let found = cache.get(&directory, REALM, &format!("p.{procedure}"));
                     let expected = registered.get(&procedure).map(|(session, _)| callee(*session));
-                    prop_assert_eq!(found.map(|registration| registration.callee()), expected);
+                    prop_assert_eq!(exactly(found).map(|registration| registration.callee()), expected);
                 }
             }
             let topics: std::collections::BTreeSet<u8> = joined.keys().map(|key| key.0).collect();

@@ -29,12 +29,13 @@ pub(crate) fn event(
     serializer: Serializer,
     subscription: SubscriptionId,
     publication: PublicationId,
+    topic: Option<&str>,
     publisher: Option<&Identity>,
     payload: Payload<'_>,
     out: &mut BytesMut,
 ) {
-    // An exact subscription knows its topic.
     let details = EventDetails {
+        topic: topic.map(Cow::Borrowed),
         publisher: publisher.map(|identity| identity.session.get()),
         publisher_authid: publisher.map(|identity| Cow::Borrowed(&*identity.authid)),
         publisher_authrole: publisher.map(|identity| Cow::Borrowed(&*identity.authrole)),
@@ -58,11 +59,13 @@ pub(crate) fn invocation(
     serializer: Serializer,
     invocation: u64,
     registration: RegistrationId,
+    procedure: Option<&str>,
     caller: Option<&Identity>,
     payload: Payload<'_>,
     out: &mut BytesMut,
 ) {
     let details = InvocationDetails {
+        procedure: procedure.map(Cow::Borrowed),
         caller: caller.map(|identity| identity.session.get()),
         caller_authid: caller.map(|identity| Cow::Borrowed(&*identity.authid)),
         caller_authrole: caller.map(|identity| Cow::Borrowed(&*identity.authrole)),

@@ -20,8 +20,7 @@ mod login;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fanwire_codec::wamp2::{
-    self, DecodeError, DecodeLimits, Feature, FeatureSet, InvokePolicy, MatchPolicy, Message, Roles,
-    Serializer, code,
+    self, DecodeError, DecodeLimits, Feature, FeatureSet, InvokePolicy, Message, Roles, Serializer, code,
 };
 use fanwire_codec::ws;
 
@@ -44,11 +43,12 @@ pub(crate) const ENCODINGS: [Encoding; Serializer::COUNT] = [
 /// What WELCOME announces. Nothing stands here that does not work.
 const ROLES: Roles = Roles {
     broker: Some(FeatureSet::of(&[
+        Feature::PatternBasedSubscription,
         Feature::PublisherExclusion,
         Feature::PublisherIdentification,
         Feature::SubscriberBlackwhiteListing,
     ])),
-    dealer: Some(FeatureSet::of(&[Feature::CallerIdentification])),
+    dealer: Some(FeatureSet::of(&[Feature::CallerIdentification, Feature::PatternBasedRegistration])),
     publisher: None,
     subscriber: None,
     caller: None,
@@ -143,8 +143,7 @@ impl Shard {
                 }
             }
             Message::Subscribe { request, options, topic } => {
-                let done = supported("subscriptions", options.match_policy)
-                    .and_then(|()| self.subscribe(outlet, &topic));
+                let done = self.subscribe(outlet, options.match_policy, &topic);
                 self.reply_or_refuse(outlet, serializer, code::SUBSCRIBE, request, done, |subscription| {
                     Message::Subscribed { request, subscription: subscription.get() }
                 });
@@ -166,16 +165,8 @@ impl Shard {
                 });
             }
             Message::Register { request, options, procedure } => {
-                let done = supported("registrations", options.match_policy)
-                    .and_then(|()| {
-                        if options.invoke == InvokePolicy::Single {
-                            return Ok(());
-                        }
-                        let words =
-                            format!("invoke=\"{}\" is not supported: use \"single\"", options.invoke.name());
-                        Err(Refusal::new(error::FEATURE_NOT_SUPPORTED, words))
-                    })
-                    .and_then(|()| self.register(outlet, &procedure));
+                let done = supported(options.invoke)
+                    .and_then(|()| self.register(outlet, options.match_policy, &procedure));
                 self.reply_or_refuse(outlet, serializer, code::REGISTER, request, done, |registration| {
                     Message::Registered { request, registration: registration.get() }
                 });
@@ -290,11 +281,11 @@ impl Shard {
     }
 }
 
-fn supported(what: &str, policy: MatchPolicy) -> Result<(), Refusal> {
-    if policy == MatchPolicy::Exact {
+fn supported(policy: InvokePolicy) -> Result<(), Refusal> {
+    if policy == InvokePolicy::Single {
         return Ok(());
     }
-    let words = format!("{what} with match=\"{}\" are not supported: use \"exact\"", policy.name());
+    let words = format!("invoke=\"{}\" is not supported: use \"single\"", policy.name());
     Err(Refusal::new(error::FEATURE_NOT_SUPPORTED, words))
 }
 

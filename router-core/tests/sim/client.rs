@@ -1,7 +1,8 @@
 //! One modelled client: what it knows from what it saw, and hence what it can sensibly ask next. It judges nothing.
 
 use super::{
-    history::{ClientId, Lists, Op, Person, REALM_BIT, Seen, Tag},
+    history::{ClientId, Lists, Op, Person, Seen, Tag},
+    names::{PATTERN_BIT, PATTERN_COUNT, REALM_BIT},
     plan::{Act, Plan},
     rng::Rng,
 };
@@ -115,6 +116,7 @@ impl Client {
         let padding = rng.pick(&plan.payload_bytes);
         let op = match act {
             Act::Subscribe => {
+                let topic = self.or_pattern(topic, plan, rng);
                 let request = self.ask(Some(Asked::Subscribe(topic)));
                 Op::Subscribe { request, topic }
             }
@@ -135,6 +137,7 @@ impl Client {
                 }
             }
             Act::Register => {
+                let procedure = self.or_pattern(procedure, plan, rng);
                 let request = self.ask(Some(Asked::Register(procedure)));
                 Op::Register { request, procedure }
             }
@@ -179,6 +182,14 @@ impl Client {
         self.must_answer_goodbye = false;
         self.pipeline.clear();
         self.pipeline.push_back((Op::Goodbye, 0));
+    }
+
+    fn or_pattern(&self, name: u8, plan: &Plan, rng: &mut Rng) -> u8 {
+        if rng.chance(plan.patterns) {
+            (self.realm * REALM_BIT) | PATTERN_BIT | rng.below(PATTERN_COUNT) as u8
+        } else {
+            name
+        }
     }
 
     fn ask(&mut self, asked: Option<Asked>) -> u64 {

@@ -1,6 +1,9 @@
 //! What the runs met: a simulation that never fills a ring proves nothing about full rings.
 
-use super::history::{Event, Op, Seen};
+use super::{
+    history::{Event, Op, Seen},
+    names,
+};
 use fanwire_core::{Counters, DropReason};
 use std::collections::BTreeMap;
 
@@ -23,6 +26,7 @@ impl Coverage {
             coverage.add("slow consumers cut", counters.slow_consumers_cut);
             coverage.add("events from other shards", counters.publications_forwarded_in);
             coverage.add("events delivered", counters.delivered);
+            coverage.add("events withheld", counters.events_withheld);
         }
         coverage
     }
@@ -57,11 +61,13 @@ fn name(event: &Event) -> &'static str {
         Event::Ended { .. } => "ends",
         Event::Did { op, .. } => match op {
             Op::Hello { .. } => "HELLO",
+            Op::Subscribe { topic, .. } if names::is_pattern(*topic) => "SUBSCRIBE by pattern",
             Op::Subscribe { .. } => "SUBSCRIBE",
             Op::Unsubscribe { .. } => "UNSUBSCRIBE",
             Op::Publish { lists: Some(_), .. } => "PUBLISH with lists of receivers",
             Op::Publish { acknowledge: true, .. } => "PUBLISH with acknowledge",
             Op::Publish { .. } => "PUBLISH",
+            Op::Register { procedure, .. } if names::is_pattern(*procedure) => "REGISTER by pattern",
             Op::Register { .. } => "REGISTER",
             Op::Unregister { .. } => "UNREGISTER",
             Op::Call { .. } => "CALL",
@@ -78,15 +84,18 @@ fn name(event: &Event) -> &'static str {
             Seen::Subscribed { .. } => "saw SUBSCRIBED",
             Seen::Unsubscribed { .. } => "saw UNSUBSCRIBED",
             Seen::Published { .. } => "saw PUBLISHED",
+            Seen::Event { topic: Some(_), .. } => "saw EVENT by pattern",
             Seen::Event { .. } => "saw EVENT",
             Seen::Registered { .. } => "saw REGISTERED",
             Seen::Unregistered { .. } => "saw UNREGISTERED",
+            Seen::Invocation { procedure: Some(_), .. } => "saw INVOCATION by pattern",
             Seen::Invocation { .. } => "saw INVOCATION",
             Seen::Result { .. } => "saw RESULT",
             Seen::Error { uri, .. } => match uri.as_str() {
                 "wamp.error.no_such_procedure" => "saw no_such_procedure",
                 "wamp.error.option_disallowed.disclose_me" => "saw disclose_me refused",
                 "wamp.error.canceled" => "saw canceled",
+                "wamp.error.not_authorized" => "saw not_authorized",
                 "wamp.error.unavailable" => "saw unavailable",
                 "wamp.error.procedure_already_exists" => "saw procedure_already_exists",
                 _ => "saw other errors",

@@ -1,15 +1,12 @@
 //! What happened, as the clients know it: the checkers judge by this alone, and the trace hash is over it.
 
-/// The realm's part of a name.
-pub const REALM_BIT: u8 = 0x80;
-
 /// One connection with its session; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub u32);
 
 /// What a payload says of itself: who published or called, its how manieth, and on which topic or procedure.
 ///
-/// Names of topics and procedures are numbers; the top bit is the realm, so that the same URI in two realms is two names.
+/// Names of topics and procedures are numbers, see `names`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag {
     pub from: ClientId,
@@ -65,6 +62,7 @@ pub enum Op {
     Hello {
         realm: u8,
     },
+    /// To a topic or a pattern.
     Subscribe {
         request: u64,
         topic: u8,
@@ -82,6 +80,7 @@ pub enum Op {
         disclose: bool,
         lists: Option<Box<Lists>>,
     },
+    /// A procedure or a pattern.
     Register {
         request: u64,
         procedure: u8,
@@ -115,19 +114,58 @@ pub enum Op {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Seen {
     Welcome(Person),
-    Abort { reason: String },
-    Goodbye { reason: String },
-    Subscribed { request: u64, subscription: u64 },
-    Unsubscribed { request: u64 },
-    Published { request: u64, publication: u64 },
-    Event { subscription: u64, publication: u64, tag: Tag, publisher: Option<Person> },
-    Registered { request: u64, registration: u64 },
-    Unregistered { request: u64 },
-    Invocation { request: u64, registration: u64, tag: Tag, caller: Option<Person> },
-    Result { request: u64, tag: Tag },
-    Error { request_type: u64, request: u64, uri: String, tag: Option<Tag> },
+    Abort {
+        reason: String,
+    },
+    Goodbye {
+        reason: String,
+    },
+    Subscribed {
+        request: u64,
+        subscription: u64,
+    },
+    Unsubscribed {
+        request: u64,
+    },
+    Published {
+        request: u64,
+        publication: u64,
+    },
+    Event {
+        subscription: u64,
+        publication: u64,
+        topic: Option<String>,
+        tag: Tag,
+        publisher: Option<Person>,
+    },
+    Registered {
+        request: u64,
+        registration: u64,
+    },
+    Unregistered {
+        request: u64,
+    },
+    Invocation {
+        request: u64,
+        registration: u64,
+        procedure: Option<String>,
+        tag: Tag,
+        caller: Option<Person>,
+    },
+    Result {
+        request: u64,
+        tag: Tag,
+    },
+    Error {
+        request_type: u64,
+        request: u64,
+        uri: String,
+        tag: Option<Tag>,
+    },
     Ping,
-    Close { code: Option<u16> },
+    Close {
+        code: Option<u16>,
+    },
 }
 
 /// Why the harness took a connection away.

@@ -14,6 +14,7 @@ mod check;
 mod client;
 mod coverage;
 mod history;
+mod names;
 mod plan;
 #[cfg(feature = "mutations")]
 mod planted;

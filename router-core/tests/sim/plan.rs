@@ -4,14 +4,12 @@
 //! have the one and lack the other.
 
 use super::{
-    history::REALM_BIT,
+    names::{self, REALM_BIT},
     rng::Rng,
-    speech::{procedure_uri, topic_uri},
 };
 use fanwire_core::{
     CoreConfig, Limits,
-    access::{Access, Disclosure, Permission, RealmConfig},
-    uri::MatchPolicy,
+    access::{Access, Disclosure},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -100,6 +98,9 @@ pub struct Plan {
     /// Operations that a client writes at once, at most.
     pub burst: usize,
     pub procedures: usize,
+    /// Percent of subscriptions and registrations that are by pattern, and of clients whose role is limited.
+    pub patterns: usize,
+    pub limited: usize,
     pub socket_bytes: usize,
     /// Percent of sends that take less than there is room for.
     pub short_writes: usize,
@@ -164,6 +165,8 @@ impl Plan {
             topics: rng.pick(&[1, 2, 4, 30]),
             burst: rng.pick(&[1, 3, 12]),
             procedures: rng.pick(&[1, 2, 4]),
+            patterns: rng.pick(&[0, 0, 20, 60]),
+            limited: rng.pick(&[0, 0, 30, 60]),
             socket_bytes: rng.pick(&[200, 2_000, 20_000, 1_000_000]),
             short_writes: rng.pick(&[0, 5, 30]),
             early_full: rng.pick(&[0, 0, 20]),
@@ -180,7 +183,7 @@ impl Plan {
             step_weights,
             act_weights,
             config: Arc::new(CoreConfig {
-                access: Access::new(&REALMS.map(realm), seed).expect("the realm is sound"),
+                access: Access::new(&REALMS.map(names::realm), seed).expect("the realm is sound"),
                 limits: limits(rng),
                 agent: String::new(),
             }),
@@ -196,23 +199,6 @@ pub fn disclosure(name: u8) -> Disclosure {
         _ => Disclosure::OnRequest,
     }
 }
-
-fn realm(name: &str) -> RealmConfig {
-    let mut realm = RealmConfig::open(name);
-    let role = &mut realm.roles[0];
-    let everything = role.permissions[0].clone();
-    for number in 0..TOPICS_MAX {
-        for uri in [topic_uri(number), procedure_uri(number)] {
-            let disclose = disclosure(number);
-            let rule = Permission { uri, match_policy: MatchPolicy::Exact, disclose, ..everything.clone() };
-            role.permissions.push(rule);
-        }
-    }
-    realm
-}
-
-/// More than any plan has.
-const TOPICS_MAX: u8 = 32;
 
 fn limits(rng: &mut Rng) -> Limits {
     let defaults = Limits::default();
@@ -230,6 +216,8 @@ fn limits(rng: &mut Rng) -> Limits {
         reply_reserve_bytes: or_default(&[500, 4_000], defaults.reply_reserve_bytes),
         subscriptions_max: or_default(&[1, 2, 4], defaults.subscriptions_max),
         registrations_max: or_default(&[1, 2], defaults.registrations_max),
+        patterns_per_session: or_default(&[1, 3], defaults.patterns_per_session),
+        patterns_per_realm: or_default(&[1, 4], defaults.patterns_per_realm),
         calls_max: or_default(&[1, 2, 4], defaults.calls_max),
         invocations_max: or_default(&[1, 3, 8], defaults.invocations_max),
         stream_congested_bytes,

@@ -10,7 +10,7 @@ const STEPS: usize = 2_000;
 /// hundreds, so that another workload, which makes other runs of the same seeds, does not hide it either.
 const SEEDS: u64 = 10_000;
 
-const ALL: [Mutation; 32] = [
+const ALL: [Mutation; 41] = [
     Mutation::PullForwardLeftOut,
     Mutation::UnsubscribedBeforeDue,
     Mutation::ExcludedPublisherServed,
@@ -43,6 +43,15 @@ const ALL: [Mutation; 32] = [
     Mutation::ListsTrimmedTooEarly,
     Mutation::DirectToStrangers,
     Mutation::DirectOvertakes,
+    Mutation::PatternsNeverEnd,
+    Mutation::PatternAfterSubscribed,
+    Mutation::PatternUnchecked,
+    Mutation::RolesShareStreams,
+    Mutation::ExactHidesPatterns,
+    Mutation::OnePatternOnly,
+    Mutation::PatternBeforeExact,
+    Mutation::CalleeUnchecked,
+    Mutation::LeastPreciseCallee,
 ];
 
 /// The first seed that finds the bug, and the rule's words.

@@ -1,11 +1,10 @@
 //! WAMP as the modelled clients speak it: operations to bytes, bytes to what was seen.
 
 use super::{
-    history::{ClientId, Lists, Op, Person, REALM_BIT, Seen, Tag},
+    history::{ClientId, Lists, Op, Person, Seen, Tag},
+    names,
     plan::REALMS,
 };
-use std::borrow::Cow;
-
 use bytes::BytesMut;
 use fanwire_codec::{
     wamp2::{
@@ -14,20 +13,13 @@ use fanwire_codec::{
     },
     ws::Kind,
 };
+use std::borrow::Cow;
 
 /// The error with which callees fail on purpose.
 pub const CALLEE_ERROR: &str = "sim.error.refused";
 
 pub fn kind(serializer: Serializer) -> Kind {
     if serializer.is_text() { Kind::Text } else { Kind::Binary }
-}
-
-pub fn topic_uri(topic: u8) -> String {
-    format!("sim.topic.{}", topic & !REALM_BIT)
-}
-
-pub fn procedure_uri(procedure: u8) -> String {
-    format!("sim.procedure.{}", procedure & !REALM_BIT)
 }
 
 /// The bytes of one operation; publications and calls carry `padding` bytes beside their tag.
@@ -45,11 +37,11 @@ pub fn speak(serializer: Serializer, op: &Op, padding: usize) -> Vec<u8> {
             realm: REALMS[usize::from(*realm)].into(),
             details: HelloDetails { roles: Roles::CLIENT, ..Default::default() },
         },
-        Op::Subscribe { request, topic } => Message::Subscribe {
-            request: *request,
-            options: SubscribeOptions::default(),
-            topic: topic_uri(*topic).into(),
-        },
+        Op::Subscribe { request, topic } => {
+            let (match_policy, topic) = names::request(*topic);
+            let options = SubscribeOptions { match_policy, ..Default::default() };
+            Message::Subscribe { request: *request, options, topic: topic.into() }
+        }
         Op::Unsubscribe { request, subscription, .. } => {
             Message::Unsubscribe { request: *request, subscription: *subscription }
         }
@@ -67,21 +59,21 @@ pub fn speak(serializer: Serializer, op: &Op, padding: usize) -> Vec<u8> {
                 receivers: lists.as_deref().map(receivers),
                 ..Default::default()
             },
-            topic: topic_uri(tag.name).into(),
+            topic: names::uri(tag.name).into(),
             payload,
         },
-        Op::Register { request, procedure } => Message::Register {
-            request: *request,
-            options: RegisterOptions::default(),
-            procedure: procedure_uri(*procedure).into(),
-        },
+        Op::Register { request, procedure } => {
+            let (match_policy, procedure) = names::request(*procedure);
+            let options = RegisterOptions { match_policy, ..Default::default() };
+            Message::Register { request: *request, options, procedure: procedure.into() }
+        }
         Op::Unregister { request, registration, .. } => {
             Message::Unregister { request: *request, registration: *registration }
         }
         Op::Call { request, tag, disclose } => Message::Call {
             request: *request,
             options: CallOptions { disclose_me: disclose.then_some(true), ..Default::default() },
-            procedure: procedure_uri(tag.name).into(),
+            procedure: names::uri(tag.name).into(),
             payload,
         },
         Op::Cancel { request } => Message::Cancel { request: *request, mode: None },
@@ -125,14 +117,16 @@ pub fn understand(serializer: Serializer, got: Kind, bytes: &[u8]) -> Result<See
         Message::Unsubscribed { request } => Seen::Unsubscribed { request },
         Message::Published { request, publication } => Seen::Published { request, publication },
         Message::Event { subscription, publication, payload, details } => {
+            let topic = details.topic.map(Cow::into_owned);
             let publisher = told(details.publisher, details.publisher_authid, details.publisher_authrole)?;
-            Seen::Event { subscription, publication, tag: tagged(payload)?, publisher }
+            Seen::Event { subscription, publication, topic, tag: tagged(payload)?, publisher }
         }
         Message::Registered { request, registration } => Seen::Registered { request, registration },
         Message::Unregistered { request } => Seen::Unregistered { request },
         Message::Invocation { request, registration, payload, details } => {
+            let procedure = details.procedure.map(Cow::into_owned);
             let caller = told(details.caller, details.caller_authid, details.caller_authrole)?;
-            Seen::Invocation { request, registration, tag: tagged(payload)?, caller }
+            Seen::Invocation { request, registration, procedure, tag: tagged(payload)?, caller }
         }
         Message::Result { request, payload, .. } => Seen::Result { request, tag: tagged(payload)? },
         Message::Error { request_type, request, error, payload } => {

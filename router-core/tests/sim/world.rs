@@ -18,7 +18,9 @@ use fanwire_codec::{
     ws::{Control, write_control},
 };
 use fanwire_core::{
-    Effect, Flow, FlushBudget, Instant, Outlet, RingItem, Shard, directory::Directory, ids::ShardId,
+    Effect, Flow, FlushBudget, Instant, Outlet, RingItem, Shard,
+    directory::Directory,
+    ids::{RoleId, ShardId},
 };
 use std::{
     collections::VecDeque,
@@ -322,6 +324,8 @@ impl World {
         let realm = self.rng.below(self.plan.realms) as u8;
         self.clients.push(Client::new(client, at, outlet, serializer, realm));
         self.live.push(client);
+        let role = RoleId::new(u16::from(self.rng.chance(self.plan.limited)));
+        self.homes[at].shard.assume_role(outlet, role);
         self.tell(Event::Opened { client, shard: at })
     }
 

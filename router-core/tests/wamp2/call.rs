@@ -54,7 +54,9 @@ fn calls_that_cannot_be_met_get_their_error() {
         (r#"[48,5,{"timeout":"soon"},"a.b"]"#, 48, "wamp.error.invalid_argument"),
         (r#"[64,5,{},"a b"]"#, 64, "wamp.error.invalid_uri"),
         (r#"[64,5,{},"wamp.own"]"#, 64, "wamp.error.not_authorized"),
-        (r#"[64,5,{"match":"wildcard"},"a..b"]"#, 64, "wamp.error.feature_not_supported"),
+        (r#"[64,5,{"match":"prefix"},"a..b"]"#, 64, "wamp.error.invalid_uri"),
+        (r#"[64,5,{"match":"prefix"},"wamp."]"#, 64, "wamp.error.not_authorized"),
+        (r#"[64,5,{"match":"glob"},"a.*"]"#, 64, "wamp.error.invalid_argument"),
         (r#"[64,5,{"invoke":"random"},"a.b"]"#, 64, "wamp.error.feature_not_supported"),
         (r#"[66,5,77]"#, 66, "wamp.error.no_such_registration"),
     ] {

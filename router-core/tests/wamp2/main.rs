@@ -6,5 +6,6 @@ mod call;
 mod disclosure;
 mod lists;
 mod login;
+mod pattern;
 mod publish;
 mod session;

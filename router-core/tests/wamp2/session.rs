@@ -25,8 +25,8 @@ fn hello_is_welcomed_with_roles_and_identity() {
         r#""realm":"realm1""#,
         r#""authrole":"anonymous""#,
         r#""authmethod":"anonymous""#,
-        r#""broker":{"features":{"publisher_exclusion":true,"publisher_identification":true,"subscriber_blackwhite_listing":true}}"#,
-        r#""dealer":{"features":{"caller_identification":true}}"#,
+        r#""broker":{"features":{"pattern_based_subscription":true,"publisher_exclusion":true,"publisher_identification":true,"subscriber_blackwhite_listing":true}}"#,
+        r#""dealer":{"features":{"caller_identification":true,"pattern_based_registration":true}}"#,
         r#""agent":"fanwire-test""#,
     ] {
         assert!(welcome.contains(part), "{part} in {welcome}");

@@ -49,15 +49,23 @@ impl Router {
         Self::with(shards, Limits::default())
     }
 
-    /// Realm `realm1` is open; in `closed` nobody may do anything but `ok.*`; to `named` one logs in by
-    /// ticket, as `user` or as `operator`; `both` takes anonymous sessions too; `shut` takes nobody. In `discreet` publishers
-    /// and callers are always disclosed at `told.*` and never at `secret.*`.
+    /// Realm `realm1` is open; in `closed` nobody may do anything but `ok.*`; in `partly` all may publish and call
+    /// everything, and subscribe to and register all but `top.secret.*`; to `named` one logs in by ticket, as `user` or
+    /// as `operator`; `both` takes anonymous sessions too; `shut` takes nobody. In `discreet` publishers and callers are
+    /// always disclosed at `told.*` and never at `secret.*`.
     pub fn with(shards: u8, limits: Limits) -> Self {
         let mut closed = RealmConfig::open("closed");
         let rule = closed.roles[0].permissions[0].clone();
         closed.roles[0].permissions =
             vec![Permission { uri: "ok.".to_owned(), match_policy: MatchPolicy::Prefix, ..rule.clone() }];
         let role = |name: &str| RoleConfig { name: name.to_owned(), permissions: vec![rule.clone()] };
+        let mut partly = RealmConfig::open("partly");
+        partly.roles[0].permissions.push(Permission {
+            uri: "top.secret.".to_owned(),
+            subscribe: false,
+            register: false,
+            ..rule.clone()
+        });
         let named = RealmConfig {
             name: "named".to_owned(),
             roles: vec![role("user"), role("operator")],
@@ -75,7 +83,7 @@ impl Router {
         };
         let rules = [rule("told.", Disclosure::Always), rule("secret.", Disclosure::Never)];
         discreet.roles[0].permissions.extend(rules);
-        let realms = [RealmConfig::open("realm1"), closed, named, both, shut, discreet];
+        let realms = [RealmConfig::open("realm1"), closed, partly, named, both, shut, discreet];
         let access = Access::new(&realms, 1).expect("the realms are sound");
         let ring_capacity = limits.ring_capacity;
         let config = Arc::new(CoreConfig { access, limits, agent: "fanwire-test".to_owned() });

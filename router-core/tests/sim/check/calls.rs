@@ -1,8 +1,10 @@
-//! O6, O7 and O9 of calls: a call reaches the callee that stands registered, and its end is the callee's answer.
+//! O6, O7 and O9 of calls: a call reaches the callee that stands registered, the most precise one where patterns meet, and
+//! its end is the callee's answer.
 
 use super::{Checker, Facts, Verdict};
 use crate::{
     history::{ClientId, Event, Op, Seen, Tag},
+    names,
     speech::CALLEE_ERROR,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,21 +12,26 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Default)]
 pub struct Calls {
     calls: BTreeMap<(ClientId, u64), Call>,
-    /// Who has seen that it stands registered for a procedure.
+    /// Who has seen that it stands registered for a procedure or pattern.
     callees: BTreeMap<u8, ClientId>,
-    /// What each client asked last, by procedure.
+    /// The procedure or pattern of each registration id.
+    asked: BTreeMap<u64, u8>,
+    unregistering: BTreeMap<(ClientId, u64), u8>,
+    /// What each client asked last, by procedure or pattern, and may have.
     own: BTreeMap<(ClientId, u8), Own>,
     registering: BTreeMap<(ClientId, u64), u8>,
     /// Callees that began to take a registration back, how often.
     withdrawn: BTreeMap<(ClientId, u8), u32>,
+    /// By the call's tag.
+    standing: BTreeMap<Tag, Vec<(u8, ClientId)>>,
     invoked: BTreeSet<Tag>,
     answers: BTreeMap<Tag, Answer>,
 }
 
 struct Call {
     tag: Tag,
-    /// Somebody stood registered, and had begun so many withdrawals.
-    callee: Option<(ClientId, u32)>,
+    /// This one stood registered for this, and nobody else can be meant; it had begun so many withdrawals.
+    callee: Option<(ClientId, u8, u32)>,
     /// The caller's own REGISTER, if that was its last word on the procedure.
     own_register: Option<u64>,
 }
@@ -32,6 +39,7 @@ struct Call {
 #[derive(Clone, Copy)]
 enum Own {
     Register(u64),
+    /// UNREGISTERED was not seen yet.
     Unregister,
 }
 
@@ -44,7 +52,7 @@ enum Answer {
 impl Checker for Calls {
     fn observe(&mut self, event: &Event, facts: &Facts) -> Verdict {
         match event {
-            Event::Did { client, op } => self.did(*client, op),
+            Event::Did { client, op } => self.did(*client, op, facts),
             Event::Saw { client, seen } => return self.saw(*client, seen, facts),
             Event::Ended { client, .. } => {
                 self.calls.retain(|(caller, _), _| caller != client);
@@ -57,7 +65,30 @@ impl Checker for Calls {
 }
 
 impl Calls {
-    fn did(&mut self, client: ClientId, op: &Op) {
+    /// Who stands registered for the procedure, exactly or by a pattern, and may be called.
+    fn standing_for(&self, name: u8, facts: &Facts) -> Vec<(u8, ClientId)> {
+        let covering = self.callees.iter().filter(|(by, _)| names::covers(**by, name));
+        let may_be_called = covering.filter(|(_, callee)| names::may_have(facts.role(**callee), name));
+        may_be_called.map(|(by, callee)| (*by, *callee)).collect()
+    }
+
+    /// Of those that stand: the exact one, or the one pattern, if nobody else has asked for anything that covers the procedure.
+    fn only_one(&self, name: u8, standing: &[(u8, ClientId)], facts: &Facts) -> Option<(u8, ClientId)> {
+        if let Some(exact) = standing.iter().find(|(by, _)| *by == name) {
+            return Some(*exact);
+        }
+        let others = self.own.keys().filter(|(client, by)| {
+            names::covers(*by, name)
+                && names::may_have(facts.role(*client), name)
+                && !standing.contains(&(*by, *client))
+        });
+        match standing {
+            [one] if others.count() == 0 => Some(*one),
+            _ => None,
+        }
+    }
+
+    fn did(&mut self, client: ClientId, op: &Op, facts: &Facts) {
         match op {
             Op::Register { request, procedure } => {
                 self.registering.insert((client, *request), *procedure);
@@ -66,7 +97,8 @@ impl Calls {
                     self.own.insert((client, *procedure), Own::Register(*request));
                 }
             }
-            Op::Unregister { procedure: Some(procedure), .. } => {
+            Op::Unregister { request, procedure: Some(procedure), .. } => {
+                self.unregistering.insert((client, *request), *procedure);
                 *self.withdrawn.entry((client, *procedure)).or_default() += 1;
                 self.own.insert((client, *procedure), Own::Unregister);
                 if self.callees.get(procedure) == Some(&client) {
@@ -74,9 +106,11 @@ impl Calls {
                 }
             }
             Op::Call { request, tag, .. } => {
-                let callee = self.callees.get(&tag.name).map(|callee| {
-                    (*callee, self.withdrawn.get(&(*callee, tag.name)).copied().unwrap_or_default())
+                let standing = self.standing_for(tag.name, facts);
+                let callee = self.only_one(tag.name, &standing, facts).map(|(by, callee)| {
+                    (callee, by, self.withdrawn.get(&(callee, by)).copied().unwrap_or_default())
                 });
+                self.standing.insert(*tag, standing);
                 let own_register = match self.own.get(&(client, tag.name)) {
                     Some(Own::Register(request)) => Some(*request),
                     _ => None,
@@ -95,9 +129,10 @@ impl Calls {
 
     fn saw(&mut self, client: ClientId, seen: &Seen, facts: &Facts) -> Verdict {
         match seen {
-            Seen::Registered { request, .. } => {
+            Seen::Registered { request, registration } => {
                 let procedure =
                     self.registering.remove(&(client, *request)).ok_or("REGISTERED out of nothing")?;
+                self.asked.insert(*registration, procedure);
                 if matches!(self.own.get(&(client, procedure)), Some(Own::Register(asked)) if asked == request)
                 {
                     self.callees.insert(procedure, client);
@@ -118,11 +153,20 @@ impl Calls {
                 }
                 Ok(())
             }
-            Seen::Invocation { tag, .. } => {
+            Seen::Unregistered { request } => {
+                if let Some(procedure) = self.unregistering.remove(&(client, *request))
+                    && matches!(self.own.get(&(client, procedure)), Some(Own::Unregister))
+                {
+                    self.own.remove(&(client, procedure));
+                }
+                Ok(())
+            }
+            Seen::Invocation { registration, tag, .. } => {
                 if !self.invoked.insert(*tag) {
                     return Err(format!("call {tag:?} was invoked twice"));
                 }
-                Ok(())
+                let by = self.asked.get(registration).copied().ok_or("an invocation of no registration")?;
+                self.is_most_precise(client, by, tag, facts)
             }
             Seen::Result { request, tag } => self.ended(client, *request, Some(tag), Answer::Yield),
             Seen::Error { request, uri, tag, .. } if uri == CALLEE_ERROR => {
@@ -133,6 +177,22 @@ impl Calls {
                 self.refused(client, &call, uri, facts)
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Nobody with precedence stood registered when the call was made.
+    fn is_most_precise(&mut self, client: ClientId, by: u8, tag: &Tag, facts: &Facts) -> Verdict {
+        let standing = self.standing.remove(tag).unwrap_or_default();
+        let better = standing.iter().find(|(other, callee)| {
+            names::precedence(*other) > names::precedence(by) && !facts.is_leaving(*callee)
+        });
+        match better {
+            Some((other, callee)) => Err(format!(
+                "{client:?} was called by {:?} for {tag:?}, though {callee:?} stood registered for {:?}",
+                names::request(by),
+                names::request(*other)
+            )),
+            None => Ok(()),
         }
     }
 
@@ -155,8 +215,8 @@ impl Calls {
         if uri != "wamp.error.no_such_procedure" {
             return Ok(());
         }
-        if let Some((callee, withdrawn)) = call.callee {
-            let now = self.withdrawn.get(&(callee, call.tag.name)).copied().unwrap_or_default();
+        if let Some((callee, by, withdrawn)) = call.callee {
+            let now = self.withdrawn.get(&(callee, by)).copied().unwrap_or_default();
             if now == withdrawn && !facts.is_leaving(callee) {
                 return Err(format!(
                     "O6: {client:?} did not reach {callee:?}, which stands registered: {:?}",

@@ -1,7 +1,10 @@
 //! O2, O4, O5, O10: what may come between which two messages of a session.
 
 use super::{Checker, Facts, Verdict};
-use crate::history::{ClientId, End, Event, Op, Person, Seen};
+use crate::{
+    history::{ClientId, End, Event, Op, Person, Seen},
+    names,
+};
 use std::collections::BTreeMap;
 
 #[derive(Default)]
@@ -31,7 +34,7 @@ struct Session {
 }
 
 impl Checker for Lifecycle {
-    fn observe(&mut self, event: &Event, _facts: &Facts) -> Verdict {
+    fn observe(&mut self, event: &Event, facts: &Facts) -> Verdict {
         match event {
             Event::Opened { client, .. } => {
                 self.sessions.insert(*client, Session::default());
@@ -54,7 +57,7 @@ impl Checker for Lifecycle {
                     _ => {}
                 }
             }
-            Event::Saw { client, seen } => self.saw(*client, seen)?,
+            Event::Saw { client, seen } => self.saw(*client, seen, facts.role(*client))?,
             Event::Ended { client, end } => {
                 let session = self.sessions.remove(client).expect("it was opened");
                 if let Some(id) = session.welcomed {
@@ -71,7 +74,7 @@ impl Checker for Lifecycle {
 }
 
 impl Lifecycle {
-    fn saw(&mut self, client: ClientId, seen: &Seen) -> Verdict {
+    fn saw(&mut self, client: ClientId, seen: &Seen, role: u8) -> Verdict {
         let session = self.sessions.get_mut(&client).expect("it was opened");
         if session.closed {
             return Err(format!("O10: {client:?} saw {seen:?} after the close frame"));
@@ -93,6 +96,7 @@ impl Lifecycle {
             Seen::Subscribed { request, subscription } => {
                 let topic = asked(&mut session.subscribing, *request, client, seen)?;
                 stands_for(&mut self.topics, *subscription, topic, "subscription")?;
+                may_ask(client, role, topic, seen)?;
                 session.subscriptions.insert(*subscription, topic);
             }
             Seen::Unsubscribed { request } => {
@@ -101,20 +105,20 @@ impl Lifecycle {
                     return Err(format!("{client:?} saw UNSUBSCRIBED from what it was not subscribed to"));
                 }
             }
-            Seen::Event { subscription, tag, .. } => match session.subscriptions.get(subscription) {
-                None => {
-                    return Err(format!(
-                        "O2, O5: {client:?} saw {tag:?} outside its subscription {subscription}"
-                    ));
+            Seen::Event { subscription, tag, topic: told, .. } => {
+                match session.subscriptions.get(subscription) {
+                    None => {
+                        return Err(format!(
+                            "O2, O5: {client:?} saw {tag:?} outside its subscription {subscription}"
+                        ));
+                    }
+                    Some(topic) => comes_by(client, role, *topic, tag.name, told.as_deref(), seen)?,
                 }
-                Some(topic) if *topic != tag.name => {
-                    return Err(format!("{client:?} saw {tag:?} in its subscription to topic {topic}"));
-                }
-                Some(_) => {}
-            },
+            }
             Seen::Registered { request, registration } => {
                 let procedure = asked(&mut session.registering, *request, client, seen)?;
                 stands_for(&mut self.procedures, *registration, procedure, "registration")?;
+                may_ask(client, role, procedure, seen)?;
                 session.registrations.insert(*registration, procedure);
             }
             Seen::Unregistered { request } => {
@@ -123,23 +127,47 @@ impl Lifecycle {
                     return Err(format!("{client:?} saw UNREGISTERED of what it had not registered"));
                 }
             }
-            Seen::Invocation { registration, tag, .. } => match session.registrations.get(registration) {
-                None => {
-                    return Err(format!(
-                        "O4, O5: {client:?} saw {tag:?} outside its registration {registration}"
-                    ));
+            Seen::Invocation { registration, tag, procedure: told, .. } => {
+                match session.registrations.get(registration) {
+                    None => {
+                        return Err(format!(
+                            "O4, O5: {client:?} saw {tag:?} outside its registration {registration}"
+                        ));
+                    }
+                    Some(procedure) => comes_by(client, role, *procedure, tag.name, told.as_deref(), seen)?,
                 }
-                Some(procedure) if *procedure != tag.name => {
-                    return Err(format!(
-                        "{client:?} saw {tag:?} in its registration of procedure {procedure}"
-                    ));
-                }
-                Some(_) => {}
-            },
+            }
             Seen::Published { .. } | Seen::Result { .. } | Seen::Error { .. } => {}
         }
         Ok(())
     }
+}
+
+fn may_ask(client: ClientId, role: u8, asked: u8, seen: &Seen) -> Verdict {
+    if names::may_ask(role, asked) {
+        return Ok(());
+    }
+    Err(format!(
+        "{client:?} of role {} was granted what it may not have: {seen:?}",
+        names::ROLES[usize::from(role)]
+    ))
+}
+
+/// What was published or called as `name` came by `asked`.
+fn comes_by(client: ClientId, role: u8, asked: u8, name: u8, told: Option<&str>, seen: &Seen) -> Verdict {
+    let (policy, uri) = names::request(asked);
+    if !names::covers(asked, name) {
+        return Err(format!("{client:?} saw {seen:?} by {} {uri:?}, which does not cover it", policy.name()));
+    }
+    if !names::may_have(role, name) {
+        let role = names::ROLES[usize::from(role)];
+        return Err(format!("{client:?} saw {seen:?}, which a direct request of role {role} is refused"));
+    }
+    let must_be_told = names::is_pattern(asked).then(|| names::uri(name));
+    if told != must_be_told.as_deref() {
+        return Err(format!("{client:?} was told {told:?} where {must_be_told:?} was due: {seen:?}"));
+    }
+    Ok(())
 }
 
 fn asked<T: Copy>(

@@ -15,6 +15,8 @@
 //! | – | the excluded publisher gets nothing | `order` |
 //! | – | lists of receivers: who is not meant gets nothing, who is meant gets it | `lists`, `reach` |
 //! | – | publishers and callers are disclosed as they asked and as the permissions say | `disclosed` |
+//! | – | one event per subscription that covers the topic, one call to the most precise registration | `reach`, `order`, `calls` |
+//! | – | by a pattern comes nothing that a direct request would have been refused, and its name is told | `lifecycle` |
 //! | – | matched = delivered + queued + dropped, after every step; delivered is what sockets took | `accounting` |
 //! | – | nothing is left when everybody has gone | `accounting` |
 
@@ -27,7 +29,10 @@ mod order;
 mod reach;
 mod replies;
 
-use super::history::{ClientId, Event, Op, Person, Seen};
+use super::{
+    history::{ClientId, Event, Op, Person, Seen},
+    names,
+};
 
 /// What all judges need to know of the clients.
 #[derive(Default)]
@@ -53,6 +58,13 @@ impl Facts {
     /// Who the client is, from its WELCOME on.
     pub fn person(&self, client: ClientId) -> Option<&Person> {
         self.clients[client.0 as usize].person.as_ref()
+    }
+
+    /// Index in `names::ROLES`; before its WELCOME a client has none, and nothing.
+    pub fn role(&self, client: ClientId) -> u8 {
+        let role =
+            self.person(client).map(|person| names::ROLES.iter().position(|name| *name == person.authrole));
+        role.flatten().map_or(0, |at| at as u8)
     }
 
     /// Whether the client has begun to go, or is gone: nothing more is owed to it.

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 #[derive(Default)]
 pub struct Order {
-    /// Number of the last event, by subscriber and publisher.
-    events: BTreeMap<(ClientId, ClientId), u32>,
+    /// Number of the last event, by subscriber and publisher, and the subscriptions by which it came.
+    events: BTreeMap<(ClientId, ClientId), (u32, Vec<u64>)>,
     /// Number of the last invocation, by callee and caller.
     invocations: BTreeMap<(ClientId, ClientId), u32>,
     published: BTreeMap<(ClientId, u32), Published>,
@@ -33,8 +33,8 @@ impl Checker for Order {
                 self.called.insert((tag.from, tag.number), *tag);
                 Ok(())
             }
-            Event::Saw { client, seen: Seen::Event { publication, tag, .. } } => {
-                self.event(*client, *publication, tag)
+            Event::Saw { client, seen: Seen::Event { subscription, publication, tag, .. } } => {
+                self.event(*client, *subscription, *publication, tag)
             }
             Event::Saw { client, seen: Seen::Published { request, publication } } => {
                 let published = self.published.range_mut((*client, 0)..=(*client, u32::MAX));
@@ -58,7 +58,7 @@ impl Checker for Order {
 }
 
 impl Order {
-    fn event(&mut self, client: ClientId, publication: u64, tag: &Tag) -> Verdict {
+    fn event(&mut self, client: ClientId, subscription: u64, publication: u64, tag: &Tag) -> Verdict {
         let Some(published) =
             self.published.get_mut(&(tag.from, tag.number)).filter(|known| known.tag == *tag)
         else {
@@ -68,7 +68,18 @@ impl Order {
             return Err(format!("{client:?} excluded itself and yet saw its own event {tag:?}"));
         }
         published.has_id(publication)?;
-        advance(&mut self.events, "O1: event", client, tag)
+        let (number, came_by) = self.events.entry((client, tag.from)).or_default();
+        if *number > tag.number {
+            return Err(format!("O1: event {tag:?} came to {client:?} after number {number}"));
+        }
+        if *number < tag.number {
+            (*number, *came_by) = (tag.number, Vec::new());
+        }
+        if came_by.contains(&subscription) {
+            return Err(format!("event {tag:?} came to {client:?} twice by subscription {subscription}"));
+        }
+        came_by.push(subscription);
+        Ok(())
     }
 }
 

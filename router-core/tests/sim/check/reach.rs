@@ -1,21 +1,26 @@
 //! O6, O8, O9 of publications: who must get an event, gets it, and before what.
 //!
-//! A publication is owed to a subscriber if the subscriber had seen SUBSCRIBED when the publication was given to its
+//! A publication is owed to a subscriber, once for each of its subscriptions that covers the topic, if the subscriber had seen SUBSCRIBED when the publication was given to its
 //! shard (O6), or if it is the publisher itself, which asked to subscribe before (O9). A debt ends when the event is
 //! seen, when the subscriber begins to unsubscribe or to leave, or when the router counted the loss: then one
 //! publication may be missing on one shard per counted loss.
 
 use super::{Checker, Facts, Verdict};
-use crate::history::{ClientId, Event, Op, Seen, Tag};
-use crate::plan::disclosure;
+use crate::{
+    history::{ClientId, Event, Op, Seen, Tag},
+    names,
+    plan::disclosure,
+};
 use fanwire_core::access::Disclosure;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Default)]
 pub struct Reach {
-    /// Subscribers that have seen SUBSCRIBED and not begun to unsubscribe, by topic.
+    /// Subscribers that have seen SUBSCRIBED and not begun to unsubscribe, by topic or pattern.
     subscribed: BTreeMap<u8, BTreeSet<ClientId>>,
     subscribing: BTreeMap<(ClientId, u64), u8>,
+    /// The topic or pattern of each subscription id.
+    asked: BTreeMap<u64, u8>,
     /// What each client asked last, by topic: the request, and whether to subscribe.
     own: BTreeMap<(ClientId, u8), (u64, bool)>,
     /// What is owed, by subscriber and publisher, oldest first.
@@ -31,6 +36,8 @@ pub struct Reach {
 
 struct Debt {
     tag: Tag,
+    /// The topic or pattern by which it is owed.
+    by: u8,
     void: bool,
     /// Owed only if this SUBSCRIBE of the publisher itself is granted.
     subscribe: Option<u64>,
@@ -80,7 +87,7 @@ impl Reach {
                 self.own.insert((client, *topic), (*request, false));
                 self.subscribed.entry(*topic).or_default().remove(&client);
                 for (_, debts) in self.debts.range_mut((client, ClientId(0))..=(client, ClientId(u32::MAX))) {
-                    debts.iter_mut().filter(|debt| debt.tag.name == *topic).for_each(|debt| debt.void = true);
+                    debts.iter_mut().filter(|debt| debt.by == *topic).for_each(|debt| debt.void = true);
                 }
             }
             // What crosses the router's GOODBYE is ignored.
@@ -90,28 +97,18 @@ impl Reach {
             Op::Publish { request, tag, exclude_me, lists, disclose, .. } => {
                 self.publications.insert((client, *request), *tag);
                 self.done_at.insert(*tag, facts.line);
-                let mut owed_to: BTreeMap<ClientId, Option<u64>> = self
-                    .subscribed
-                    .entry(tag.name)
-                    .or_default()
-                    .iter()
-                    .map(|subscriber| (*subscriber, None))
-                    .collect();
-                if *exclude_me {
-                    owed_to.remove(&client);
-                } else if let Some((request, true)) = self.own.get(&(client, tag.name)) {
-                    owed_to.entry(client).or_insert(Some(*request));
-                }
+                let mut owed_to = self.owed(client, tag.name, *exclude_me);
+                owed_to.retain(|(subscriber, _), _| names::may_have(facts.role(*subscriber), tag.name));
                 if let Some(lists) = lists {
-                    owed_to.retain(|subscriber, _| {
+                    owed_to.retain(|(subscriber, _), _| {
                         facts.person(*subscriber).is_some_and(|one| lists.are_for(one))
                     });
                 }
                 if *disclose && disclosure(tag.name) == Disclosure::Never {
                     owed_to.clear();
                 }
-                for (subscriber, subscribe) in owed_to {
-                    let debt = Debt { tag: *tag, void: false, subscribe };
+                for ((subscriber, by), subscribe) in owed_to {
+                    let debt = Debt { tag: *tag, by, void: false, subscribe };
                     self.debts.entry((subscriber, client)).or_default().push_back(debt);
                 }
             }
@@ -119,11 +116,30 @@ impl Reach {
         }
     }
 
+    /// To whom and by which topic or pattern; and if by the publisher's own wish that is not granted yet, its request.
+    fn owed(&self, publisher: ClientId, name: u8, exclude_me: bool) -> BTreeMap<(ClientId, u8), Option<u64>> {
+        let covering = self.subscribed.iter().filter(|(by, _)| names::covers(**by, name));
+        let mut owed: BTreeMap<_, _> = covering
+            .flat_map(|(by, subscribers)| subscribers.iter().map(|subscriber| ((*subscriber, *by), None)))
+            .collect();
+        if exclude_me {
+            owed.retain(|(subscriber, _), _| *subscriber != publisher);
+            return owed;
+        }
+        for ((_, by), (request, subscribes)) in self.own.range((publisher, 0)..=(publisher, u8::MAX)) {
+            if *subscribes && names::covers(*by, name) {
+                owed.entry((publisher, *by)).or_insert(Some(*request));
+            }
+        }
+        owed
+    }
+
     fn saw(&mut self, client: ClientId, seen: &Seen, facts: &Facts) -> Verdict {
         match seen {
-            Seen::Subscribed { request, .. } => {
+            Seen::Subscribed { request, subscription } => {
                 let topic =
                     self.subscribing.remove(&(client, *request)).ok_or("SUBSCRIBED out of nothing")?;
+                self.asked.insert(*subscription, topic);
                 // Unless it has begun to unsubscribe since.
                 let stands =
                     matches!(self.own.get(&(client, topic)), Some((asked, true)) if asked <= request);
@@ -149,7 +165,10 @@ impl Reach {
                 Ok(())
             }
             Seen::Published { request, .. } => self.published(client, *request, facts),
-            Seen::Event { tag, .. } => self.event(client, tag, facts),
+            Seen::Event { subscription, tag, .. } => {
+                let by = self.asked.get(subscription).copied().ok_or("an event of no subscription")?;
+                self.event(client, by, tag, facts)
+            }
             _ => Ok(()),
         }
     }
@@ -169,16 +188,14 @@ impl Reach {
         Ok(())
     }
 
-    fn event(&mut self, client: ClientId, tag: &Tag, facts: &Facts) -> Verdict {
+    fn event(&mut self, client: ClientId, by: u8, tag: &Tag, facts: &Facts) -> Verdict {
         // O1 is another checker's: an event that came makes what was owed before it missed.
         let debts = self.debts.entry((client, tag.from)).or_default();
         let mut overtaken = Vec::new();
-        while debts.front().is_some_and(|debt| debt.tag.number <= tag.number) {
-            let debt = debts.pop_front().expect("there is a front");
-            if debt.tag.number < tag.number {
-                overtaken.push(debt);
-            }
+        while debts.front().is_some_and(|debt| debt.tag.number < tag.number) {
+            overtaken.extend(debts.pop_front());
         }
+        debts.retain(|debt| debt.tag.number != tag.number || debt.by != by);
         overtaken.iter().try_for_each(|debt| self.miss(client, debt, "later ones came", facts))?;
         self.ring_is_fifo(client, tag, facts)
     }

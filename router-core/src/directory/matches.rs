@@ -1,0 +1,85 @@
+//! The patterns that cover one URI, remembered and shared: found once, used by each publication or call of that name.
+
+use super::{
+    Topic,
+    sync::{AtomicU64, Ordering},
+    table::Entry,
+};
+use crate::ids::RoleId;
+use std::sync::Arc;
+
+/// The entries whose patterns cover one URI, and which roles may have what comes by them. Never empty.
+#[derive(Debug)]
+pub struct PatternMatches<E> {
+    uri: Box<str>,
+    entries: Box<[Arc<E>]>,
+    /// Two bits per role: asked, allowed.
+    verdicts: AtomicU64,
+}
+
+/// Roles whose verdicts are remembered; those beyond are asked each time.
+const REMEMBERED_ROLES: usize = 32;
+
+impl<E: Entry> PatternMatches<E> {
+    pub(crate) fn new(uri: &str, entries: Vec<Arc<E>>) -> Self {
+        Self { uri: uri.into(), entries: entries.into(), verdicts: AtomicU64::new(0) }
+    }
+
+    /// The URI that was published or called.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// The entries in the precedence of their patterns (see [`uri`](crate::uri)).
+    pub fn entries(&self) -> &[Arc<E>] {
+        &self.entries
+    }
+
+    /// Whether one of the patterns is no more.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.entries.iter().any(|entry| entry.is_retired())
+    }
+
+    /// What `authorize` says for this URI and `role`, asked once: permissions do not change while the process runs.
+    pub(crate) fn permits(&self, role: RoleId, authorize: impl FnOnce() -> bool) -> bool {
+        if role.index() >= REMEMBERED_ROLES {
+            return authorize();
+        }
+        let (asked, allowed) = (1 << (2 * role.index()), 2 << (2 * role.index()));
+        // Relaxed: each bit says the same whoever writes it, and nothing else hangs on it.
+        let verdicts = self.verdicts.load(Ordering::Relaxed);
+        if verdicts & asked != 0 {
+            return verdicts & allowed != 0;
+        }
+        let is_allowed = authorize();
+        self.verdicts.fetch_or(if is_allowed { asked | allowed } else { asked }, Ordering::Relaxed);
+        is_allowed
+    }
+}
+
+/// What a publication to one topic reaches: the exact subscription and those by pattern.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// The entry of exactly this topic.
+    pub exact: Option<&'a Arc<Topic>>,
+    /// The entries whose patterns cover it.
+    pub patterns: Option<&'a Arc<PatternMatches<Topic>>>,
+}
+
+impl Found<'_> {
+    /// The shards that have subscribers of any of them.
+    pub fn interest(&self) -> u64 {
+        self.union(Topic::interest)
+    }
+
+    /// The shards on which a stream of any of them is above its cap.
+    pub fn congested(&self) -> u64 {
+        self.union(Topic::congested)
+    }
+
+    fn union(&self, mask_of: impl Fn(&Topic) -> u64) -> u64 {
+        let mask = self.exact.map_or(0, |topic| mask_of(topic));
+        let Some(matches) = self.patterns else { return mask };
+        matches.entries().iter().fold(mask, |mask, topic| mask | mask_of(topic))
+    }
+}
