@@ -60,6 +60,12 @@ impl Malformed {
         self.flaw
     }
 
+    /// Well-formed by RFC 8259, but nothing that every receiver can read: strict parsers refuse it, so whoever sent it on
+    /// would break their sessions.
+    pub fn is_only_unportable(self) -> bool {
+        matches!(self.flaw, Flaw::LoneSurrogate | Flaw::NumberTooLarge)
+    }
+
     /// Where it was noticed, counted from the first byte of the message or value.
     pub fn offset_bytes(self) -> usize {
         self.offset as usize

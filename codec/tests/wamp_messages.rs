@@ -519,8 +519,8 @@ fn malformed_messages_say_where() {
         (b"[16,1,{1:2},\"a\"]", "PUBLISH has a dictionary key that is no string"),
         (b"[16,1,{},\"\xff\"]", "PUBLISH has a string that is not UTF-8 at byte 10"),
         (b"[16,1,{},\"a\",[\"\xed\xa0\x80\"]]", "PUBLISH has a string that is not UTF-8"),
-        (b"[16,1,{},\"a\",[\"\\ud800\"]]", "PUBLISH has a lone surrogate"),
-        (b"[16,1,{},\"a\",[1e999]]", "PUBLISH has a number too large"),
+        (b"[16,1,{},\"\\ud800\"]", "PUBLISH has a lone surrogate"),
+        (b"[16,1,{\"a\":1e999},\"a\"]", "PUBLISH has a number too large"),
         (b"\xef\xbb\xbf[16,1,{},\"a\"]", "the message has something that is no JSON value"),
     ] {
         let error = decoded(Serializer::Json, text).unwrap_err();
@@ -538,6 +538,37 @@ fn malformed_messages_say_where() {
     ] {
         let error = decoded(Serializer::MsgPack, bytes).unwrap_err();
         assert!(error.to_string().contains(part), "{bytes:02x?}: {error}");
+    }
+}
+
+/// RFC 8259 allows what strict readers refuse. It ends no session: a request is answered, and a callee's call fails.
+#[test]
+fn a_payload_that_not_everybody_could_read_is_refused_alone() {
+    for value in [r#""\ud800""#, r#""a\udc00b""#, r#""\ud83dx""#, "1e999", "-1e400"] {
+        for (text, request_type, is_answered, subject) in [
+            (format!(r#"[16,5,{{"acknowledge":true}},"a",[{value}]]"#), 16, true, "Arguments"),
+            (format!(r#"[16,5,{{"acknowledge":true}},"a",[],{{"k":[{value}]}}]"#), 16, true, "ArgumentsKw"),
+            (format!(r#"[16,5,{{}},"a",[{value}]]"#), 16, false, "Arguments"),
+            (format!(r#"[48,5,{{}},"a",[1,{{"x":{value}}}],{{}}]"#), 48, true, "Arguments"),
+        ] {
+            let error = decoded(Serializer::Json, text.as_bytes()).unwrap_err();
+            let DecodeError::Request(refused) = error else { panic!("{text}: {error}") };
+            assert_eq!((refused.request_type, refused.request), (request_type, 5), "{text}");
+            assert_eq!((refused.is_answered, refused.subject), (is_answered, subject), "{text}");
+        }
+        for (text, uri) in [
+            (format!("[70,5,{{}},[{value}]]"), "wamp.error.invalid_argument"),
+            (format!(r#"[8,68,5,{{}},"com.own",[{value}]]"#), "com.own"),
+        ] {
+            let Ok(Message::Error { request_type: 68, request: 5, error, payload }) =
+                decoded(Serializer::Json, text.as_bytes())
+            else {
+                panic!("{text}")
+            };
+            assert_eq!((&*error, payload), (uri, Payload::EMPTY), "{text}");
+        }
+        let event = format!("[36,5,6,{{}},[{value}]]");
+        assert!(matches!(decoded(Serializer::Json, event.as_bytes()), Err(DecodeError::Violation(_))));
     }
 }
 

@@ -452,6 +452,29 @@ on_both_drivers! {
         healthy.check();
     }
 
+    /// RFC 8259 allows lone surrogates and numbers beyond a double; strict readers do not. The request is refused and
+    /// nobody's session ends: not the sender's, and not the receivers'.
+    fn text_that_strict_readers_refuse(driver: &str) {
+        let router = Router::on(driver);
+        let mut healthy = Healthy::on(&router);
+        let mut callee = Client::join(router.wamp);
+        callee.register("com.fanwire.hostile.cut");
+        let mut client = Client::join(router.wamp);
+        for value in [r#""cut in half \ud83d""#, "1e400"] {
+            client.send_bytes(&frame(0x81, format!(r#"[16,1,{{"acknowledge":true}},"{TOPIC}",[{value}]]"#).as_bytes()));
+            let refused = client.expect();
+            assert_eq!((&refused[0], &refused[1], &refused[4]), (&json!(8), &json!(16), &json!("wamp.error.invalid_argument")), "{refused}");
+            // Without `acknowledge` nothing is said, and nothing is routed.
+            client.send_bytes(&frame(0x81, format!(r#"[16,2,{{}},"{TOPIC}",[{value}]]"#).as_bytes()));
+            client.send(json!([48, 3, {}, "com.fanwire.hostile.cut", [1]]));
+            let invocation = callee.expect();
+            callee.send_bytes(&frame(0x81, format!("[70,{},{{}},[{value}]]", invocation[1]).as_bytes()));
+            let failed = client.expect();
+            assert_eq!((&failed[0], &failed[1], &failed[4]), (&json!(8), &json!(48), &json!("wamp.error.invalid_argument")), "{failed}");
+            healthy.check();
+        }
+    }
+
     /// Requests for something else, at the pace at which one client can make them.
     fn refused_requests(driver: &str) {
         let router = Router::on(driver);

@@ -55,12 +55,24 @@ pub fn decode<'a>(
 }
 
 fn decode_from<'a, R: Reader<'a>>(reader: R) -> Result<Message<'a>, DecodeError> {
-    let mut elements = Elements { reader, items: Items(0), ended: false, message_type: None, fault: None };
+    let mut elements = Elements {
+        reader,
+        items: Items(0),
+        ended: false,
+        message_type: None,
+        fault: None,
+        unportable: false,
+    };
     // One place for the result from here to the caller: messages are large enough for copies to show.
     let mut result = elements.message();
     match &mut result {
         Ok(message) => {
             if let Some(fault) = elements.fault {
+                if elements.unportable
+                    && let Some(failure) = failure(message)
+                {
+                    return Ok(failure);
+                }
                 return Err(refuse(message, fault));
             }
         }
@@ -94,6 +106,19 @@ fn refuse(message: &Message<'_>, fault: Fault) -> DecodeError {
         subject: fault.subject,
         expected: fault.expected,
     })
+}
+
+/// What a callee has said if its words cannot be sent on: its call fails, and its session goes on.
+#[cold]
+fn failure<'a>(message: &mut Message<'a>) -> Option<Message<'a>> {
+    let (request, error) = match message {
+        Message::Yield { request, .. } => (*request, INVALID_ARGUMENT.into()),
+        Message::Error { request_type: code::INVOCATION, request, error, .. } => {
+            (*request, std::mem::take(error))
+        }
+        _ => return None,
+    };
+    Some(Message::Error { request_type: code::INVOCATION, request, error, payload: Payload::EMPTY })
 }
 
 /// One of the lists of receivers; false if the key is none of theirs.
@@ -135,6 +160,8 @@ fn set<'a, T>(
     }
 }
 
+const PORTABLE: &str = "readable for everybody: without lone surrogates and without numbers beyond a double";
+
 /// The elements of one message, taken from left to right.
 struct Elements<R> {
     reader: R,
@@ -144,13 +171,15 @@ struct Elements<R> {
     message_type: Option<u64>,
     /// The first wrong option. Reading goes on, so that the rest is known to be sound.
     fault: Option<Fault>,
+    /// The payload is [`Malformed::is_only_unportable`]: it was not read to its end, and the fault says so.
+    unportable: bool,
 }
 
 impl<'a, R: Reader<'a>> Elements<R> {
     fn message(&mut self) -> Result<Message<'a>, DecodeError> {
         let type_code = self.begin()?;
         let result = self.body(type_code);
-        if result.is_ok() {
+        if result.is_ok() && !self.unportable {
             self.end()?;
         }
         result
@@ -363,7 +392,16 @@ impl<'a, R: Reader<'a>> Elements<R> {
             return Ok(None);
         }
         let found = self.reader.kind()?;
-        let bytes = self.reader.skip()?;
+        let bytes = match self.reader.skip() {
+            Ok(bytes) => bytes,
+            // Nobody depends on the rest of the message: its frame has ended.
+            Err(malformed) if malformed.is_only_unportable() => {
+                (self.ended, self.unportable) = (true, true);
+                self.fault.get_or_insert(Fault { subject: element, expected: PORTABLE });
+                return Ok(None);
+            }
+            Err(malformed) => return Err(malformed.into()),
+        };
         if found == kind {
             return Ok(Some(bytes));
         }
