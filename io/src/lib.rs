@@ -59,6 +59,8 @@ mod socket_file;
 mod start;
 mod sync;
 #[cfg(not(loom))]
+mod tcp_info;
+#[cfg(not(loom))]
 mod timers;
 
 #[cfg(not(loom))]

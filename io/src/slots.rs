@@ -118,6 +118,8 @@ pub(crate) struct Cold {
     /// The deadline of the message that is incomplete.
     pub(crate) message_at: Instant,
     pub(crate) ping_at: Instant,
+    /// What the peer had acknowledged when it was pinged, or when the pong was last overdue.
+    pub(crate) acked: u32,
     pub(crate) why: CloseReason,
 }
 
@@ -174,6 +176,7 @@ impl Slots {
             stage_at: now,
             message_at: now,
             ping_at: now,
+            acked: 0,
             why: CloseReason::None,
         };
         match self.free.pop() {

@@ -277,6 +277,46 @@ fn what_has_come_during_a_stall_counts_before_the_deadlines() {
     }
 }
 
+/// A pong that waits behind data which the peer is still taking is not overdue; that of a peer which takes nothing is.
+#[test]
+fn a_slow_reader_is_not_taken_for_a_dead_one() {
+    for driver in DRIVERS {
+        let running = run(with_deadlines(driver, |deadlines| {
+            deadlines.ping_interval = ms(200);
+            deadlines.pong_wait = ms(500);
+            deadlines.close = ms(200);
+        }));
+        let small = || {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            socket.set_recv_buffer_size(4096).unwrap();
+            socket.connect(&address(&running).into()).unwrap();
+            let socket = TcpStream::from(socket);
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            Client::with(socket, &[])
+        };
+        // Less than our kernel takes, so that nothing waits in the outbox; more than the peer has room for.
+        let words = "x".repeat(60_000);
+        let mut slow = small();
+        slow.send_text(&words);
+        let mut unread = 55_000;
+        while unread > 0 {
+            let mut piece = vec![0; 1_000.min(unread)];
+            let count = slow.socket.read(&mut piece).unwrap();
+            assert!(count > 0, "it was cut with {unread} bytes to go");
+            unread -= count;
+            std::thread::sleep(ms(40));
+        }
+        assert_eq!(counter(&running, "connections_closed", "reason=\"pong_timeout\""), 0);
+        assert!(counter(&running, "pings", "") >= 1, "it was pinged meanwhile");
+
+        let mut stuck = small();
+        stuck.send_text(&words);
+        eventually("who takes nothing is cut", || {
+            counter(&running, "connections_closed", "reason=\"pong_timeout\"") >= 1
+        });
+    }
+}
+
 #[test]
 fn the_service_can_close_and_the_peer_answers() {
     for driver in DRIVERS {

@@ -8,7 +8,8 @@ use fanwire_core::{Instant, Outlet};
 
 use super::Shard;
 use crate::service::Service;
-use crate::slots::{CloseReason, Stage, flag};
+use crate::slots::{CloseReason, Cold, Hot, Stage, flag};
+use crate::tcp_info::Taking;
 
 impl<S: Service> Shard<S> {
     /// Everything that is due now.
@@ -72,22 +73,21 @@ impl<S: Service> Shard<S> {
     fn look_at_open(&mut self, slot: u32) {
         let deadlines = &self.config.deadlines;
         let hot = &self.slots.hot[slot as usize];
-        let cold = &self.slots.cold[slot as usize];
+        let cold = &mut self.slots.cold[slot as usize];
         let mut next = None;
-        let mut consider = |at: Instant| next = Some(next.map_or(at, |known: Instant| known.min(at)));
         if hot.has(flag::DRAINING) {
             if self.now >= cold.stage_at {
                 self.close(slot, 1001, "the router stops", CloseReason::Drain);
                 return;
             }
-            consider(cold.stage_at);
+            next = earlier(next, cold.stage_at);
         } else if !hot.has(flag::ESTABLISHED) {
             if self.now >= cold.stage_at {
                 let words = format!("no login within {}", seconds(deadlines.login));
                 self.close(slot, 1008, &words, CloseReason::LoginTimeout);
                 return;
             }
-            consider(cold.stage_at);
+            next = earlier(next, cold.stage_at);
         }
         // While we do not read, the peer cannot finish a message or show that it lives.
         let paused = hot.has(flag::PAUSED);
@@ -97,18 +97,18 @@ impl<S: Service> Shard<S> {
                 self.close(slot, 1008, &words, CloseReason::MessageTimeout);
                 return;
             }
-            consider(cold.message_at);
+            next = earlier(next, cold.message_at);
         }
         let pinged = hot.has(flag::PINGED) && hot.heard_at < cold.ping_at;
         if paused || hot.has(flag::READY) {
             // Something of its may be waiting for us.
-            consider(self.now + deadlines.ping_interval.min(deadlines.pong_wait));
+            next = earlier(next, self.now + deadlines.ping_interval.min(deadlines.pong_wait));
         } else if pinged {
             let at = cold.ping_at + deadlines.pong_wait;
-            if self.now >= at && hot.has(flag::BLOCKED) {
-                // Our ping waits behind data that the peer is still taking; how long that may last is the outbox's
-                // limit, and a peer that takes nothing is ended by TCP's own timeout.
-                consider(self.now + deadlines.pong_wait);
+            if self.now >= at && (hot.has(flag::BLOCKED) || still_takes(hot, cold)) {
+                // Our ping waits behind data, in the outbox or in the kernel, that the peer is still taking; how long that
+                // may last is the outbox's limit, and a peer that takes nothing is ended by TCP's own timeout.
+                next = earlier(next, self.now + self.config.deadlines.pong_wait);
             } else if self.now >= at {
                 let words = format!("no sign of life within {} of a ping", seconds(deadlines.pong_wait));
                 self.close(slot, 1008, &words, CloseReason::PongTimeout);
@@ -118,15 +118,15 @@ impl<S: Service> Shard<S> {
                 self.wheel.enter(self.now, slot, cut_at);
                 return;
             } else {
-                consider(at);
+                next = earlier(next, at);
             }
         } else {
             let at = hot.heard_at + deadlines.ping_interval;
             if self.now >= at {
-                consider(self.now + deadlines.pong_wait);
+                next = earlier(next, self.now + deadlines.pong_wait);
                 self.ping(slot);
             } else {
-                consider(at);
+                next = earlier(next, at);
             }
         }
         if let Some(next) = next {
@@ -135,6 +135,8 @@ impl<S: Service> Shard<S> {
     }
 
     fn ping(&mut self, slot: u32) {
+        let taking = self.slots.hot[slot as usize].socket.as_ref().and_then(Taking::of);
+        self.slots.cold[slot as usize].acked = taking.map_or(0, |taking| taking.acked);
         self.slots.hot[slot as usize].set(flag::PINGED);
         self.slots.cold[slot as usize].ping_at = self.now;
         self.frame.clear();
@@ -168,6 +170,19 @@ impl<S: Service> Shard<S> {
         self.slots.cold[slot as usize].stage_at = login;
         self.wheel.enter(self.now, slot, login.min(self.now + deadlines.ping_interval));
     }
+}
+
+/// Whether the peer has taken some of our data since the last look, while more waits in the kernel for want of room on its
+/// side. If nothing waits there, it has our ping and should have answered.
+fn still_takes(hot: &Hot, cold: &mut Cold) -> bool {
+    let taking = hot.socket.as_ref().and_then(Taking::of);
+    taking.is_some_and(|Taking { acked, unsent }| {
+        unsent > 0 && std::mem::replace(&mut cold.acked, acked) != acked
+    })
+}
+
+fn earlier(known: Option<Instant>, at: Instant) -> Option<Instant> {
+    Some(known.map_or(at, |known| known.min(at)))
 }
 
 fn seconds(wait: Duration) -> String {
