@@ -6,7 +6,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -141,6 +143,47 @@ on_both_drivers! {
         let sent = run(&["pub", "com.fanwire.crowd", "again", "--url", &url]);
         assert!(sent.status.success(), "{}", words(&sent));
         assert_eq!(early.expect_event(), json!(["again"]));
+    }
+
+    /// All of 5,000 that come at once are served, and one who is there already is served meanwhile.
+    fn a_burst_of_connections_is_served_and_starves_nobody(driver: &str) {
+        const BURST: usize = 5_000;
+        const THREADS: usize = 10;
+        crate::support::allow_descriptors(BURST as u64 + 1_000);
+        let router = Launch::on(driver).set("limits.handshake_time", "120s").set("limits.login_time", "120s").start();
+        let address = router.wamp;
+        let mut early = Client::join(address);
+        let over = AtomicBool::new(false);
+        let (clients, mut waits) = thread::scope(|scope| {
+            let early = scope.spawn(|| {
+                let mut waits = Vec::new();
+                while !over.load(Ordering::Relaxed) {
+                    let asked = Instant::now();
+                    early.publish("com.fanwire.burst", json!([]));
+                    waits.push(asked.elapsed());
+                    thread::sleep(Duration::from_millis(2));
+                }
+                waits
+            });
+            let crowd: Vec<_> = (0..THREADS)
+                .map(|_| {
+                    scope.spawn(move || {
+                        let dial = |_| crate::support::dial(address);
+                        let streams: Vec<_> = (0..BURST / THREADS).map(dial).collect();
+                        streams.into_iter().map(|stream| Client::upgrade(stream, address)).collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            let clients: Vec<_> = crowd.into_iter().flat_map(|thread| thread.join().expect("all are served")).collect();
+            over.store(true, Ordering::Relaxed);
+            (clients, early.join().expect("it is served too"))
+        });
+        assert_eq!(clients.len(), BURST);
+        assert_eq!(router.metric("fanwire_connections_accepted_total", ""), BURST as f64 + 1.0);
+        waits.sort_unstable();
+        // A figure for the log, no promise: the machine may be busy with other things.
+        eprintln!("{driver}: {} answers during the burst, p50 {:?}, p99 {:?}, longest {:?}",
+            waits.len(), waits[waits.len() / 2], waits[waits.len() * 99 / 100], waits[waits.len() - 1]);
     }
 
     /// Few connections are as many on each shard, and the metrics show it.
