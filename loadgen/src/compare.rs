@@ -17,6 +17,9 @@ const FREE: [&str; 1] = ["url"];
 /// Parameters of the generator itself: they may differ, with a warning.
 const OWN: [&str; 3] = ["threads", "cpus", "spin"];
 
+/// Parameters in which servers of two kinds cannot but differ.
+const FOREIGN: [&str; 3] = ["target", "serializer", "publisher_serializer"];
+
 #[derive(Clone, Copy)]
 enum Unit {
     Nanos,
@@ -120,10 +123,12 @@ fn compare(a: &Value, b: &Value, a_name: &str, b_name: &str) -> Result<String, F
     names.dedup();
     let differing: Vec<&str> =
         names.into_iter().map(String::as_str).filter(|name| left[*name] != right[*name]).collect();
+    let is_foreign = left["target"] != right["target"];
     let show = |name: &str| format!("{name}: {} and {}", left[name], right[name]);
     let refused: Vec<String> = differing
         .iter()
         .filter(|name| !FREE.contains(name) && !OWN.contains(name))
+        .filter(|name| !(is_foreign && FOREIGN.contains(name)))
         .map(|name| show(name))
         .collect();
     if !refused.is_empty() {
@@ -181,6 +186,14 @@ impl Unit {
 /// What a reader should know before he believes the ratios.
 fn warnings(a: &Value, b: &Value, differing: &[&str]) -> Vec<String> {
     let mut warnings = Vec::new();
+    if differing.contains(&"target") {
+        let kind = |report: &Value| report["parameters"]["target"].as_str().unwrap_or("WAMP").to_owned();
+        warnings.push(format!(
+            "they speak differently, {} and {}: the bytes of a message differ too",
+            kind(a),
+            kind(b)
+        ));
+    }
     for name in differing.iter().filter(|name| OWN.contains(name)) {
         warnings.push(format!(
             "the generator's {name} differ: {} and {}",
@@ -247,6 +260,15 @@ mod tests {
         for words in ["receivers: 10 and 20", "scenario: \"fanout\" and \"rpc\"", "window: null and 5"] {
             assert!(failure.words.contains(words), "{failure}");
         }
+    }
+
+    #[test]
+    fn servers_of_two_kinds_may_be_compared() {
+        let mut other = report(1.0, 1.0);
+        other["parameters"]["target"] = "ws on Node.js".into();
+        other["parameters"]["serializer"] = "ws on Node.js".into();
+        let words = compare(&report(1.0, 1.0), &other, "a", "b").unwrap();
+        assert!(words.contains("WAMP and ws on Node.js"), "{words}");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, sockopt};
 
 use crate::plan::{Assignment, Role, Setup};
+use crate::script::http::Answers;
 use crate::target::Target;
 
 /// Receive buffer of subscribers that never read: the smallest, so that the server's side fills soon.
@@ -95,6 +96,10 @@ pub struct Connection {
     pub is_queued: bool,
     /// The server has closed its side: read until the end, however short a read is.
     pub is_ending: bool,
+    /// The step of the set-up that is under way, at a server that is no WAMP router.
+    pub step: u8,
+    /// Answers to what was posted.
+    pub answers: Option<Box<Answers>>,
     /// Key and bytes of the answer so far, while the upgrade is under way.
     pub upgrade: Option<Box<Upgrade>>,
     /// WAMP request ids are counted from 1 per session (WAMP, "IDs").
@@ -135,6 +140,8 @@ impl Connection {
             out: BytesMut::new(),
             is_queued: false,
             is_ending: false,
+            step: 0,
+            answers: None,
             upgrade: None,
             next_request: 1,
             can_write: false,
@@ -161,6 +168,8 @@ impl Connection {
         self.stage = Stage::Connecting;
         self.receiver = ws::Receiver::new(ws::Role::Client);
         self.is_ending = false;
+        self.step = 0;
+        self.answers = None;
         self.next_request = 1;
         self.socket = Some(socket);
         Ok(())

@@ -40,6 +40,7 @@ pub mod scenario_mixed;
 pub mod scenario_rpc;
 pub mod scenario_toggle;
 pub mod schedule;
+pub mod script;
 pub mod server_stats;
 pub mod session;
 pub mod shared;

@@ -29,6 +29,8 @@ const LAG_NS_MAX: f64 = 1e6;
 pub struct Parameters {
     pub scenario: &'static str,
     pub url: String,
+    /// Name of a server that is no WAMP router.
+    pub target: Option<String>,
     pub realm: String,
     pub serializer: String,
     pub publisher_serializer: String,
@@ -337,7 +339,7 @@ impl Report {
         let mut report = Self {
             schema: SCHEMA,
             machine: Machine::look(),
-            parameters: Parameters::new(plan, common),
+            parameters: Parameters::new(plan),
             deliveries,
             latency: latency.summary(),
             latency_by_percentile: latency.by_percentile(),
@@ -345,7 +347,7 @@ impl Report {
             logins,
             timeline,
             generator,
-            server_agent,
+            server_agent: server_agent.or_else(|| plan.dialect.as_ref().map(|script| script.name.clone())),
             server,
             warnings: Vec::new(),
             checks: Vec::new(),
@@ -505,7 +507,7 @@ impl Report {
 }
 
 impl Parameters {
-    fn new(plan: &Plan, common: &CommonArgs) -> Self {
+    fn new(plan: &Plan) -> Self {
         let (fanout, rpc) = (plan.fanout.as_ref(), plan.rpc.as_ref());
         let (senders, receivers) = match (fanout, rpc) {
             (Some(fanout), _) => (fanout.publishers, fanout.subscribers),
@@ -523,16 +525,21 @@ impl Parameters {
             Load::Open { rate } => ("open", None, Some(rate)),
             Load::Idle => ("idle", None, None),
         };
+        let format = |serializer: fanwire_codec::wamp2::Serializer| match &plan.dialect {
+            Some(script) => script.name.clone(),
+            None => serializer.to_string(),
+        };
         let rule_name = |rule| match rule {
             crate::args::WindowRule::Average => "average",
             crate::args::WindowRule::Slowest => "slowest",
         };
         Self {
             scenario: plan.name,
-            url: common.url.clone(),
+            url: plan.url.clone(),
+            target: plan.dialect.as_ref().map(|script| script.name.clone()),
             realm: plan.realm.clone(),
-            serializer: plan.serializer.to_string(),
-            publisher_serializer: plan.publisher_serializer.to_string(),
+            serializer: format(plan.serializer),
+            publisher_serializer: format(plan.publisher_serializer),
             senders,
             receivers,
             stuck: fanout.map_or(0, |fanout| fanout.stuck),

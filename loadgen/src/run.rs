@@ -239,9 +239,13 @@ impl Run<'_> {
             let waited = Duration::from_nanos(self.shared.now_ns() - begin_ns);
             if waited > self.plan.connect_timeout {
                 let handshaking = Gauges::sum(&self.shared.gauges, |gauges| &gauges.handshaking);
+                let words = self.shared.last_words.lock().expect("nobody panics while holding it");
+                let said = words.as_ref().map_or(String::new(), |words| {
+                    format!("; or is --target wrong about it? it said last: {words}")
+                });
                 return Err(Failure::timeout(format!(
                     "{ready} of {connections} connections to {} were ready after {:.0} s, {handshaking} handshakes are under way: \
-                     is the server overloaded? give more --connect-timeout or less --connect-rate",
+                     is the server overloaded? give more --connect-timeout or less --connect-rate{said}",
                     self.plan.target.host,
                     waited.as_secs_f64()
                 )));

@@ -19,8 +19,12 @@ impl Scenario for Connect {
         &mut self,
         connection: &mut Connection,
         message: &[u8],
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Result<(), String> {
+        if let Some(script) = &context.tools.plan.dialect {
+            script.answer(connection, message, &mut context.tools);
+            return Ok(());
+        }
         session::read_farewell(connection.serializer, message).map_or(Ok(()), Err)
     }
 

@@ -8,6 +8,7 @@
 //!   └▶ PUBLISH [stamp, filler] ──▶ router ──▶          └▶ latency from the intended time ─▶ position ─▶ window
 //! ```
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use fanwire_codec::wamp2::{self, DecodeLimits, Message, Payload, PublishOptions};
@@ -20,6 +21,7 @@ use crate::plan::{Load, Plan, Role};
 use crate::reader::{Kind, Pattern};
 use crate::scenario::{Context, Scenario};
 use crate::schedule::Schedule;
+use crate::script::{Finder, Found, Script};
 use crate::session::{self, error_words};
 use crate::shared::Shared;
 use crate::stamp::Stamp;
@@ -57,6 +59,8 @@ pub struct Fanout {
     /// What events look like (the subscribers' serializer), and what is published (the publishers').
     event: Pattern,
     publish: Pattern,
+    /// The server is no WAMP router.
+    foreign: Option<(Arc<Script>, Finder)>,
     topics: Topics,
     publisher_count: usize,
     /// What each flow of this thread's publishers has sent, by flow; only where publications choose their topic.
@@ -109,6 +113,7 @@ impl Fanout {
             schedule: None,
             event: Pattern::new(plan.serializer, plan.payload_bytes),
             publish: Pattern::new(plan.publisher_serializer, plan.payload_bytes),
+            foreign: plan.dialect.clone().map(|script| (script, Finder::new(plan.run, plan.payload_bytes))),
             publisher_count: fanout.publishers,
             sent: vec![0; if topics.has_choice() { topics.flows } else { 0 }],
             verifier: Verifier::new(subscribers.count()),
@@ -180,6 +185,32 @@ impl Fanout {
         }
     }
 
+    /// A message of a server that is no WAMP router: it may have any number of payloads in it.
+    fn handle_foreign(&mut self, connection: &mut Connection, message: &[u8], context: &mut Context<'_>) {
+        let Some((script, finder)) = self.foreign.take() else { return };
+        let mut next = finder.find(message, 0);
+        if next.is_none() {
+            script.answer(connection, message, &mut context.tools);
+        }
+        while let Some((found, at)) = next {
+            match (connection.role, found) {
+                (Role::Subscriber(number), Found::Payload(stamp)) => {
+                    self.handle_event(number, stamp, context)
+                }
+                (Role::Visitor(number), Found::Payload(stamp)) => {
+                    self.handle_visitor_event(number, stamp, context);
+                }
+                (Role::Subscriber(_), Found::Damaged) => self.verifier.faults.corrupt += 1,
+                (Role::Visitor(_), Found::Damaged) => self.visitors.faults.corrupt += 1,
+                (Role::Slow, _) => context.meter.slow_delivered += 1,
+                // Some servers send to the publisher too.
+                _ => {}
+            }
+            next = finder.find(message, at);
+        }
+        self.foreign = Some((script, finder));
+    }
+
     /// A message that is not an event of ours in the usual form.
     #[cold]
     fn handle_other(
@@ -243,13 +274,18 @@ impl Fanout {
         if !self.sent.is_empty() {
             publisher.sent += 1;
         }
-        let options = PublishOptions { acknowledge: self.acknowledge, ..PublishOptions::default() };
-        let payload = Payload { args: Some(self.publish.stamped(&stamp)), kwargs: None };
-        let request = connection.take_request();
         let topic = self.topics.of_flow(flow);
-        let name = (&*self.topics.names[topic]).into();
-        let message = Message::Publish { request, options, topic: name, payload };
-        connection.push(&message, tools.scratch, tools.masks);
+        let name = &*self.topics.names[topic];
+        match &mut self.foreign {
+            Some((script, finder)) => script.publish(connection, name, finder.stamped(&stamp), tools),
+            None => {
+                let options = PublishOptions { acknowledge: self.acknowledge, ..PublishOptions::default() };
+                let payload = Payload { args: Some(self.publish.stamped(&stamp)), kwargs: None };
+                let request = connection.take_request();
+                let message = Message::Publish { request, options, topic: name.into(), payload };
+                connection.push(&message, tools.scratch, tools.masks);
+            }
+        }
         context.meter.message_sent(context.now_ns, intended_ns);
         context.meter.expected += self.topics.sizes[topic] as u64;
     }
@@ -338,6 +374,10 @@ impl Scenario for Fanout {
         message: &[u8],
         context: &mut Context<'_>,
     ) -> Result<(), String> {
+        if self.foreign.is_some() {
+            self.handle_foreign(connection, message, context);
+            return Ok(());
+        }
         if let Role::Subscriber(number) | Role::Visitor(number) = connection.role
             && let Some((_, stamp, _)) = self.event.recognise(Kind::Event, message)
         {

@@ -20,6 +20,10 @@ impl Scenario for Idle {
         message: &[u8],
         context: &mut Context<'_>,
     ) -> Result<(), String> {
+        if let Some(script) = &context.tools.plan.dialect {
+            script.answer(connection, message, &mut context.tools);
+            return Ok(());
+        }
         match session::read_farewell(connection.serializer, message) {
             Some(words) => {
                 // WAMP, "Session Establishment": an ABORT is never answered.

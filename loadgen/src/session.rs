@@ -10,6 +10,7 @@ use fanwire_codec::ws::handshake::{self, HandshakeError};
 use crate::connection::{Connection, Masks, Stage, Upgrade};
 use crate::failure::Failure;
 use crate::plan::{Plan, Setup};
+use crate::script::Script;
 use crate::shared::Shared;
 
 /// The answer to the upgrade at most.
@@ -33,13 +34,33 @@ pub fn begin_upgrade(connection: &mut Connection, tools: &mut Tools<'_>) -> Resu
     let mut key = [0; 16];
     key[..8].copy_from_slice(&tools.masks.bits().to_le_bytes());
     key[8..].copy_from_slice(&tools.masks.bits().to_le_bytes());
-    let target = &tools.plan.target;
-    let subprotocols = [connection.serializer.subprotocol()];
-    handshake::write_request(&mut connection.out, &target.host, &target.path, &subprotocols, key, &[])
+    let target = tools.plan.target_of(&connection.setup);
+    if connection.setup == Setup::Post {
+        connection.answers = Some(Box::default());
+        connection.stage = Stage::Ready;
+        return Ok(());
+    }
+    let path = target.path.replace("{topic}", connection.setup.topic().unwrap_or(""));
+    let script = tools.plan.dialect.as_deref();
+    let headers: Vec<(&str, &str)> = script
+        .into_iter()
+        .flat_map(|script| &script.headers)
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let offered: Vec<&str> = offered(connection.serializer, script).into_iter().collect();
+    handshake::write_request(&mut connection.out, &target.host, &path, &offered, key, &headers)
         .map_err(|error| Failure::usage(format!("--url: {error}")))?;
     connection.upgrade = Some(Box::new(Upgrade { key, head: Vec::new() }));
     connection.stage = Stage::Upgrading;
     Ok(())
+}
+
+/// The subprotocol to offer, if any.
+fn offered(serializer: Serializer, script: Option<&Script>) -> Option<&str> {
+    match script {
+        Some(script) => script.subprotocol.as_deref(),
+        None => Some(serializer.subprotocol()),
+    }
 }
 
 /// Bytes of the answer came. Returns what of `input` is behind the head, once the head is whole and good.
@@ -61,10 +82,14 @@ pub fn handle_upgrade(
         connection.upgrade = Some(upgrade);
         return Ok(None);
     };
-    let offered = connection.serializer.subprotocol();
-    match handshake::verify_response(&upgrade.head[..end], &upgrade.key, &[offered]) {
+    let script = tools.plan.dialect.as_deref();
+    let offered: Vec<&str> = offered(connection.serializer, script).into_iter().collect();
+    match handshake::verify_response(&upgrade.head[..end], &upgrade.key, &offered) {
         Ok(Some(_)) => {}
+        // Servers of other kinds need not choose one.
+        Ok(None) if script.is_some() => {}
         Ok(None) => {
+            let offered = offered.join(", ");
             return Err(Failure::cannot_connect(format!(
                 "{}{} opened a WebSocket but does not speak {offered}: give the path of its WAMP endpoint with --url, \
                  or another --serializer",
@@ -89,7 +114,10 @@ pub fn handle_upgrade(
             )));
         }
     }
-    join(connection, tools);
+    match script {
+        Some(script) => script.advance(connection, tools),
+        None => join(connection, tools),
+    }
     Ok(Some(end - before))
 }
 
@@ -99,6 +127,10 @@ pub fn handle_message(
     bytes: &[u8],
     tools: &mut Tools<'_>,
 ) -> Result<(), Failure> {
+    if let Some(script) = &tools.plan.dialect {
+        script.handle_setup(connection, bytes, tools);
+        return Ok(());
+    }
     let message = wamp2::decode(connection.serializer, bytes, &DecodeLimits::default()).map_err(|error| {
         Failure::cannot_connect(format!("the server sent what is no WAMP message: {error}"))
     })?;
@@ -173,7 +205,11 @@ pub fn answer_goodbye(connection: &mut Connection, tools: &mut Tools<'_>) {
 
 /// Ends the session politely: GOODBYE and a close frame, without waiting for the answers.
 pub fn say_goodbye(connection: &mut Connection, tools: &mut Tools<'_>) {
-    if connection.setup != Setup::Connection {
+    if connection.setup == Setup::Post {
+        connection.close();
+        return;
+    }
+    if connection.setup != Setup::Connection && tools.plan.dialect.is_none() {
         let goodbye = Message::Goodbye { reason: "wamp.close.close_realm".into(), message: None };
         connection.push(&goodbye, tools.scratch, tools.masks);
     }
@@ -223,7 +259,7 @@ fn prepare(connection: &mut Connection, tools: &mut Tools<'_>) {
             options: RegisterOptions::default(),
             procedure: (&**procedure).into(),
         },
-        Setup::Session | Setup::Connection => {
+        Setup::Session | Setup::Connection | Setup::Post => {
             connection.stage = Stage::Ready;
             return;
         }

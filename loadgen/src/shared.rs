@@ -1,8 +1,8 @@
 //! What the threads of a run share: the phase, the clock's zero, the windows, the gauges and a doorbell each.
 
 use std::os::fd::OwnedFd;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -40,7 +40,9 @@ pub struct Shared {
     pub flows: Option<Flows>,
     /// Software of the server, as the first WELCOME names it.
     pub agent: OnceLock<String>,
-    /// What each sender has sent, by its number; final once its thread has seen [`Phase::Drain`].
+    /// What the server said to a connection that was not ready, and that was not understood.
+    pub last_words: Mutex<Option<String>>,
+    /// What was sent of each flow, see [`crate::topics`]; final once its thread has seen [`Phase::Drain`].
     pub sent: Vec<AtomicU32>,
 }
 
@@ -61,6 +63,7 @@ impl Shared {
             gauges: (0..threads).map(|_| Gauges::default()).collect(),
             flows,
             agent: OnceLock::new(),
+            last_words: Mutex::new(None),
             sent: (0..senders).map(|_| AtomicU32::new(0)).collect(),
         })
     }

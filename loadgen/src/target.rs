@@ -35,6 +35,18 @@ impl Target {
                 )));
             }
         };
+        Self::locate(url, rest)
+    }
+
+    /// Takes an `http://` address apart, for who publishes by HTTP.
+    pub fn parse_http(url: &str) -> Result<Self, Failure> {
+        let rest = url
+            .strip_prefix("http://")
+            .ok_or_else(|| Failure::usage(format!("{url}: not an http:// address")))?;
+        Self::locate(url, rest)
+    }
+
+    fn locate(url: &str, rest: &str) -> Result<Self, Failure> {
         let (authority, path) = match rest.find('/') {
             Some(at) => (&rest[..at], &rest[at..]),
             None => (rest, "/"),

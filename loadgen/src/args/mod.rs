@@ -108,6 +108,9 @@ impl ScenarioArgs {
     }
 }
 
+/// Where the server is if nobody says.
+pub const URL: &str = "ws://127.0.0.1:8080/ws";
+
 /// Wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -130,9 +133,12 @@ pub enum WindowRule {
 /// Options of all scenarios.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct CommonArgs {
-    /// Address of the server.
-    #[arg(long, default_value = "ws://127.0.0.1:8080/ws")]
-    pub url: String,
+    /// Address of the server [default: ws://127.0.0.1:8080/ws, or what the target's file says]
+    #[arg(long)]
+    pub url: Option<String>,
+    /// A server that is no WAMP router: the file that says how it is spoken to, see docs/loadgen.md.
+    #[arg(long, value_name = "FILE")]
+    pub target: Option<PathBuf>,
     /// Realm to join.
     #[arg(long, default_value = "realm1")]
     pub realm: String,

@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use fanwire_codec::wamp2::Serializer;
 
-use crate::args::{CommonArgs, Format, Hold, LoadArgs, ScenarioArgs, WindowRule};
+use crate::args::{
+    CommonArgs, FaninArgs, FanoutArgs, Format, Hold, LoadArgs, PairsArgs, RoomsArgs, ScenarioArgs, WindowRule,
+};
 use crate::failure::Failure;
 use crate::meter::Timing;
+use crate::script::{Dialect, file};
 use crate::stamp::{PUBLISHERS_MAX, STAMP_BYTES};
 use crate::target::Target;
 use crate::topics::Topics;
@@ -56,6 +59,18 @@ pub enum Setup {
     Subscribe(Arc<str>),
     /// A session with this registration.
     Register(Arc<str>),
+    /// No WebSocket: an HTTP connection that publishes.
+    Post,
+}
+
+impl Setup {
+    /// The topic that it subscribes to.
+    pub fn topic(&self) -> Option<&str> {
+        match self {
+            Setup::Subscribe(topic) => Some(topic),
+            _ => None,
+        }
+    }
 }
 
 /// One connection.
@@ -164,6 +179,11 @@ pub struct Plan {
     /// The scenario as the command line calls it; several are a kind of fan-out.
     pub name: &'static str,
     pub target: Target,
+    /// How a server that is no WAMP router is spoken to, and where publications are posted to.
+    pub dialect: Dialect,
+    pub post_target: Option<Target>,
+    /// The address as it was given.
+    pub url: String,
     pub realm: String,
     pub threads: usize,
     pub cpus: Vec<usize>,
@@ -204,6 +224,9 @@ impl Plan {
     /// Checks the command line and deals the connections out.
     pub fn new(args: &ScenarioArgs, run: u16) -> Result<Self, Failure> {
         let common = args.common();
+        if common.target.is_some() {
+            check_foreign(args)?;
+        }
         match args {
             ScenarioArgs::Fanout(args) => Self::fanout(common, args, run),
             ScenarioArgs::Fanin(args) => Self::fanin(common, args, run),
@@ -256,6 +279,11 @@ impl Plan {
         Timing { start_ns, from_ns, to_ns: timing.to_ns }
     }
 
+    /// Where a connection goes.
+    pub fn target_of(&self, setup: &Setup) -> &Target {
+        self.post_target.as_ref().filter(|_| *setup == Setup::Post).unwrap_or(&self.target)
+    }
+
     /// Length of the measured part, of whatever is measured in it.
     pub fn measured(&self) -> Duration {
         self.duration + self.alone.map_or(Duration::ZERO, |alone| alone + self.warmup)
@@ -268,7 +296,13 @@ impl Plan {
         roles: Vec<Part>,
         run: u16,
     ) -> Result<Self, Failure> {
-        let target = Target::parse(&common.url)?;
+        let dialect: Dialect = common.target.as_deref().map(file::read).transpose()?.map(Arc::new);
+        let url = common.url.as_deref().or(dialect.as_ref().and_then(|script| script.url.as_deref()));
+        let url = url.unwrap_or(crate::args::URL).to_owned();
+        let target = Target::parse(&url)?;
+        let post = dialect.as_ref().and_then(|script| script.posts());
+        let post_target = post.map(|post| Target::parse_http(&post.origin)).transpose()?;
+        let posts = post_target.is_some();
         let sources = target.source_addresses(roles.len(), &common.source)?;
         let cpus = common.cpus.as_ref().map(|list| list.0.clone()).unwrap_or_default();
         let available = std::thread::available_parallelism().map_or(1, usize::from);
@@ -315,6 +349,10 @@ impl Plan {
                 *counter += 1;
             }
             let source = (!sources.is_empty()).then(|| sources[number * sources.len() / count]);
+            let setup = match role {
+                Role::Publisher(_) if posts => Setup::Post,
+                _ => setup,
+            };
             assignments[thread].push(Assignment { role, setup, serializer, topic: 0, source });
         }
         let name = match scenario {
@@ -327,6 +365,9 @@ impl Plan {
         Ok(Self {
             name,
             target,
+            dialect,
+            post_target,
+            url,
             realm: common.realm.clone(),
             threads,
             cpus,
@@ -353,6 +394,26 @@ impl Plan {
             assignments,
         })
     }
+}
+
+/// What only a WAMP router has.
+fn check_foreign(args: &ScenarioArgs) -> Result<(), Failure> {
+    let words = match args {
+        ScenarioArgs::Rpc(_) | ScenarioArgs::BroadcastRpc(_) | ScenarioArgs::Mixed(_) => {
+            "--target: only WAMP routers have calls; there are fanout, fanin, pairs, rooms, churn, connect and idle"
+        }
+        ScenarioArgs::Fanout(FanoutArgs { acknowledge: true, .. })
+        | ScenarioArgs::Fanin(FaninArgs { acknowledge: true, .. })
+        | ScenarioArgs::Pairs(PairsArgs { acknowledge: true, .. })
+        | ScenarioArgs::Rooms(RoomsArgs { acknowledge: true, .. }) => {
+            "--target: --acknowledge asks for WAMP's PUBLISHED; leave it out"
+        }
+        ScenarioArgs::Fanout(FanoutArgs { publisher_serializer: Some(_), .. }) => {
+            "--target: --publisher-serializer is WAMP's; the target's file says what is sent"
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure::usage(words))
 }
 
 /// The codec's name of a format.

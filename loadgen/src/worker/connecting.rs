@@ -43,7 +43,7 @@ impl<S: Scenario> Worker<S> {
     pub(super) fn open(&mut self, index: usize) -> Result<Result<(), Errno>, Failure> {
         let source = self.plan.assignments[self.thread][index].source;
         let connection = &mut self.connections[index];
-        if let Err(error) = connection.open(&self.plan.target, source) {
+        if let Err(error) = connection.open(self.plan.target_of(&connection.setup), source) {
             return Ok(Err(error));
         }
         let socket = connection.socket.as_ref().expect("it has just been opened");

@@ -9,7 +9,7 @@ use crate::plan::Role;
 use crate::reader;
 use crate::scenario::{Context, Scenario};
 use crate::session::{self, Tools};
-use crate::shared::Phase;
+use crate::shared::{Phase, Shared};
 use crate::visits::Place;
 
 impl<S: Scenario> Worker<S> {
@@ -79,9 +79,17 @@ impl<S: Scenario> Worker<S> {
                 Some(behind) => at = behind,
                 None => return Ok(()),
             }
-            if connection.stage == Stage::Ready && !matches!(connection.role, Role::Visitor(_)) {
-                self.settled += 1;
+            if connection.stage == Stage::Ready {
+                note_ready(index, connection, scenario, shared, (&mut self.settled, &mut self.slow));
             }
+        }
+        if let Some(answers) = &mut connection.answers {
+            return answers
+                .receive(input, |status| match status {
+                    200..=299 => context.meter.acknowledged += 1,
+                    status => context.meter.errors.note(&format!("POST was answered by {status}")),
+                })
+                .map_err(Ended::Connection);
         }
         while at < input.len() {
             if connection.stage == Stage::Ready
@@ -108,15 +116,8 @@ impl<S: Scenario> Worker<S> {
                 }
                 Some(Received::Message { payload, .. }) => {
                     session::handle_message(connection, payload, &mut context.tools).map_err(Ended::Run)?;
-                    match (connection.stage, connection.role) {
-                        (Stage::Ready, Role::Visitor(_)) => scenario.handle_join(connection, shared),
-                        (Stage::Ready, role) => {
-                            self.settled += 1;
-                            if role == Role::Slow {
-                                self.slow.push(index as u32);
-                            }
-                        }
-                        _ => {}
+                    if connection.stage == Stage::Ready {
+                        note_ready(index, connection, scenario, shared, (&mut self.settled, &mut self.slow));
                     }
                 }
                 Some(Received::Ping(payload)) => {
@@ -196,6 +197,25 @@ impl<S: Scenario> Worker<S> {
         self.slow = slow;
         self.slow.retain(|index| self.connections[*index as usize].socket.is_some());
         result
+    }
+}
+
+/// The set-up of a connection is over.
+fn note_ready<S: Scenario>(
+    index: usize,
+    connection: &Connection,
+    scenario: &mut S,
+    shared: &Shared,
+    (settled, slow): (&mut usize, &mut Vec<u32>),
+) {
+    match connection.role {
+        Role::Visitor(_) => scenario.handle_join(connection, shared),
+        role => {
+            *settled += 1;
+            if role == Role::Slow {
+                slow.push(index as u32);
+            }
+        }
     }
 }
 

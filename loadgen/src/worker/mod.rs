@@ -361,6 +361,8 @@ impl<S: Scenario> Worker<S> {
                         scratch: &mut self.encode,
                     };
                     session::begin_upgrade(connection, &mut tools)?;
+                    // Who posts is ready by being connected.
+                    self.settled += usize::from(connection.stage == Stage::Ready);
                     let _ = connection.flush();
                 }
                 Ok(false) => {}
