@@ -1,17 +1,21 @@
 //! An echo server on Fanwire's runtime and codec, without the router: every data message comes back.
 //!
 //! ```text
-//! cargo run --release --example echo -- --listen 127.0.0.1:9001 [--driver auto|io_uring|epoll]
+//! cargo run --release --example echo -- --listen 127.0.0.1:9001 [--driver auto|io_uring|epoll] [--takeover off|on]
 //! ```
 //!
 //! It is what the WebSocket conformance suite runs against, and the smallest useful [`Service`]: it keeps no session,
-//! only the core's delivery, and it shows back-pressure: who does not read its echoes is not read either.
+//! only the core's delivery, and it shows back-pressure: who does not read its echoes is not read either. Messages are
+//! compressed for whoever offers that (RFC 7692), each for itself, or with `--takeover on` after those before it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::net::SocketAddr;
 
 use fanwire_codec::http::HttpError;
+use fanwire_codec::ws::deflate::{
+    Agreement, Context, DeflatePolicy, Deflater, Direction, write_deflated_message,
+};
 use fanwire_codec::ws::handshake::Upgrade;
 use fanwire_codec::ws::{Kind, write_close, write_message};
 use fanwire_core::delivery::{Delivery, Notice};
@@ -27,16 +31,28 @@ struct Echo {
     /// Not read until they have read.
     paused: HashSet<u32>,
     effects: Vec<Effect>,
+    policy: DeflatePolicy,
+    /// How to compress for those that want it, and what they remember.
+    compressed: HashMap<u32, (Direction, Option<Context>)>,
+    /// By window bits.
+    deflaters: HashMap<u8, Deflater>,
 }
 
 impl Echo {
-    fn new() -> Self {
+    fn new(policy: DeflatePolicy) -> Self {
         let limits = Limits {
             outbox_bytes_max: PAUSE_BYTES + 2 * MESSAGE_BYTES_MAX as usize,
             outbox_messages_max: u32::MAX,
             ..Limits::default()
         };
-        Self { delivery: Delivery::new(limits), paused: HashSet::new(), effects: Vec::new() }
+        Self {
+            delivery: Delivery::new(limits),
+            paused: HashSet::new(),
+            effects: Vec::new(),
+            policy,
+            compressed: HashMap::new(),
+            deflaters: HashMap::new(),
+        }
     }
 
     fn take_notices(&mut self) {
@@ -71,8 +87,9 @@ impl Service for Echo {
     fn negotiate(
         &mut self,
         _endpoint: EndpointId,
-        _upgrade: &Upgrade<'_>,
+        upgrade: &mut Upgrade<'_>,
     ) -> Result<Option<&'static str>, HttpError> {
+        upgrade.negotiate_deflate(&self.policy)?;
         Ok(None)
     }
 
@@ -86,8 +103,20 @@ impl Service for Echo {
         self.effects.push(Effect::Established(outlet));
     }
 
+    fn use_compression(&mut self, _now: Instant, outlet: Outlet, agreement: &Agreement) {
+        self.compressed.insert(outlet.0, (agreement.server, agreement.server.context()));
+    }
+
     fn receive(&mut self, _now: Instant, outlet: Outlet, kind: Kind, message: &mut [u8]) -> Flow {
-        self.delivery.reply(outlet, |out| write_message(out, kind, &[message]));
+        let Self { delivery, compressed, deflaters, .. } = self;
+        delivery.reply(outlet, |out| match compressed.get_mut(&outlet.0) {
+            Some((direction, context)) => {
+                let bits = direction.window_bits;
+                let deflater = deflaters.entry(bits).or_insert_with(|| Deflater::new(1, bits));
+                write_deflated_message(out, kind, &[message], deflater, context.as_mut());
+            }
+            None => write_message(out, kind, &[message]),
+        });
         if self.delivery.waiting_bytes(outlet) > PAUSE_BYTES {
             self.paused.insert(outlet.0);
             return Flow::Pause;
@@ -106,6 +135,7 @@ impl Service for Echo {
 
     fn release(&mut self, now: Instant, outlet: Outlet) {
         self.peer_closed(now, outlet);
+        self.compressed.remove(&outlet.0);
     }
 
     fn shut_down(&mut self, now: Instant, outlet: Outlet) {
@@ -165,6 +195,7 @@ impl Service for Echo {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut address: SocketAddr = "127.0.0.1:9001".parse()?;
     let mut driver = Driver::Auto;
+    let mut policy = DeflatePolicy::default();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("{argument} needs a value"))?;
@@ -178,7 +209,17 @@ fn main() -> Result<(), Box<dyn Error>> {
                     _ => return Err(format!("--driver {value}: choose auto, io_uring or epoll").into()),
                 }
             }
-            _ => return Err(format!("{argument} is not known; there are --listen and --driver").into()),
+            "--takeover" => {
+                policy.takeover = match value.as_str() {
+                    "on" => true,
+                    "off" => false,
+                    _ => return Err(format!("--takeover {value}: choose on or off").into()),
+                }
+            }
+            _ => {
+                let words = format!("{argument} is not known; there are --listen, --driver and --takeover");
+                return Err(words.into());
+            }
         }
     }
     let config = Config {
@@ -194,7 +235,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         message_bytes_max_before_login: MESSAGE_BYTES_MAX,
         ..Config::default()
     };
-    let running = start(config, |_, _| Echo::new())?;
+    let running = start(config, move |_, _| Echo::new(policy))?;
     for address in running.addresses() {
         println!("echo server on ws://{address} ({})", running.shards()[0].driver.rung.as_str());
     }

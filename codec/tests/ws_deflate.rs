@@ -169,6 +169,28 @@ fn rsv1_begins_a_message_and_nothing_else() {
 }
 
 #[test]
+fn while_compressed_messages_are_held_back_they_are_refused() {
+    let bytes = compressed(true, 1, deflated(b"a")).encode();
+    let mut pool = Pool::default();
+    for cut in 0..bytes.len() {
+        let mut driver = driver(SINGLE, 1000);
+        driver.receiver.hold_compressed(true);
+        driver.feed(&frame(true, 1, "plain").encode(), &mut pool);
+        driver.feed(&bytes[..cut], &mut pool);
+        if !driver.failed {
+            driver.feed(&bytes[cut..], &mut pool);
+        }
+        let refused = Event::Failed(ProtocolError::CompressedTooEarly);
+        assert_eq!(driver.events, [Event::Text(b"plain".to_vec()), refused]);
+    }
+    let mut driver = driver(SINGLE, 1000);
+    driver.receiver.hold_compressed(true);
+    driver.receiver.hold_compressed(false);
+    driver.feed(&bytes, &mut pool);
+    assert_eq!(driver.events, [Event::Text(b"a".to_vec())]);
+}
+
+#[test]
 fn text_is_checked_after_it_was_inflated() {
     // Compressed bytes are hardly ever UTF-8, whole or cut.
     let text = "κόσμε €𝄞 ".repeat(40);
@@ -282,6 +304,39 @@ fn only_what_gets_smaller_is_compressed() {
     let before = ping.clone();
     assert_eq!(compress_frame(&mut ping, 0, &mut deflater, None), None);
     assert_eq!(ping, before);
+}
+
+/// zlib-rs 0.6.8 panics in a message after one that was given up half-way.
+#[test]
+fn one_deflater_takes_large_messages_of_every_kind_one_after_the_other() {
+    let mut state = 1_u32;
+    let mut random = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    let noise: Vec<u8> = (0..150_000).map(|_| random()).collect();
+    let words: Vec<u8> = (0..300_000).map(|_| b'a' + random() % 20).collect();
+    for level in [1, 2, 3, 6, 9] {
+        for window_bits in [9, 12, 15] {
+            let mut deflater = Deflater::new(level, window_bits);
+            let mut out = BytesMut::new();
+            let messages =
+                [&noise[..], &words, &noise, b"short", &noise[..70_000], &words[..100_000], &noise[..5]];
+            for message in messages {
+                write_client_deflated_message(
+                    &mut out,
+                    Kind::Binary,
+                    &[message],
+                    [0; 4],
+                    &mut deflater,
+                    None,
+                );
+            }
+            let mut driver = driver(SINGLE, 1 << 20);
+            driver.feed(&out, &mut Pool::default());
+            assert!(data(&driver.events) == messages, "level {level}, window {window_bits}");
+        }
+    }
 }
 
 fn payload() -> impl Strategy<Value = Vec<u8>> {

@@ -119,6 +119,9 @@ counters! {
     Counter received_bytes = "received_bytes" "" "Bytes received from clients.";
     Counter receives = "receives" "" "Receive calls.";
     Counter received_messages = "received_messages" "" "WebSocket data messages received.";
+    Counter inflated_messages = "inflated_messages" "" "Compressed messages received.";
+    Counter inflated_bytes_wire = "inflated_bytes" "layer=\"wire\"" "Bytes of compressed messages received, as they came and as they were inflated.";
+    Counter inflated_bytes_payload = "inflated_bytes" "layer=\"payload\"" "Bytes of compressed messages received, as they came and as they were inflated.";
     Counter received_control_frames = "received_control_frames" "" "WebSocket control frames received.";
     Counter sent_bytes = "sent_bytes" "" "Bytes taken by sockets.";
     Counter sends = "sends" "" "Send calls.";

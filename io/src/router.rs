@@ -68,7 +68,7 @@ impl Service for Router {
     fn negotiate(
         &mut self,
         _endpoint: EndpointId,
-        upgrade: &Upgrade<'_>,
+        upgrade: &mut Upgrade<'_>,
     ) -> Result<Option<&'static str>, HttpError> {
         // RFC 6455, 4.1: the client lists what it prefers first.
         match upgrade.subprotocols().find_map(Serializer::from_subprotocol) {

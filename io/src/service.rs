@@ -5,6 +5,7 @@
 
 use fanwire_codec::http::HttpError;
 use fanwire_codec::ws::Kind;
+use fanwire_codec::ws::deflate::Agreement;
 use fanwire_codec::ws::handshake::Upgrade;
 use fanwire_core::clock::Instant;
 use fanwire_core::ids::ShardId;
@@ -43,7 +44,8 @@ pub trait Service: 'static {
     /// Nothing more will be said to `outlet`: [`Effect::Finished`] when all is written.
     fn finish(&mut self, outlet: Outlet);
 
-    /// Which of the offered subprotocols is spoken at `endpoint`.
+    /// Which of the offered subprotocols is spoken at `endpoint`. Compression is used if
+    /// [`Upgrade::negotiate_deflate`] is called here and agrees.
     ///
     /// # Errors
     ///
@@ -51,11 +53,20 @@ pub trait Service: 'static {
     fn negotiate(
         &mut self,
         endpoint: EndpointId,
-        upgrade: &Upgrade<'_>,
+        upgrade: &mut Upgrade<'_>,
     ) -> Result<Option<&'static str>, HttpError>;
 
     /// The WebSocket is open; the 101 has been pushed. `subprotocol` is what [`negotiate`](Self::negotiate) chose.
     fn open(&mut self, now: Instant, outlet: Outlet, endpoint: EndpointId, subprotocol: Option<&'static str>);
+
+    /// What [`negotiate`](Self::negotiate) agreed to: from now on messages to `outlet` may be compressed. Comes right
+    /// after [`open`](Self::open). Those from it are inflated by the loop.
+    fn use_compression(&mut self, _now: Instant, _outlet: Outlet, _agreement: &Agreement) {}
+
+    /// Whether a peer that is not established yet may send compressed messages; otherwise they end it with 1008.
+    fn compressed_before_established(&self) -> bool {
+        true
+    }
 
     /// A whole message. It may be scribbled on.
     fn receive(&mut self, now: Instant, outlet: Outlet, kind: Kind, message: &mut [u8]) -> Flow;

@@ -201,7 +201,10 @@ impl Slots {
         hot.socket = None;
         hot.stage = Stage::Free;
         hot.flags = 0;
-        self.cold[slot as usize].extra = None;
+        let cold = &mut self.cold[slot as usize];
+        cold.extra = None;
+        // A free slot keeps no window of its last connection's messages.
+        cold.receiver = Receiver::new(Role::Server);
         self.free.push(slot);
     }
 

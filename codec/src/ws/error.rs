@@ -17,6 +17,9 @@ pub enum ProtocolError {
     /// RSV1 on a control frame or on a later fragment (RFC 7692, 6.1).
     #[error("RSV1 belongs on the first frame of a compressed message only")]
     MisplacedRsv1,
+    /// A compressed message came while none is accepted ([`Receiver::hold_compressed`](super::Receiver::hold_compressed)).
+    #[error("compressed messages are accepted after login only")]
+    CompressedTooEarly,
     /// What is said to be compressed cannot be inflated (RFC 7692, 7.2.2).
     #[error("the compressed message is no DEFLATE data")]
     InvalidDeflate,
@@ -89,7 +92,7 @@ impl ProtocolError {
     pub const fn close_code(&self) -> u16 {
         match self {
             Self::InvalidUtf8 { .. } | Self::InvalidCloseReason | Self::InvalidDeflate => 1007,
-            Self::EmptyFragments => 1008,
+            Self::EmptyFragments | Self::CompressedTooEarly => 1008,
             Self::MessageTooLarge { .. } => 1009,
             _ => 1002,
         }

@@ -98,6 +98,8 @@ pub struct Receiver {
     role: Role,
     /// Compression was negotiated.
     compression: bool,
+    /// But no compressed message is accepted now.
+    compressed_held: bool,
     /// A close frame or a violation came: nothing is read any more.
     done: bool,
 }
@@ -126,6 +128,7 @@ impl Receiver {
             stash_len: 0,
             role,
             compression: false,
+            compressed_held: false,
             done: false,
         }
     }
@@ -139,6 +142,11 @@ impl Receiver {
         };
         self.compression = true;
         self.context = peer.context().map(Box::new);
+    }
+
+    /// While `held`, a compressed message ends the connection with 1008, though compression was negotiated.
+    pub fn hold_compressed(&mut self, held: bool) {
+        self.compressed_held = held;
     }
 
     /// Consumes from the front of `input`, unmasking in place, until one thing is complete.
@@ -282,6 +290,9 @@ impl Receiver {
                 return Ok((input.len(), Step::Exhausted));
             };
             position += from_input;
+            if header.compressed && self.compressed_held {
+                return Err(ProtocolError::CompressedTooEarly);
+            }
             // A control frame, or a message of one frame, needs no copy if it is whole.
             if (header.opcode.is_control() || (header.fin && header.opcode != Opcode::Continuation))
                 && header.length <= (input.len() - position) as u64

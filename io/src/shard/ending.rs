@@ -25,7 +25,10 @@ impl<S: Service> Shard<S> {
             for effect in effects.drain(..) {
                 match effect {
                     Effect::Resume(outlet) => self.resume(outlet.0),
-                    Effect::Established(outlet) => self.slots.hot[outlet.index()].set(flag::ESTABLISHED),
+                    Effect::Established(outlet) => {
+                        self.slots.hot[outlet.index()].set(flag::ESTABLISHED);
+                        self.slots.cold[outlet.index()].receiver.hold_compressed(false);
+                    }
                     Effect::Finished(outlet) => self.finished(outlet.0),
                     Effect::Abort(outlet, _) => self.lose(outlet.0, CloseReason::Aborted),
                 }

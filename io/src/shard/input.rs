@@ -29,6 +29,8 @@ enum Outcome {
     Consumed,
     /// The service paused the connection; so many bytes were consumed.
     Paused(usize),
+    /// Enough for one turn; so many bytes were consumed.
+    Enough(usize),
     /// The peer's close frame came while we had said nothing of the kind.
     PeerCloses(u16),
     /// The peer's close frame answers ours.
@@ -51,7 +53,9 @@ impl<S: Service> Shard<S> {
                 continue;
             }
             receives -= 1;
+            let inflated = self.pool.inflated().bytes_out;
             bytes = bytes.saturating_sub(self.receive_from(slot));
+            bytes = bytes.saturating_sub((self.pool.inflated().bytes_out - inflated) as usize);
         }
     }
 
@@ -212,7 +216,7 @@ impl<S: Service> Shard<S> {
             route(listener, &request)
         });
         match routed {
-            Ok(Ok((endpoint, upgrade))) => match self.service.negotiate(endpoint, &upgrade) {
+            Ok(Ok((endpoint, mut upgrade))) => match self.service.negotiate(endpoint, &mut upgrade) {
                 Ok(subprotocol) => self.upgrade(slot, endpoint, &upgrade, subprotocol),
                 Err(error) => self.refuse_request(slot, &error, RefusalReason::Subprotocol),
             },
@@ -237,6 +241,12 @@ impl<S: Service> Shard<S> {
         hot.set(flag::UPGRADED);
         self.enter_open_deadlines(slot);
         self.service.open(self.now, outlet, endpoint, subprotocol);
+        if let Some(agreement) = upgrade.deflate_agreement() {
+            let receiver = &mut self.slots.cold[slot as usize].receiver;
+            receiver.use_compression(&agreement);
+            receiver.hold_compressed(!self.service.compressed_before_established());
+            self.service.use_compression(self.now, outlet, &agreement);
+        }
     }
 
     fn refuse_request(&mut self, slot: u32, error: &HttpError, reason: RefusalReason) {
@@ -262,6 +272,7 @@ impl<S: Service> Shard<S> {
         let limits = limits(config, hot);
         let mut talk = Talk::new(*now, Outlet(slot), service, hot, frame);
         let mut at = 0;
+        let inflated = pool.inflated().bytes_out;
         let outcome = loop {
             // Decoding is all that the guard covers.
             let step = guarded(|| cold.receiver.receive(&mut input[at..], &limits, pool));
@@ -283,9 +294,13 @@ impl<S: Service> Shard<S> {
             if at == input.len() {
                 break Outcome::Consumed;
             }
+            // A few bytes may have become a megabyte each time: the others have their turn between two of those.
+            if (pool.inflated().bytes_out - inflated) as usize >= config.turn.receive_bytes {
+                break Outcome::Enough(at);
+            }
         };
         let done = talk.done(&links.counters);
-        if let Outcome::Paused(at) = outcome
+        if let Outcome::Paused(at) | Outcome::Enough(at) = outcome
             && at < input.len()
         {
             cold.extra.get_or_insert_default().carry.extend_from_slice(&input[at..]);
@@ -329,6 +344,7 @@ impl<S: Service> Shard<S> {
         match outcome {
             Outcome::Consumed => {}
             Outcome::Paused(_) => self.slots.hot[slot as usize].set(flag::PAUSED),
+            Outcome::Enough(_) => self.make_ready(slot),
             Outcome::PeerCloses(code) => {
                 self.slots.hot[slot as usize].set(flag::PEER_CLOSED);
                 self.close(slot, code, "", CloseReason::Peer);

@@ -412,6 +412,10 @@ impl<S: Service> Shard<S> {
         self.unpublished_turns = 0;
         let counters = &self.links.counters;
         self.service.read_counters(&counters.service);
+        let inflated = self.pool.inflated();
+        counters.inflated_messages.set(inflated.messages);
+        counters.inflated_bytes_wire.set(inflated.bytes_in);
+        counters.inflated_bytes_payload.set(inflated.bytes_out);
         counters.connections_open.set(self.slots.open() as u64);
         counters.ring_depth.set(self.links.inbound.iter().map(|ring| ring.len() as u64).sum());
     }

@@ -82,7 +82,7 @@ impl Service for Puppet {
     fn negotiate(
         &mut self,
         _endpoint: EndpointId,
-        upgrade: &Upgrade<'_>,
+        upgrade: &mut Upgrade<'_>,
     ) -> Result<Option<&'static str>, HttpError> {
         match upgrade.subprotocols().next() {
             None => Ok(None),

@@ -46,7 +46,6 @@ impl Deflater {
     fn compress(&mut self, parts: &[&[u8]], context: Option<&mut Context>) -> Option<&[u8]> {
         let length: usize = parts.iter().map(|part| part.len()).sum();
         let most = if context.is_some() { length + length / 16 + 16 } else { length.checked_sub(1)? };
-        let room = most + TAIL.len();
         self.machine.reset();
         if let Some(context) = &context
             && !context.bytes().is_empty()
@@ -54,16 +53,16 @@ impl Deflater {
             self.machine.set_dictionary(context.bytes()).expect("a fresh machine takes a dictionary");
         }
         self.scratch.clear();
+        let room = length + length / 8 + ROOM_BYTES;
         if self.scratch.capacity() > KEEP_BYTES && room <= KEEP_BYTES {
             self.scratch = Vec::new();
         }
-        // One byte more, to see that it is not needed.
-        self.scratch.reserve(room + 1);
+        self.scratch.reserve(room);
         for (index, part) in parts.iter().enumerate() {
             let last = index + 1 == parts.len();
-            self.feed(part, if last { DeflateFlush::SyncFlush } else { DeflateFlush::NoFlush }, room + 1)?;
+            self.feed(part, if last { DeflateFlush::SyncFlush } else { DeflateFlush::NoFlush });
         }
-        let compressed = self.scratch.strip_suffix(&TAIL).filter(|_| self.scratch.len() <= room)?;
+        let compressed = self.scratch.strip_suffix(&TAIL).filter(|compressed| compressed.len() <= most)?;
         if let Some(context) = context {
             parts.iter().for_each(|part| context.push(part));
         }
@@ -72,11 +71,13 @@ impl Deflater {
         Some(compressed)
     }
 
-    /// Feeds one part whole; `None` when `scratch` is full up to `room` before that.
-    fn feed(&mut self, mut part: &[u8], flush: DeflateFlush, room: usize) -> Option<()> {
+    /// Feeds one part whole. Not given up before that, however little comes of it: zlib-rs 0.6.8 does not forget all of
+    /// what it has not written at a reset, and panics later.
+    fn feed(&mut self, mut part: &[u8], flush: DeflateFlush) {
         loop {
+            self.scratch.reserve(ROOM_BYTES);
             let used = self.scratch.len();
-            let spare = &mut self.scratch.spare_capacity_mut()[..room - used];
+            let spare = self.scratch.spare_capacity_mut();
             let offered = spare.len();
             let (read, written) = (self.machine.total_in(), self.machine.total_out());
             let status = self.machine.compress_uninit(part, spare, flush).expect("the machine is sound");
@@ -86,11 +87,8 @@ impl Deflater {
             // SAFETY: the machine has written this many bytes at the front of the spare capacity.
             unsafe { self.scratch.set_len(used + written) };
             part = &part[read..];
-            if written == offered {
-                return None;
-            }
-            if part.is_empty() {
-                return Some(());
+            if part.is_empty() && written < offered {
+                return;
             }
         }
     }
@@ -171,6 +169,9 @@ fn put_compressed(out: &mut BytesMut, opcode: Opcode, compressed: &[u8], mask_ke
         mask::apply(&mut out[payload..], key, 0);
     }
 }
+
+/// More than the tail and what DEFLATE adds to a short message.
+const ROOM_BYTES: usize = 64;
 
 /// A buffer above this is given up when the next message needs less.
 const KEEP_BYTES: usize = 64 * 1024;
