@@ -1,5 +1,6 @@
 //! The configuration in the words of the crates that carry it out.
 
+use fanwire_codec::ws::deflate::DeflatePolicy;
 use fanwire_control::login::LoginLimits;
 use fanwire_control::login::users::{User, Users};
 use fanwire_core::access::{self, Access};
@@ -9,9 +10,10 @@ use fanwire_io as io;
 use crate::config::Loaded;
 use crate::config::bind::Bind;
 use crate::config::schema::{
-    Action, Config, Disclose, Driver, Listener, Match, NO_ROLE, ORIGIN_ANY, Permission, Protocol, Realm, Role,
+    Action, Compression, Config, Disclose, Driver, Listener, Match, NO_ROLE, ORIGIN_ANY, Permission,
+    Protocol, Realm, Role,
 };
-use crate::config::units::{Auto, CpuList, Size};
+use crate::config::units::{Auto, Count, CpuList, Size};
 use crate::config::users::RealmUser;
 
 /// What the router calls itself in WELCOME.
@@ -143,8 +145,19 @@ pub fn core_config(loaded: &Loaded, ring_items: usize, seed: u64) -> Result<Core
             ring_capacity: ring_items,
             ..CoreLimits::default()
         },
+        compression: config.compression.enabled.then(|| compression(&config.compression)),
         agent: AGENT.to_owned(),
     })
+}
+
+fn compression(compression: &Compression) -> fanwire_core::Compression {
+    let small = |count: Count| u8::try_from(count.0).expect("checked to be at most 15");
+    fanwire_core::Compression {
+        policy: DeflatePolicy { takeover: compression.takeover, window_bits: small(compression.window_bits) },
+        level: small(compression.level),
+        threshold_bytes: bytes(compression.threshold),
+        before_login: compression.before_login,
+    }
 }
 
 fn realm(realm: &Realm, users: &[RealmUser]) -> access::RealmConfig {
@@ -217,6 +230,7 @@ mod tests {
         let ours =
             core_config(&loaded(), CoreLimits::default().ring_capacity, 0).expect("the defaults are right");
         assert_eq!(format!("{:?}", ours.limits), format!("{:?}", CoreLimits::default()));
+        assert_eq!(ours.compression, Some(fanwire_core::Compression::default()));
     }
 
     #[test]

@@ -43,7 +43,12 @@ impl Bare {
     /// A router with the open realm `realm1` and nobody in it.
     pub fn new() -> Self {
         let access = Access::new(&[RealmConfig::open("realm1")], 1).expect("the realm is sound");
-        let config = Arc::new(CoreConfig { access, limits: Limits::default(), agent: String::new() });
+        let config = Arc::new(CoreConfig {
+            access,
+            limits: Limits::default(),
+            compression: None,
+            agent: String::new(),
+        });
         let mut state = 1u64;
         let random = Box::new(move || {
             state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);

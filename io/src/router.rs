@@ -5,6 +5,7 @@ use std::fmt;
 use fanwire_codec::http::HttpError;
 use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::Kind;
+use fanwire_codec::ws::deflate::Agreement;
 use fanwire_codec::ws::handshake::Upgrade;
 use fanwire_core::ids::ShardId;
 use fanwire_core::login::{Denial, LoginRequest, LoginVerdict};
@@ -70,6 +71,9 @@ impl Service for Router {
         _endpoint: EndpointId,
         upgrade: &mut Upgrade<'_>,
     ) -> Result<Option<&'static str>, HttpError> {
+        if let Some(compression) = self.shard.compression() {
+            upgrade.negotiate_deflate(&compression.policy)?;
+        }
         // RFC 6455, 4.1: the client lists what it prefers first.
         match upgrade.subprotocols().find_map(Serializer::from_subprotocol) {
             Some(serializer) => Ok(Some(serializer.subprotocol())),
@@ -94,6 +98,14 @@ impl Service for Router {
     ) {
         let serializer = subprotocol.and_then(Serializer::from_subprotocol).expect("as negotiated");
         self.shard.open(now, outlet, serializer);
+    }
+
+    fn use_compression(&mut self, now: Instant, outlet: Outlet, agreement: &Agreement) {
+        self.shard.use_compression(now, outlet, agreement);
+    }
+
+    fn compressed_before_established(&self) -> bool {
+        self.shard.compression().is_none_or(|compression| compression.before_login)
     }
 
     fn receive(&mut self, now: Instant, outlet: Outlet, kind: Kind, message: &mut [u8]) -> Flow {
@@ -184,6 +196,10 @@ impl Service for Router {
             counters.calls_pending,
             counters.invocations,
             counters.call_errors,
+            counters.deflated_frames,
+            counters.deflated_frames_alone,
+            counters.deflated_bytes_in,
+            counters.deflated_bytes_out,
             counters.outbox_bytes,
             counters.blocked,
             counters.slow_consumers_cut,
@@ -199,7 +215,7 @@ impl Service for Router {
     }
 }
 
-const PLAIN: usize = 24;
+const PLAIN: usize = 28;
 
 const METRICS: &[Metric] = &{
     const fn counter(name: &'static str, help: &'static str) -> Metric {
@@ -211,6 +227,9 @@ const METRICS: &[Metric] = &{
     /// As long as there is one protocol, its share is all of it.
     const fn of_wamp2(metric: Metric) -> Metric {
         Metric { labels: "protocol=\"wamp2\"", ..metric }
+    }
+    const fn deflated(name: &'static str, labels: &'static str, help: &'static str) -> Metric {
+        Metric { name, labels, help, kind: MetricKind::Counter }
     }
     const fn dropped(labels: &'static str) -> Metric {
         let help = "Events not delivered, by reason.";
@@ -244,6 +263,22 @@ const METRICS: &[Metric] = &{
         gauge("calls_pending", "Calls without a final answer."),
         counter("invocations", "Invocations sent to callees."),
         counter("call_errors", "Calls that ended in an error."),
+        deflated(
+            "deflated_frames",
+            "for=\"all\"",
+            "Frames compressed, once for all who get them or for one connection.",
+        ),
+        deflated(
+            "deflated_frames",
+            "for=\"one\"",
+            "Frames compressed, once for all who get them or for one connection.",
+        ),
+        deflated(
+            "deflated_bytes",
+            "layer=\"payload\"",
+            "Bytes of messages sent compressed, before and after.",
+        ),
+        deflated("deflated_bytes", "layer=\"wire\"", "Bytes of messages sent compressed, before and after."),
         gauge("outbox_bytes", "Bytes that wait for sockets that are full."),
         gauge("connections_blocked", "Connections whose socket is full."),
         counter("slow_consumers_cut", "Connections cut because they did not read."),

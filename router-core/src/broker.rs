@@ -200,7 +200,7 @@ impl Shard {
         let stream = *subscription
             .streams
             .slot(role, encoding)
-            .get_or_insert_with(|| self.delivery.create_stream(id.get()));
+            .get_or_insert_with(|| self.delivery.create_stream_in(id.get(), encoding.is_deflated()));
         self.delivery.join(outlet, stream);
         let session = self.session_mut(outlet).expect("as above");
         session.patterns += u32::from(policy != MatchPolicy::Exact);

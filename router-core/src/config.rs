@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use fanwire_codec::ws::deflate::DeflatePolicy;
+
 use crate::access::Access;
 
 /// Realms, permissions and limits; the same for all shards of a process.
@@ -11,8 +13,30 @@ pub struct CoreConfig {
     pub access: Access,
     /// Bounds of everything that grows.
     pub limits: Limits,
+    /// How messages are compressed for clients that offer it; `None`: not at all.
+    pub compression: Option<Compression>,
     /// Name and version announced in WELCOME (`agent`).
     pub agent: String,
+}
+
+/// permessage-deflate (RFC 7692).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Compression {
+    /// What is agreed to. With takeover each connection costs twice its window more, and what it is sent is compressed for
+    /// it alone; without, once for all.
+    pub policy: DeflatePolicy,
+    /// 1 (fast) to 9 (small).
+    pub level: u8,
+    /// Frames that are shorter are sent as they are, but for connections with takeover.
+    pub threshold_bytes: usize,
+    /// Whether a client may send compressed messages before it is welcomed.
+    pub before_login: bool,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self { policy: DeflatePolicy::default(), level: 1, threshold_bytes: 512, before_login: true }
+    }
 }
 
 /// Every bound of the core. Worst-case memory is named where it is not obvious.

@@ -152,6 +152,14 @@ pub struct Counters {
     pub sends_short: u64,
     /// Bytes taken by sockets.
     pub sent_bytes: u64,
+    /// Frames compressed once for all who get them.
+    pub deflated_frames: u64,
+    /// Frames compressed for one connection alone, by its own encoder.
+    pub deflated_frames_alone: u64,
+    /// Payload bytes of both before they were compressed.
+    pub deflated_bytes_in: u64,
+    /// And after.
+    pub deflated_bytes_out: u64,
     /// Bytes waiting in outboxes now.
     pub outbox_bytes: u64,
     /// Connections whose socket takes no more now.

@@ -1,4 +1,4 @@
-//! How events, replies and invocations look to a session: protocol × serializer × framing.
+//! How events, replies and invocations look to a session: protocol × serializer × compression.
 //!
 //! The broker and the dealer speak their own vocabulary and hand it to a session's [`Encoding`]; they never ask which
 //! protocol it is. Each protocol adds a variant here and a module that writes its frames.
@@ -11,36 +11,60 @@ use crate::ids::{PublicationId, RegistrationId, SubscriptionId};
 use crate::session::Identity;
 use crate::wamp2::frames;
 
+/// Whether frames are compressed, each for itself, and so once for all who get them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Framing {
+    /// As they are; also for connections that have them compressed by an encoder of their own.
+    Plain,
+    /// permessage-deflate without context takeover (RFC 7692).
+    Deflated,
+}
+
 /// One way to encode messages. Members of a subscription with the same encoding share one event stream.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Encoding {
     /// WAMP v2 over WebSocket.
-    Wamp2(Serializer),
+    Wamp2(Serializer, Framing),
 }
 
 impl Encoding {
     /// How many there are; [`Self::index`] is below it.
-    pub const COUNT: usize = Serializer::COUNT;
+    pub const COUNT: usize = 2 * Serializer::COUNT;
 
     /// Dense number, for arrays by encoding.
     pub fn index(self) -> usize {
         match self {
-            Self::Wamp2(serializer) => serializer.index(),
+            Self::Wamp2(serializer, Framing::Plain) => serializer.index(),
+            Self::Wamp2(serializer, Framing::Deflated) => Serializer::COUNT + serializer.index(),
+        }
+    }
+
+    /// The same, compressed once for all.
+    pub(crate) fn deflated(self) -> Self {
+        match self {
+            Self::Wamp2(serializer, _) => Self::Wamp2(serializer, Framing::Deflated),
+        }
+    }
+
+    /// Whether its streams are compressed.
+    pub(crate) fn is_deflated(self) -> bool {
+        match self {
+            Self::Wamp2(_, framing) => framing == Framing::Deflated,
         }
     }
 
     /// The value of the metrics' `protocol` label.
     pub const fn protocol(self) -> &'static str {
         match self {
-            Self::Wamp2(_) => "wamp2",
+            Self::Wamp2(..) => "wamp2",
         }
     }
 
     /// The serializer of the payloads that this encoding carries.
     pub(crate) fn serializer(self) -> Serializer {
         match self {
-            Self::Wamp2(serializer) => serializer,
+            Self::Wamp2(serializer, _) => serializer,
         }
     }
 
@@ -55,7 +79,7 @@ impl Encoding {
         out: &mut BytesMut,
     ) {
         match self {
-            Self::Wamp2(serializer) => {
+            Self::Wamp2(serializer, _) => {
                 frames::event(serializer, subscription, publication, topic, publisher, payload, out);
             }
         }
@@ -64,7 +88,7 @@ impl Encoding {
     /// The acknowledgement of a publication.
     pub(crate) fn write_published(self, request: u64, publication: PublicationId, out: &mut BytesMut) {
         match self {
-            Self::Wamp2(serializer) => frames::published(serializer, request, publication, out),
+            Self::Wamp2(serializer, _) => frames::published(serializer, request, publication, out),
         }
     }
 
@@ -79,7 +103,7 @@ impl Encoding {
         out: &mut BytesMut,
     ) {
         match self {
-            Self::Wamp2(serializer) => {
+            Self::Wamp2(serializer, _) => {
                 frames::invocation(serializer, invocation, registration, procedure, caller, payload, out);
             }
         }
@@ -88,7 +112,7 @@ impl Encoding {
     /// A call's result, for its caller.
     pub(crate) fn write_result(self, request: u64, payload: Payload<'_>, out: &mut BytesMut) {
         match self {
-            Self::Wamp2(serializer) => frames::result(serializer, request, payload, out),
+            Self::Wamp2(serializer, _) => frames::result(serializer, request, payload, out),
         }
     }
 
@@ -101,14 +125,14 @@ impl Encoding {
         out: &mut BytesMut,
     ) {
         match self {
-            Self::Wamp2(serializer) => frames::call_error(serializer, request, error, payload, out),
+            Self::Wamp2(serializer, _) => frames::call_error(serializer, request, error, payload, out),
         }
     }
 
     /// A call's error of the router's making, with words for people.
     pub(crate) fn write_call_refusal(self, request: u64, error: &str, words: &str, out: &mut BytesMut) {
         match self {
-            Self::Wamp2(serializer) => frames::call_refusal(serializer, request, error, words, out),
+            Self::Wamp2(serializer, _) => frames::call_refusal(serializer, request, error, words, out),
         }
     }
 }

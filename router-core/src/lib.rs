@@ -32,7 +32,7 @@ mod shard;
 mod wamp2;
 
 pub use clock::Instant;
-pub use config::{CoreConfig, Limits};
+pub use config::{Compression, CoreConfig, Limits};
 pub use counters::{Counters, DropReason, LoginOutcome};
 pub use delivery::{FlushBudget, Outlet, Sent, Wire};
 pub use encoding::Encoding;

@@ -95,6 +95,12 @@ pub enum Mutation {
     CalleeUnchecked,
     /// Of several patterns that cover a procedure, the least precise one is called.
     LeastPreciseCallee,
+    /// A stream of connections that agreed to nothing is compressed too.
+    PlainStreamCompressed,
+    /// Who has a connection's slot after it is sent what that one agreed to.
+    EncoderOutlivesConnection,
+    /// A reply goes through its connection's encoder before events that are on the wire before it.
+    EncodedWhenSaid,
     /// Decoding a message panics. Not for the simulation to find: the session must end with 1011 and nothing else.
     DecoderPanics,
 }

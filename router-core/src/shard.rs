@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws;
+use fanwire_codec::ws::deflate::Agreement;
 use hashbrown::HashMap;
 
 use crate::broker::LocalSubscription;
 use crate::clock::Instant;
-use crate::config::CoreConfig;
+use crate::config::{Compression, CoreConfig};
 use crate::counters::{Counters, DropReason, LoginOutcome};
 use crate::dealer::PendingCall;
 use crate::delivery::{Delivery, FlushBudget, Notice, Outlet, Wire};
 use crate::directory::{Directory, RegistrationCache, TopicCache};
-use crate::encoding::{Encoding, Source};
+use crate::encoding::{Encoding, Framing, Source};
 use crate::ids::{SessionId, ShardId, SubscriptionId};
 use crate::lanes::{Answer, Invocation, Item, Lanes, RingItem};
 use crate::login::LoginRequest;
@@ -132,7 +133,7 @@ impl Shard {
             effects: Vec::new(),
             last_login: 0,
             login_requests: Vec::new(),
-            delivery: Delivery::new(limits),
+            delivery: Delivery::with_compression(limits, config.compression),
             config,
         }
     }
@@ -165,7 +166,22 @@ impl Shard {
 
     /// The WebSocket is open and speaks WAMP v2; the session waits for HELLO.
     pub fn open(&mut self, _now: Instant, outlet: Outlet, serializer: Serializer) {
-        self.sessions[outlet.index()] = Some(Box::new(Session::new(Encoding::Wamp2(serializer))));
+        self.sessions[outlet.index()] =
+            Some(Box::new(Session::new(Encoding::Wamp2(serializer, Framing::Plain))));
+    }
+
+    /// What is agreed to in handshakes; `None`: nothing.
+    pub fn compression(&self) -> Option<&Compression> {
+        self.delivery.compression()
+    }
+
+    /// The handshake agreed on compression: messages to the connection are compressed from now on. To be called right after
+    /// [`open`](Self::open). What comes from it is inflated before it is handed to [`receive`](Self::receive).
+    pub fn use_compression(&mut self, now: Instant, outlet: Outlet, agreement: &Agreement) {
+        let shared = self.delivery.use_compression(now, outlet, agreement);
+        if let Some(session) = self.session_mut(outlet).filter(|_| shared) {
+            session.encoding = session.encoding.deflated();
+        }
     }
 
     /// Gives a session that says HELLO without credentials this role: for the simulation.
@@ -184,7 +200,7 @@ impl Shard {
         let encoding = session.encoding;
         self.delivery.counters.messages_received += 1;
         match encoding {
-            Encoding::Wamp2(serializer) => self.receive_wamp2(now, outlet, serializer, kind, message),
+            Encoding::Wamp2(serializer, _) => self.receive_wamp2(now, outlet, serializer, kind, message),
         }
         self.apply_notices(now);
         match self.session(outlet) {

@@ -8,7 +8,9 @@ use std::fmt::Display;
 use super::bind::Bind;
 use super::load::Origins;
 use super::problem::{Problem, nearest};
-use super::schema::{Config, Limits, Listener, Match, NO_ROLE, ORIGIN_ANY, Permission, Realm};
+use fanwire_codec::ws::deflate::{WINDOW_BITS_MAX, WINDOW_BITS_MIN};
+
+use super::schema::{Compression, Config, Limits, Listener, Match, NO_ROLE, ORIGIN_ANY, Permission, Realm};
 use super::units::{Auto, Count, CpuList, Size, Time};
 
 /// The directory keeps a shard's interest as one bit of a 64-bit word, and one bit is spent otherwise.
@@ -21,6 +23,7 @@ pub fn check(config: &Config, origins: &Origins) -> Vec<Problem> {
     checker.shards(config);
     checker.realms(config);
     checker.limits(&config.limits);
+    checker.compression(&config.compression);
     checker.rest(config);
     checker.problems
 }
@@ -306,6 +309,13 @@ impl Checker<'_> {
         if let Auto::Given(items) = &limits.ring_items {
             self.within("limits.ring_items", items, Count(128), Count(1 << 20));
         }
+    }
+
+    fn compression(&mut self, compression: &Compression) {
+        self.within("compression.threshold", &compression.threshold, Size(0), Size(1 << 30));
+        self.within("compression.level", &compression.level, Count(1), Count(9));
+        let (least, most) = (Count(WINDOW_BITS_MIN.into()), Count(WINDOW_BITS_MAX.into()));
+        self.within("compression.window_bits", &compression.window_bits, least, most);
     }
 
     fn rest(&mut self, config: &Config) {

@@ -37,6 +37,10 @@ described! {
         /// `fanwire_events_dropped_total` counts it. Fixed in this version: a URI has at most 255 bytes, a payload at most
         /// 128 arrays and objects in each other.
         pub limits: Limits,
+        /// Compressed messages: permessage-deflate (RFC 7692), for clients that offer it.
+        ///
+        /// Browsers always do, most libraries where they are told to.
+        pub compression: Compression,
         /// What happens at SIGTERM and SIGINT.
         pub shutdown: Shutdown,
         /// What is written to standard error.
@@ -55,6 +59,7 @@ impl Default for Config {
             shards: Shards::default(),
             realm: vec![Realm::open()],
             limits: Limits::default(),
+            compression: Compression::default(),
             shutdown: Shutdown::default(),
             log: Log::default(),
         }
@@ -382,7 +387,7 @@ described! {
     #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
     #[serde(deny_unknown_fields, default)]
     pub struct Limits {
-        /// One WebSocket message, all its frames together.
+        /// One WebSocket message, all its frames together, inflated if it is compressed.
         ///
         /// Larger ones close the connection with 1009. An incomplete message holds at most twice what has arrived.
         pub message: Size,
@@ -390,7 +395,7 @@ described! {
         pub request_head: Size,
         /// Header fields in a request head.
         pub request_head_fields: Count,
-        /// A message of, and output to, a connection that has not joined a realm.
+        /// A message of, and output to, a connection that has not joined a realm; inflated if it is compressed.
         pub before_login: Size,
         /// From accept to the end of the WebSocket upgrade.
         pub handshake_time: Time,
@@ -471,6 +476,51 @@ impl Default for Limits {
             logins_at_once: Auto::Auto,
             connections_per_shard: Limit(None),
             ring_items: Auto::Auto,
+        }
+    }
+}
+
+described! {
+    /// Compressed messages.
+    #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct Compression {
+        /// Whether an offer is accepted.
+        ///
+        /// An event is compressed once for all its subscribers on a shard, and a connection costs no more memory for it.
+        pub enabled: bool,
+        /// Messages and events below this size are sent as they are.
+        ///
+        /// Short ones do not get smaller. With `takeover` they do, so there everything is compressed.
+        pub threshold: Size,
+        /// 1 (fast) to 9 (small).
+        pub level: Count,
+        /// Whether messages may refer to those before them on their connection, where the client agrees.
+        ///
+        /// Short messages that resemble each other become several times smaller. But each event is compressed for each
+        /// subscriber, and a connection costs up to twice `window_bits` of memory: 64 KiB with 15, 8 KiB with 12.
+        pub takeover: bool,
+        /// How far back a message may refer, as a power of two: 9 to 15.
+        ///
+        /// Clients that want it smaller get the smallest, 9.
+        pub window_bits: Count,
+        /// Whether a client may compress what it sends before it is welcomed.
+        ///
+        /// With `false` a compressed message before that ends the connection with 1008, so that nobody unknown makes the
+        /// router inflate. With `true` it may inflate to `limits.before_login`.
+        pub before_login: bool,
+    }
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            threshold: Size(512),
+            level: Count(1),
+            takeover: false,
+            window_bits: Count(15),
+            before_login: true,
         }
     }
 }

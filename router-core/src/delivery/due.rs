@@ -152,6 +152,10 @@ impl Delivery {
             self.counters.drop_events(reason, events);
             return self.cut(outlet, reason);
         }
+        if self.flags[index] & flag::ENCODED != 0 {
+            debug_assert_eq!(skip, 0, "frames for its encoder are not sent as they lie");
+            return self.encode(now, outlet, run);
+        }
         self.counters.outbox_bytes += bytes as u64;
         match run.source {
             None => {

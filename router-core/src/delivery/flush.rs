@@ -104,9 +104,11 @@ impl Delivery {
                 stream.cursor = 0;
             }
             let (sends, asked) = (self.counters.sends, self.asked);
+            let encoded = self.counters.deflated_frames_alone;
             if self.visit(now, id, index, wire) {
                 spent += if self.counters.sends > sends { SEND_COSTS } else { 1 };
                 spent += (self.asked - asked) as usize / ASKED_PER_VISIT;
+                spent += (self.counters.deflated_frames_alone - encoded) as usize * ENCODE_COSTS;
             }
             if wraps {
                 // Everybody was visited since the last passing of zero and has at least what there was then.
@@ -189,8 +191,13 @@ impl Delivery {
         if self.flags[index] & (flag::BLOCKED | flag::CLOSED) != 0 {
             return self.collect(now, outlet);
         }
-        self.gather(outlet);
-        self.send_runs(now, outlet, wire);
+        if self.flags[index] & flag::ENCODED != 0 {
+            self.collect(now, outlet);
+            self.send_backlog(now, outlet, wire);
+        } else {
+            self.gather(outlet);
+            self.send_runs(now, outlet, wire);
+        }
         self.settle(outlet);
     }
 
@@ -346,6 +353,8 @@ impl Delivery {
 const SEND_COSTS: usize = 4;
 /// Frames whose lists are asked for one member, that together cost as much as a visit that sends nothing.
 const ASKED_PER_VISIT: usize = 32;
+/// What compressing a frame for one connection costs in the same units, about.
+const ENCODE_COSTS: usize = 8;
 /// Pieces of one send. More than this many wait for the next.
 const SLICES: usize = 64;
 /// Outboxes kept for connections that have something to say next.

@@ -97,6 +97,9 @@ impl Delivery {
         }
         self.frame.clear();
         write(&mut self.frame);
+        if self.stream(id).compressed {
+            self.compressors.compress_for_all(&mut self.frame, 0, &mut self.counters);
+        }
         self.sequence += 1;
         for outlet in members {
             self.counters.matched += 1;

@@ -12,6 +12,7 @@
 //! A socket that takes less than offered gets the rest as a backlog; positions move all the same, so no slow member
 //! holds a stream back. The backlog is bounded by bytes, messages and age, and a connection beyond that is cut.
 
+mod compress;
 mod due;
 mod flush;
 mod listed;
@@ -25,10 +26,11 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use crate::clock::Instant;
-use crate::config::Limits;
+use crate::config::{Compression, Limits};
 use crate::counters::{Counters, DropReason};
 use crate::mutation::{Mutation, planted};
 use crate::session::Label;
+use compress::{Compressors, Encoder};
 use outbox::Outbox;
 use stream::{ChunkPool, Member, Queue, Stream};
 
@@ -98,6 +100,9 @@ pub struct Delivery {
     frame: BytesMut,
     /// Frames that were looked at one by one for a member, in all.
     asked: u64,
+    /// By outlet, as far as one was ever needed.
+    encoders: Vec<Option<Box<Encoder>>>,
+    compressors: Compressors,
     /// Read by the shard, which adds its own figures.
     pub counters: Counters,
 }
@@ -145,11 +150,18 @@ mod flag {
     pub(super) const LISTED: u8 = 32;
     /// Everything was written after the last word; the owner has been told.
     pub(super) const FINISHED: u8 = 64;
+    /// Its frames go through an encoder of its own.
+    pub(super) const ENCODED: u8 = 128;
 }
 
 impl Delivery {
-    /// Nothing attached yet.
+    /// Nothing attached yet; nothing is compressed.
     pub fn new(limits: Limits) -> Self {
+        Self::with_compression(limits, None)
+    }
+
+    /// Nothing attached yet.
+    pub fn with_compression(limits: Limits, compression: Option<Compression>) -> Self {
         Self {
             limits,
             outlets: Vec::new(),
@@ -170,6 +182,8 @@ impl Delivery {
             runs: Vec::new(),
             frame: BytesMut::new(),
             asked: 0,
+            encoders: Vec::new(),
+            compressors: Compressors::new(compression),
             counters: Counters::default(),
         }
     }
@@ -198,6 +212,7 @@ impl Delivery {
         // A free slot owns nothing.
         self.outlets[outlet.index()].memberships = Vec::new();
         self.labels[outlet.index()] = Label::NOBODY;
+        self.forget_encoder(outlet);
     }
 
     /// Who is connected there, from the session's welcome on.
@@ -219,11 +234,20 @@ impl Delivery {
         }
         self.sequence += 1;
         self.counters.replies += 1;
+        let compressed = self.compresses_replies(outlet);
         let outbox = self.outlets[outlet.index()]
             .outbox
             .get_or_insert_with(|| self.outboxes.pop().unwrap_or_default());
+        let at = outbox.replies.len();
         write(&mut outbox.replies);
+        if compressed {
+            self.compressors.compress_for_all(&mut outbox.replies, at, &mut self.counters);
+        }
         outbox.mark_reply(self.sequence, false);
+        #[cfg(feature = "mutations")]
+        if planted(Mutation::EncodedWhenSaid) {
+            self.encode_too_early(outlet, at);
+        }
         self.make_dirty(outlet);
     }
 
@@ -273,8 +297,13 @@ impl Delivery {
 
     /// A stream without members. `tag` comes back in [`Notice::Congested`].
     pub fn create_stream(&mut self, tag: u64) -> StreamId {
+        self.create_stream_in(tag, false)
+    }
+
+    /// As [`Self::create_stream`]; with `compressed` its frames are compressed, for members that agreed to that.
+    pub fn create_stream_in(&mut self, tag: u64, compressed: bool) -> StreamId {
         self.counters.streams += 1;
-        let stream = Stream::new(tag);
+        let stream = Stream::new(tag, compressed || planted(Mutation::PlainStreamCompressed));
         if let Some(id) = self.free_streams.pop() {
             self.streams[id.0 as usize] = Some(stream);
             id
@@ -383,7 +412,15 @@ impl Delivery {
             stream.members[index].excepted = true;
         }
         let except = except.filter(|_| excepted.is_some());
-        stream.append(self.sequence, except, &mut self.chunks, write);
+        let (compressors, counters) = (&mut self.compressors, &mut self.counters);
+        let compressed = stream.compressed;
+        stream.append(self.sequence, except, &mut self.chunks, |out| {
+            let at = out.len();
+            write(out);
+            if compressed {
+                compressors.compress_for_all(out, at, counters);
+            }
+        });
         stream.left = stream.members.len();
         if stream.queue == Queue::Idle {
             stream.active_at = self.active.len();

@@ -66,6 +66,8 @@ pub(super) enum Queue {
 pub(super) struct Stream {
     /// The owner's name for the stream, given back in congestion notices.
     pub(super) tag: u64,
+    /// Its frames are compressed when they are appended.
+    pub(super) compressed: bool,
     chunks: VecDeque<Chunk>,
     open: BytesMut,
     open_at: u64,
@@ -96,9 +98,10 @@ struct Chunk {
 }
 
 impl Stream {
-    pub(super) fn new(tag: u64) -> Self {
+    pub(super) fn new(tag: u64, compressed: bool) -> Self {
         Self {
             tag,
+            compressed,
             chunks: VecDeque::new(),
             open: BytesMut::new(),
             open_at: 0,

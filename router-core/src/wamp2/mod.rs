@@ -28,16 +28,19 @@ use crate::broker::{PublishRequest, Published};
 use crate::clock::Instant;
 use crate::dealer::Said;
 use crate::delivery::Outlet;
-use crate::encoding::Encoding;
+use crate::encoding::{Encoding, Framing};
 use crate::mutation::{Mutation, planted};
 use crate::session::{Refusal, State, error};
 use crate::shard::Shard;
 
 /// The encodings of this protocol, in the order of [`Encoding::index`].
-pub(crate) const ENCODINGS: [Encoding; Serializer::COUNT] = [
-    Encoding::Wamp2(Serializer::Json),
-    Encoding::Wamp2(Serializer::MsgPack),
-    Encoding::Wamp2(Serializer::Cbor),
+pub(crate) const ENCODINGS: [Encoding; Encoding::COUNT] = [
+    Encoding::Wamp2(Serializer::Json, Framing::Plain),
+    Encoding::Wamp2(Serializer::MsgPack, Framing::Plain),
+    Encoding::Wamp2(Serializer::Cbor, Framing::Plain),
+    Encoding::Wamp2(Serializer::Json, Framing::Deflated),
+    Encoding::Wamp2(Serializer::MsgPack, Framing::Deflated),
+    Encoding::Wamp2(Serializer::Cbor, Framing::Deflated),
 ];
 
 /// What WELCOME announces. Nothing stands here that does not work.
@@ -221,7 +224,7 @@ impl Shard {
     /// GOODBYE of ours: the close code follows when the client answers.
     pub(crate) fn say_goodbye(&mut self, now: Instant, outlet: Outlet) {
         let Some(session) = self.session(outlet) else { return };
-        let Encoding::Wamp2(serializer) = session.encoding;
+        let Encoding::Wamp2(serializer, _) = session.encoding;
         self.end_session(now, outlet);
         let session = self.session_mut(outlet).expect("ended, not gone");
         session.state = State::Closing;

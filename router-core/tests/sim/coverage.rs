@@ -27,6 +27,8 @@ impl Coverage {
             coverage.add("events from other shards", counters.publications_forwarded_in);
             coverage.add("events delivered", counters.delivered);
             coverage.add("events withheld", counters.events_withheld);
+            coverage.add("frames compressed for all", counters.deflated_frames);
+            coverage.add("frames compressed for one", counters.deflated_frames_alone);
         }
         coverage
     }

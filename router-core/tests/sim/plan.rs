@@ -7,8 +7,9 @@ use super::{
     names::{self, REALM_BIT},
     rng::Rng,
 };
+use fanwire_codec::ws::deflate::{Agreement, DeflatePolicy, Direction, WINDOW_BITS_MIN};
 use fanwire_core::{
-    CoreConfig, Limits,
+    Compression, CoreConfig, Limits,
     access::{Access, Disclosure},
 };
 use std::{sync::Arc, time::Duration};
@@ -120,6 +121,18 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What a handshake agrees on: nothing, what is everybody's, or something of this connection alone.
+    pub fn agreement(&self, rng: &mut Rng) -> Option<Agreement> {
+        let policy = self.config.compression?.policy;
+        if rng.chance(30) {
+            return None;
+        }
+        let takeover = policy.takeover && rng.chance(70);
+        let window_bits = if rng.chance(80) { policy.window_bits } else { WINDOW_BITS_MIN };
+        let direction = Direction { takeover, window_bits };
+        Some(Agreement { server: direction, client: direction })
+    }
+
     pub fn new(seed: u64, steps: usize) -> Self {
         let mut rng = Rng::new(seed);
         let rng = &mut rng;
@@ -155,6 +168,13 @@ impl Plan {
             Act::Goodbye => rng.pick(&[0, 0, 1]),
             Act::Violate => rng.pick(&[0, 0, 1]),
         });
+        // Levels above 1 only take longer.
+        let compression = rng.chance(70).then(|| Compression {
+            policy: DeflatePolicy { takeover: rng.chance(50), window_bits: rng.pick(&[9, 12, 15]) },
+            level: 1,
+            threshold_bytes: rng.pick(&[0, 60, 300, 5_000]),
+            before_login: true,
+        });
         let shards = rng.pick(&[1, 1, 2, 2, 3, 4]);
         Self {
             seed,
@@ -185,6 +205,7 @@ impl Plan {
             config: Arc::new(CoreConfig {
                 access: Access::new(&REALMS.map(names::realm), seed).expect("the realm is sound"),
                 limits: limits(rng),
+                compression,
                 agent: String::new(),
             }),
         }

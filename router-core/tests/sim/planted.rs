@@ -10,7 +10,7 @@ const STEPS: usize = 2_000;
 /// hundreds, so that another workload, which makes other runs of the same seeds, does not hide it either.
 const SEEDS: u64 = 10_000;
 
-const ALL: [Mutation; 41] = [
+const ALL: [Mutation; 44] = [
     Mutation::PullForwardLeftOut,
     Mutation::UnsubscribedBeforeDue,
     Mutation::ExcludedPublisherServed,
@@ -52,6 +52,9 @@ const ALL: [Mutation; 41] = [
     Mutation::PatternBeforeExact,
     Mutation::CalleeUnchecked,
     Mutation::LeastPreciseCallee,
+    Mutation::PlainStreamCompressed,
+    Mutation::EncoderOutlivesConnection,
+    Mutation::EncodedWhenSaid,
 ];
 
 /// The first seed that finds the bug, and the rule's words.

@@ -5,7 +5,7 @@ use super::{history::Seen, rng::Rng, speech};
 use bytes::BytesMut;
 use fanwire_codec::{
     wamp2::Serializer,
-    ws::{Limits, Pool, Received, Receiver, Role},
+    ws::{Limits, Pool, Received, Receiver, Role, deflate::Agreement},
 };
 use fanwire_core::{Outlet, Sent, Wire};
 use std::{
@@ -80,6 +80,11 @@ impl Sockets {
             assert!(!self.sockets[outlet.index()].open, "the harness uses a slot twice");
             self.sockets[outlet.index()] = socket;
         }
+    }
+
+    /// The handshake agreed on compression.
+    pub fn use_compression(&mut self, outlet: Outlet, agreement: &Agreement) {
+        self.sockets[outlet.index()].receiver.use_compression(agreement);
     }
 
     pub fn close(&mut self, outlet: Outlet) {

@@ -321,6 +321,10 @@ impl World {
         home.sockets.open(outlet, serializer);
         home.shard.attach(self.now, outlet);
         home.shard.open(self.now, outlet, serializer);
+        if let Some(agreement) = self.plan.agreement(&mut self.rng) {
+            home.sockets.use_compression(outlet, &agreement);
+            home.shard.use_compression(self.now, outlet, &agreement);
+        }
         let realm = self.rng.below(self.plan.realms) as u8;
         self.clients.push(Client::new(client, at, outlet, serializer, realm));
         self.live.push(client);

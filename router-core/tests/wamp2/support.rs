@@ -86,7 +86,8 @@ impl Router {
         let realms = [RealmConfig::open("realm1"), closed, partly, named, both, shut, discreet];
         let access = Access::new(&realms, 1).expect("the realms are sound");
         let ring_capacity = limits.ring_capacity;
-        let config = Arc::new(CoreConfig { access, limits, agent: "fanwire-test".to_owned() });
+        let config =
+            Arc::new(CoreConfig { access, limits, compression: None, agent: "fanwire-test".to_owned() });
         let directory = Arc::new(Directory::new(7));
         let shards: Vec<_> = (0..shards)
             .map(|number| {

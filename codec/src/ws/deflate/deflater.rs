@@ -95,11 +95,8 @@ impl Deflater {
 }
 
 /// Compresses the frame at `out[at..]`, one whole unmasked message as the server's writers append it, where that makes it
-/// smaller. Control frames stay as they are. Returns the payload's length before and after if it was compressed.
-///
-/// # Panics
-///
-/// When there is no such frame.
+/// smaller. Anything else stays as it is: control frames, a message that is compressed already. Returns the payload's
+/// length before and after if it was compressed.
 pub fn compress_frame(
     out: &mut BytesMut,
     at: usize,
@@ -107,14 +104,12 @@ pub fn compress_frame(
     context: Option<&mut Context>,
 ) -> Option<(usize, usize)> {
     let frame = &out[at..];
-    let parsed =
-        header::parse(frame, header::Expected { role: Role::Client, mid_message: false, rsv1: false });
-    let parsed = parsed.expect("our own frame").expect("a whole header");
-    if parsed.opcode.is_control() {
+    let expected = header::Expected { role: Role::Client, mid_message: false, rsv1: false };
+    let parsed = header::parse(frame, expected).ok().flatten()?;
+    let payload = &frame[parsed.size..];
+    if parsed.opcode.is_control() || !parsed.fin || payload.len() as u64 != parsed.length {
         return None;
     }
-    let payload = &frame[parsed.size..];
-    assert!(parsed.fin && payload.len() as u64 == parsed.length, "one whole frame");
     let before = payload.len();
     let compressed = deflater.compress(&[payload], context)?;
     out.truncate(at);
