@@ -205,6 +205,9 @@ pub struct Slice {
     pub operations: Vec<Latencies>,
 }
 
+/// The words for a login that the end of the run cut short.
+pub const UNDER_WAY: &str = "no session before the end of the run";
+
 /// Occurrences by their words; a bounded number of different ones is kept apart.
 #[derive(Clone, Debug, Default)]
 pub struct Words {

@@ -14,7 +14,7 @@ use crate::args::ScenarioArgs;
 use crate::failure::Failure;
 use crate::flow::Flows;
 use crate::limits;
-use crate::meter::{Gauges, Slice, Timing, Words};
+use crate::meter::{Gauges, Slice, Timing, UNDER_WAY, Words};
 use crate::plan::{Load, Plan, Role, Scenario};
 use crate::progress::Progress;
 use crate::report::{Ingredients, Report};
@@ -92,7 +92,9 @@ fn check_logins(plan: &Plan, outcomes: &[Outcome]) -> Result<(), Failure> {
     if failed.count == 0 || outcomes.iter().any(|outcome| outcome.meter.logins > 0) {
         return Ok(());
     }
-    let words = failed.by_words.keys().next().map_or("no words", String::as_str);
+    // What a server said tells more than that it was too late to say it.
+    let telling = |(words, count): &(&String, &u64)| (*words != UNDER_WAY, **count);
+    let words = failed.by_words.iter().max_by_key(telling).map_or("no words", |(words, _)| words.as_str());
     Err(Failure::cannot_connect(format!(
         "none of {} logins at {} succeeded: {words}: start the server, or name it with --url",
         failed.count, plan.target.address

@@ -3,6 +3,7 @@
 use super::{Worker, describe};
 use crate::connection::Stage;
 use crate::failure::Failure;
+use crate::meter::UNDER_WAY;
 use crate::scenario::Scenario;
 use crate::session::{self, Tools};
 use crate::shared::Phase;
@@ -89,7 +90,7 @@ impl<S: Scenario> Worker<S> {
         if self.plan.visits.is_some_and(|plan| plan.is_measured) {
             self.meter.unsent += unbegun;
             for _ in 0..joining {
-                self.fail_login("no session before the end of the run");
+                self.fail_login(UNDER_WAY);
             }
         }
     }
