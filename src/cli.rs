@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use fanwire_codec::wamp2::MatchPolicy;
 
 use crate::config::Flag;
 
@@ -281,8 +283,10 @@ fn session_ids() -> clap::builder::RangedU64ValueParser {
 /// `fanwire sub`
 #[derive(Debug, Args)]
 pub struct SubArgs {
-    /// Topic
+    /// Topic, or a pattern with --match
     pub topic: String,
+    #[command(flatten)]
+    pub matching: Matching,
     /// End after so many events; without it at Ctrl-C
     #[arg(short = 'n', long, value_name = "N")]
     pub count: Option<u64>,
@@ -325,8 +329,10 @@ pub struct CallArgs {
 /// `fanwire register`
 #[derive(Debug, Args)]
 pub struct RegisterArgs {
-    /// Procedure
+    /// Procedure, or a pattern with --match
     pub procedure: String,
+    #[command(flatten)]
+    pub matching: Matching,
     #[command(flatten)]
     pub answer: Answer,
     /// End after so many calls; without it at Ctrl-C
@@ -339,6 +345,20 @@ pub struct RegisterArgs {
     pub connect: Connect,
 }
 
+/// How the URI of a subscription or registration is meant.
+#[derive(Debug, Args, Clone, Copy)]
+pub struct Matching {
+    /// exact: this one; prefix: all that begin with it; wildcard: empty components, as in a..c, stand for any one
+    #[arg(long = "match", value_name = "POLICY", default_value = "exact", value_parser = match_policy())]
+    pub policy: MatchPolicy,
+}
+
+fn match_policy() -> impl TypedValueParser<Value = MatchPolicy> {
+    let policies = [MatchPolicy::Exact, MatchPolicy::Prefix, MatchPolicy::Wildcard];
+    PossibleValuesParser::new(policies.map(MatchPolicy::name))
+        .map(|name| MatchPolicy::from_name(&name).expect("one of these names was given"))
+}
+
 /// What a call is answered with.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
@@ -346,7 +366,7 @@ pub struct Answer {
     /// Answer with the call's own arguments
     #[arg(long)]
     pub echo: bool,
-    /// Run CMD by the shell: {"args":[…],"kwargs":{…}} on its standard input, the result from its standard output
+    /// Run CMD by the shell: {"procedure":"…","args":[…],"kwargs":{…}} on its standard input, the result from its output
     #[arg(long, value_name = "CMD")]
     pub exec: Option<String>,
 }

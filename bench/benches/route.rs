@@ -3,6 +3,9 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fanwire_bench::Bare;
+use fanwire_core::directory::{Directory, TopicCache};
+use fanwire_core::ids::{RealmId, ShardId};
+use fanwire_core::uri::MatchPolicy;
 
 fn publish(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("publish");
@@ -48,5 +51,49 @@ fn call(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, publish, call);
+/// A topic that no cache knows: half of the patterns are prefixes, half wildcards of four shapes; 20 of them cover it.
+fn match_patterns(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("match");
+    for patterns in [100u32, 100_000] {
+        let (directory, realm, shard) = (Directory::new(1), RealmId::new(0), ShardId::MAX);
+        let subscribe = |policy, uri: &str| {
+            directory.subscribe_pattern(realm, policy, uri, shard, usize::MAX).expect("there is no limit");
+        };
+        for length in 1..=16 {
+            subscribe(MatchPolicy::Prefix, &"com.myapp.room.1"[..length]);
+        }
+        for wildcard in ["com.myapp.room.", "com..room.", "com.myapp..", ".myapp.room."] {
+            subscribe(MatchPolicy::Wildcard, wildcard);
+        }
+        for number in 20..patterns {
+            let other =
+                ["com.myapp.hall.", "com..hall.", "com.other..", ".myapp.hall."][number as usize / 2 % 4];
+            if number % 2 == 0 {
+                subscribe(MatchPolicy::Prefix, &format!("com.hall.{number}"));
+            } else {
+                subscribe(
+                    MatchPolicy::Wildcard,
+                    &other.replacen("hall", &format!("hall{number}"), 1).replacen(
+                        "other",
+                        &format!("other{number}"),
+                        1,
+                    ),
+                );
+            }
+        }
+        let topics: Vec<_> = (0..64).map(|number| format!("com.myapp.room.1{number}")).collect();
+        // Four names: by its next turn each topic is forgotten.
+        let mut cache = TopicCache::new(1);
+        let mut next = 0;
+        group.bench_function(format!("20 of {patterns} patterns"), |bencher| {
+            bencher.iter(|| {
+                next = (next + 1) % topics.len();
+                let found = cache.get(&directory, realm, &topics[next]);
+                assert_eq!(found.patterns.map_or(0, |matches| matches.entries().len()), 20);
+            });
+        });
+    }
+}
+
+criterion_group!(benches, publish, call, match_patterns);
 criterion_main!(benches);

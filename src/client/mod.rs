@@ -19,7 +19,9 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use fanwire_codec::wamp2::{CallOptions, Message, RegisterOptions, SubscribeOptions, YieldOptions, code};
+use fanwire_codec::wamp2::{
+    CallOptions, MatchPolicy, Message, RegisterOptions, SubscribeOptions, YieldOptions, code,
+};
 
 use crate::cli::{Answer, CallArgs, Connect, RegisterArgs, SubArgs};
 use crate::config::units::{Scalar, Time};
@@ -51,7 +53,9 @@ pub fn subscribe(args: &SubArgs) -> Result<(), Failure> {
 }
 
 fn subscribe_in(connection: &mut Connection, args: &SubArgs) -> Result<(), Failure> {
-    let options = SubscribeOptions::default();
+    let policy = args.matching.policy;
+    warn_of_foreign_wildcards(policy, &args.topic);
+    let options = SubscribeOptions { match_policy: policy, ..SubscribeOptions::default() };
     connection.sender().send(&Message::Subscribe {
         request: 1,
         options,
@@ -61,7 +65,7 @@ fn subscribe_in(connection: &mut Connection, args: &SubArgs) -> Result<(), Failu
     let Message::Subscribed { .. } = connection.decode(&reply)? else {
         return Err(unexpected(connection, &reply));
     };
-    eprintln!("subscribed to {} ({})", args.topic, until(args.count));
+    eprintln!("subscribed to {} ({})", in_words(policy, &args.topic), until(args.count));
     let mut stats = args.stats.then(|| Stats::new(Instant::now()));
     let outcome = print_events(connection, args, stats.as_mut());
     if let Some(stats) = stats {
@@ -75,11 +79,10 @@ fn print_events(
     args: &SubArgs,
     mut stats: Option<&mut Stats>,
 ) -> Result<(), Failure> {
-    let topic = text(&json_string(&args.topic));
     let mut seen = 0;
     while args.count.is_none_or(|count| seen < count) {
         let bytes = next_message(connection, stats.as_deref_mut())?;
-        let Message::Event { publication, payload, details, .. } = connection.decode(&bytes)? else {
+        let Message::Event { publication, details, payload, .. } = connection.decode(&bytes)? else {
             return Err(unexpected(connection, &bytes));
         };
         seen += 1;
@@ -88,6 +91,8 @@ fn print_events(
         }
         let values = Values::from_payload(connection.serializer(), &payload)?;
         if args.json {
+            // Told where the subscription is a pattern.
+            let topic = text(&json_string(details.topic.as_deref().unwrap_or(&args.topic)));
             let publisher = details.publisher.map(|session| {
                 (session, details.publisher_authid.as_deref(), details.publisher_authrole.as_deref())
             });
@@ -97,7 +102,7 @@ fn print_events(
                 values.members()
             ))?;
         } else {
-            print(format_args!("{}", format!("#{seen} {}", values.for_people()).trim_end()))?;
+            print_numbered(seen, details.topic.as_deref(), &values)?;
         }
     }
     Ok(())
@@ -110,6 +115,32 @@ fn disclosed(key: &str, who: Option<(u64, Option<&str>, Option<&str>)>) -> Strin
         name.map_or_else(String::new, |name| format!(",\"{key}\":{}", text(&json_string(name))))
     };
     format!("\"{key}\":{{\"session\":{session}{}{}}},", name("authid", authid), name("authrole", authrole))
+}
+
+/// One event or call for people; `name` is its topic or procedure, where that is not known.
+fn print_numbered(number: u64, name: Option<&str>, values: &Values) -> Result<(), Failure> {
+    let name = name.map_or_else(String::new, |name| format!("{name} "));
+    print(format_args!("{}", format!("#{number} {name}{}", values.for_people()).trim_end()))
+}
+
+/// A topic, procedure or pattern.
+fn in_words(policy: MatchPolicy, uri: &str) -> String {
+    match policy {
+        MatchPolicy::Exact => uri.to_owned(),
+        MatchPolicy::Prefix => format!("all that begin with \"{uri}\""),
+        MatchPolicy::Wildcard => format!("all that match \"{uri}\""),
+    }
+}
+
+/// Other systems write wildcards as characters, which are parts of names here.
+fn warn_of_foreign_wildcards(policy: MatchPolicy, uri: &str) {
+    if uri.split('.').any(|component| matches!(component, "*" | "**" | "+" | ">")) {
+        let policy = policy.name();
+        eprintln!(
+            "note: with --match {policy}, \"{uri}\" means these very characters; any one component is an empty one: \
+             --match wildcard a..c"
+        );
+    }
 }
 
 /// The next message; until it comes, a line about each second that has passed.
@@ -175,37 +206,39 @@ pub fn register(args: &RegisterArgs) -> Result<(), Failure> {
 }
 
 fn register_in(connection: &mut Connection, args: &RegisterArgs) -> Result<(), Failure> {
-    let options = RegisterOptions::default();
+    let policy = args.matching.policy;
+    warn_of_foreign_wildcards(policy, &args.procedure);
+    let options = RegisterOptions { match_policy: policy, ..RegisterOptions::default() };
     let procedure = args.procedure.as_str();
     connection.sender().send(&Message::Register { request: 1, options, procedure: procedure.into() })?;
     let reply = expect_reply(connection, code::REGISTER, 1, REPLY_TIME)?;
     let Message::Registered { .. } = connection.decode(&reply)? else {
         return Err(unexpected(connection, &reply));
     };
-    eprintln!("registered {procedure} ({})", until(args.count));
+    eprintln!("registered {} ({})", in_words(policy, procedure), until(args.count));
     let running = AtomicUsize::new(0);
     // The reading thread answers pings while programs run; leaving waits for all of them.
     std::thread::scope(|scope| {
         let mut seen = 0;
         while args.count.is_none_or(|count| seen < count) {
             let bytes = connection.next(None)?;
-            let Message::Invocation { request, payload, details, .. } = connection.decode(&bytes)? else {
+            let Message::Invocation { request, details, payload, .. } = connection.decode(&bytes)? else {
                 return Err(unexpected(connection, &bytes));
             };
             seen += 1;
             let values = Values::from_payload(connection.serializer(), &payload)?;
+            // Told where the registration is a pattern.
+            let called = details.procedure.as_deref();
+            let name = text(&json_string(called.unwrap_or(procedure)));
+            let caller = details.caller.map(|session| {
+                (session, details.caller_authid.as_deref(), details.caller_authrole.as_deref())
+            });
+            let caller = disclosed("caller", caller);
+            let call = format!("{{\"procedure\":{name},{caller}{}}}", values.members());
             if args.json {
-                let caller = details.caller.map(|session| {
-                    (session, details.caller_authid.as_deref(), details.caller_authrole.as_deref())
-                });
-                print(format_args!(
-                    "{{\"procedure\":{},{}{}}}",
-                    text(&json_string(procedure)),
-                    disclosed("caller", caller),
-                    values.members()
-                ))?;
+                print(format_args!("{call}"))?;
             } else {
-                print(format_args!("{}", format!("#{seen} {}", values.for_people()).trim_end()))?;
+                print_numbered(seen, called, &values)?;
             }
             let sender = connection.sender();
             let serializer = connection.serializer();
@@ -221,7 +254,7 @@ fn register_in(connection: &mut Connection, args: &RegisterArgs) -> Result<(), F
                     running.fetch_add(1, Ordering::Relaxed);
                     let running = &running;
                     scope.spawn(move || {
-                        answer_by_program(&sender, serializer, request, command, &values);
+                        answer_by_program(&sender, serializer, request, command, &call);
                         running.fetch_sub(1, Ordering::Relaxed);
                     });
                 }
@@ -237,10 +270,9 @@ fn answer_by_program(
     serializer: fanwire_codec::wamp2::Serializer,
     request: u64,
     command: &str,
-    values: &Values,
+    call: &str,
 ) {
-    let input = format!("{{{}}}\n", values.members());
-    let sent = match exec::run(command, input.as_bytes()) {
+    let sent = match exec::run(command, format!("{call}\n").as_bytes()) {
         Ok(output) => match Values::from_output(&output).to_payload(serializer) {
             Ok(payload) => sender.send(&Message::Yield {
                 request,
@@ -297,7 +329,7 @@ fn expect_reply(
             let values = Values::from_payload(connection.serializer(), &payload)?.for_people();
             let words = plain_string(&values);
             let colon = if words.is_empty() { "" } else { ": " };
-            Err(Failure::Refused(format!("{error}{colon}{words}{}", advice(&error))))
+            Err(Failure::Refused(format!("{error}{colon}{words}{}", advice(&error, request_type))))
         }
         _ => Ok(bytes),
     }
@@ -310,8 +342,11 @@ fn plain_string(json: &str) -> &str {
 }
 
 /// What to do about the errors that people meet first.
-fn advice(error: &str) -> &'static str {
+fn advice(error: &str, request_type: u64) -> &'static str {
     match error {
+        "wamp.error.invalid_uri" if matches!(request_type, code::SUBSCRIBE | code::REGISTER) => {
+            "; for patterns there are --match prefix and --match wildcard"
+        }
         "wamp.error.no_such_procedure" => "; `fanwire register` could answer it",
         "wamp.error.procedure_already_exists" => "; who did is still there",
         "wamp.error.not_authorized" => "; see realm.role.permission in the router's configuration",

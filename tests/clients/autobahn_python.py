@@ -23,7 +23,7 @@ from autobahn.asyncio.websocket import WampWebSocketClientFactory  # noqa: E402
 from autobahn.wamp import serializer as serializers  # noqa: E402
 from autobahn.wamp.exception import ApplicationError  # noqa: E402
 from autobahn.wamp.types import (  # noqa: E402
-    CallResult, ComponentConfig, EventDetails, PublishOptions, SubscribeOptions,
+    CallResult, ComponentConfig, EventDetails, PublishOptions, RegisterOptions, SubscribeOptions,
 )
 
 REALM = "realm1"
@@ -125,9 +125,9 @@ class Inbox:
         equal(self.queue.qsize(), 0, "events that must not come")
 
 
-async def subscribe(session, topic):
+async def subscribe(session, topic, match=None):
     inbox = Inbox()
-    inbox.subscription = await session.subscribe(inbox, topic, SubscribeOptions(details=True))
+    inbox.subscription = await session.subscribe(inbox, topic, SubscribeOptions(match=match, details=True))
     return inbox
 
 
@@ -293,6 +293,56 @@ async def unsubscribed_session_gets_no_event(clients):
     equal((await again.next())[0], [3])
 
 
+async def patterns_bring_the_event_with_its_topic(clients):
+    publisher, *subscribers = await clients.join_many(9)
+    inboxes = [
+        [
+            await subscribe(session, "com.fanwire.test.pat", "prefix"),
+            await subscribe(session, "com.fanwire..pattern.b", "wildcard"),
+            await subscribe(session, "com.fanwire.test.pattern.b"),
+        ]
+        for session in subscribers
+    ]
+    equal(len({prefix.subscription.id for prefix, _, _ in inboxes}), 1, "subscription ids of one pattern")
+    for topic in ["test.pattern.a", "test.pattern.b", "other.pattern.b", "test.pattern.b.c", "test.pa"]:
+        await publisher.publish(f"com.fanwire.{topic}", topic, options=ACKNOWLEDGED)
+    for prefix, wildcard, exact in inboxes:
+        for inbox, topics in [
+            (prefix, ["test.pattern.a", "test.pattern.b", "test.pattern.b.c"]),
+            (wildcard, ["test.pattern.b", "other.pattern.b"]),
+            (exact, ["test.pattern.b"]),
+        ]:
+            events = await inbox.take(len(topics))
+            equal([args[0] for args, _, _ in events], topics)
+            if inbox is not exact:
+                equal([details.topic for _, _, details in events], [f"com.fanwire.{topic}" for topic in topics])
+        await prefix.subscription.unsubscribe()
+    await publisher.publish("com.fanwire.test.pattern.b", "after", options=ACKNOWLEDGED)
+    for prefix, wildcard, _ in inboxes:
+        equal((await wildcard.next())[0], ["after"])
+        equal(prefix.queue.qsize(), 0, "events after unsubscribing")
+
+
+async def calls_go_to_the_most_precise_registration(clients):
+    caller, *callees = await clients.join_many(5)
+
+    def answering(name):
+        return lambda details: [name, details.procedure]
+
+    registrations = []
+    for callee, (uri, match) in zip(callees, [
+        ("com.fanwire..tools.add", "wildcard"), ("com.fanwire.test.too", "prefix"),
+        ("com.fanwire.test.tools.", "prefix"), ("com.fanwire.test.tools.add", "exact"),
+    ]):
+        options = RegisterOptions(match=match, details_arg="details")
+        registrations.append((uri, await callee.register(answering(uri), uri, options)))
+    procedure = "com.fanwire.test.tools.add"
+    for uri, registration in reversed(registrations):
+        equal(await caller.call(procedure), [uri, procedure])
+        await registration.unregister()
+    await refused(caller.call(procedure), "wamp.error.no_such_procedure")
+
+
 async def reserved_uris_are_refused(clients):
     session = await clients.join()
     reserved = ("wamp.error.invalid_uri", "wamp.error.not_authorized")
@@ -400,8 +450,10 @@ async def goodbye_is_answered(clients):
 CHECKS = [
     sessions_have_ids_of_their_own, unknown_realm_is_refused, subscribers_on_every_shard_get_the_event,
     every_value_arrives_as_it_was_sent, event_without_payload_arrives_without, binary_arrives_as_binary,
-    publisher_is_excluded_unless_it_asks, lists_of_receivers_decide_who_gets_it, publication_to_nobody_is_acknowledged, order_holds_across_topics,
-    unsubscribed_session_gets_no_event, reserved_uris_are_refused, procedures_are_called_from_every_shard,
+    publisher_is_excluded_unless_it_asks, lists_of_receivers_decide_who_gets_it,
+    publication_to_nobody_is_acknowledged, order_holds_across_topics, unsubscribed_session_gets_no_event,
+    patterns_bring_the_event_with_its_topic, calls_go_to_the_most_precise_registration,
+    reserved_uris_are_refused, procedures_are_called_from_every_shard,
     results_carry_positions_and_keywords, answers_come_back_in_any_order, unknown_procedure_is_an_error,
     errors_of_the_callee_reach_the_caller, procedure_has_one_callee, what_a_session_had_goes_with_it,
     goodbye_is_answered,

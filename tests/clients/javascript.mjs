@@ -46,7 +46,7 @@ function autobahnClient(serializer) {
   const refuse = (error) => { throw new Refusal(error.error, error.args, error.kwargs); };
 
   return {
-    canIncludeItself: true, tellsReason: true, sendsEmptyLists: true,
+    canIncludeItself: true, tellsReason: true, sendsEmptyLists: true, canEndPatterns: true,
     connect: (realm = REALM) => new Promise((resolve, reject) => {
       const quiet = () => {};
       const connection = new autobahn.Connection({
@@ -63,11 +63,11 @@ function autobahnClient(serializer) {
       };
       let session;
       const face = {
-        subscribe: async (topic, handler) => {
+        subscribe: async (topic, handler, wanted) => {
           const subscription = await session
             .subscribe(topic, (args, kwargs, event) => handler(args ?? [], kwargs ?? {}, event.publication, {
               id: event.publisher, authid: event.publisher_authid, authrole: event.publisher_authrole,
-            }))
+            }, event.topic), wanted)
             .catch(refuse);
           return { id: subscription.id, unsubscribe: () => session.unsubscribe(subscription) };
         },
@@ -81,15 +81,15 @@ function autobahnClient(serializer) {
           return result instanceof autobahn.Result ? { args: result.args, kwargs: result.kwargs }
             : { args: result === null ? [] : [result], kwargs: {} };
         },
-        register: async (procedure, endpoint) => {
-          const registration = await session.register(procedure, async (args, kwargs) => {
+        register: async (procedure, endpoint, wanted) => {
+          const registration = await session.register(procedure, async (args, kwargs, invocation) => {
             try {
-              const result = await endpoint(args ?? [], kwargs ?? {});
+              const result = await endpoint(args ?? [], kwargs ?? {}, invocation.procedure);
               return new autobahn.Result(result.args, result.kwargs);
             } catch (error) {
               throw error instanceof Refusal ? new autobahn.Error(error.uri, error.args, error.kwargs) : error;
             }
-          }).catch(refuse);
+          }, wanted).catch(refuse);
           return { unregister: () => registration.unregister() };
         },
         leave: () => { connection.close(); return whenClosed; },
@@ -123,6 +123,7 @@ async function wampyClient(serializer) {
   return {
     // it never sends `exclude_me: false`, nor an empty list
     canIncludeItself: false, tellsReason: false, sendsEmptyLists: false,
+    canEndPatterns: false, // at UNSUBSCRIBED it has forgotten how the topic was meant; it unregisters no URI with `..`
     connect: async (realm = REALM) => {
       let closed;
       const whenClosed = new Promise((done) => { closed = done; });
@@ -132,11 +133,11 @@ async function wampyClient(serializer) {
         onClose: () => { open.delete(face); closed('closed'); },
       });
       const face = {
-        subscribe: async (topic, handler) => {
+        subscribe: async (topic, handler, wanted) => {
           const { subscriptionId } = await wampy
             .subscribe(topic, ({ argsList, argsDict, details }) => handler(argsList ?? [], argsDict ?? {}, undefined, {
               id: details.publisher, authid: details.publisher_authid, authrole: details.publisher_authrole,
-            }))
+            }, details.topic), wanted)
             .catch(refuse);
           return { id: subscriptionId, unsubscribe: () => wampy.unsubscribe(subscriptionId) };
         },
@@ -149,16 +150,16 @@ async function wampyClient(serializer) {
           const result = await wampy.call(procedure, payload(args, kwargs)).catch(refuse);
           return { args: result.argsList ?? [], kwargs: result.argsDict ?? {} };
         },
-        register: async (procedure, endpoint) => {
-          await wampy.register(procedure, async ({ argsList, argsDict }) => {
+        register: async (procedure, endpoint, wanted) => {
+          await wampy.register(procedure, async ({ details, argsList, argsDict }) => {
             try {
-              const result = await endpoint(argsList ?? [], argsDict ?? {});
+              const result = await endpoint(argsList ?? [], argsDict ?? {}, details.procedure);
               return payload(result.args, result.kwargs);
             } catch (error) {
               if (!(error instanceof Refusal)) throw error;
               throw Object.assign(new Error(), { error: error.uri, argsList: error.args, argsDict: error.kwargs });
             }
-          }).catch(refuse);
+          }, wanted).catch(refuse);
           return { unregister: () => wampy.unregister(procedure) };
         },
         leave: async () => { await wampy.disconnect(); }, // ends when the router has answered; the reason stays inside
@@ -182,8 +183,8 @@ class Inbox {
     this.waiting = null;
   }
 
-  handler = (args, kwargs, publication, publisher) => {
-    this.events.push({ args, kwargs, publication, publisher });
+  handler = (args, kwargs, publication, publisher, topic) => {
+    this.events.push({ args, kwargs, publication, publisher, topic });
     this.waiting?.();
   };
 
@@ -197,9 +198,9 @@ class Inbox {
   }
 }
 
-async function subscribe(session, topic) {
+async function subscribe(session, topic, wanted) {
   const inbox = new Inbox();
-  inbox.subscription = await session.subscribe(topic, inbox.handler);
+  inbox.subscription = await session.subscribe(topic, inbox.handler, wanted);
   return inbox;
 }
 
@@ -360,6 +361,59 @@ const CHECKS = {
     const again = await subscribe(leaver, 'com.fanwire.js.leave');
     await publisher.publish('com.fanwire.js.leave', [3]);
     assert.deepEqual((await again.next()).args, [3]);
+  },
+
+  async patterns_bring_the_event_with_its_topic(client) {
+    const [publisher, ...subscribers] = await joinMany(client, 9);
+    const inboxes = await Promise.all(subscribers.map(async (session) => ({
+      prefix: await subscribe(session, 'com.fanwire.js.pat', { match: 'prefix' }),
+      wildcard: await subscribe(session, 'com.fanwire..pattern.b', { match: 'wildcard' }),
+      exact: await subscribe(session, 'com.fanwire.js.pattern.b'),
+    })));
+    for (const topic of ['js.pattern.a', 'js.pattern.b', 'other.pattern.b', 'js.pattern.b.c', 'js.pa', 'js.pattern.end']) {
+      await publisher.publish(`com.fanwire.${topic}`, [topic]);
+    }
+    const came = async (inbox, topics) => {
+      const events = await inbox.take(topics.length);
+      assert.deepEqual(events.map(({ args }) => args[0]), topics);
+      return events;
+    };
+    for (const { prefix, wildcard, exact } of inboxes) {
+      const events = await came(prefix, ['js.pattern.a', 'js.pattern.b', 'js.pattern.b.c', 'js.pattern.end']);
+      events.push(...await came(wildcard, ['js.pattern.b', 'other.pattern.b']));
+      for (const { args, topic } of events) assert.equal(topic, `com.fanwire.${args[0]}`);
+      await came(exact, ['js.pattern.b']);
+      for (const inbox of [prefix, wildcard, exact]) assert.equal(inbox.events.length, 0);
+      if (client.canEndPatterns) await prefix.subscription.unsubscribe();
+    }
+    if (!client.canEndPatterns) return;
+    await publisher.publish('com.fanwire.js.pattern.b', ['after']);
+    for (const { prefix, wildcard } of inboxes) {
+      await came(wildcard, ['after']);
+      assert.equal(prefix.events.length, 0, 'events after unsubscribing');
+    }
+  },
+
+  async calls_go_to_the_most_precise_registration(client) {
+    const [caller, ...callees] = await joinMany(client, 5);
+    const answering = (name) => (args, kwargs, procedure) => ({ args: [name, procedure ?? null] });
+    const registrations = [];
+    for (const [name, uri, match] of [
+      ['wildcard', 'com.fanwire..tools.add', 'wildcard'], ['short', 'com.fanwire.js.too', 'prefix'],
+      ['long', 'com.fanwire.js.tools', 'prefix'], ['exact', 'com.fanwire.js.tools.add', 'exact'],
+    ]) {
+      const callee = callees[registrations.length];
+      const registration = await callee.register(uri, answering(name), { match });
+      registrations.push([name, () => (client.canEndPatterns ? registration.unregister() : callee.leave())]);
+    }
+    const procedure = 'com.fanwire.js.tools.add';
+    for (const [name, end] of registrations.reverse()) {
+      const { args } = await caller.call(procedure);
+      assert.equal(args[0], name);
+      if (name !== 'exact') assert.equal(args[1], procedure);
+      await end();
+    }
+    await refused(caller.call(procedure), 'wamp.error.no_such_procedure');
   },
 
   async procedures_are_called_from_every_shard(client) {

@@ -185,6 +185,63 @@ fn a_subscriber_tells_how_much_arrives() {
 }
 
 #[test]
+fn subscriptions_by_pattern_show_their_topics() {
+    let router = Router::on("epoll");
+    let url = router.url();
+    let mut prefix = Program::start(&["sub", "com.fan", "--match", "prefix", "-n", "2", "--url", &url]);
+    let mut wildcard =
+        Program::start(&["sub", "com..b", "--match", "wildcard", "-n", "1", "--json", "--url", &url]);
+    let told = prefix.told().expect("a line");
+    assert!(told.contains("subscribed to all that begin with \"com.fan\""), "{told}");
+    let told = wildcard.told().expect("a line");
+    assert!(told.contains("subscribed to all that match \"com..b\""), "{told}");
+    printed(&["pub", "com.fanwire.a", "1", "--url", &url]);
+    printed(&["pub", "com.fanwire.b", "2", "--url", &url]);
+    assert_eq!(prefix.heard().as_deref(), Some("#1 com.fanwire.a 1"));
+    assert_eq!(prefix.heard().as_deref(), Some("#2 com.fanwire.b 2"));
+    let heard = wildcard.heard().expect("a line");
+    let event: Value = serde_json::from_str(&heard).expect("JSON");
+    assert_eq!((&event["topic"], &event["args"]), (&json!("com.fanwire.b"), &json!([2])));
+    for program in [&mut prefix, &mut wildcard] {
+        let (status, _, said) = program.finish();
+        assert!(status.success(), "{said}");
+    }
+}
+
+#[test]
+fn registrations_by_pattern_tell_their_program_what_was_called() {
+    let router = Router::on("epoll");
+    let url = router.url();
+    let arguments =
+        ["register", "com.tools.", "--match", "prefix", "--exec", "cat", "-n", "1", "--url", &url];
+    let mut callee = Program::start(&arguments);
+    let told = callee.told().expect("a line");
+    assert!(told.contains("registered all that begin with \"com.tools.\""), "{told}");
+    let answer = printed(&["call", "com.tools.hammer", "5", "--url", &url]);
+    let answer: Value = serde_json::from_str(&answer).expect("JSON");
+    assert_eq!((&answer["procedure"], &answer["args"]), (&json!("com.tools.hammer"), &json!([5])));
+    assert_eq!(callee.heard().as_deref(), Some("#1 com.tools.hammer 5"));
+    let (status, _, said) = callee.finish();
+    assert!(status.success(), "{said}");
+}
+
+#[test]
+fn who_means_a_pattern_is_told_how() {
+    let router = Router::on("epoll");
+    let url = router.url();
+    let output = run(&["sub", "com.", "--url", &url]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("--match prefix"), "{}", said(&output));
+    let mut starred = Program::start(&["sub", "com.*", "--url", &url]);
+    let told = starred.told().expect("a line");
+    assert!(told.contains("any one component is an empty one"), "{told}");
+    drop(starred);
+    let output = run(&["sub", "com.", "--match", "glob", "--url", &url]);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("[possible values: exact, prefix, wildcard]"), "{}", said(&output));
+}
+
+#[test]
 fn publications_that_make_no_sense_are_refused_before_the_connection() {
     // What is wrong with the words is told first.
     let (_bound, nowhere) = deaf_address();
