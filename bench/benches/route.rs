@@ -31,6 +31,48 @@ fn publish(criterion: &mut Criterion) {
     }
 }
 
+/// Publications with lists of receivers to 1,000 subscribers.
+fn publish_to_some(criterion: &mut Criterion) {
+    const SUBSCRIBERS: u32 = 1_000;
+    let mut bare = Bare::new();
+    let mut sessions = Vec::new();
+    for number in 0..SUBSCRIBERS {
+        let outlet = bare.join(number);
+        sessions.push(bare.last_session().get());
+        bare.say(outlet, &mut br#"[32,1,{},"a.topic"]"#.to_vec());
+    }
+    let publisher = bare.join(SUBSCRIBERS);
+    bare.flush();
+    let ids = |count: usize| sessions[..count].iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+    let authids = |count: usize| {
+        sessions[..count].iter().map(|id| format!("\"anonymous-{id:x}\"")).collect::<Vec<_>>().join(",")
+    };
+    let mut group = criterion.benchmark_group("publish to some of 1000");
+    for (name, options, expected) in [
+        ("1 excluded session", format!("\"exclude\":[{}]", ids(1)), 999),
+        ("500 excluded sessions", format!("\"exclude\":[{}]", ids(500)), 500),
+        ("1 eligible session", format!("\"eligible\":[{}]", ids(1)), 1),
+        ("50 eligible sessions", format!("\"eligible\":[{}]", ids(50)), 50),
+        ("500 eligible sessions", format!("\"eligible\":[{}]", ids(500)), 500),
+        ("500 eligible authids", format!("\"eligible_authid\":[{}]", authids(500)), 500),
+        ("an eligible role", "\"eligible_authrole\":[\"anonymous\"]".to_owned(), 1_000),
+        ("1 eligible authid", format!("\"eligible_authid\":[{}]", authids(1)), 1),
+    ] {
+        let message = format!(
+            r#"[16,77,{{{options}}},"a.topic",[1,"a payload of about sixty bytes, as is usual in chats"]]"#
+        );
+        let mut message = message.into_bytes();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let before = bare.shard.counters().delivered;
+                bare.say(publisher, &mut message);
+                bare.flush();
+                assert_eq!(bare.shard.counters().delivered - before, expected);
+            });
+        });
+    }
+}
+
 fn call(criterion: &mut Criterion) {
     let mut bare = Bare::new();
     let (callee, caller) = (bare.join(0), bare.join(1));
@@ -95,5 +137,5 @@ fn match_patterns(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, publish, call, match_patterns);
+criterion_group!(benches, publish, publish_to_some, call, match_patterns);
 criterion_main!(benches);

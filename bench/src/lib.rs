@@ -4,12 +4,13 @@
 
 use std::io::IoSlice;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::Kind;
 use fanwire_core::access::{Access, RealmConfig};
 use fanwire_core::directory::Directory;
-use fanwire_core::ids::ShardId;
+use fanwire_core::ids::{SessionId, ShardId};
 use fanwire_core::{CoreConfig, Flow, FlushBudget, Instant, Limits, Outlet, Sent, Shard, Wire};
 
 /// Takes every byte and counts them.
@@ -37,6 +38,8 @@ pub struct Bare {
     pub shard: Shard,
     /// Its sockets.
     pub sink: Sink,
+    /// The last random number that it drew.
+    drawn: Arc<AtomicU64>,
 }
 
 impl Bare {
@@ -49,14 +52,16 @@ impl Bare {
             compression: None,
             agent: String::new(),
         });
-        let mut state = 1u64;
+        let drawn = Arc::new(AtomicU64::new(1));
+        let state = Arc::clone(&drawn);
         let random = Box::new(move || {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            state
+            let next = state.load(Ordering::Relaxed).wrapping_mul(6364136223846793005);
+            state.store(next.wrapping_add(1442695040888963407), Ordering::Relaxed);
+            state.load(Ordering::Relaxed)
         });
         let id = ShardId::new(0).expect("0 is a shard");
         let shard = Shard::new(config, id, 1, Arc::new(Directory::new(1)), random);
-        Self { shard, sink: Sink::default() }
+        Self { shard, sink: Sink::default(), drawn }
     }
 
     /// A session in `realm1` on this outlet, speaking JSON.
@@ -66,6 +71,11 @@ impl Bare {
         self.shard.open(Instant::START, outlet, Serializer::Json);
         self.say(outlet, &mut br#"[1,"realm1",{"roles":{"caller":{}}}]"#.to_vec());
         outlet
+    }
+
+    /// The session of the last [`join`](Self::join), if nothing was published since.
+    pub fn last_session(&self) -> SessionId {
+        SessionId::from_random(self.drawn.load(Ordering::Relaxed))
     }
 
     /// One message of a session.
