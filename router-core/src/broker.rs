@@ -385,7 +385,8 @@ impl Shard {
     pub(crate) fn deliver_publication(&mut self, publication: &Publication, except: Option<Outlet>) {
         let Publication { id, subscription, patterns, payload, publisher, receivers } = publication;
         let source = Source::Shared(payload);
-        let named = self.name_receivers(receivers.as_ref(), &source);
+        let receivers = receivers.as_ref().filter(|_| !planted(Mutation::ListsLostInRing));
+        let named = self.name_receivers(receivers, &source);
         let (publisher, named) = (publisher.as_ref(), named.as_ref());
         let event = Event { publication: *id, publisher, source: &source, except, named };
         self.deliver(*subscription, patterns.as_deref(), event);
