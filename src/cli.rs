@@ -201,6 +201,9 @@ pub struct Connect {
     /// Serializer to speak
     #[arg(short, long, value_enum, default_value_t = Serializer::Json)]
     pub serializer: Serializer,
+    /// Offer compression (permessage-deflate), and compress what is sent
+    #[arg(long)]
+    pub compression: bool,
 }
 
 /// Serializers that the small clients speak.

@@ -4,11 +4,12 @@
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, Read, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use fanwire_codec::wamp2::{self, DecodeLimits, HelloDetails, Message, Roles, Serializer};
+use fanwire_codec::ws::deflate::{Deflater, Offer, write_client_deflated_message};
 use fanwire_codec::ws::{self, Kind, Received, Receiver, Role, handshake};
 
 use super::failure::Failure;
@@ -30,6 +31,8 @@ const MESSAGE_BYTES_MAX: u64 = 64 << 20;
 /// A response head beyond this comes from something else.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 const READ_BYTES: usize = 64 << 10;
+/// Of compression: a network is worth more time than a loop is.
+const LEVEL: u8 = 6;
 
 /// A joined session.
 pub struct Connection {
@@ -50,8 +53,14 @@ pub struct Connection {
 /// The sending half, for all threads.
 #[derive(Clone)]
 pub struct Sender {
-    stream: Arc<Mutex<Stream>>,
+    outgoing: Arc<Mutex<Outgoing>>,
     serializer: Serializer,
+}
+
+struct Outgoing {
+    stream: Stream,
+    /// Where compression was agreed on.
+    deflater: Option<Deflater>,
 }
 
 impl Sender {
@@ -61,13 +70,23 @@ impl Sender {
         wamp2::encode(message, self.serializer, &mut body);
         let kind = if self.serializer.is_text() { Kind::Text } else { Kind::Binary };
         let mut frame = BytesMut::new();
-        ws::write_client_message(&mut frame, kind, &[&body], random()?);
-        self.write(&frame)
+        let key = random()?;
+        let mut outgoing = self.lock();
+        match &mut outgoing.deflater {
+            Some(deflater) => {
+                write_client_deflated_message(&mut frame, kind, &[&body], key, deflater, None);
+            }
+            None => ws::write_client_message(&mut frame, kind, &[&body], key),
+        }
+        outgoing.stream.write_all(&frame).map_err(|error| lost(&error))
     }
 
     fn write(&self, bytes: &[u8]) -> Result<(), Failure> {
-        let mut stream = self.stream.lock().expect("no thread panics while it sends");
-        stream.write_all(bytes).map_err(|error| lost(&error))
+        self.lock().stream.write_all(bytes).map_err(|error| lost(&error))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Outgoing> {
+        self.outgoing.lock().expect("no thread panics while it sends")
     }
 }
 
@@ -84,7 +103,10 @@ impl Connection {
         let login = Login::from_flags(connect)?;
         let stream = dial(&connect.url, &url)?;
         let sender = Sender {
-            stream: Arc::new(Mutex::new(stream.try_clone().map_err(|error| lost(&error))?)),
+            outgoing: Arc::new(Mutex::new(Outgoing {
+                stream: stream.try_clone().map_err(|error| lost(&error))?,
+                deflater: None,
+            })),
             serializer,
         };
         let mut connection = Self {
@@ -99,16 +121,19 @@ impl Connection {
             serializer,
             session: 0,
         };
-        connection.upgrade(&connect.url, &url)?;
+        connection.upgrade(&connect.url, &url, connect.compression.then(Offer::default))?;
         connection.join(&connect.realm, login.as_ref())?;
         Ok(connection)
     }
 
-    fn upgrade(&mut self, named: &str, url: &Url) -> Result<(), Failure> {
+    fn upgrade(&mut self, named: &str, url: &Url, offer: Option<Offer>) -> Result<(), Failure> {
         let key: [u8; 16] = random()?;
         let offered = [self.serializer.subprotocol()];
         let mut request = BytesMut::new();
-        handshake::write_request(&mut request, &url.authority, &url.target, &offered, key, &[])
+        let extension = offer.map(|offer| offer.to_string());
+        let extra: Vec<_> =
+            extension.iter().map(|offer| ("Sec-WebSocket-Extensions", offer.as_str())).collect();
+        handshake::write_request(&mut request, &url.authority, &url.target, &offered, key, &extra)
             .map_err(|error| Failure::Usage(format!("--url {named}: {error}")))?;
         self.sender.write(&request)?;
         let deadline = Instant::now() + PATIENCE;
@@ -138,23 +163,32 @@ impl Connection {
         };
         let head = self.buffer[..head_end].to_vec();
         self.start = head_end;
-        let chosen = handshake::verify_response(&head, &key, &offered).map_err(|error| {
-            let words = match &error {
-                handshake::HandshakeError::Refused { status, reason } => {
-                    // Our own refusals begin with the status; other servers' bodies may say anything.
-                    let body = self.refusal();
-                    if body.starts_with(&status.to_string()) {
-                        body
-                    } else {
-                        let colon = if body.is_empty() { "" } else { ": " };
-                        format!("what answers is no WebSocket endpoint ({status} {reason}{colon}{body})")
+        let opened =
+            handshake::verify_response_with(&head, &key, &offered, offer.as_ref()).map_err(|error| {
+                let words = match &error {
+                    handshake::HandshakeError::Refused { status, reason } => {
+                        // Our own refusals begin with the status; other servers' bodies may say anything.
+                        let body = self.refusal();
+                        if body.starts_with(&status.to_string()) {
+                            body
+                        } else {
+                            let colon = if body.is_empty() { "" } else { ": " };
+                            format!("what answers is no WebSocket endpoint ({status} {reason}{colon}{body})")
+                        }
                     }
-                }
-                _ => format!("{error}; is it a WebSocket server?"),
-            };
-            Failure::Connect(format!("{named}: {words}"))
-        })?;
-        match chosen {
+                    _ => format!("{error}; is it a WebSocket server?"),
+                };
+                Failure::Connect(format!("{named}: {words}"))
+            })?;
+        match &opened.deflate {
+            Some(agreement) => {
+                self.receiver.use_compression(agreement);
+                self.sender.lock().deflater = Some(Deflater::new(LEVEL, agreement.client.window_bits));
+            }
+            None if offer.is_some() => eprintln!("{named} does not compress"),
+            None => {}
+        }
+        match opened.subprotocol {
             Some(_) => Ok(()),
             None => Err(Failure::Connect(format!("{named} does not speak {}", offered[0]))),
         }
