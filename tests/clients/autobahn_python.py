@@ -2,6 +2,7 @@
 """Drives a router with the unmodified Python client `autobahn`.
 
     autobahn_python.py --url ws://127.0.0.1:8080/ws --serializer json            the checks
+    autobahn_python.py ... --compression                                         with permessage-deflate
     autobahn_python.py ... --serve NAME                                          a partner for `cross.py`
 
 Ends with `N passed, M failed`.
@@ -21,6 +22,7 @@ txaio.start_logging(level="error")
 from autobahn.asyncio.wamp import ApplicationSession  # noqa: E402
 from autobahn.asyncio.websocket import WampWebSocketClientFactory  # noqa: E402
 from autobahn.wamp import serializer as serializers  # noqa: E402
+from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateResponseAccept  # noqa: E402
 from autobahn.wamp.exception import ApplicationError  # noqa: E402
 from autobahn.wamp.types import (  # noqa: E402
     CallResult, ComponentConfig, EventDetails, PublishOptions, RegisterOptions, SubscribeOptions,
@@ -68,8 +70,8 @@ KINDS = {
 class Clients:
     """Opens sessions and closes those that a check leaves open."""
 
-    def __init__(self, url, serializer):
-        self.url, self.serializer, self.open = url, serializer, []
+    def __init__(self, url, serializer, compression=False):
+        self.url, self.serializer, self.compression, self.open = url, serializer, compression, []
 
     async def connect(self, realm=REALM):
         kind = KINDS[self.serializer]
@@ -81,9 +83,16 @@ class Clients:
 
         factory = WampWebSocketClientFactory(make, url=self.url, serializers=[kind()])
         where = urlsplit(self.url)
-        await asyncio.get_running_loop().create_connection(factory, where.hostname, where.port)
+        if self.compression:
+            factory.setProtocolOptions(
+                perMessageCompressionOffers=[PerMessageDeflateOffer()],
+                perMessageCompressionAccept=PerMessageDeflateResponseAccept,
+            )
+        _, protocol = await asyncio.get_running_loop().create_connection(factory, where.hostname, where.port)
         while not sessions:  # it is made when the connection stands
             await asyncio.sleep(0.005)
+        if self.compression and protocol._perMessageCompress is None:
+            raise AssertionError("the router declined to compress")
         self.open.append(sessions[0])
         return sessions[0]
 
@@ -460,11 +469,11 @@ CHECKS = [
 ]
 
 
-async def check_all(url, serializer, only):
+async def check_all(url, serializer, compression, only):
     failed = 0
     chosen = [check for check in CHECKS if not only or check.__name__ in only]
     for check in chosen:
-        clients = Clients(url, serializer)
+        clients = Clients(url, serializer, compression)
 
         async def one():
             await check(clients)
@@ -488,9 +497,9 @@ async def check_all(url, serializer, only):
 # ---- a partner for `cross.py` --------------------------------------------------------------------------------------
 
 
-async def serve(url, serializer, name):
+async def serve(url, serializer, compression, name):
     """Answers calls of PREFIX.NAME.echo and .fail, and repeats what is published to PREFIX.cast on PREFIX.NAME.seen."""
-    session = await Clients(url, serializer).join()
+    session = await Clients(url, serializer, compression).join()
     prefix = "com.fanwire.cross"
 
     def fail(*args, **kwargs):
@@ -512,13 +521,14 @@ def main():
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("--url", required=True)
     options.add_argument("--serializer", choices=list(KINDS), default="json")
+    options.add_argument("--compression", action="store_true")
     options.add_argument("--serve", metavar="NAME")
     options.add_argument("--only", nargs="*")
     options = options.parse_args()
     if options.serve:
-        asyncio.run(serve(options.url, options.serializer, options.serve))
+        asyncio.run(serve(options.url, options.serializer, options.compression, options.serve))
         return 0
-    return 1 if asyncio.run(check_all(options.url, options.serializer, options.only)) else 0
+    return 1 if asyncio.run(check_all(options.url, options.serializer, options.compression, options.only)) else 0
 
 
 if __name__ == "__main__":

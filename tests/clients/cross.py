@@ -3,8 +3,9 @@
 
     cross.py --url ws://127.0.0.1:8080/ws [--without wampy_msgpack ...]
 
-Starts the other clients as partners (see `--serve` of the scripts beside this one), then calls each of them and
-publishes to all of them, from a session in each serializer. What comes back must be what was sent.
+Starts the other clients as partners (see `--serve` of the scripts beside this one), every second one with
+compression, then calls each of them and publishes to all of them, from a session in each serializer. What comes back
+must be what was sent.
 """
 
 import argparse
@@ -39,7 +40,8 @@ def command(client, serializer, url):
         start = [sys.executable, os.path.join(HERE, "autobahn_python.py")]
     else:
         start = ["node", os.path.join(HERE, "javascript.mjs"), "--client", client]
-    return [*start, "--url", url, "--serializer", serializer, "--serve", f"{client}_{serializer}"]
+    compression = ["--compression"] if PARTNERS.index((client, serializer)) % 2 else []
+    return [*start, "--url", url, "--serializer", serializer, *compression, "--serve", f"{client}_{serializer}"]
 
 
 class Partners:
@@ -108,8 +110,8 @@ async def check_all(url, partners):
     passed = failed = 0
     async with Partners(partners, url):
         # Several sessions ask, so that they are on all shards, where the partners are on some.
-        for asker in ("json", "msgpack", "cbor") * 4:
-            clients = ours.Clients(url, asker)
+        for number, asker in enumerate(("json", "msgpack", "cbor") * 4):
+            clients = ours.Clients(url, asker, compression=number % 2 == 1)
             session = await clients.join()
             for client, serializer in partners:
                 for check in (call_echoes, call_echoes_binary, call_fails_as_said, publication_is_seen):

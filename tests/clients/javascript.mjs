@@ -1,6 +1,7 @@
 // Drives a router with the unmodified npm clients `autobahn` and `wampy`.
 //
 //     node javascript.mjs --url ws://127.0.0.1:8080/ws --client autobahn|wampy --serializer json|msgpack|cbor
+//     node javascript.mjs ... --compression                             with permessage-deflate
 //     node javascript.mjs ... --serve NAME                              a partner for `cross.py`
 //
 // The clients are looked for in the folder that FANWIRE_NODE_MODULES names. Ends with `N passed, M failed`.
@@ -14,7 +15,7 @@ import { parseArgs } from 'node:util';
 const { values: options } = parseArgs({
   options: {
     url: { type: 'string' }, client: { type: 'string' }, serializer: { type: 'string', default: 'json' },
-    serve: { type: 'string' }, only: { type: 'string' },
+    serve: { type: 'string' }, only: { type: 'string' }, compression: { type: 'boolean', default: false },
   },
 });
 const modules = path.resolve(process.env.FANWIRE_NODE_MODULES ?? 'node_modules');
@@ -33,12 +34,23 @@ class Refusal extends Error {
   }
 }
 
+/** The package `ws`, which compresses everything that it sends here, and insists on it. */
+function compressingWebSocket() {
+  return class extends require('ws').WebSocket {
+    constructor(url, protocols) {
+      super(url, protocols, { perMessageDeflate: { threshold: 0 } });
+      this.addEventListener('open', () => assert.match(this.extensions, /permessage-deflate/));
+    }
+  };
+}
+
 const open = new Set();
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 // ---- one face for both clients: connect, subscribe, publish, register, call, leave --------------------------------
 
 function autobahnClient(serializer) {
+  if (options.compression) globalThis.WebSocket = compressingWebSocket();
   globalThis.WebSocket ??= require('ws').WebSocket; // Node has one of its own from version 22
   const autobahn = require('autobahn');
   const { JSONSerializer, MsgpackSerializer, CBORSerializer } = autobahn.serializer;
@@ -113,7 +125,7 @@ async function wampyClient(serializer) {
   const { MsgpackSerializer } = await load('serializers/msgpack-serializer.js');
   const { CborSerializer } = await load('serializers/cbor-serializer.js');
   const Kind = { json: JsonSerializer, msgpack: MsgpackSerializer, cbor: CborSerializer }[serializer];
-  const { w3cwebsocket } = require('websocket');
+  const Socket = options.compression ? compressingWebSocket() : require('websocket').w3cwebsocket;
   const refuse = (error) => {
     throw error.errorUri ? new Refusal(error.errorUri, error.argsList, error.argsDict) : error;
   };
@@ -128,7 +140,7 @@ async function wampyClient(serializer) {
       let closed;
       const whenClosed = new Promise((done) => { closed = done; });
       const wampy = new Wampy(options.url, {
-        realm, ws: w3cwebsocket, autoReconnect: false,
+        realm, ws: Socket, autoReconnect: false,
         serializer: new Kind(),
         onClose: () => { open.delete(face); closed('closed'); },
       });

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Router, eventually};
+use crate::support::{Launch, Router, eventually};
 
 fn tool(variable: &str) -> Option<OsString> {
     let tool = std::env::var_os(variable);
@@ -23,13 +23,20 @@ fn script(name: &str) -> PathBuf {
 
 /// Runs a script against a router of its own; it must succeed.
 fn passes(driver: &str, program: &OsString, name: &str, arguments: &[&str]) {
-    let router = Router::on(driver);
+    // On one driver each message is compressed for itself, on the other after those before it.
+    let takeover = (driver == "epoll").to_string();
+    let router = Launch::on(driver).set("compression.takeover", &takeover).start();
     let mut command = Command::new(program);
     command.arg(script(name)).args(["--url", &router.url()]).args(arguments);
     let output = command.output().expect("the interpreter starts");
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     println!("{said}");
     assert!(output.status.success(), "{name} {arguments:?}:\n{said}");
+    if arguments.contains(&"--compression") {
+        for used in ["fanwire_inflated_messages_total", "fanwire_deflated_frames_total"] {
+            assert!(router.metric(used, "") > 0.0, "{used}: nothing was compressed");
+        }
+    }
     left_nothing_behind(&router);
 }
 
@@ -103,6 +110,24 @@ on_both_drivers! {
 
     fn wampy_in_cbor(driver: &str) {
         node(driver, &["--client", "wampy", "--serializer", "cbor"]);
+    }
+
+    fn autobahn_for_python_compressed(driver: &str) {
+        for serializer in ["json", "msgpack", "cbor"] {
+            python(driver, "autobahn_python.py", &["--serializer", serializer, "--compression"]);
+        }
+    }
+
+    fn autobahn_for_javascript_compressed(driver: &str) {
+        for serializer in ["json", "msgpack", "cbor"] {
+            node(driver, &["--client", "autobahn", "--serializer", serializer, "--compression"]);
+        }
+    }
+
+    fn wampy_compressed(driver: &str) {
+        for serializer in ["json", "msgpack", "cbor"] {
+            node(driver, &["--client", "wampy", "--serializer", serializer, "--compression"]);
+        }
     }
 
     fn all_clients_with_each_other(driver: &str) {

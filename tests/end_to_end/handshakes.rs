@@ -57,6 +57,7 @@ fn cases() -> Vec<(&'static str, u16, Vec<u8>)> {
         ("a strange origin", 403, with("Origin: https://evil.example\r\n")),
         ("an origin that begins like ours", 403, with("Origin: http://localhost.evil.example\r\n")),
         ("the origin null", 403, with("Origin: null\r\n")),
+        ("extensions that are no list", 400, with("Sec-WebSocket-Extensions: permessage-deflate;\r\n")),
         ("no subprotocol", 400, upgrade(GET, &good)),
         ("an unknown subprotocol", 400, upgrade(GET, &format!("{good}Sec-WebSocket-Protocol: soap\r\n"))),
         ("a body by length", 400, with("Content-Length: 5\r\n")),

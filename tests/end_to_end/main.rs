@@ -12,6 +12,7 @@ mod support;
 mod admin;
 mod cli;
 mod clients;
+mod compression;
 mod faults;
 mod handshakes;
 mod hostile;

@@ -7,12 +7,15 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use bytes::BytesMut;
+use fanwire_codec::ws::deflate::{Context, Deflater, Offer, write_client_deflated_message};
 use fanwire_codec::ws::{self, Control, Kind, Limits, Pool, Received, Receiver, Role, handshake};
 use serde_json::{Value, json};
 
 use super::dial;
 
 const SUBPROTOCOL: &str = "wamp.2.json";
+/// The field of the handshake that compression is offered in.
+pub const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 const KEY: [u8; 16] = *b"sixteen bytes...";
 const MASK: [u8; 4] = [0x5A, 0xC3, 0x0F, 0x99];
 
@@ -34,6 +37,8 @@ pub struct Client {
     pool: Pool,
     heard: VecDeque<Heard>,
     last_request: u64,
+    /// Where compression was agreed on, and what our next message may refer to.
+    compressed: Option<(Deflater, Option<Context>)>,
     /// Whether pings are answered.
     pub answers_pings: bool,
 }
@@ -51,18 +56,57 @@ impl Client {
     }
 
     /// Takes the answer to an upgrade that was asked for.
-    pub fn upgraded(mut stream: TcpStream) -> Self {
+    pub fn upgraded(stream: TcpStream) -> Self {
+        Self::upgraded_with(stream, None)
+    }
+
+    /// Connects with this offer of compression, and joins `realm1`. `send` still sends as it is.
+    pub fn join_compressed(address: SocketAddr, offer: &Offer) -> Self {
+        let mut client = Self::connect_compressed(address, offer);
+        client.hello();
+        client
+    }
+
+    /// Connects with this offer of compression; says no HELLO.
+    pub fn connect_compressed(address: SocketAddr, offer: &Offer) -> Self {
+        let mut stream = dial(address);
+        stream.write_all(&Self::request_with(address, &[(EXTENSIONS, &offer.to_string())])).expect("sent");
+        Self::upgraded_with(stream, Some(offer))
+    }
+
+    /// Whether the router agreed to compress.
+    pub fn is_compressed(&self) -> bool {
+        self.compressed.is_some()
+    }
+
+    /// Sends a message compressed, if that makes it smaller.
+    pub fn send_compressed(&mut self, message: &Value) {
+        let mut frame = BytesMut::new();
+        let (deflater, context) = self.compressed.as_mut().expect("agreed on");
+        let parts = [message.to_string()];
+        let parts = parts.each_ref().map(|part| part.as_bytes());
+        write_client_deflated_message(&mut frame, Kind::Text, &parts, MASK, deflater, context.as_mut());
+        self.stream.write_all(&frame).expect("sent");
+    }
+
+    fn upgraded_with(mut stream: TcpStream, offer: Option<&Offer>) -> Self {
         let mut head = Vec::new();
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") {
             stream.read_exact(&mut byte).expect("an answer to the upgrade");
             head.push(byte[0]);
         }
-        let subprotocol = handshake::verify_response(&head, &KEY, &[SUBPROTOCOL]).expect("upgraded");
-        assert_eq!(subprotocol, Some(SUBPROTOCOL));
+        let opened = handshake::verify_response_with(&head, &KEY, &[SUBPROTOCOL], offer).expect("upgraded");
+        assert_eq!(opened.subprotocol, Some(SUBPROTOCOL));
+        let mut receiver = Receiver::new(Role::Client);
+        let compressed = opened.deflate.map(|agreement| {
+            receiver.use_compression(&agreement);
+            (Deflater::new(9, agreement.client.window_bits), agreement.client.context())
+        });
         Self {
             stream,
-            receiver: Receiver::new(Role::Client),
+            receiver,
+            compressed,
             pool: Pool::default(),
             heard: VecDeque::new(),
             last_request: 0,
@@ -72,8 +116,12 @@ impl Client {
 
     /// The bytes of the request for an upgrade.
     pub fn upgrade_request(address: SocketAddr) -> Vec<u8> {
+        Self::request_with(address, &[])
+    }
+
+    fn request_with(address: SocketAddr, extra: &[(&str, &str)]) -> Vec<u8> {
         let mut request = BytesMut::new();
-        handshake::write_request(&mut request, &address.to_string(), "/ws", &[SUBPROTOCOL], KEY, &[])
+        handshake::write_request(&mut request, &address.to_string(), "/ws", &[SUBPROTOCOL], KEY, extra)
             .expect("nothing in it breaks the head");
         request.to_vec()
     }
