@@ -45,6 +45,7 @@ impl Shard {
         outlet: Outlet,
         policy: MatchPolicy,
         uri: &str,
+        disclose_caller: bool,
     ) -> Result<RegistrationId, Refusal> {
         uri::check_pattern(uri, policy, UriRule::Loose)
             .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
@@ -63,7 +64,7 @@ impl Shard {
         if policy != MatchPolicy::Exact && session.patterns as usize >= limits.patterns_per_session {
             return Err(too_many_patterns(session.patterns));
         }
-        let callee = Callee { shard: self.id, session: id, role, outlet: outlet.0 };
+        let callee = Callee { shard: self.id, session: id, role, disclose_caller, outlet: outlet.0 };
         let registration = self
             .directory
             .register(realm, policy, uri, callee, limits.patterns_per_realm)
@@ -135,6 +136,8 @@ impl Shard {
         let Some((registration, callee, is_pattern)) = self.pick(realm, uri) else {
             return Err(Refusal::new(error::NO_SUCH_PROCEDURE, format!("nobody has registered {uri}")));
         };
+        // WAMP, "Caller Identification": the callee may ask for it too, where nothing forbids it.
+        let disclosed = disclosed || callee.disclose_caller && disclosure.decide(true) == Some(true);
         // WAMP, "Pattern-based Registrations": who registered a pattern is told what was called.
         let procedure = is_pattern.then_some(uri);
         self.last_call += 1;

@@ -25,6 +25,7 @@ fn shard(index: u8) -> ShardId {
 
 fn callee(index: u8) -> Callee {
     Callee {
+        disclose_caller: false,
         shard: shard(index),
         session: SessionId::new(u64::from(index) + 1).unwrap(),
         role: RoleId::new(0),

@@ -319,8 +319,9 @@ described! {
         pub allow: Vec<Action>,
         /// Whether subscribers and callees are told who publishes or calls there: `on_request`, `always` or `never`.
         ///
-        /// They are told session, authid and authrole. `on_request`: if the client sets `disclose_me`. `never`: who sets it is
-        /// refused with `wamp.error.option_disallowed.disclose_me`.
+        /// They are told session, authid and authrole. `on_request`: if the client sets `disclose_me`, or the callee registered
+        /// with `disclose_caller`. `never`: who sets `disclose_me` is refused with
+        /// `wamp.error.option_disallowed.disclose_me`.
         #[serde(default)]
         pub disclose: Disclose,
     }

@@ -22,6 +22,8 @@ pub struct Callee {
     pub session: SessionId,
     /// Its role: what comes by a pattern is asked for each procedure.
     pub role: RoleId,
+    /// It asked that callers be disclosed to it.
+    pub disclose_caller: bool,
     /// The slot of its connection on that shard; only a hint, because slots are used again: compare the session.
     pub outlet: u32,
 }

@@ -168,8 +168,9 @@ impl Shard {
                 });
             }
             Message::Register { request, options, procedure } => {
+                let disclose_caller = options.disclose_caller.unwrap_or(false);
                 let done = supported(options.invoke)
-                    .and_then(|()| self.register(outlet, options.match_policy, &procedure));
+                    .and_then(|()| self.register(outlet, options.match_policy, &procedure, disclose_caller));
                 self.reply_or_refuse(outlet, serializer, code::REGISTER, request, done, |registration| {
                     Message::Registered { request, registration: registration.get() }
                 });

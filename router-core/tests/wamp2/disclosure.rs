@@ -83,3 +83,23 @@ fn the_rule_of_the_procedure_discloses_the_caller_or_forbids_it() {
         assert!(router.hear(bob).is_empty());
     }
 }
+
+#[test]
+fn a_callee_may_ask_who_calls() {
+    for shard in [0, 1] {
+        let mut router = Router::new(2);
+        let ((alice, session), (bob, _)) = (joined(&mut router, 0), joined(&mut router, shard));
+        for procedure in ["other.p", "secret.p"] {
+            router.say(bob, &format!(r#"[64,1,{{"disclose_caller":true}},"{procedure}"]"#));
+            router.hear(bob);
+        }
+        router.say(alice, r#"[48,1,{},"other.p",["x"]]"#);
+        router.settle();
+        let invocation = router.hear_one(bob);
+        assert!(invocation.ends_with(&details(session, "caller")), "{invocation}");
+        router.say(alice, r#"[48,2,{},"secret.p",["x"]]"#);
+        router.settle();
+        let invocation = router.hear_one(bob);
+        assert!(invocation.ends_with(r#",{},["x"]]"#), "the caller's permission forbids it: {invocation}");
+    }
+}
