@@ -53,8 +53,6 @@ pub(crate) struct Session {
     /// Sorted.
     pub(crate) subscriptions: Vec<SubscriptionId>,
     pub(crate) registrations: Vec<Arc<Registration>>,
-    /// Instead of the realm's anonymous role; see `Shard::assume_role`.
-    pub(crate) assumed_role: Option<RoleId>,
     /// How many of its subscriptions and registrations are by prefix or wildcard.
     pub(crate) patterns: u32,
     /// Request id of the last INVOCATION; session scope, counted by the router (WAMP, "IDs").
@@ -81,7 +79,6 @@ impl Session {
             login: None,
             subscriptions: Vec::new(),
             registrations: Vec::new(),
-            assumed_role: None,
             patterns: 0,
             last_invocation: 0,
             invocations: IdMap::default(),

@@ -184,14 +184,6 @@ impl Shard {
         }
     }
 
-    /// Gives a session that says HELLO without credentials this role: for the simulation.
-    #[doc(hidden)]
-    pub fn assume_role(&mut self, outlet: Outlet, role: crate::ids::RoleId) {
-        if let Some(session) = self.session_mut(outlet) {
-            session.assumed_role = Some(role);
-        }
-    }
-
     /// One message of the peer.
     #[must_use = "a paused connection must not be read"]
     pub fn receive(&mut self, now: Instant, outlet: Outlet, kind: ws::Kind, message: &mut [u8]) -> Flow {

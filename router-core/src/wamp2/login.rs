@@ -79,9 +79,7 @@ impl Shard {
                 self.abort(now, outlet, serializer, refusal.uri, &refusal.words);
             }
             Ok((realm, LoginMethod::Anonymous)) => {
-                let assumed = self.session(outlet).and_then(|session| session.assumed_role);
                 let role = self.config.access.anonymous_role(realm).expect("the realm offers it");
-                let role = assumed.unwrap_or(role);
                 self.open_session(outlet, realm, role, None);
                 self.delivery.counters.login(LoginOutcome::AnonymousWelcomed);
                 self.welcome(outlet);

@@ -16,6 +16,10 @@ pub struct Client {
     pub outlet: Outlet,
     realm: u8,
     pub serializer: Serializer,
+    /// Whether it has the right ticket, if it logs in by one.
+    by_ticket: Option<bool>,
+    /// The role of its user, by index in `names::ROLES`.
+    pub role: u8,
     /// What it has written and the shard was not given yet.
     pub pipeline: VecDeque<(Op, usize)>,
     /// The shard wants no input of it now.
@@ -49,14 +53,24 @@ enum Asked {
 const PIPELINE_MAX: usize = 32;
 
 impl Client {
-    pub fn new(id: ClientId, shard: usize, outlet: Outlet, serializer: Serializer, realm: u8) -> Self {
+    pub fn new(
+        id: ClientId,
+        shard: usize,
+        outlet: Outlet,
+        serializer: Serializer,
+        realm: u8,
+        by_ticket: Option<bool>,
+        role: u8,
+    ) -> Self {
         Self {
             id,
             shard,
             outlet,
             realm,
             serializer,
-            pipeline: VecDeque::from([(Op::Hello { realm }, 0)]),
+            pipeline: VecDeque::from([(Op::Hello { realm, by_ticket }, 0)]),
+            by_ticket,
+            role,
             paused: false,
             deaf: false,
             stuck: false,
@@ -83,6 +97,10 @@ impl Client {
     /// Takes note of what it saw.
     pub fn saw(&mut self, seen: &Seen) {
         match seen {
+            Seen::Challenge => {
+                let right = self.by_ticket.unwrap_or_default();
+                self.pipeline.push_back((Op::Authenticate { right }, 0));
+            }
             Seen::Welcome { .. } => self.joined = true,
             Seen::Goodbye { .. } => {
                 self.joined = false;

@@ -1,10 +1,10 @@
 //! What the runs met: a simulation that never fills a ring proves nothing about full rings.
 
 use super::{
-    history::{Event, Op, Seen},
+    history::{Decision, Event, Op, Seen},
     names,
 };
-use fanwire_core::{Counters, DropReason};
+use fanwire_core::{Counters, DropReason, LoginOutcome};
 use std::collections::BTreeMap;
 
 /// How often each kind of thing happened.
@@ -21,6 +21,8 @@ impl Coverage {
             for reason in DropReason::ALL {
                 coverage.add(reason.as_str(), counters.dropped[reason as usize]);
             }
+            let abandoned = counters.logins[LoginOutcome::TicketAbandoned as usize];
+            coverage.add("logins abandoned", abandoned);
             coverage.add("short sends", counters.sends_short);
             coverage.add("parked requests", counters.parked);
             coverage.add("slow consumers cut", counters.slow_consumers_cut);
@@ -60,9 +62,13 @@ fn name(event: &Event) -> &'static str {
     match event {
         Event::Opened { .. } => "connects",
         Event::Draining { .. } => "drains",
+        Event::Decided { verdict: Decision::Granted(_), .. } => "logins granted",
+        Event::Decided { verdict: Decision::Refused, .. } => "logins refused",
+        Event::Decided { verdict: Decision::Busy, .. } => "logins refused for want of room",
         Event::Ended { .. } => "ends",
         Event::Did { op, .. } => match op {
             Op::Hello { .. } => "HELLO",
+            Op::Authenticate { .. } => "AUTHENTICATE",
             Op::Subscribe { topic, .. } if names::is_pattern(*topic) => "SUBSCRIBE by pattern",
             Op::Subscribe { .. } => "SUBSCRIBE",
             Op::Unsubscribe { .. } => "UNSUBSCRIBE",
@@ -80,6 +86,7 @@ fn name(event: &Event) -> &'static str {
             Op::Violate => "violations",
         },
         Event::Saw { seen, .. } => match seen {
+            Seen::Challenge => "saw CHALLENGE",
             Seen::Welcome(_) => "saw WELCOME",
             Seen::Abort { .. } => "saw ABORT",
             Seen::Goodbye { .. } => "saw GOODBYE",

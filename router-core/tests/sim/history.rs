@@ -59,8 +59,13 @@ impl Lists {
 /// What a client asked of the router. It counts from when the shard was given the message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
+    /// With `Some` it logs in as the user that its id names; the value is whether it has the right ticket.
     Hello {
         realm: u8,
+        by_ticket: Option<bool>,
+    },
+    Authenticate {
+        right: bool,
     },
     /// To a topic or a pattern.
     Subscribe {
@@ -113,6 +118,7 @@ pub enum Op {
 /// One message that a client received.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Seen {
+    Challenge,
     Welcome(Person),
     Abort {
         reason: String,
@@ -168,6 +174,15 @@ pub enum Seen {
     },
 }
 
+/// What a login came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Decision {
+    /// With this role, by index in `names::ROLES`.
+    Granted(u8),
+    Refused,
+    Busy,
+}
+
 /// Why the harness took a connection away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum End {
@@ -197,6 +212,11 @@ pub enum Event {
     /// The router was told to send this client away.
     Draining {
         client: ClientId,
+    },
+    /// The control thread's answer to this client's login left it.
+    Decided {
+        client: ClientId,
+        verdict: Decision,
     },
     /// The connection is no more. What it had not read is lost.
     Ended {

@@ -134,7 +134,7 @@ pub fn realm(name: &str) -> RealmConfig {
             RoleConfig { name: role_name.to_owned(), permissions }
         })
         .collect();
-    realm
+    RealmConfig { ticket_login: true, ..realm }
 }
 
 /// More than any plan has.

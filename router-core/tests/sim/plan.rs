@@ -37,9 +37,10 @@ pub enum Step {
     Reap,
     Drain,
     Ping,
+    Decide,
 }
 
-pub const STEPS: [Step; 18] = [
+pub const STEPS: [Step; 19] = [
     Step::Connect,
     Step::Act,
     Step::Hand,
@@ -58,6 +59,7 @@ pub const STEPS: [Step; 18] = [
     Step::Reap,
     Step::Drain,
     Step::Ping,
+    Step::Decide,
 ];
 
 /// One kind of client operation.
@@ -95,11 +97,16 @@ pub struct Plan {
     pub shards: usize,
     pub realms: usize,
     pub clients_max: usize,
+    /// Percent of clients that log in by ticket, of these with another ticket than theirs, and of their logins that find
+    /// the control thread busy.
+    pub by_ticket: usize,
+    pub wrong_ticket: usize,
+    pub busy: usize,
     pub topics: usize,
     /// Operations that a client writes at once, at most.
     pub burst: usize,
     pub procedures: usize,
-    /// Percent of subscriptions and registrations that are by pattern, and of clients whose role is limited.
+    /// Percent of subscriptions and registrations that are by pattern, and of clients that log in to a role that is limited.
     pub patterns: usize,
     pub limited: usize,
     pub socket_bytes: usize,
@@ -155,6 +162,7 @@ impl Plan {
             Step::Reap => 20,
             Step::Drain => rng.pick(&[0, 0, 1, 4]),
             Step::Ping => rng.pick(&[0, 2, 10]),
+            Step::Decide => rng.pick(&[4, 20, 100]),
         });
         let act_weights = ACTS.map(|act| match act {
             Act::Subscribe => rng.pick(&[20, 60]),
@@ -182,6 +190,9 @@ impl Plan {
             shards,
             realms: rng.pick(&[1, 1, 2]),
             clients_max: rng.pick(&[3, 8, 20, 60]),
+            by_ticket: rng.pick(&[0, 50, 100, 100]),
+            wrong_ticket: rng.pick(&[0, 10, 50]),
+            busy: rng.pick(&[0, 0, 20]),
             topics: rng.pick(&[1, 2, 4, 30]),
             burst: rng.pick(&[1, 3, 12]),
             procedures: rng.pick(&[1, 2, 4]),

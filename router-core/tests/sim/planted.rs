@@ -10,7 +10,7 @@ const STEPS: usize = 2_000;
 /// hundreds, so that another workload, which makes other runs of the same seeds, does not hide it either.
 const SEEDS: u64 = 10_000;
 
-const ALL: [Mutation; 44] = [
+const ALL: [Mutation; 47] = [
     Mutation::PullForwardLeftOut,
     Mutation::UnsubscribedBeforeDue,
     Mutation::ExcludedPublisherServed,
@@ -55,6 +55,9 @@ const ALL: [Mutation; 44] = [
     Mutation::PlainStreamCompressed,
     Mutation::EncoderOutlivesConnection,
     Mutation::EncodedWhenSaid,
+    Mutation::VerdictOfAnother,
+    Mutation::VerdictNotResumed,
+    Mutation::DenialForgotten,
 ];
 
 /// The first seed that finds the bug, and the rule's words.

@@ -18,12 +18,26 @@ use std::borrow::Cow;
 /// The error with which callees fail on purpose.
 pub const CALLEE_ERROR: &str = "sim.error.refused";
 
+/// Every user's.
+pub const RIGHT_TICKET: &str = "right";
+
+/// The user as which a client logs in.
+pub fn authid(client: ClientId) -> String {
+    format!("user-{}", client.0)
+}
+
+/// The client that logs in as this user.
+pub fn client_of(authid: &str) -> ClientId {
+    let number = authid.strip_prefix("user-").and_then(|number| number.parse().ok());
+    ClientId(number.expect("no other users log in"))
+}
+
 pub fn kind(serializer: Serializer) -> Kind {
     if serializer.is_text() { Kind::Text } else { Kind::Binary }
 }
 
 /// The bytes of one operation; publications and calls carry `padding` bytes beside their tag.
-pub fn speak(serializer: Serializer, op: &Op, padding: usize) -> Vec<u8> {
+pub fn speak(from: ClientId, serializer: Serializer, op: &Op, padding: usize) -> Vec<u8> {
     let args = |tag: &Tag| arguments(serializer, tag, padding);
     let payload_bytes = match op {
         Op::Publish { tag, .. } | Op::Call { tag, .. } | Op::Yield { tag, .. } | Op::Fail { tag, .. } => {
@@ -33,9 +47,18 @@ pub fn speak(serializer: Serializer, op: &Op, padding: usize) -> Vec<u8> {
     };
     let payload = Payload { args: Some(&payload_bytes), kwargs: None };
     let message = match op {
-        Op::Hello { realm } => Message::Hello {
+        Op::Hello { realm, by_ticket } => Message::Hello {
             realm: REALMS[usize::from(*realm)].into(),
-            details: HelloDetails { roles: Roles::CLIENT, ..Default::default() },
+            details: HelloDetails {
+                roles: Roles::CLIENT,
+                authid: by_ticket.map(|_| authid(from).into()),
+                authmethods: by_ticket.map(|_| "ticket".into()).into_iter().collect(),
+                ..Default::default()
+            },
+        },
+        Op::Authenticate { right } => Message::Authenticate {
+            signature: if *right { RIGHT_TICKET } else { "another" }.into(),
+            extra: &[],
         },
         Op::Subscribe { request, topic } => {
             let (match_policy, topic) = names::request(*topic);
@@ -106,6 +129,7 @@ pub fn understand(serializer: Serializer, got: Kind, bytes: &[u8]) -> Result<See
         payload.args.and_then(read_tag).ok_or_else(|| format!("a payload was lost or changed: {payload:?}"))
     };
     Ok(match message {
+        Message::Challenge { method, .. } if method == "ticket" => Seen::Challenge,
         Message::Welcome { session, details } => Seen::Welcome(Person {
             session,
             authid: details.authid.ok_or("WELCOME names no authid")?.into_owned(),

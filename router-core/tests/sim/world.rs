@@ -6,7 +6,7 @@ use super::{
     check::{Jury, Verdict, accounting},
     client::Client,
     coverage::Coverage,
-    history::{ClientId, End, Event, Op, Person, Seen},
+    history::{ClientId, Decision, End, Event, Op, Person, Seen},
     plan::{ACTS, Act, Plan, STEPS, Step},
     rng::Rng,
     speech,
@@ -21,6 +21,7 @@ use fanwire_core::{
     Effect, Flow, FlushBudget, Instant, Outlet, RingItem, Shard,
     directory::Directory,
     ids::{RoleId, ShardId},
+    login::{Denial, Grant, LoginRequest, Proof},
 };
 use std::{
     collections::VecDeque,
@@ -38,6 +39,8 @@ pub struct World {
     /// From, to.
     rings: Vec<Vec<VecDeque<Cargo>>>,
     clients: Vec<Client>,
+    /// Logins whose verdict is still to come, and some that had theirs, with the shard that asked.
+    logins: Vec<(usize, LoginRequest)>,
     /// Clients with a connection, in no order.
     live: Vec<ClientId>,
     /// Who was welcomed of late, there still or not.
@@ -129,6 +132,7 @@ impl World {
             homes,
             rings,
             clients: Vec::new(),
+            logins: Vec::new(),
             live: Vec::new(),
             people: VecDeque::new(),
             jury: Jury::new(),
@@ -260,6 +264,7 @@ impl World {
                     self.drain(client)?;
                 }
             }
+            Step::Decide => self.decide()?,
             Step::Ping => {
                 if let Some(client) = self.someone() {
                     let Client { shard, outlet, .. } = self.clients[client.0 as usize];
@@ -326,10 +331,12 @@ impl World {
             home.shard.use_compression(self.now, outlet, &agreement);
         }
         let realm = self.rng.below(self.plan.realms) as u8;
-        self.clients.push(Client::new(client, at, outlet, serializer, realm));
+        let by_ticket =
+            self.rng.chance(self.plan.by_ticket).then(|| !self.rng.chance(self.plan.wrong_ticket));
+        // Who does not log in has the realm's first role.
+        let role = u8::from(by_ticket.is_some() && self.rng.chance(self.plan.limited));
+        self.clients.push(Client::new(client, at, outlet, serializer, realm, by_ticket, role));
         self.live.push(client);
-        let role = RoleId::new(u16::from(self.rng.chance(self.plan.limited)));
-        self.homes[at].shard.assume_role(outlet, role);
         self.tell(Event::Opened { client, shard: at })
     }
 
@@ -363,19 +370,55 @@ impl World {
             let (op, padding) = state.pipeline.pop_front().expect("can_hand looked");
             let (at, outlet, serializer) = (state.shard, state.outlet, state.serializer);
             state.said_goodbye |= op == Op::Goodbye;
-            let mut bytes = speech::speak(serializer, &op, padding);
+            let mut bytes = speech::speak(client, serializer, &op, padding);
             self.tell(Event::Did { client, op })?;
             if self.rng.chance(80) {
                 self.show_ring_space(at);
             }
             let kind = speech::kind(serializer);
             let flow = self.homes[at].shard.receive(self.now, outlet, kind, &mut bytes);
+            self.logins.extend(self.homes[at].shard.login_requests().map(|request| (at, request)));
             let state = &mut self.clients[client.0 as usize];
             match flow {
                 Flow::Continue => {}
                 Flow::Pause => state.paused = true,
                 Flow::Closing => state.deaf = true,
             }
+        }
+        Ok(())
+    }
+
+    /// The control thread answers one of the logins, whether or not anybody still waits for it; now and then twice.
+    fn decide(&mut self) -> Verdict {
+        if self.logins.is_empty() {
+            return Ok(());
+        }
+        let index = self.rng.below(self.logins.len());
+        let again = self.rng.chance(10);
+        let client = speech::client_of(&self.logins[index].1.authid);
+        let (at, request) = &self.logins[index];
+        let Proof::Ticket(ticket) = &request.proof else { unreachable!("there is no other proof") };
+        let role = self.clients[client.0 as usize].role;
+        let verdict = if self.rng.chance(self.plan.busy) {
+            Decision::Busy
+        } else if ticket.expose() == speech::RIGHT_TICKET {
+            Decision::Granted(role)
+        } else {
+            Decision::Refused
+        };
+        let answer = request.verdict(match verdict {
+            Decision::Granted(role) => Ok(Grant { role: RoleId::new(role.into()), provider: "static" }),
+            Decision::Refused => Err(Denial::Refused),
+            Decision::Busy => Err(Denial::Busy),
+        });
+        let at = *at;
+        if request.is_wanted() {
+            self.tell(Event::Decided { client, verdict })?;
+        }
+        self.moves += 1;
+        self.homes[at].shard.handle_verdict(self.now, answer);
+        if !again {
+            self.logins.swap_remove(index);
         }
         Ok(())
     }
@@ -558,6 +601,10 @@ impl World {
                 self.moves += u64::from(work_left);
                 self.obey()?;
                 self.reap(at)?;
+                self.obey()?;
+            }
+            for _ in 0..self.logins.len() {
+                self.decide()?;
                 self.obey()?;
             }
             for client in self.live.clone() {

@@ -67,7 +67,7 @@ impl Checker for Lifecycle {
                     return Err(format!("O10: {client:?} was finished without a close frame"));
                 }
             }
-            Event::Draining { .. } => {}
+            Event::Draining { .. } | Event::Decided { .. } => {}
         }
         Ok(())
     }
@@ -81,7 +81,7 @@ impl Lifecycle {
         }
         match seen {
             Seen::Close { .. } => session.closed = true,
-            Seen::Ping => {}
+            Seen::Ping | Seen::Challenge => {}
             _ if session.over => return Err(format!("O10: {client:?} saw {seen:?} after its session's end")),
             Seen::Abort { .. } | Seen::Goodbye { .. } => session.over = true,
             Seen::Welcome(Person { session: id, .. }) => {

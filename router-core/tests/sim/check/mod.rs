@@ -11,6 +11,7 @@
 //! | O8 | PUBLISHED is never before its effects | `reach` |
 //! | O9 | a session's own requests take effect in order | `reach`, `calls` |
 //! | O10 | GOODBYE, ABORT and the close frame are last | `lifecycle`, and for bytes the modelled sockets |
+//! | – | who logs in is welcomed exactly if its own proof was granted, as who it is, with the role granted | `logins` |
 //! | – | each request has exactly one reply of its kind | `replies` |
 //! | – | the excluded publisher gets nothing | `order` |
 //! | – | lists of receivers: who is not meant gets nothing, who is meant gets it | `lists`, `reach` |
@@ -25,6 +26,7 @@ mod calls;
 mod disclosed;
 mod lifecycle;
 mod lists;
+mod logins;
 mod order;
 mod reach;
 mod replies;
@@ -89,7 +91,7 @@ impl Facts {
             Event::Saw { client, seen: Seen::Welcome(person) } => {
                 self.clients[client.0 as usize].person = Some(person.clone());
             }
-            Event::Did { .. } | Event::Saw { .. } => {}
+            Event::Did { .. } | Event::Saw { .. } | Event::Decided { .. } => {}
         }
     }
 }
@@ -122,6 +124,7 @@ impl Jury {
                 Box::new(lifecycle::Lifecycle::default()),
                 Box::new(lists::Receivers::default()),
                 Box::new(disclosed::Disclosed::default()),
+                Box::new(logins::Logins::default()),
                 Box::new(reach::Reach::default()),
                 Box::new(replies::Replies::default()),
                 Box::new(calls::Calls::default()),

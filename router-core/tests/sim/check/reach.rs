@@ -59,7 +59,7 @@ impl Checker for Reach {
                 // What the publisher had still parked is counted as lost, or it arrives.
                 self.publications.retain(|(publisher, _), _| publisher != client);
             }
-            Event::Opened { .. } => {}
+            Event::Opened { .. } | Event::Decided { .. } => {}
         }
         Ok(())
     }
