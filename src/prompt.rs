@@ -13,10 +13,11 @@ pub fn secret(question: &str) -> Result<String, String> {
     if !io::stdin().is_terminal() {
         return Err("there is no terminal to ask at".into());
     }
-    eprint!("{question}");
-    _ = io::stderr().flush();
     let typed = {
+        // Before the question: what is typed in answer to it is neither shown nor thrown away.
         let _silence = Silence::begin();
+        eprint!("{question}");
+        _ = io::stderr().flush();
         let mut line = String::new();
         io::stdin().read_line(&mut line).map(|count| (count, line))
     };

@@ -3,6 +3,7 @@
 
     autobahn_python.py --url ws://127.0.0.1:8080/ws --serializer json            the checks
     autobahn_python.py ... --compression                                         with permessage-deflate
+    autobahn_python.py ... --users 40 --ticket TICKET              the checks, each session logged in as joe0, …, joe39
     autobahn_python.py ... --serve NAME                                          a partner for `cross.py`
 
 Ends with `N passed, M failed`.
@@ -10,6 +11,7 @@ Ends with `N passed, M failed`.
 
 import argparse
 import asyncio
+import itertools
 import sys
 import traceback
 from urllib.parse import urlsplit
@@ -39,10 +41,21 @@ SILENCE_S = 0.4
 class Session(ApplicationSession):
     """A session that keeps what happens to it where a check can wait for it."""
 
-    def __init__(self, config=None):
+    def __init__(self, config=None, login=None):
         super().__init__(config)
+        self.login = login
         loop = asyncio.get_running_loop()
         self.joined, self.left, self.disconnected = loop.create_future(), loop.create_future(), loop.create_future()
+
+    def onConnect(self):
+        if self.login:
+            self.join(self.config.realm, authmethods=["ticket"], authid=self.login[0])
+        else:
+            self.join(self.config.realm)
+
+    def onChallenge(self, challenge):
+        equal(challenge.method, "ticket", "method")
+        return self.login[1]
 
     def onJoin(self, details):
         self.joined.set_result(details)
@@ -70,15 +83,16 @@ KINDS = {
 class Clients:
     """Opens sessions and closes those that a check leaves open."""
 
-    def __init__(self, url, serializer, compression=False):
-        self.url, self.serializer, self.compression, self.open = url, serializer, compression, []
+    def __init__(self, url, serializer, compression=False, logins=None):
+        self.url, self.serializer, self.compression = url, serializer, compression
+        self.logins, self.open = logins, []
 
-    async def connect(self, realm=REALM):
+    async def connect(self, realm=REALM, login=None):
         kind = KINDS[self.serializer]
         sessions = []
 
         def make():
-            sessions.append(Session(ComponentConfig(realm)))
+            sessions.append(Session(ComponentConfig(realm), login or (self.logins and next(self.logins))))
             return sessions[-1]
 
         factory = WampWebSocketClientFactory(make, url=self.url, serializers=[kind()])
@@ -178,6 +192,26 @@ async def unknown_realm_is_refused(clients):
     details = await session.left
     equal(details.reason, "wamp.error.no_such_realm")
     await session.disconnected
+
+
+async def sessions_are_who_they_log_in_as(clients):
+    session = await clients.join()
+    details = session.joined.result()
+    if not clients.logins:
+        equal((details.authrole, details.authmethod), ("anonymous", "anonymous"), "role and method")
+        assert details.authid.startswith("anonymous-"), details.authid
+        return
+    user, ticket = session.login
+    equal(details.authid, user, "authid")
+    equal((details.authmethod, details.authprovider), ("ticket", "static"), "method and provider")
+    words = []
+    for login in [(user, "another"), ("nobody", ticket), ("nobody", "another")]:
+        stranger = await clients.connect(login=login)
+        details = await stranger.left
+        equal(details.reason, "wamp.error.authentication_denied")
+        words.append(details.message)
+        await stranger.disconnected
+    equal(len(set(words)), 1, "words for an unknown user and for a wrong ticket")
 
 
 async def subscribers_on_every_shard_get_the_event(clients):
@@ -457,7 +491,8 @@ async def goodbye_is_answered(clients):
 
 
 CHECKS = [
-    sessions_have_ids_of_their_own, unknown_realm_is_refused, subscribers_on_every_shard_get_the_event,
+    sessions_have_ids_of_their_own, unknown_realm_is_refused, sessions_are_who_they_log_in_as,
+    subscribers_on_every_shard_get_the_event,
     every_value_arrives_as_it_was_sent, event_without_payload_arrives_without, binary_arrives_as_binary,
     publisher_is_excluded_unless_it_asks, lists_of_receivers_decide_who_gets_it,
     publication_to_nobody_is_acknowledged, order_holds_across_topics, unsubscribed_session_gets_no_event,
@@ -469,11 +504,11 @@ CHECKS = [
 ]
 
 
-async def check_all(url, serializer, compression, only):
+async def check_all(url, serializer, compression, only, logins):
     failed = 0
     chosen = [check for check in CHECKS if not only or check.__name__ in only]
     for check in chosen:
-        clients = Clients(url, serializer, compression)
+        clients = Clients(url, serializer, compression, logins)
 
         async def one():
             await check(clients)
@@ -524,11 +559,17 @@ def main():
     options.add_argument("--compression", action="store_true")
     options.add_argument("--serve", metavar="NAME")
     options.add_argument("--only", nargs="*")
+    options.add_argument("--users", type=int)
+    options.add_argument("--ticket", default="")
     options = options.parse_args()
     if options.serve:
         asyncio.run(serve(options.url, options.serializer, options.compression, options.serve))
         return 0
-    return 1 if asyncio.run(check_all(options.url, options.serializer, options.compression, options.only)) else 0
+    logins = None
+    if options.users:
+        logins = itertools.cycle((f"joe{number}", options.ticket) for number in range(options.users))
+    checks = check_all(options.url, options.serializer, options.compression, options.only, logins)
+    return 1 if asyncio.run(checks) else 0
 
 
 if __name__ == "__main__":

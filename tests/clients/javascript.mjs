@@ -2,6 +2,7 @@
 //
 //     node javascript.mjs --url ws://127.0.0.1:8080/ws --client autobahn|wampy --serializer json|msgpack|cbor
 //     node javascript.mjs ... --compression                             with permessage-deflate
+//     node javascript.mjs ... --users 40 --ticket TICKET                the checks, each session logged in as joe0, …, joe39
 //     node javascript.mjs ... --serve NAME                              a partner for `cross.py`
 //
 // The clients are looked for in the folder that FANWIRE_NODE_MODULES names. Ends with `N passed, M failed`.
@@ -16,6 +17,7 @@ const { values: options } = parseArgs({
   options: {
     url: { type: 'string' }, client: { type: 'string' }, serializer: { type: 'string', default: 'json' },
     serve: { type: 'string' }, only: { type: 'string' }, compression: { type: 'boolean', default: false },
+    users: { type: 'string' }, ticket: { type: 'string' },
   },
 });
 const modules = path.resolve(process.env.FANWIRE_NODE_MODULES ?? 'node_modules');
@@ -25,6 +27,13 @@ const REALM = 'realm1';
 const SESSIONS = 17; // spread over the shards: all on one of two is a chance of one in 64 thousand
 const PATIENCE_MS = 20_000;
 const SILENCE_MS = 400;
+let logins = 0;
+/** Who the next session logs in as, if sessions log in. */
+const nextLogin = () => {
+  if (!options.users) return undefined;
+  logins += 1;
+  return { user: `joe${logins % Number(options.users)}`, ticket: options.ticket };
+};
 
 /** An error answer, whichever client it came through. */
 class Refusal extends Error {
@@ -59,11 +68,12 @@ function autobahnClient(serializer) {
 
   return {
     canIncludeItself: true, tellsReason: true, sendsEmptyLists: true, canEndPatterns: true,
-    connect: (realm = REALM) => new Promise((resolve, reject) => {
+    connect: (realm = REALM, login = nextLogin()) => new Promise((resolve, reject) => {
       const quiet = () => {};
       const connection = new autobahn.Connection({
         url: options.url, realm, max_retries: 0, on_user_error: quiet, on_internal_error: reject,
         serializers: [new Kind()],
+        ...(login && { authmethods: ['ticket'], authid: login.user, onchallenge: () => login.ticket }),
       });
       let closed;
       const whenClosed = new Promise((done) => { closed = done; });
@@ -109,7 +119,7 @@ function autobahnClient(serializer) {
       };
       connection.onopen = (opened, details) => {
         session = opened;
-        Object.assign(face, { id: opened.id, authid: details.authid, authrole: details.authrole });
+        Object.assign(face, { id: opened.id, details, authid: details.authid, authrole: details.authrole });
         open.add(face);
         resolve(face);
       };
@@ -136,12 +146,13 @@ async function wampyClient(serializer) {
     // it never sends `exclude_me: false`, nor an empty list
     canIncludeItself: false, tellsReason: false, sendsEmptyLists: false,
     canEndPatterns: false, // at UNSUBSCRIBED it has forgotten how the topic was meant; it unregisters no URI with `..`
-    connect: async (realm = REALM) => {
+    connect: async (realm = REALM, login = nextLogin()) => {
       let closed;
       const whenClosed = new Promise((done) => { closed = done; });
       const wampy = new Wampy(options.url, {
         realm, ws: Socket, autoReconnect: false,
         serializer: new Kind(),
+        ...(login && { authmethods: ['ticket'], authid: login.user, onChallenge: () => login.ticket }),
         onClose: () => { open.delete(face); closed('closed'); },
       });
       const face = {
@@ -178,7 +189,7 @@ async function wampyClient(serializer) {
         whenClosed,
       };
       const details = await wampy.connect().catch(refuse);
-      Object.assign(face, { id: wampy.getSessionId(), authid: details.authid, authrole: details.authrole });
+      Object.assign(face, { id: wampy.getSessionId(), details, authid: details.authid, authrole: details.authrole });
       assert.ok(details.roles.broker && details.roles.dealer, 'roles of the router');
       open.add(face);
       return face;
@@ -249,6 +260,19 @@ const CHECKS = {
 
   async unknown_realm_is_refused(client) {
     await refused(client.connect('no.such.realm.here'), 'wamp.error.no_such_realm');
+  },
+
+  async sessions_are_who_they_log_in_as(client) {
+    const login = nextLogin();
+    const { details } = await client.connect(REALM, login);
+    if (!login) {
+      assert.deepEqual([details.authrole, details.authmethod], ['anonymous', 'anonymous']);
+      return;
+    }
+    assert.deepEqual([details.authid, details.authmethod, details.authprovider], [login.user, 'ticket', 'static']);
+    for (const wrong of [{ ...login, ticket: 'another' }, { ...login, user: 'nobody' }]) {
+      await refused(client.connect(REALM, wrong), 'wamp.error.authentication_denied');
+    }
   },
 
   async subscribers_on_every_shard_get_the_event(client) {

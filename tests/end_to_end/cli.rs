@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Launch, Program, Router, binary, deaf_address, eventually};
+use crate::support::{Client, Folder, Launch, Program, Router, binary, deaf_address, eventually};
 
 fn run(arguments: &[&str]) -> Output {
     let mut command = Command::new(binary());
@@ -23,27 +23,6 @@ fn printed(arguments: &[&str]) -> String {
 /// Standard error.
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// A folder that lasts as long as the value.
-struct Folder(std::path::PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("fanwire-cli-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a writable temporary folder");
-        Self(path)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("UTF-8").to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 #[test]

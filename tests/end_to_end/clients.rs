@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Launch, Router, eventually};
+use crate::support::{CHEAP_HASH, CHEAP_TICKET, Folder, Launch, Router, eventually};
 
 fn tool(variable: &str) -> Option<OsString> {
     let tool = std::env::var_os(variable);
@@ -26,6 +26,26 @@ fn passes(driver: &str, program: &OsString, name: &str, arguments: &[&str]) {
     // On one driver each message is compressed for itself, on the other after those before it.
     let takeover = (driver == "epoll").to_string();
     let router = Launch::on(driver).set("compression.takeover", &takeover).start();
+    passes_with(router, program, name, arguments);
+}
+
+/// Every session logs in by ticket, to a realm that takes nobody else.
+fn passes_logged_in(driver: &str, program: &OsString, name: &str, arguments: &[&str]) {
+    let folder = Folder::new(&format!("clients-{driver}-{name}-{}", arguments.join("")));
+    // A user for each of the sessions that are there at once.
+    let users: String = (0..40).map(|number| format!("joe{number}:anonymous:{CHEAP_HASH}\n")).collect();
+    let users = folder.write("users.txt", &users);
+    let router = Launch::on(driver)
+        .set("realm.0.anonymous_role", "none")
+        .set("realm.0.users_file", &users)
+        // A run has a hundred logins, many of them at once.
+        .set("limits.logins_waiting", "1000")
+        .start();
+    let login = ["--users", "40", "--ticket", CHEAP_TICKET];
+    passes_with(router, program, name, &[arguments, &login].concat());
+}
+
+fn passes_with(router: Router, program: &OsString, name: &str, arguments: &[&str]) {
     let mut command = Command::new(program);
     command.arg(script(name)).args(["--url", &router.url()]).args(arguments);
     let output = command.output().expect("the interpreter starts");
@@ -76,6 +96,26 @@ fn node(driver: &str, arguments: &[&str]) {
 }
 
 on_both_drivers! {
+    fn autobahn_for_python_logs_in(driver: &str) {
+        if let Some(program) = tool("FANWIRE_PYTHON") {
+            passes_logged_in(driver, &program, "autobahn_python.py", &["--serializer", "json"]);
+        }
+    }
+
+    fn autobahn_for_javascript_logs_in(driver: &str) {
+        if tool("FANWIRE_NODE_MODULES").is_some() {
+            let arguments = ["--client", "autobahn", "--serializer", "msgpack"];
+            passes_logged_in(driver, &OsString::from("node"), "javascript.mjs", &arguments);
+        }
+    }
+
+    fn wampy_logs_in(driver: &str) {
+        if tool("FANWIRE_NODE_MODULES").is_some() {
+            let arguments = ["--client", "wampy", "--serializer", "cbor"];
+            passes_logged_in(driver, &OsString::from("node"), "javascript.mjs", &arguments);
+        }
+    }
+
     fn autobahn_for_python_in_json(driver: &str) {
         python(driver, "autobahn_python.py", &["--serializer", "json"]);
     }

@@ -17,6 +17,8 @@ mod faults;
 mod handshakes;
 mod hostile;
 mod listeners;
+mod logins;
+mod passwd;
 mod resources;
 mod shutdown;
 mod start_up;

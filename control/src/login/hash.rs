@@ -57,6 +57,11 @@ impl TicketHash {
         Ok(derive(&self.params, &self.salt, self.output.len(), ticket)? == self.output)
     }
 
+    /// Memory written by one derivation, in KiB: what its time goes by.
+    pub(super) fn cost(&self) -> u64 {
+        u64::from(self.params.m_cost()) * u64::from(self.params.t_cost())
+    }
+
     /// Memory that one derivation takes, in KiB.
     pub fn memory_kib(&self) -> u32 {
         self.params.m_cost()
@@ -103,7 +108,6 @@ impl FromStr for TicketHash {
 
 impl fmt::Display for TicketHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Params { .. } = &self.params;
         let (m, t, p) = (self.params.m_cost(), self.params.t_cost(), self.params.p_cost());
         write!(f, "$argon2id$v=19$m={m},t={t},p={p}${}${}", self.salt, self.output)
     }

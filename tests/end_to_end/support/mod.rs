@@ -1,10 +1,12 @@
 //! A router in a process of its own, and clients that speak to it.
 
 mod client;
+mod folder;
 mod program;
 mod router;
 
 pub use client::{Client, Heard};
+pub use folder::Folder;
 pub use program::Program;
 pub use router::{Launch, Router, binary};
 
@@ -14,6 +16,11 @@ use std::time::{Duration, Instant};
 
 /// No answer takes longer; so long that a loaded machine does not fail a test.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A ticket, and a hash of it that takes no time: what a test is not about should not slow it down.
+pub const CHEAP_TICKET: &str = "secret!!!";
+pub const CHEAP_HASH: &str =
+    "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$zqAx3F3Lqezq8pucowjmzylXkadhK6uFkWmvJrZD8oE";
 
 /// The drivers that every test runs on.
 macro_rules! on_both_drivers {
