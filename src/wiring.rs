@@ -121,7 +121,7 @@ pub fn login_limits(config: &Config, cpus: usize) -> LoginLimits {
     }
 }
 
-/// 76 MiB for key derivations are enough for 200 logins a second.
+/// 76 MiB for key derivations are enough for 60 to 200 logins a second.
 const LOGINS_AT_ONCE_MAX: usize = 4;
 
 /// For the core of every shard. `ring_items` is what the rings between the shards really hold.

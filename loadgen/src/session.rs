@@ -144,12 +144,18 @@ pub fn handle_message(
         (Stage::Preparing, Message::Subscribed { .. } | Message::Registered { .. }) => {
             connection.stage = Stage::Ready;
         }
-        (Stage::Joining, Message::Challenge { method, .. }) => {
-            return Err(Failure::cannot_connect(format!(
-                "realm '{}' wants a login by {method}: allow anonymous sessions for this test",
-                tools.plan.realm
-            )));
-        }
+        (Stage::Joining, Message::Challenge { method, .. }) => match &tools.plan.login {
+            Some(login) if method == METHOD_TICKET => {
+                let proof = Message::Authenticate { signature: login.ticket.as_str().into(), extra: &[] };
+                connection.push(&proof, tools.scratch, tools.masks);
+            }
+            _ => {
+                return Err(Failure::cannot_connect(format!(
+                    "realm '{}' wants a login by {method}: name a user with --user, or allow anonymous sessions",
+                    tools.plan.realm
+                )));
+            }
+        },
         (_, Message::Abort { reason, message }) => {
             return Err(Failure::cannot_connect(format!(
                 "the server refused the session in realm '{}': {reason}{}{} (choose the realm with --realm)",
@@ -232,14 +238,19 @@ pub fn error_words(serializer: Serializer, payload: &Payload<'_>) -> String {
     }
 }
 
+const METHOD_TICKET: &str = "ticket";
+
 fn join(connection: &mut Connection, tools: &mut Tools<'_>) {
     if connection.setup == Setup::Connection {
         connection.stage = Stage::Ready;
         return;
     }
+    let login = tools.plan.login.as_ref();
     let details = HelloDetails {
         roles: Roles::CLIENT,
         agent: Some(concat!("fanwire-loadgen-", env!("CARGO_PKG_VERSION")).into()),
+        authid: login.map(|login| login.user.as_str().into()),
+        authmethods: login.map(|_| METHOD_TICKET.into()).into_iter().collect(),
         ..HelloDetails::default()
     };
     let hello = Message::Hello { realm: tools.plan.realm.as_str().into(), details };

@@ -163,6 +163,28 @@ fn logins_are_made_at_their_rate_and_leave_again() {
 }
 
 #[test]
+fn sessions_log_in_by_a_ticket_from_a_file() {
+    let folder = scratch("tickets");
+    let file = |name: &str, ticket: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, ticket).unwrap();
+        path.display().to_string()
+    };
+    let (right, wrong) = (file("right", &format!("{}\n", stub::TICKET)), file("wrong", "another"));
+    let line =
+        |file: &str| format!("fanout --subscribers 3 --rate 100 --user joe --ticket-file {file} {SHORT}");
+    let (code, report, stderr) = run(Fault::None, &line(&right));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(!report.to_string().contains(stub::TICKET), "a report shows no ticket");
+    let (code, _, stderr) = run(Fault::None, &line(&wrong));
+    assert_eq!(code, 3);
+    assert!(stderr.contains("wamp.error.authentication_denied"), "{stderr}");
+    let (code, _, stderr) = run(Fault::None, &line("/nonexistent"));
+    assert_eq!(code, 2);
+    assert!(stderr.contains("--ticket-file /nonexistent"), "{stderr}");
+}
+
+#[test]
 fn failed_logins_are_counted_with_their_words() {
     let (code, report, stderr) = run(Fault::RefuseSome, &format!("connect --rate 100 {SHORT}"));
     assert_eq!(code, 1, "{stderr} {report:#}");

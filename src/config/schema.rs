@@ -436,7 +436,7 @@ described! {
         pub pending_calls_per_session: Count,
         /// Logins that may wait for their ticket to be verified; further ones are refused: try again later.
         pub logins_waiting: Count,
-        /// Tickets verified at once, each with 19 MiB of memory and a CPU for some 20 ms.
+        /// Tickets verified at once, each with 19 MiB of memory and a CPU for 20 to 70 ms.
         ///
         /// `auto`: half of the CPUs that the process may use, 1 to 4. The threads give way to the shards.
         pub logins_at_once: Auto<Count>,

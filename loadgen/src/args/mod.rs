@@ -142,6 +142,13 @@ pub struct CommonArgs {
     /// Realm to join.
     #[arg(long, default_value = "realm1")]
     pub realm: String,
+    /// Log every session in as this user, by ticket: from --ticket-file, else FANWIRE_TICKET. Each login costs the router
+    /// tens of milliseconds of a CPU: lower --connect-rate.
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// File with the ticket.
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub ticket_file: Option<PathBuf>,
     /// Serializer of all sessions.
     #[arg(long, value_enum, default_value = "json")]
     pub serializer: Format,

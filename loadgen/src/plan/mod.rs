@@ -2,7 +2,10 @@
 //!
 //! Here: what a plan is, and what all scenarios have in common. `scenarios.rs` has a constructor for each of them.
 
+mod login;
 mod scenarios;
+
+pub use login::Login;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -185,6 +188,8 @@ pub struct Plan {
     /// The address as it was given.
     pub url: String,
     pub realm: String,
+    /// The user as whom sessions log in, and its ticket; no report shows it.
+    pub login: Option<Login>,
     pub threads: usize,
     pub cpus: Vec<usize>,
     pub spin: bool,
@@ -369,6 +374,7 @@ impl Plan {
             post_target,
             url,
             realm: common.realm.clone(),
+            login: Login::from_args(common)?,
             threads,
             cpus,
             spin: common.spin,

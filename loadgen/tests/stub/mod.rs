@@ -131,6 +131,9 @@ fn serve(mut socket: TcpStream, number: u64, router: &Mutex<Router>, fault: Faul
     }
 }
 
+/// Of the user joe.
+pub const TICKET: &str = "the ticket";
+
 fn upgrade(socket: &mut TcpStream, fault: Fault) -> Option<Serializer> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -167,6 +170,22 @@ impl Router {
                 self.peers.insert(from, Peer { socket: socket.try_clone().ok()?, serializer });
                 let message = Some("nobody comes in today".into());
                 self.send(from, &Message::Abort { reason: "wamp.error.no_such_realm".into(), message });
+            }
+            Message::Hello { details, .. } if !details.authmethods.is_empty() => {
+                assert_eq!(
+                    (&details.authmethods[..], details.authid.as_deref()),
+                    (&["ticket".into()][..], Some("joe"))
+                );
+                self.peers.insert(from, Peer { socket: socket.try_clone().ok()?, serializer });
+                self.send(from, &Message::Challenge { method: "ticket".into(), extra: &[] });
+            }
+            Message::Authenticate { signature, .. } if signature != TICKET => {
+                let abort =
+                    Message::Abort { reason: "wamp.error.authentication_denied".into(), message: None };
+                self.send(from, &abort);
+            }
+            Message::Authenticate { .. } => {
+                self.send(from, &Message::Welcome { session: from, details: WelcomeDetails::default() });
             }
             Message::Hello { .. } => {
                 self.peers.insert(from, Peer { socket: socket.try_clone().ok()?, serializer });
