@@ -280,6 +280,11 @@ impl Access {
         }
     }
 
+    /// A hasher that no client can aim at.
+    pub(crate) fn hasher(&self) -> &foldhash::fast::FixedState {
+        self.by_name.hasher()
+    }
+
     /// The role of this name in a realm.
     pub fn role(&self, realm: RealmId, name: &str) -> Option<RoleId> {
         self.realms[realm.index()].role(name)

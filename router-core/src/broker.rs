@@ -321,7 +321,7 @@ impl Shard {
         let receivers = match receivers.map(|lists| Audience::new(lists, &self.config.access, realm)) {
             None | Some(Audience::Everybody) => None,
             Some(Audience::Nobody) => return Ok(Published::Done(id)),
-            Some(Audience::Some(receivers)) => Some(Arc::new(receivers)),
+            Some(Audience::Some(receivers)) => Some(receivers),
         };
         if let Some(receivers) = &receivers {
             interest &= receivers.shards(&self.directory);

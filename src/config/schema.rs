@@ -35,7 +35,7 @@ described! {
         ///
         /// What a peer is told when it meets one is in its protocol's own words (close 1009, `wamp.error.…`), and
         /// `fanwire_events_dropped_total` counts it. Fixed in this version: a URI has at most 255 bytes, a payload at most
-        /// 128 arrays and objects in each other.
+        /// 128 arrays and objects in each other, and the lists of receivers of a publication 65,536 entries together.
         pub limits: Limits,
         /// Compressed messages: permessage-deflate (RFC 7692), for clients that offer it.
         ///

@@ -177,7 +177,7 @@ mod tests {
         let Audience::Some(receivers) = Audience::new(&lists, &access, RealmId::new(0)) else {
             panic!("the lists say something");
         };
-        Arc::new(receivers)
+        receivers
     }
 
     /// As many members, each with its label.
