@@ -20,7 +20,7 @@ use fanwire_codec::ws::handshake::Upgrade;
 use fanwire_codec::ws::{Kind, write_close, write_message};
 use fanwire_core::delivery::{Delivery, Notice};
 use fanwire_core::ids::ShardId;
-use fanwire_core::{FlushBudget, Instant, Limits, Outlet, Wire};
+use fanwire_core::{FlushBudget, Instant, Limits, Outlet, RingSpace, Wire};
 use fanwire_io::counters::Count;
 use fanwire_io::{
     Config, Driver, Effect, Endpoint, EndpointId, Flow, Listener, Metric, Origins, Service, start,
@@ -154,7 +154,11 @@ impl Service for Echo {
         match item {}
     }
 
-    fn set_ring_space(&mut self, _to: ShardId, _free: usize) {}
+    fn set_ring_space(&mut self, _to: ShardId, _space: RingSpace) {}
+
+    fn item_bytes(_item: &Self::Item) -> usize {
+        0
+    }
 
     fn push_items(&mut self, _push: &mut dyn FnMut(ShardId, Self::Item) -> Result<(), Self::Item>) {}
 

@@ -143,6 +143,7 @@ pub fn core_config(loaded: &Loaded, ring_items: usize, seed: u64) -> Result<Core
             patterns_per_realm: limits.patterns_per_realm.0 as usize,
             calls_max: limits.pending_calls_per_session.0 as usize,
             ring_capacity: ring_items,
+            ring_bytes_max: bytes(limits.ring),
             ..CoreLimits::default()
         },
         compression: config.compression.enabled.then(|| compression(&config.compression)),

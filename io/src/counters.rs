@@ -130,6 +130,7 @@ counters! {
     Counter ring_items_in = "ring_items" "direction=\"in\"" "Items passed between shards.";
     Counter ring_items_out = "ring_items" "direction=\"out\"" "Items passed between shards.";
     Gauge ring_depth = "ring_depth" "" "Items waiting in the rings to this shard.";
+    Gauge ring_bytes = "ring_bytes" "" "Payload bytes in the rings to this shard; one payload may be in several.";
     Gauge ring_depth_max = "ring_depth_max" "" "Most items ever found in one ring to this shard.";
     Counter wakes = "wakes" "" "Other shards woken from their sleep.";
     Counter parks = "parks" "" "Times the shard went to sleep.";

@@ -12,13 +12,25 @@
 
 use std::sync::Arc;
 
+use crossbeam_utils::CachePadded;
+
+use crate::sync::{AtomicUsize, Ordering};
+
 #[cfg(not(loom))]
 use crossbeam_queue::ArrayQueue as Slots;
 #[cfg(loom)]
 use modelled::Slots;
 
 /// One direction between two shards. Clones share the ring.
-pub(crate) struct Ring<T>(Arc<Slots<T>>);
+pub(crate) struct Ring<T>(Arc<Shared<T>>);
+
+struct Shared<T> {
+    slots: Slots<T>,
+    /// Payload bytes that ever went in; written by the producer alone, when it has pushed.
+    bytes_in: CachePadded<AtomicUsize>,
+    /// Payload bytes that were handled; written by the consumer alone. Both wrap around.
+    bytes_out: CachePadded<AtomicUsize>,
+}
 
 impl<T> Clone for Ring<T> {
     fn clone(&self) -> Self {
@@ -29,36 +41,62 @@ impl<T> Clone for Ring<T> {
 impl<T> Ring<T> {
     /// An empty ring for `capacity` items.
     pub(crate) fn new(capacity: usize) -> Self {
-        Self(Arc::new(Slots::new(capacity)))
+        Self(Arc::new(Shared {
+            slots: Slots::new(capacity),
+            bytes_in: CachePadded::new(AtomicUsize::new(0)),
+            bytes_out: CachePadded::new(AtomicUsize::new(0)),
+        }))
     }
 
     /// Appends `item`, or hands it back if the ring is full.
     ///
     /// The item is visible to the consumer before a [`ring`](crate::doorbell::Doorbell::ring) that follows.
     pub(crate) fn push(&self, item: T) -> Result<(), T> {
-        self.0.push(item)
+        self.0.slots.push(item)
     }
 
     /// The oldest item.
     pub(crate) fn pop(&self) -> Option<T> {
-        self.0.pop()
+        self.0.slots.pop()
     }
 
     /// Whether there is nothing to pop.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.slots.is_empty()
     }
 
     /// Items in the ring; exact for neither side while the other works, never more than were pushed.
     #[cfg(not(loom))]
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.0.slots.len()
     }
 
     /// Slots that the producer may still fill; never too many, since only the producer fills them.
     #[cfg(not(loom))]
     pub(crate) fn free(&self) -> usize {
-        self.0.capacity() - self.0.len()
+        self.0.slots.capacity() - self.0.slots.len()
+    }
+
+    /// Producer: so many payload bytes were pushed.
+    pub(crate) fn add_bytes(&self, bytes: usize) {
+        let Shared { bytes_in, .. } = &*self.0;
+        // A load and a store: there is one writer.
+        bytes_in.store(bytes_in.load(Ordering::Relaxed).wrapping_add(bytes), Ordering::Relaxed);
+    }
+
+    /// Consumer: so many payload bytes were handled.
+    pub(crate) fn remove_bytes(&self, bytes: usize) {
+        let Shared { bytes_out, .. } = &*self.0;
+        bytes_out.store(bytes_out.load(Ordering::Relaxed).wrapping_add(bytes), Ordering::Relaxed);
+    }
+
+    /// Payload bytes in the ring. For the producer never too few, since only it adds some. Nothing else is decided by it, so
+    /// the two counts need no order.
+    pub(crate) fn bytes(&self) -> usize {
+        let Shared { bytes_in, bytes_out, .. } = &*self.0;
+        let bytes = bytes_in.load(Ordering::Relaxed).wrapping_sub(bytes_out.load(Ordering::Relaxed));
+        // The consumer may have handled an item before it was added here.
+        bytes.cast_signed().max(0).cast_unsigned()
     }
 }
 
@@ -159,6 +197,18 @@ mod tests {
         assert_eq!(ring.pop(), Some(1));
         assert_eq!(ring.push(3), Ok(()));
         assert_eq!((ring.pop(), ring.pop(), ring.pop()), (Some(2), Some(3), None));
+    }
+
+    #[test]
+    fn bytes_are_those_pushed_and_not_yet_handled() {
+        let ring = Ring::new(2);
+        ring.push("four").unwrap();
+        ring.add_bytes(4);
+        let theirs = ring.clone();
+        assert_eq!(theirs.pop(), Some("four"));
+        assert_eq!(ring.bytes(), 4, "still in memory");
+        theirs.remove_bytes(4);
+        assert_eq!(ring.bytes(), 0);
     }
 
     #[test]

@@ -9,7 +9,9 @@ use fanwire_codec::ws::deflate::Agreement;
 use fanwire_codec::ws::handshake::Upgrade;
 use fanwire_core::ids::ShardId;
 use fanwire_core::login::{Denial, LoginRequest, LoginVerdict};
-use fanwire_core::{DropReason, FlushBudget, Instant, LoginOutcome, Outlet, RingItem, Shard, Wire};
+use fanwire_core::{
+    DropReason, FlushBudget, Instant, LoginOutcome, Outlet, RingItem, RingSpace, Shard, Wire,
+};
 
 use crate::config::EndpointId;
 use crate::counters::{Count, Kind as MetricKind, Metric};
@@ -144,8 +146,12 @@ impl Service for Router {
         self.shard.handle_item(now, from, item);
     }
 
-    fn set_ring_space(&mut self, to: ShardId, free: usize) {
-        self.shard.set_ring_space(to, free);
+    fn set_ring_space(&mut self, to: ShardId, space: RingSpace) {
+        self.shard.set_ring_space(to, space);
+    }
+
+    fn item_bytes(item: &RingItem) -> usize {
+        item.bytes()
     }
 
     fn push_items(&mut self, push: &mut dyn FnMut(ShardId, Self::Item) -> Result<(), Self::Item>) {

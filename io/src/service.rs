@@ -11,7 +11,7 @@ use fanwire_core::clock::Instant;
 use fanwire_core::ids::ShardId;
 use fanwire_core::login::LoginVerdict;
 pub use fanwire_core::{Effect, Flow};
-use fanwire_core::{FlushBudget, Outlet, Wire};
+use fanwire_core::{FlushBudget, Outlet, RingSpace, Wire};
 
 use crate::config::EndpointId;
 use crate::counters::{Count, Metric};
@@ -93,7 +93,10 @@ pub trait Service: 'static {
     fn handle_item(&mut self, now: Instant, from: ShardId, item: Self::Item);
 
     /// So many slots of the ring to `to` are free.
-    fn set_ring_space(&mut self, to: ShardId, free: usize);
+    fn set_ring_space(&mut self, to: ShardId, space: RingSpace);
+
+    /// Bytes of memory that an item in a ring holds. The ring adds them up for [`set_ring_space`](Self::set_ring_space).
+    fn item_bytes(item: &Self::Item) -> usize;
 
     /// Hands items for other shards to `push`, in order. What `push` hands back stays for the next turn.
     fn push_items(&mut self, push: &mut dyn FnMut(ShardId, Self::Item) -> Result<(), Self::Item>);

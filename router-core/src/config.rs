@@ -77,6 +77,9 @@ pub struct Limits {
     pub park_congested_max: Duration,
     /// Slots of the ring between two shards; data sees it full while [`Self::ring_reserve`] slots are left.
     pub ring_capacity: usize,
+    /// Payload bytes in the ring between two shards at which it takes no more data. It may hold one message more, and the
+    /// answers of calls.
+    pub ring_bytes_max: usize,
     /// Topics that a shard remembers (hits and misses).
     pub topic_cache_entries: usize,
 }
@@ -107,6 +110,7 @@ impl Default for Limits {
             park_max: Duration::from_millis(100),
             park_congested_max: Duration::from_secs(1),
             ring_capacity: 1024,
+            ring_bytes_max: 8 << 20,
             topic_cache_entries: 16_384,
         }
     }

@@ -21,6 +21,35 @@ pub struct RingItem(pub(crate) Item);
 
 const _: () = assert!(size_of::<RingItem>() <= 16, "a ring slot");
 
+impl RingItem {
+    /// Bytes of the payload that it keeps in memory.
+    pub fn bytes(&self) -> usize {
+        let payload = match &self.0 {
+            Item::Publish(publication) => &publication.payload,
+            Item::Invoke(invocation) => &invocation.payload,
+            Item::Answer(answer) => match &answer.outcome {
+                Outcome::Result(payload) | Outcome::Error(_, payload) => payload,
+                _ => return 0,
+            },
+        };
+        payload.original().len()
+    }
+
+    /// Whether it is the end of a call, which no bound of bytes holds up.
+    pub fn is_answer(&self) -> bool {
+        matches!(self.0, Item::Answer(_))
+    }
+}
+
+/// How full the ring to another shard is, as the driver sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RingSpace {
+    /// Slots that are free.
+    pub slots: usize,
+    /// [`RingItem::bytes`] of all items in the ring.
+    pub bytes_queued: usize,
+}
+
 #[cfg(feature = "mutations")]
 impl RingItem {
     /// The subscription that a publication goes to: the simulation plants "routed by topic owner" with it.
@@ -114,8 +143,10 @@ pub(crate) enum Outcome {
 #[derive(Debug, Default)]
 struct Lane {
     staged: VecDeque<RingItem>,
-    /// Free slots when the driver last said so. Only the other side changes them, and only for more.
-    space: usize,
+    /// Payload bytes of these items.
+    staged_bytes: usize,
+    /// When the driver last said so. Only the other side changes it, and only for the better.
+    space: RingSpace,
 }
 
 /// The ways to all other shards.
@@ -123,26 +154,32 @@ struct Lane {
 pub(crate) struct Lanes {
     lanes: Vec<Lane>,
     reserve: usize,
+    bytes_max: usize,
 }
 
 impl Lanes {
-    pub(crate) fn new(shards: usize, reserve: usize) -> Self {
-        Self { lanes: (0..shards).map(|_| Lane::default()).collect(), reserve }
+    /// Data leaves `reserve` slots of each ring to answers, and waits while a ring holds `bytes_max` or more.
+    pub(crate) fn new(shards: usize, reserve: usize, bytes_max: usize) -> Self {
+        Self { lanes: (0..shards).map(|_| Lane::default()).collect(), reserve, bytes_max }
     }
 
-    pub(crate) fn set_space(&mut self, to: ShardId, free: usize) {
-        self.lanes[to.index()].space = free;
+    pub(crate) fn set_space(&mut self, to: ShardId, space: RingSpace) {
+        self.lanes[to.index()].space = space;
     }
 
-    /// Whether data may still go there in this turn.
+    /// Whether data may still go there in this turn. The bytes are asked for before the item is known, so a ring holds at
+    /// most one payload more, and an empty one takes an item of any size.
     pub(crate) fn has_room(&self, to: ShardId) -> bool {
         let lane = &self.lanes[to.index()];
-        lane.staged.len() + self.reserve < lane.space
+        let fits = lane.staged_bytes + lane.space.bytes_queued < self.bytes_max;
+        lane.staged.len() + self.reserve < lane.space.slots && (fits || planted(Mutation::RingBytesUnbounded))
     }
 
     /// Stages an item. Data asks [`Self::has_room`] first; answers need not, their number is bounded by the calls.
     pub(crate) fn stage(&mut self, to: ShardId, item: Item) {
-        self.lanes[to.index()].staged.push_back(RingItem(item));
+        let (lane, item) = (&mut self.lanes[to.index()], RingItem(item));
+        lane.staged_bytes += item.bytes();
+        lane.staged.push_back(item);
     }
 
     /// Pushes what fits, in order, and says whether something is left.
@@ -151,12 +188,17 @@ impl Lanes {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             let to = ShardId::new(index as u8).expect("there are as many lanes as shards");
             while let Some(item) = lane.staged.pop_front() {
+                let bytes = item.bytes();
                 match push(to, item) {
-                    Ok(()) => lane.space = lane.space.saturating_sub(1),
+                    Ok(()) => {
+                        lane.staged_bytes -= bytes;
+                        lane.space.slots = lane.space.slots.saturating_sub(1);
+                        lane.space.bytes_queued += bytes;
+                    }
                     Err(_) if planted(Mutation::RingItemLost) => {}
                     Err(item) => {
                         lane.staged.push_front(item);
-                        lane.space = 0;
+                        lane.space.slots = 0;
                         left = true;
                         break;
                     }

@@ -36,6 +36,6 @@ pub use config::{Compression, CoreConfig, Limits};
 pub use counters::{Counters, DropReason, LoginOutcome};
 pub use delivery::{FlushBudget, Outlet, Sent, Wire};
 pub use encoding::Encoding;
-pub use lanes::RingItem;
+pub use lanes::{RingItem, RingSpace};
 pub use session::ANONYMOUS_AUTHID_PREFIX;
 pub use shard::{Effect, Flow, Shard};

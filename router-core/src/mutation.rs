@@ -21,6 +21,8 @@ pub enum Mutation {
     MissNeverEnds,
     /// An item that finds its ring full disappears.
     RingItemLost,
+    /// A ring takes data however many bytes it holds.
+    RingBytesUnbounded,
     /// A member's position stays where it was after a short write.
     PositionNotMoved,
     /// Frames are dropped from a stream at once when the cursor wraps.

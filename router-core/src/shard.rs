@@ -18,7 +18,7 @@ use crate::delivery::{Delivery, FlushBudget, Notice, Outlet, Wire};
 use crate::directory::{Directory, RegistrationCache, TopicCache};
 use crate::encoding::{Encoding, Framing, Source};
 use crate::ids::{SessionId, ShardId, SubscriptionId};
-use crate::lanes::{Answer, Invocation, Item, Lanes, RingItem};
+use crate::lanes::{Answer, Invocation, Item, Lanes, RingItem, RingSpace};
 use crate::login::LoginRequest;
 use crate::mutation::{self, Mutation, planted};
 use crate::session::{IdMap, Session, State};
@@ -54,7 +54,7 @@ pub enum Flow {
 /// The driver owns sockets and rings. One turn is:
 ///
 /// ```text
-/// for each other shard: set_ring_space(to, free)
+/// for each other shard: set_ring_space(to, space)
 /// for each item of an inbound ring:     handle_item(now, from, item)
 /// for each verdict of the control thread: handle_verdict(now, verdict)
 /// for each connection with input:       receive(now, outlet, …)      obey its Flow
@@ -127,7 +127,7 @@ impl Shard {
             subscriptions: HashMap::default(),
             calls: IdMap::default(),
             last_call: 0,
-            lanes: Lanes::new(usize::from(shards), limits.ring_reserve()),
+            lanes: Lanes::new(usize::from(shards), limits.ring_reserve(), limits.ring_bytes_max),
             parked: VecDeque::new(),
             retry_at: Instant::START,
             effects: Vec::new(),
@@ -332,9 +332,9 @@ impl Shard {
         self.apply_notices(now);
     }
 
-    /// The ring to shard `to` has `free` slots. Call it at the start of a turn.
-    pub fn set_ring_space(&mut self, to: ShardId, free: usize) {
-        self.lanes.set_space(to, free);
+    /// How full the ring to shard `to` is. Call it at the start of a turn.
+    pub fn set_ring_space(&mut self, to: ShardId, space: RingSpace) {
+        self.lanes.set_space(to, space);
     }
 
     /// Pushes what this turn routed to other shards. `push` gives back an item that does not fit; it stays, in order.

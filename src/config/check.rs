@@ -306,6 +306,7 @@ impl Checker<'_> {
         if let Some(connections) = &limits.connections_per_shard.0 {
             self.within("limits.connections_per_shard", connections, Count(1), Count(1 << 24));
         }
+        self.within("limits.ring", &limits.ring, kib(64), gib);
         if let Auto::Given(items) = &limits.ring_items {
             self.within("limits.ring_items", items, Count(128), Count(1 << 20));
         }

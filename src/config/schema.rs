@@ -444,6 +444,10 @@ described! {
         ///
         /// Without it, the limit of open files decides.
         pub connections_per_shard: Limit<Count>,
+        /// Payload bytes on the way from one shard to another, beyond which publishers wait, as for a slow subscriber.
+        ///
+        /// One more message may be on its way, of any size. Answers of calls are bounded by their number.
+        pub ring: Size,
         /// Items on the way from one shard to another.
         ///
         /// `auto`: 8192 divided by the shards, at least 128.
@@ -476,6 +480,7 @@ impl Default for Limits {
             logins_waiting: Count(256),
             logins_at_once: Auto::Auto,
             connections_per_shard: Limit(None),
+            ring: Size(8 << 20),
             ring_items: Auto::Auto,
         }
     }

@@ -34,7 +34,7 @@ use crossbeam_queue::ArrayQueue;
 use fanwire_codec::ws::Pool;
 use fanwire_core::ids::ShardId;
 use fanwire_core::login::LoginVerdict;
-use fanwire_core::{Instant, Outlet};
+use fanwire_core::{Instant, Outlet, RingSpace};
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
@@ -276,7 +276,8 @@ impl<S: Service> Shard<S> {
     fn offer_ring_space(&mut self) {
         for (to, ring) in self.links.outbound.iter().enumerate() {
             if to != usize::from(self.id.get()) {
-                self.service.set_ring_space(shard_id(to), ring.free());
+                let space = RingSpace { slots: ring.free(), bytes_queued: ring.bytes() };
+                self.service.set_ring_space(shard_id(to), space);
             }
         }
     }
@@ -297,12 +298,15 @@ impl<S: Service> Shard<S> {
             }
             counters.ring_depth_max.raise(ring.len() as u64);
             let mut rest = budget;
+            let mut bytes = 0;
             while rest > 0
                 && let Some(item) = ring.pop()
             {
+                bytes += S::item_bytes(&item);
                 self.service.handle_item(self.now, shard_id(from), item);
                 rest -= 1;
             }
+            ring.remove_bytes(bytes);
             taken += u64::from(budget - rest);
             left |= rest == 0;
         }
@@ -391,7 +395,9 @@ impl<S: Service> Shard<S> {
         let mut pushed = 0;
         service.push_items(&mut |to, item| {
             let to = usize::from(to.get());
+            let bytes = S::item_bytes(&item);
             links.outbound[to].push(item)?;
+            links.outbound[to].add_bytes(bytes);
             touched[to] = true;
             pushed += 1;
             Ok(())
@@ -417,6 +423,7 @@ impl<S: Service> Shard<S> {
         counters.inflated_bytes_wire.set(inflated.bytes_in);
         counters.inflated_bytes_payload.set(inflated.bytes_out);
         counters.connections_open.set(self.slots.open() as u64);
+        counters.ring_bytes.set(self.links.inbound.iter().map(|ring| ring.bytes() as u64).sum());
         counters.ring_depth.set(self.links.inbound.iter().map(|ring| ring.len() as u64).sum());
     }
 

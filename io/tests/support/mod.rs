@@ -11,7 +11,7 @@ use fanwire_codec::ws::handshake::{Upgrade, verify_response, write_request};
 use fanwire_codec::ws::{self, Kind, Received, Receiver, Role};
 use fanwire_core::delivery::{Delivery, Notice};
 use fanwire_core::ids::ShardId;
-use fanwire_core::{FlushBudget, Instant, Limits, Outlet, Wire};
+use fanwire_core::{FlushBudget, Instant, Limits, Outlet, RingSpace, Wire};
 use fanwire_io::counters::{Count, Kind as MetricKind};
 use fanwire_io::{
     Config, Deadlines, Driver, Effect, Endpoint, EndpointId, Flow, ListenAddress, Listener, Metric, Origins,
@@ -164,7 +164,11 @@ impl Service for Puppet {
         }
     }
 
-    fn set_ring_space(&mut self, _to: ShardId, _free: usize) {}
+    fn set_ring_space(&mut self, _to: ShardId, _space: RingSpace) {}
+
+    fn item_bytes(item: &String) -> usize {
+        item.len()
+    }
 
     fn push_items(&mut self, push: &mut dyn FnMut(ShardId, String) -> Result<(), String>) {
         for (to, item) in self.items.drain(..) {

@@ -241,7 +241,9 @@ fn limits(rng: &mut Rng) -> Limits {
     };
     let stream_congested_bytes = or_default(&[100, 1_000, 8_000], defaults.stream_congested_bytes);
     let ring_capacity = or_default(&[2, 3, 4, 8], 64);
+    let ring_bytes_max = or_default(&[1, 100, 1_000], defaults.ring_bytes_max);
     Limits {
+        ring_bytes_max,
         outbox_bytes_max: or_default(&[300, 3_000, 30_000], defaults.outbox_bytes_max),
         outbox_messages_max: or_default(&[2, 10, 100], defaults.outbox_messages_max as usize) as u32,
         outbox_age_max: Duration::from_millis(or_default(&[5, 50, 1_000], 10_000) as u64),

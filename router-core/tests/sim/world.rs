@@ -18,7 +18,7 @@ use fanwire_codec::{
     ws::{Control, write_control},
 };
 use fanwire_core::{
-    Effect, Flow, FlushBudget, Instant, Outlet, RingItem, Shard,
+    Effect, Flow, FlushBudget, Instant, Outlet, RingItem, RingSpace, Shard,
     directory::Directory,
     ids::{RoleId, ShardId},
     login::{Denial, Grant, LoginRequest, Proof},
@@ -68,6 +68,18 @@ enum Cargo {
         from: usize,
         item: RingItem,
     },
+}
+
+impl Cargo {
+    fn item(&self) -> &RingItem {
+        match self {
+            Self::Direct(item) | Self::Relayed { item, .. } | Self::Forwarded { item, .. } => item,
+        }
+    }
+}
+
+fn bytes_queued(ring: &VecDeque<Cargo>) -> usize {
+    ring.iter().map(|cargo| cargo.item().bytes()).sum()
 }
 
 /// One shard with what its driver keeps.
@@ -201,7 +213,7 @@ impl World {
                 let (from, count) = (self.rng.below(self.plan.shards), 1 + self.rng.below(4));
                 self.deliver(from, at, count);
             }
-            Step::Push => self.push(at),
+            Step::Push => self.push(at)?,
             Step::FlushDirty => {
                 let home = &mut self.homes[at];
                 home.shard.flush_dirty(self.now, &mut home.sockets);
@@ -425,17 +437,22 @@ impl World {
 
     fn show_ring_space(&mut self, at: usize) {
         for to in (0..self.plan.shards).filter(|to| *to != at) {
-            let free = self.plan.config.limits.ring_capacity.saturating_sub(self.rings[at][to].len());
-            self.homes[at].shard.set_ring_space(shard_id(to), free);
+            let ring = &self.rings[at][to];
+            let slots = self.plan.config.limits.ring_capacity.saturating_sub(ring.len());
+            let space = RingSpace { slots, bytes_queued: bytes_queued(ring) };
+            self.homes[at].shard.set_ring_space(shard_id(to), space);
         }
     }
 
-    fn push(&mut self, at: usize) {
+    /// No ring takes data while it holds so many bytes.
+    fn push(&mut self, at: usize) -> Verdict {
         self.show_ring_space(at);
         if self.rng.chance(70) {
             self.homes[at].shard.retry_parked(self.now);
         }
-        let capacity = self.plan.config.limits.ring_capacity;
+        let limits = &self.plan.config.limits;
+        let (capacity, bytes_max) = (limits.ring_capacity, limits.ring_bytes_max);
+        let mut overfull = Ok(());
         let by_owner = self.route_by_topic_owner;
         let Self { rings, rng, plan, moves, homes, .. } = self;
         homes[at].shard.push_items(&mut |to, item| {
@@ -446,10 +463,16 @@ impl World {
             if ring.len() >= capacity || rng.chance(plan.early_full) {
                 return Err(item);
             }
+            if !item.is_answer() && bytes_queued(ring) >= bytes_max {
+                overfull = Err(format!(
+                    "data goes from shard {at} into a ring that holds {bytes_max} bytes or more"
+                ));
+            }
             *moves += 1;
             ring.push_back(if detour { Cargo::Relayed { from: at, to, item } } else { Cargo::Direct(item) });
             Ok(())
         });
+        overfull
     }
 
     fn deliver(&mut self, from: usize, to: usize, count: usize) {
@@ -595,7 +618,7 @@ impl World {
                     self.deliver(from, at, usize::MAX);
                 }
                 self.homes[at].shard.retry_parked(self.now);
-                self.push(at);
+                self.push(at)?;
                 let home = &mut self.homes[at];
                 let work_left = home.shard.flush(self.now, &mut home.sockets, &FlushBudget::default());
                 self.moves += u64::from(work_left);

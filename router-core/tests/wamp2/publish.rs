@@ -189,7 +189,24 @@ fn the_limit_of_subscriptions_is_an_error_and_not_the_end() {
 
 #[test]
 fn a_full_ring_parks_an_acknowledged_publication_until_there_is_room() {
-    let mut router = Router::with(2, Limits { ring_capacity: 2, ..Limits::default() });
+    parks_until_there_is_room(Limits { ring_capacity: 2, ..Limits::default() });
+}
+
+/// Three bytes of payload each: the third one waits.
+#[test]
+fn a_ring_is_full_of_bytes_too() {
+    parks_until_there_is_room(Limits { ring_bytes_max: 4, ..Limits::default() });
+    // A single publication goes through, however large it is.
+    let mut router = Router::with(2, Limits { ring_bytes_max: 1, ..Limits::default() });
+    let (alice, bob) = (router.join(0), router.join(1));
+    subscribe(&mut router, bob, "a.b");
+    let large = "x".repeat(1000);
+    assert_eq!(router.say(alice, &format!(r#"[16,1,{{}},"a.b",["{large}"]]"#)), Flow::Continue);
+    assert!(router.hear_one(bob).contains(&large));
+}
+
+fn parks_until_there_is_room(limits: Limits) {
+    let mut router = Router::with(2, limits);
     let (alice, bob) = (router.join(0), router.join(1));
     subscribe(&mut router, bob, "a.b");
     let mut flow = Flow::Continue;
@@ -197,7 +214,7 @@ fn a_full_ring_parks_an_acknowledged_publication_until_there_is_room() {
     while flow == Flow::Continue {
         sent += 1;
         flow = router.say(alice, &format!(r#"[16,{sent},{{"acknowledge":true}},"a.b",[{sent}]]"#));
-        assert!(sent < 10, "two slots");
+        assert!(sent < 10, "two have room");
     }
     assert_eq!(flow, Flow::Pause);
     let acknowledged = router.hear(alice);

@@ -12,7 +12,7 @@ use fanwire_core::ids::{RoleId, ShardId};
 use fanwire_core::login::{Grant, LoginRequest};
 use fanwire_core::uri::MatchPolicy;
 use fanwire_core::{
-    CoreConfig, Effect, Flow, FlushBudget, Instant, Limits, Outlet, RingItem, Sent, Shard, Wire,
+    CoreConfig, Effect, Flow, FlushBudget, Instant, Limits, Outlet, RingItem, RingSpace, Sent, Shard, Wire,
 };
 
 /// One client: (shard, outlet).
@@ -180,8 +180,12 @@ impl Router {
             }
         }
         for to in 0..self.shards.len() {
-            let free = self.ring_capacity - self.rings[shard][to].len();
-            self.shards[shard].set_ring_space(ShardId::new(to as u8).expect("few shards"), free);
+            let ring = &self.rings[shard][to];
+            let space = RingSpace {
+                slots: self.ring_capacity - ring.len(),
+                bytes_queued: ring.iter().map(RingItem::bytes).sum(),
+            };
+            self.shards[shard].set_ring_space(ShardId::new(to as u8).expect("few shards"), space);
         }
         self.shards[shard].retry_parked(self.now);
         let (rings, capacity) = (&mut self.rings[shard], self.ring_capacity);
