@@ -219,7 +219,10 @@ fn who_saw_subscribed_to_a_pattern_reaches_the_subscriber() {
 /// Two shards meet at the same new pattern: the second must not say SUBSCRIBED before publishers can hear of it.
 #[test]
 fn who_joins_a_pattern_in_its_creation_is_reached_too() {
-    loom::model(|| {
+    // All schedules of three threads with so many locks take minutes; three switches are enough for what can go wrong.
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
         let directory = Arc::new(Directory::new(1));
         let subscribed = Message::new();
         let join = |on: u8| {
