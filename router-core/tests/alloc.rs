@@ -111,6 +111,28 @@ fn a_publication_to_a_thousand_subscribers_allocates_nothing() {
 }
 
 #[test]
+fn a_publication_to_patterns_allocates_nothing() {
+    let (mut shard, mut sink) = (shard(), Sink(0));
+    for number in 0..100 {
+        let outlet = join(&mut shard, number);
+        say(&mut shard, outlet, r#"[32,1,{"match":"prefix"},"a."]"#);
+        say(&mut shard, outlet, r#"[32,2,{"match":"wildcard"},".topic"]"#);
+    }
+    let publisher = join(&mut shard, 100);
+    flush(&mut shard, &mut sink);
+    shard.effects();
+    let mut message = *br#"[16,77,{"acknowledge":true},"a.topic",[1,"payload"],{"k":"v"}]"#;
+    let allocations = steady_allocations(|| {
+        let before = shard.counters().delivered;
+        let flow = shard.receive(Instant::START, publisher, Kind::Text, &mut message);
+        assert_eq!(flow, Flow::Continue);
+        flush(&mut shard, &mut sink);
+        assert_eq!(shard.counters().delivered, before + 200, "everybody got it twice");
+    });
+    assert_eq!(allocations, 0);
+}
+
+#[test]
 fn a_call_and_its_result_allocate_nothing() {
     let (mut shard, mut sink) = (shard(), Sink(0));
     let (callee, caller) = (join(&mut shard, 0), join(&mut shard, 1));
