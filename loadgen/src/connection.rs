@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, sockopt};
 
 use crate::plan::{Assignment, Role, Setup};
+use crate::ports::Ports;
 use crate::script::http::Answers;
 use crate::target::Target;
 
@@ -149,21 +150,25 @@ impl Connection {
     }
 
     /// Begins to connect. Completion is a writable event.
-    pub fn open(&mut self, target: &Target, source: Option<std::net::IpAddr>) -> Result<(), Errno> {
-        let family = if target.address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
-        sockopt::set_tcp_nodelay(&socket, true)?;
-        if self.role == Role::Stuck {
-            sockopt::set_socket_recv_buffer_size(&socket, STUCK_RECEIVE_BYTES)?;
-        }
-        if let Some(source) = source {
-            rustix::net::bind(&socket, &SocketAddr::new(source, 0))?;
-        }
-        match rustix::net::connect(&socket, &target.address) {
-            Ok(()) | Err(Errno::INPROGRESS) => {}
-            Err(error) => return Err(error),
-        }
+    pub fn open(
+        &mut self,
+        target: &Target,
+        source: Option<std::net::IpAddr>,
+        ports: &mut Ports,
+    ) -> Result<(), Errno> {
+        let socket = match source {
+            None => self.connect(target, None)?,
+            Some(source) => {
+                let mut tries = ports.tries();
+                loop {
+                    match self.connect(target, Some(SocketAddr::new(source, ports.take()))) {
+                        // This port goes to this destination already, or somebody listens at it.
+                        Err(Errno::ADDRINUSE | Errno::ADDRNOTAVAIL) if tries > 1 => tries -= 1,
+                        result => break result?,
+                    }
+                }
+            }
+        };
         // A visitor's connection is used again and again.
         self.stage = Stage::Connecting;
         self.receiver = ws::Receiver::new(ws::Role::Client);
@@ -173,6 +178,24 @@ impl Connection {
         self.next_request = 1;
         self.socket = Some(socket);
         Ok(())
+    }
+
+    fn connect(&self, target: &Target, source: Option<SocketAddr>) -> Result<OwnedFd, Errno> {
+        let family = if target.address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+        sockopt::set_tcp_nodelay(&socket, true)?;
+        if self.role == Role::Stuck {
+            sockopt::set_socket_recv_buffer_size(&socket, STUCK_RECEIVE_BYTES)?;
+        }
+        if let Some(source) = source {
+            sockopt::set_socket_reuseaddr(&socket, true)?;
+            rustix::net::bind(&socket, &source)?;
+        }
+        match rustix::net::connect(&socket, &target.address) {
+            Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+            Err(error) => Err(error),
+        }
     }
 
     /// The socket has become writable. True if it has just been connected.

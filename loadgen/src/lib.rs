@@ -28,6 +28,7 @@ pub mod machine;
 pub mod meter;
 pub mod outputs;
 pub mod plan;
+pub mod ports;
 pub mod progress;
 pub mod reader;
 pub mod report;

@@ -3,10 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
 use crate::failure::Failure;
-
-/// Connections from one source address to one server address end at about 28,000 ephemeral ports
-/// (`net.ipv4.ip_local_port_range`); beyond this many another source address is used.
-const CONNECTIONS_PER_SOURCE_MAX: usize = 25_000;
+use crate::ports::connections_per_source;
 
 /// A server, ready to be connected to.
 #[derive(Clone, Debug)]
@@ -71,11 +68,13 @@ impl Target {
 
     /// The local addresses that `connections` connections are spread over; empty means: let the kernel choose.
     pub fn source_addresses(&self, connections: usize, given: &[IpAddr]) -> Result<Vec<IpAddr>, Failure> {
-        let needed = connections.div_ceil(CONNECTIONS_PER_SOURCE_MAX);
+        // Ports are as many as `net.ipv4.ip_local_port_range` says; beyond them another source address is needed.
+        let each = connections_per_source();
+        let needed = connections.div_ceil(each);
         if !given.is_empty() {
             if given.len() < needed {
                 return Err(Failure::usage(format!(
-                    "{connections} connections need {needed} source addresses (at most {CONNECTIONS_PER_SOURCE_MAX} each), \
+                    "{connections} connections need {needed} source addresses (at most {each} each), \
                      --source gives {}",
                     given.len()
                 )));
@@ -122,9 +121,10 @@ mod tests {
     #[test]
     fn many_connections_are_spread_over_loopback_addresses() {
         let target = Target::parse("ws://127.0.0.1:8080/ws").unwrap();
-        assert!(target.source_addresses(25_000, &[]).unwrap().is_empty());
-        assert_eq!(target.source_addresses(60_000, &[]).unwrap().len(), 3);
+        let each = connections_per_source();
+        assert!(target.source_addresses(each, &[]).unwrap().is_empty());
+        assert_eq!(target.source_addresses(2 * each + 1, &[]).unwrap().len(), 3);
         let far = Target { address: "10.0.0.1:80".parse().unwrap(), ..target };
-        assert!(far.source_addresses(60_000, &[]).unwrap_err().words.contains("--source"));
+        assert!(far.source_addresses(2 * each, &[]).unwrap_err().words.contains("--source"));
     }
 }

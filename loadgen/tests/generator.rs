@@ -331,6 +331,17 @@ fn what_a_visitor_misses_after_its_subscription_is_lost() {
 }
 
 #[test]
+fn connections_come_from_the_addresses_given() {
+    for sources in ["127.0.0.2,127.0.0.3", "127.0.0.4"] {
+        let line = format!("fanout --subscribers 5 --rate 100 --source {sources} {SHORT}");
+        let (code, report, stderr) = run(Fault::None, &line);
+        assert_eq!(code, 0, "{stderr} {report:#}");
+    }
+    let (code, _, stderr) = run(Fault::None, &format!("fanout --subscribers 1 --source 192.0.2.1 {SHORT}"));
+    assert_eq!(code, 3, "an address that this machine has not: {stderr}");
+}
+
+#[test]
 fn expectations_set_the_exit_code() {
     let fanout = format!("fanout --subscribers 3 --rate 100 {SHORT}");
     for (fault, expect, wanted) in [

@@ -48,7 +48,7 @@ pub struct FanoutArgs {
     #[arg(long, default_value = "0", value_parser = parse_count)]
     pub slow: usize,
     /// How much each slow subscriber reads per second.
-    #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = parse_bytes)]
+    #[arg(long, visible_alias = "slow-rate", value_name = "BYTES", default_value = "16KiB", value_parser = parse_bytes)]
     pub slow_read: usize,
 }
 

@@ -539,7 +539,8 @@ mod tests {
 
     #[test]
     fn many_connections_get_several_sources() {
-        let plan = plan("x idle --connections 60k --threads 2").unwrap();
+        let connections = 2 * crate::ports::connections_per_source() + 1;
+        let plan = plan(&format!("x idle --connections {connections} --threads 2")).unwrap();
         let mut sources: Vec<_> = plan.assignments.iter().flatten().map(|a| a.source.unwrap()).collect();
         sources.sort_unstable();
         sources.dedup();

@@ -43,7 +43,7 @@ impl<S: Scenario> Worker<S> {
     pub(super) fn open(&mut self, index: usize) -> Result<Result<(), Errno>, Failure> {
         let source = self.plan.assignments[self.thread][index].source;
         let connection = &mut self.connections[index];
-        if let Err(error) = connection.open(self.plan.target_of(&connection.setup), source) {
+        if let Err(error) = connection.open(self.plan.target_of(&connection.setup), source, &mut self.ports) {
             return Ok(Err(error));
         }
         let socket = connection.socket.as_ref().expect("it has just been opened");
@@ -61,7 +61,7 @@ impl<S: Scenario> Worker<S> {
         let remedy = match error {
             Errno::CONNREFUSED => "nothing listens there: start the server, or name it with --url",
             Errno::ADDRNOTAVAIL => {
-                "no free local port: give more local addresses with --source, widen net.ipv4.ip_local_port_range, \
+                "no free local port, or --source is no address of this machine: give more of them, widen net.ipv4.ip_local_port_range, \
                  or wait a minute for old connections to be forgotten"
             }
             Errno::MFILE | Errno::NFILE => "no free file descriptor: raise the limit with `ulimit -n`",

@@ -29,6 +29,7 @@ use crate::connection::{Connection, Masks, Stage};
 use crate::failure::Failure;
 use crate::meter::{Meter, Operation, Slice, Timing, operation};
 use crate::plan::{self, Plan, Role};
+use crate::ports::Ports;
 use crate::scenario::{Context, Scenario};
 use crate::session::{self, Tools};
 use crate::shared::{Phase, Shared};
@@ -98,6 +99,7 @@ pub struct Worker<S> {
     /// Times of the run; what the run is about may begin later, see `Plan::main_timing`.
     timing: Timing,
     phase: Phase,
+    ports: Ports,
     /// Connections opened so far, and of these those that are ready or gone.
     opened: usize,
     settled: usize,
@@ -157,6 +159,7 @@ impl<S: Scenario> Worker<S> {
             },
             timing: Timing::default(),
             phase: Phase::Connect,
+            ports: Ports::new(thread, plan.threads),
             opened: 0,
             settled: 0,
             connect_start_ns: shared.now_ns(),
