@@ -16,18 +16,24 @@ use std::os::fd::OwnedFd;
 use bytes::{Buf, BytesMut};
 use fanwire_codec::wamp2::{self, Message, Serializer};
 use fanwire_codec::ws;
+use fanwire_codec::ws::deflate::{
+    Agreement, Context, Deflater, WINDOW_BITS_MAX, write_client_deflated_message,
+};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, sockopt};
 
 use crate::plan::{Assignment, Role, Setup};
 use crate::ports::Ports;
 use crate::script::http::Answers;
-use crate::target::Target;
+use crate::target::{Address, Target};
 
 /// Receive buffer of subscribers that never read: the smallest, so that the server's side fills soon.
 const STUCK_RECEIVE_BYTES: usize = 4096;
 /// Senders stop building messages when the socket has left this much unsent; more only adds delay.
 pub const UNSENT_BYTES_MAX: usize = 256 * 1024;
+
+/// The generator's own effort when it compresses: the least.
+const DEFLATE_LEVEL: u8 = 1;
 
 /// How far the set-up has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,24 +49,30 @@ pub enum Stage {
     Closed,
 }
 
-/// A small generator of mask keys, seeded from the system's randomness. Masks protect proxies from scripts; between a
-/// load generator and a server under test their strength does not matter, that they are not constant does.
+/// What the frames of a thread need: mask keys and a compressor.
+///
+/// The keys are seeded from the system's randomness. Masks protect proxies from scripts; between a load generator and a
+/// server under test their strength does not matter, that they are not constant does.
 #[derive(Debug)]
-pub struct Masks(u64);
+pub struct Masks {
+    state: u64,
+    /// One for all connections, made when the first of them needs it.
+    deflater: Option<Deflater>,
+}
 
 impl Masks {
     /// Seeds the generator.
     pub fn new() -> Self {
         use std::hash::{BuildHasher, RandomState};
-        Self(RandomState::new().hash_one(0u64) | 1)
+        Self { state: RandomState::new().hash_one(0u64) | 1, deflater: None }
     }
 
     /// The next 64 random bits (xorshift64).
     pub fn bits(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        self.state
     }
 
     /// The next mask key.
@@ -93,6 +105,8 @@ pub struct Connection {
     pub receiver: ws::Receiver,
     /// Bytes that wait for the socket.
     pub out: BytesMut,
+    /// Messages are compressed, those of this side with this context.
+    deflate: Option<Option<Context>>,
     /// Whether it is in the worker's list of connections to read.
     pub is_queued: bool,
     /// The server has closed its side: read until the end, however short a read is.
@@ -139,6 +153,7 @@ impl Connection {
             stage: Stage::Connecting,
             receiver: ws::Receiver::new(ws::Role::Client),
             out: BytesMut::new(),
+            deflate: None,
             is_queued: false,
             is_ending: false,
             step: 0,
@@ -172,6 +187,7 @@ impl Connection {
         // A visitor's connection is used again and again.
         self.stage = Stage::Connecting;
         self.receiver = ws::Receiver::new(ws::Role::Client);
+        self.deflate = None;
         self.is_ending = false;
         self.step = 0;
         self.answers = None;
@@ -181,10 +197,16 @@ impl Connection {
     }
 
     fn connect(&self, target: &Target, source: Option<SocketAddr>) -> Result<OwnedFd, Errno> {
-        let family = if target.address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let (family, protocol) = match target.address {
+            Address::Ip(SocketAddr::V4(_)) => (AddressFamily::INET, Some(ipproto::TCP)),
+            Address::Ip(SocketAddr::V6(_)) => (AddressFamily::INET6, Some(ipproto::TCP)),
+            Address::Unix(..) => (AddressFamily::UNIX, None),
+        };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
-        sockopt::set_tcp_nodelay(&socket, true)?;
+        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, protocol)?;
+        if protocol.is_some() {
+            sockopt::set_tcp_nodelay(&socket, true)?;
+        }
         if self.role == Role::Stuck {
             sockopt::set_socket_recv_buffer_size(&socket, STUCK_RECEIVE_BYTES)?;
         }
@@ -192,7 +214,11 @@ impl Connection {
             sockopt::set_socket_reuseaddr(&socket, true)?;
             rustix::net::bind(&socket, &source)?;
         }
-        match rustix::net::connect(&socket, &target.address) {
+        let connected = match &target.address {
+            Address::Ip(address) => rustix::net::connect(&socket, address),
+            Address::Unix(address, _) => rustix::net::connect(&socket, address),
+        };
+        match connected {
             Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
             Err(error) => Err(error),
         }
@@ -265,7 +291,33 @@ impl Connection {
         scratch.clear();
         wamp2::encode(message, self.serializer, scratch);
         let kind = if self.serializer.is_text() { ws::Kind::Text } else { ws::Kind::Binary };
-        ws::write_client_message(&mut self.out, kind, &[scratch], masks.key());
+        self.push_frame(kind, scratch, masks);
+    }
+
+    /// Appends a message in one frame, compressed if that was agreed.
+    pub fn push_frame(&mut self, kind: ws::Kind, message: &[u8], masks: &mut Masks) {
+        let key = masks.key();
+        match &mut self.deflate {
+            None => ws::write_client_message(&mut self.out, kind, &[message], key),
+            Some(context) => {
+                let deflater =
+                    masks.deflater.get_or_insert_with(|| Deflater::new(DEFLATE_LEVEL, WINDOW_BITS_MAX));
+                write_client_deflated_message(
+                    &mut self.out,
+                    kind,
+                    &[message],
+                    key,
+                    deflater,
+                    context.as_mut(),
+                );
+            }
+        }
+    }
+
+    /// The handshake agreed on compression.
+    pub fn use_compression(&mut self, agreement: &Agreement) {
+        self.receiver.use_compression(agreement);
+        self.deflate = Some(agreement.client.context());
     }
 
     /// Closes the socket.

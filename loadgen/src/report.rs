@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::args::CommonArgs;
+use crate::args::{CommonArgs, Compression, Match};
 use crate::expect::{self, Expectation, Figures, Metric};
 use crate::failure::Exit;
 use crate::latency::{Latencies, LatencySummary, PercentilePoint};
@@ -71,6 +71,13 @@ pub struct Parameters {
     /// What each slow subscriber reads per second.
     pub slow_read_bytes: Option<usize>,
     pub acknowledge: bool,
+    /// How subscribers name their topics, if not exactly.
+    #[serde(rename = "match")]
+    pub matching: Option<String>,
+    /// permessage-deflate: `off`, `on` or `takeover`.
+    pub compression: Option<String>,
+    /// Who the sessions were, if not anonymous.
+    pub user: Option<String>,
     pub warmup_s: f64,
     pub duration_s: f64,
     pub threads: usize,
@@ -213,6 +220,8 @@ pub struct Report {
     pub timeline: Vec<Second>,
     /// The generator's own load.
     pub generator: Generator,
+    /// Connections on which compression was agreed, if it was offered.
+    pub compressed_connections: Option<u64>,
     /// Software of the server, as its WELCOME names it.
     pub server_agent: Option<String>,
     /// The server's process, if `--server-pid` was given.
@@ -248,6 +257,8 @@ pub struct Ingredients<'a> {
     pub server: Option<(&'a Server, [Option<Sample>; 4])>,
     /// Software of the server.
     pub server_agent: Option<String>,
+    /// Connections on which compression was agreed, and on which it was offered in vain.
+    pub compression: (u64, u64),
     /// Why the run ended before its time.
     pub ended_early: Option<String>,
 }
@@ -264,6 +275,7 @@ impl Report {
             connect_ns,
             server,
             server_agent,
+            compression: (compressed, uncompressed),
             ended_early,
         } = ingredients;
         let (mut faults, mut latency, mut lag) = (Faults::default(), Latencies::new(), Latencies::new());
@@ -347,6 +359,7 @@ impl Report {
             logins,
             timeline,
             generator,
+            compressed_connections: (plan.compression != Compression::Off).then_some(compressed),
             server_agent: server_agent.or_else(|| plan.dialect.as_ref().map(|script| script.name.clone())),
             server,
             warnings: Vec::new(),
@@ -356,6 +369,12 @@ impl Report {
             exit_code: 0,
         };
         report.warn(plan);
+        if uncompressed > 0 {
+            report.warnings.push(format!(
+                "the server has declined to compress on {uncompressed} of {} connections",
+                compressed + uncompressed
+            ));
+        }
         report.judge(common.expect.as_ref().map_or(&[], |list| &list.0));
         report
     }
@@ -572,6 +591,15 @@ impl Parameters {
                 _ => None,
             },
             slow_read_bytes: fanout.filter(|fanout| fanout.slow > 0).map(|fanout| fanout.slow_read),
+            matching: Some(plan.matching)
+                .filter(|matching| *matching != Match::Exact)
+                .and_then(|matching| matching.to_possible_value())
+                .map(|value| value.get_name().to_owned()),
+            compression: match plan.compression {
+                Compression::Off => None,
+                used => used.to_possible_value().map(|value| value.get_name().to_owned()),
+            },
+            user: plan.login.as_ref().map(|login| login.user.clone()),
             acknowledge: fanout.is_some_and(|fanout| fanout.acknowledge),
             warmup_s: plan.warmup.as_secs_f64(),
             duration_s: plan.duration.as_secs_f64(),

@@ -81,6 +81,7 @@ pub fn run(args: &ScenarioArgs) -> Result<Report, Failure> {
         connect_ns: led.connect_ns,
         server: server.as_ref().map(|server| (server, [before, led.ready, led.from, led.to])),
         server_agent: shared.agent.get().cloned(),
+        compression: (shared.compressed.load(Ordering::Relaxed), shared.uncompressed.load(Ordering::Relaxed)),
         ended_early: led.ended_early,
     }))
 }

@@ -42,11 +42,13 @@ pub fn begin_upgrade(connection: &mut Connection, tools: &mut Tools<'_>) -> Resu
     }
     let path = target.path.replace("{topic}", connection.setup.topic().unwrap_or(""));
     let script = tools.plan.dialect.as_deref();
-    let headers: Vec<(&str, &str)> = script
+    let offer = tools.plan.compression.offer().map(|offer| offer.to_string());
+    let mut headers: Vec<(&str, &str)> = script
         .into_iter()
         .flat_map(|script| &script.headers)
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
+    headers.extend(offer.as_deref().map(|offer| ("Sec-WebSocket-Extensions", offer)));
     let offered: Vec<&str> = offered(connection.serializer, script).into_iter().collect();
     handshake::write_request(&mut connection.out, &target.host, &path, &offered, key, &headers)
         .map_err(|error| Failure::usage(format!("--url: {error}")))?;
@@ -84,11 +86,18 @@ pub fn handle_upgrade(
     };
     let script = tools.plan.dialect.as_deref();
     let offered: Vec<&str> = offered(connection.serializer, script).into_iter().collect();
-    match handshake::verify_response(&upgrade.head[..end], &upgrade.key, &offered) {
-        Ok(Some(_)) => {}
-        // Servers of other kinds need not choose one.
-        Ok(None) if script.is_some() => {}
-        Ok(None) => {
+    let offer = tools.plan.compression.offer();
+    match handshake::verify_response_with(&upgrade.head[..end], &upgrade.key, &offered, offer.as_ref()) {
+        // Servers of other kinds need not choose a subprotocol.
+        Ok(opened) if opened.subprotocol.is_some() || script.is_some() => {
+            if let Some(agreement) = &opened.deflate {
+                connection.use_compression(agreement);
+            }
+            if offer.is_some() {
+                tools.shared.count_compression(opened.deflate.is_some());
+            }
+        }
+        Ok(_) => {
             let offered = offered.join(", ");
             return Err(Failure::cannot_connect(format!(
                 "{}{} opened a WebSocket but does not speak {offered}: give the path of its WAMP endpoint with --url, \
@@ -263,7 +272,9 @@ fn prepare(connection: &mut Connection, tools: &mut Tools<'_>) {
     let request = connection.next_request();
     let message = match &setup {
         Setup::Subscribe(topic) => {
-            Message::Subscribe { request, options: SubscribeOptions::default(), topic: (&**topic).into() }
+            let pattern = tools.plan.matching.pattern(topic).expect("the command line was checked for this");
+            let options = SubscribeOptions { match_policy: pattern.0, ..SubscribeOptions::default() };
+            Message::Subscribe { request, options, topic: pattern.1.into() }
         }
         Setup::Register(procedure) => Message::Register {
             request,

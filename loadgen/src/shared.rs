@@ -40,6 +40,10 @@ pub struct Shared {
     pub flows: Option<Flows>,
     /// Software of the server, as the first WELCOME names it.
     pub agent: OnceLock<String>,
+    /// Connections on which compression was agreed, and on which it was offered in vain.
+    pub compressed: AtomicU64,
+    /// See `compressed`.
+    pub uncompressed: AtomicU64,
     /// What the server said to a connection that was not ready, and that was not understood.
     pub last_words: Mutex<Option<String>>,
     /// What was sent of each flow, see [`crate::topics`]; final once its thread has seen [`Phase::Drain`].
@@ -63,6 +67,8 @@ impl Shared {
             gauges: (0..threads).map(|_| Gauges::default()).collect(),
             flows,
             agent: OnceLock::new(),
+            compressed: AtomicU64::new(0),
+            uncompressed: AtomicU64::new(0),
             last_words: Mutex::new(None),
             sent: (0..senders).map(|_| AtomicU32::new(0)).collect(),
         })
@@ -105,6 +111,12 @@ impl Shared {
     pub fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Release);
         (0..self.doorbells.len()).for_each(|thread| self.ring(thread));
+    }
+
+    /// The server has answered an offer to compress.
+    pub fn count_compression(&self, is_agreed: bool) {
+        let counter = if is_agreed { &self.compressed } else { &self.uncompressed };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Wakes a thread.

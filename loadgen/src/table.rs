@@ -56,7 +56,14 @@ pub fn table(report: &Report) -> String {
             ),
         );
         if parameters.scenario != "connect" {
-            line("coalescing", format!("{:.2} messages per receive", deliveries.messages_per_receive));
+            line(
+                "coalescing",
+                format!(
+                    "{:.2} messages per receive, {:.1} B received for each",
+                    deliveries.messages_per_receive,
+                    deliveries.received_bytes_per_second / deliveries.per_second.max(1.0)
+                ),
+            );
         }
     }
     for operation in &report.operations {
@@ -258,11 +265,21 @@ pub fn headline(report: &Report) -> String {
         (_, Some(rate)) => format!("open loop, {} /s", show_rate(rate)),
         _ => format!("held for {:.1} s", parameters.duration_s),
     };
-    let formats = if parameters.serializer == parameters.publisher_serializer {
+    let mut formats = if parameters.serializer == parameters.publisher_serializer {
         parameters.serializer.clone()
     } else {
         format!("{} to {}", parameters.publisher_serializer, parameters.serializer)
     };
+    if let Some(matching) = &parameters.matching {
+        formats.push_str(", by ");
+        formats.push_str(matching);
+    }
+    if let Some(compression) = &parameters.compression {
+        formats.push_str(match compression.as_str() {
+            "takeover" => ", compressed with takeover",
+            _ => ", compressed",
+        });
+    }
     let (publishers, subscribers) =
         (many(parameters.senders, "publisher"), many(parameters.receivers, "subscriber"));
     let senders = show_count(parameters.senders as u64);

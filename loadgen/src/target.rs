@@ -1,9 +1,15 @@
-//! Where the server is: `ws://host:port/path`, taken apart and looked up once.
+//! Where the server is: `ws://host:port/path` or `unix:/socket:/path`, taken apart and looked up once.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+
+use rustix::net::SocketAddrUnix;
 
 use crate::failure::Failure;
 use crate::ports::connections_per_source;
+
+/// Where WAMP is at a Unix socket unless the address says otherwise.
+const UNIX_PATH: &str = "/ws";
 
 /// A server, ready to be connected to.
 #[derive(Clone, Debug)]
@@ -12,13 +18,34 @@ pub struct Target {
     pub host: String,
     /// Path with query, beginning with `/`.
     pub path: String,
-    /// The first address that the name has.
-    pub address: SocketAddr,
+    /// The first address that the name has, or the socket.
+    pub address: Address,
+}
+
+/// What is connected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// By TCP.
+    Ip(SocketAddr),
+    /// A Unix socket, and its path for people.
+    Unix(SocketAddrUnix, String),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Ip(address) => address.fmt(f),
+            Address::Unix(_, path) => f.write_str(path),
+        }
+    }
 }
 
 impl Target {
     /// Takes a URL apart and resolves its name.
     pub fn parse(url: &str) -> Result<Self, Failure> {
+        if let Some(rest) = url.strip_prefix("unix:").or_else(|| url.strip_prefix("ws+unix:")) {
+            return Self::locate_unix(url, rest);
+        }
         let rest = match url.split_once("://") {
             Some(("ws", rest)) => rest,
             Some(("wss", _)) => {
@@ -43,6 +70,21 @@ impl Target {
         Self::locate(url, rest)
     }
 
+    fn locate_unix(url: &str, rest: &str) -> Result<Self, Failure> {
+        let rest = rest.strip_prefix("//").filter(|rest| rest.starts_with('/')).unwrap_or(rest);
+        let (socket, path) = match rest.find(":/") {
+            Some(at) => (&rest[..at], &rest[at + 1..]),
+            None => (rest, UNIX_PATH),
+        };
+        let address = SocketAddrUnix::new(socket).ok().filter(|_| !socket.is_empty()).ok_or_else(|| {
+            Failure::usage(format!(
+                "--url {url}: no usable path of a socket; write unix:/run/fanwire.sock:/ws"
+            ))
+        })?;
+        let address = Address::Unix(address, socket.to_owned());
+        Ok(Self { host: "localhost".to_owned(), path: path.to_owned(), address })
+    }
+
     fn locate(url: &str, rest: &str) -> Result<Self, Failure> {
         let (authority, path) = match rest.find('/') {
             Some(at) => (&rest[..at], &rest[at..]),
@@ -63,11 +105,17 @@ impl Target {
             })?
             .next()
             .ok_or_else(|| Failure::cannot_connect(format!("--url {url}: {host} has no address")))?;
-        Ok(Self { host: authority.to_owned(), path: path.to_owned(), address })
+        Ok(Self { host: authority.to_owned(), path: path.to_owned(), address: Address::Ip(address) })
     }
 
     /// The local addresses that `connections` connections are spread over; empty means: let the kernel choose.
     pub fn source_addresses(&self, connections: usize, given: &[IpAddr]) -> Result<Vec<IpAddr>, Failure> {
+        let Address::Ip(address) = self.address else {
+            return match given {
+                [] => Ok(Vec::new()),
+                _ => Err(Failure::usage("--source: a Unix socket has no source addresses; leave it out")),
+            };
+        };
         // Ports are as many as `net.ipv4.ip_local_port_range` says; beyond them another source address is needed.
         let each = connections_per_source();
         let needed = connections.div_ceil(each);
@@ -84,14 +132,13 @@ impl Target {
         if needed <= 1 {
             return Ok(Vec::new());
         }
-        match self.address.ip() {
+        match address.ip() {
             IpAddr::V4(ip) if ip.is_loopback() && needed < 250 => {
                 Ok((0..needed).map(|n| IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2 + n as u8))).collect())
             }
             _ => Err(Failure::usage(format!(
-                "{connections} connections to {} need {needed} local source addresses: give them with --source, \
-                 or use a 127.x server address",
-                self.address
+                "{connections} connections to {address} need {needed} local source addresses: give them with --source, \
+                 or use a 127.x server address"
             ))),
         }
     }
@@ -105,10 +152,24 @@ mod tests {
     fn url_is_taken_apart() {
         let target = Target::parse("ws://127.0.0.1:8080/ws?a=1").unwrap();
         assert_eq!((target.host.as_str(), target.path.as_str()), ("127.0.0.1:8080", "/ws?a=1"));
-        assert_eq!(target.address, "127.0.0.1:8080".parse().unwrap());
+        assert_eq!(target.address, Address::Ip("127.0.0.1:8080".parse().unwrap()));
         let target = Target::parse("ws://[::1]").unwrap();
-        assert_eq!(target.address, "[::1]:80".parse().unwrap());
+        assert_eq!(target.address, Address::Ip("[::1]:80".parse().unwrap()));
         assert_eq!(target.path, "/");
+    }
+
+    #[test]
+    fn a_unix_socket_has_a_path_of_its_own() {
+        for (url, socket, path) in [
+            ("unix:/run/a.sock", "/run/a.sock", "/ws"),
+            ("ws+unix:///run/a.sock:/x", "/run/a.sock", "/x"),
+            ("unix:a.sock:/x?y", "a.sock", "/x?y"),
+        ] {
+            let target = Target::parse(url).unwrap();
+            assert_eq!((target.address.to_string().as_str(), target.path.as_str()), (socket, path));
+            assert!(target.source_addresses(1_000_000, &[]).unwrap().is_empty());
+        }
+        assert!(Target::parse("unix:").unwrap_err().words.contains("unix:/run"));
     }
 
     #[test]
@@ -124,7 +185,7 @@ mod tests {
         let each = connections_per_source();
         assert!(target.source_addresses(each, &[]).unwrap().is_empty());
         assert_eq!(target.source_addresses(2 * each + 1, &[]).unwrap().len(), 3);
-        let far = Target { address: "10.0.0.1:80".parse().unwrap(), ..target };
+        let far = Target { address: Address::Ip("10.0.0.1:80".parse().unwrap()), ..target };
         assert!(far.source_addresses(2 * each, &[]).unwrap_err().words.contains("--source"));
     }
 }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use fanwire_codec::ws::deflate::Offer;
 
 use crate::expect::{self, Expectation};
 use crate::sweep::SweepSpec;
@@ -120,6 +121,32 @@ pub enum Format {
     Cbor,
 }
 
+/// Whether messages are compressed, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Compression {
+    /// Not at all.
+    Off,
+    /// Each message by itself: no context takeover in either direction.
+    On,
+    /// A message may refer to those before it: context takeover in both directions, as browsers offer it.
+    Takeover,
+}
+
+impl Compression {
+    /// What is offered to the server.
+    pub fn offer(self) -> Option<Offer> {
+        match self {
+            Compression::Off => None,
+            Compression::On => Some(Offer::default()),
+            Compression::Takeover => Some(Offer {
+                server_no_context_takeover: false,
+                client_no_context_takeover: false,
+                ..Offer::default()
+            }),
+        }
+    }
+}
+
 /// Which subscribers open the window again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum WindowRule {
@@ -130,82 +157,91 @@ pub enum WindowRule {
     Slowest,
 }
 
+// Headings of the help. What is a scenario's own stands before them, without one.
+const SERVER: &str = "Server and sessions";
+const GENERATOR: &str = "Generator";
+const MEASURE: &str = "Measurement";
+const FILES: &str = "Files";
+
 /// Options of all scenarios.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct CommonArgs {
     /// Address of the server [default: ws://127.0.0.1:8080/ws, or what the target's file says]
-    #[arg(long)]
+    #[arg(help_heading = SERVER, long)]
     pub url: Option<String>,
     /// A server that is no WAMP router: the file that says how it is spoken to, see docs/loadgen.md.
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = SERVER, long, value_name = "FILE")]
     pub target: Option<PathBuf>,
     /// Realm to join.
-    #[arg(long, default_value = "realm1")]
+    #[arg(help_heading = SERVER, long, default_value = "realm1")]
     pub realm: String,
     /// Log every session in as this user, by ticket: from --ticket-file, else FANWIRE_TICKET. Each login costs the router
     /// tens of milliseconds of a CPU: lower --connect-rate.
-    #[arg(long, value_name = "NAME")]
+    #[arg(help_heading = SERVER, long, value_name = "NAME")]
     pub user: Option<String>,
     /// File with the ticket.
-    #[arg(long, value_name = "FILE", requires = "user")]
+    #[arg(help_heading = SERVER, long, value_name = "FILE", requires = "user")]
     pub ticket_file: Option<PathBuf>,
     /// Serializer of all sessions.
-    #[arg(long, value_enum, default_value = "json")]
+    #[arg(help_heading = SERVER, long, value_enum, default_value = "json")]
     pub serializer: Format,
+    /// permessage-deflate on all connections.
+    #[arg(help_heading = SERVER, long, value_enum, default_value = "off")]
+    pub compression: Compression,
     /// Threads of the generator; default: one per usable CPU.
-    #[arg(long)]
+    #[arg(help_heading = GENERATOR, long)]
     pub threads: Option<usize>,
     /// CPUs to pin the generator's threads to, for example 1 or 2,3 or 4-7.
-    #[arg(long, value_parser = parse_cpus)]
+    #[arg(help_heading = GENERATOR, long, value_parser = parse_cpus)]
     pub cpus: Option<CpuList>,
     /// Poll without sleeping: steadier latencies, but each thread keeps its CPU busy all the time.
-    #[arg(long)]
+    #[arg(help_heading = GENERATOR, long)]
     pub spin: bool,
     /// New connections per second.
-    #[arg(long, value_name = "RATE", default_value = "5000", value_parser = parse_rate)]
+    #[arg(help_heading = SERVER, long, value_name = "RATE", default_value = "5000", value_parser = parse_rate)]
     pub connect_rate: f64,
     /// Handshakes that may be under way at once.
-    #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = parse_count)]
+    #[arg(help_heading = SERVER, long, value_name = "COUNT", default_value = "1000", value_parser = parse_count)]
     pub connect_in_flight: usize,
     /// All connections must be ready after this time.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    #[arg(help_heading = SERVER, long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub connect_timeout: Duration,
     /// Local addresses to connect from, comma-separated; default: as many 127.0.0.x as needed, for a 127.x server.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(help_heading = SERVER, long, value_delimiter = ',')]
     pub source: Vec<IpAddr>,
     /// Time that is measured.
-    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    #[arg(help_heading = MEASURE, long, default_value = "10s", value_parser = parse_duration)]
     pub duration: Duration,
     /// Time of the same load before it, verified but not measured.
-    #[arg(long, default_value = "1s", value_parser = parse_duration)]
+    #[arg(help_heading = MEASURE, long, default_value = "1s", value_parser = parse_duration)]
     pub warmup: Duration,
     /// After the end, deliveries may come for so long without progress before they count as lost.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    #[arg(help_heading = MEASURE, long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub drain_timeout: Duration,
     /// Process of the server, if it runs on this machine: its CPU time, memory and context switches are measured.
-    #[arg(long, value_name = "PID")]
+    #[arg(help_heading = MEASURE, long, value_name = "PID")]
     pub server_pid: Option<u32>,
     /// Write everything as JSON to this file; `-` is the standard output, in place of the table.
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = FILES, long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Write the time line as CSV, a row per second; `-` is the standard output, in place of the table.
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = FILES, long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
     /// Write the latencies by percentile as HdrHistogram's tools read them, in milliseconds; `-` as above.
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = FILES, long, value_name = "FILE")]
     pub hgrm: Option<PathBuf>,
     /// Write a page with plots that needs nothing but a browser; `-` as above.
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = FILES, long, value_name = "FILE")]
     pub html: Option<PathBuf>,
     /// Run the scenario at several values of one option, for example rate=1k,2k,5k or window=1..64 (which doubles), and find
     /// the knee. The files are then those of the whole sweep.
-    #[arg(long, value_name = "OPTION=LIST", value_parser = SweepSpec::parse)]
+    #[arg(help_heading = MEASURE, long, value_name = "OPTION=LIST", value_parser = SweepSpec::parse)]
     pub sweep: Option<SweepSpec>,
     /// Thresholds, for example 'p99<5ms,lost=0'; exit code 5 if one is missed.
-    #[arg(long, value_name = "LIST", value_parser = parse_expect, long_help = expect_help())]
+    #[arg(help_heading = MEASURE, long, value_name = "LIST", value_parser = parse_expect, long_help = expect_help())]
     pub expect: Option<ExpectList>,
     /// No progress lines.
-    #[arg(long)]
+    #[arg(help_heading = GENERATOR, long)]
     pub quiet: bool,
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
+use fanwire_codec::wamp2::MatchPolicy;
 
 use super::{CommonArgs, Format, LoadArgs, Mix, WindowRule};
 use crate::topics::Skew;
@@ -32,6 +33,9 @@ pub struct FanoutArgs {
     /// How unequal the topics are, in traffic and in subscribers: none, or zipf:1.0.
     #[arg(long, default_value = "none", value_parser = Skew::parse)]
     pub skew: Skew,
+    /// How the subscribers name the topic: exactly, by a prefix of it, or with its last component left open.
+    #[arg(long = "match", value_enum, default_value = "exact")]
+    pub matching: Match,
     /// Which subscribers open the closed loop's window again.
     #[arg(long, value_enum, default_value = "average")]
     pub window_by: WindowRule,
@@ -50,6 +54,28 @@ pub struct FanoutArgs {
     /// How much each slow subscriber reads per second.
     #[arg(long, visible_alias = "slow-rate", value_name = "BYTES", default_value = "16KiB", value_parser = parse_bytes)]
     pub slow_read: usize,
+}
+
+/// How a subscription names its topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Match {
+    Exact,
+    Prefix,
+    Wildcard,
+}
+
+impl Match {
+    /// The policy, and the URI to subscribe to for `topic`; `None` if the topic has only one component.
+    pub fn pattern(self, topic: &str) -> Option<(MatchPolicy, &str)> {
+        let front = || topic.rsplit_once('.').map(|(front, _)| front);
+        Some(match self {
+            Match::Exact => (MatchPolicy::Exact, topic),
+            Match::Prefix => (MatchPolicy::Prefix, front()?),
+            // An empty component matches any one.
+            Match::Wildcard => (MatchPolicy::Wildcard, &topic[..=front()?.len()]),
+        })
+    }
 }
 
 /// Options of `rpc`.

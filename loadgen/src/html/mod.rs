@@ -115,8 +115,11 @@ fn figures(out: &mut String, report: &Report) {
                 )),
             }
         }
-        figures
-            .push((show_bytes(server.rss_per_connection_bytes), "server memory per connection".to_owned()));
+        // Logins leave again: nothing is held that memory could be divided by.
+        if report.parameters.scenario != "connect" {
+            let memory = show_bytes(server.rss_per_connection_bytes);
+            figures.push((memory, "server memory per connection".to_owned()));
+        }
     }
     if report.parameters.loop_kind == "idle" {
         figures.insert(0, (show_count(report.parameters.connections as u64), "connections held".to_owned()));
@@ -335,7 +338,11 @@ fn surroundings(out: &mut String, report: &Report) {
     if deliveries.messages_per_receive > 0.0 && parameters.scenario != "connect" {
         rows.push((
             "coalescing",
-            format!("{:.2} messages for each receive of a subscriber", deliveries.messages_per_receive),
+            format!(
+                "{:.2} messages for each receive of a subscriber, {:.1} B received for each message",
+                deliveries.messages_per_receive,
+                deliveries.received_bytes_per_second / deliveries.per_second.max(1.0)
+            ),
         ));
     }
     if let Some(server) = &report.server {
@@ -362,6 +369,9 @@ fn surroundings(out: &mut String, report: &Report) {
                 ),
             ));
         }
+    }
+    if let Some(count) = report.compressed_connections {
+        rows.push(("compression", format!("agreed on {} connections", show_count(count))));
     }
     let lag = if parameters.loop_kind == "open" {
         format!(

@@ -17,7 +17,8 @@ pub struct Axis {
 impl Axis {
     /// From 0 to the first round figure that covers `high`, with four to six ticks.
     pub fn linear(high: f64, show: impl Fn(f64) -> String) -> Self {
-        let high = if high.is_finite() && high > 0.0 { high } else { 1.0 };
+        // A little room above, so that no line runs along the edge.
+        let high = if high.is_finite() && high > 0.0 { high * 1.04 } else { 1.0 };
         let step = round_step(high / 5.0);
         let count = (high / step).ceil().max(1.0) as usize;
         let ticks = (0..=count).map(|n| (n as f64 * step, show(n as f64 * step))).collect();

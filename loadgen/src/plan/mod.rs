@@ -14,7 +14,8 @@ use std::time::Duration;
 use fanwire_codec::wamp2::Serializer;
 
 use crate::args::{
-    CommonArgs, FaninArgs, FanoutArgs, Format, Hold, LoadArgs, PairsArgs, RoomsArgs, ScenarioArgs, WindowRule,
+    CommonArgs, Compression, FaninArgs, FanoutArgs, Format, Hold, LoadArgs, Match, PairsArgs, RoomsArgs,
+    ScenarioArgs, WindowRule,
 };
 use crate::failure::Failure;
 use crate::meter::Timing;
@@ -187,6 +188,7 @@ pub struct Plan {
     pub post_target: Option<Target>,
     /// The address as it was given.
     pub url: String,
+    pub compression: Compression,
     pub realm: String,
     /// The user as whom sessions log in, and its ticket; no report shows it.
     pub login: Option<Login>,
@@ -205,6 +207,8 @@ pub struct Plan {
     pub payload_bytes: usize,
     pub serializer: Serializer,
     pub publisher_serializer: Serializer,
+    /// How subscribers name their topics.
+    pub matching: Match,
     pub fanout: Option<FanoutPlan>,
     pub rpc: Option<RpcPlan>,
     pub toggles: Option<TogglePlan>,
@@ -373,6 +377,7 @@ impl Plan {
             dialect,
             post_target,
             url,
+            compression: common.compression,
             realm: common.realm.clone(),
             login: Login::from_args(common)?,
             threads,
@@ -389,6 +394,7 @@ impl Plan {
             payload_bytes,
             serializer,
             publisher_serializer: serializer,
+            matching: Match::Exact,
             fanout: None,
             rpc: None,
             toggles: None,
@@ -413,6 +419,9 @@ fn check_foreign(args: &ScenarioArgs) -> Result<(), Failure> {
         | ScenarioArgs::Pairs(PairsArgs { acknowledge: true, .. })
         | ScenarioArgs::Rooms(RoomsArgs { acknowledge: true, .. }) => {
             "--target: --acknowledge asks for WAMP's PUBLISHED; leave it out"
+        }
+        ScenarioArgs::Fanout(FanoutArgs { matching: Match::Prefix | Match::Wildcard, .. }) => {
+            "--target: --match is WAMP's; the target's file says how to subscribe"
         }
         ScenarioArgs::Fanout(FanoutArgs { publisher_serializer: Some(_), .. }) => {
             "--target: --publisher-serializer is WAMP's; the target's file says what is sent"
@@ -520,6 +529,7 @@ mod tests {
             ("x fanout --publishers 100k --subscribers 100k", "pairs"),
             ("x fanout --topics 5", "--topics needs --rate"),
             ("x fanout --topics 0 --rate 1", "--topics"),
+            ("x fanout --match prefix --topic one", "two components"),
             ("x rooms --members 0", "--members"),
             ("x broadcast+rpc --callers 0", "--callers"),
             ("x mixed --togglers 0", "--mix"),

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::args::{
     BroadcastRpcArgs, ChurnArgs, CommonArgs, ConnectArgs, FaninArgs, FanoutArgs, Hold, IdleArgs, Leave,
-    LoadArgs, MixedArgs, PairsArgs, RoomsArgs, RpcArgs, WindowRule,
+    LoadArgs, Match, MixedArgs, PairsArgs, RoomsArgs, RpcArgs, WindowRule,
 };
 use crate::failure::Failure;
 use crate::meter::operation;
@@ -136,6 +136,12 @@ impl Plan {
         if publishers == 0 || subscribers == 0 {
             return Err(Failure::usage("fanout needs --publishers and --subscribers of at least 1"));
         }
+        if args.matching != Match::Exact && (args.topics > 1 || args.matching.pattern(&args.topic).is_none())
+        {
+            return Err(Failure::usage(
+                "--match prefix and wildcard need one --topic with at least two components",
+            ));
+        }
         let topics = topics_of(&args.topic, publishers, subscribers, args.topics, args.skew, &args.load)?;
         check_streams(&topics, 0)?;
         let mut parts = Parts::new(common);
@@ -148,6 +154,7 @@ impl Plan {
         parts.publishers(publishers, publisher_serializer);
         let mut plan = parts.plan(common, Some(&args.load), Scenario::Fanout, run)?;
         plan.publisher_serializer = publisher_serializer;
+        plan.matching = args.matching;
         plan.fanout = Some(FanoutPlan {
             stuck,
             slow,

@@ -16,7 +16,7 @@ pub mod http;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use fanwire_codec::ws::{self, Kind};
+use fanwire_codec::ws::Kind;
 use memchr::memmem;
 
 use crate::connection::{Connection, Stage};
@@ -143,7 +143,7 @@ impl Script {
     fn push(&self, connection: &mut Connection, template: &Template, topic: &str, tools: &mut Tools<'_>) {
         tools.scratch.clear();
         template.write(tools.scratch, topic, b"", connection.take_request());
-        ws::write_client_message(&mut connection.out, self.kind(), &[tools.scratch], tools.masks.key());
+        connection.push_frame(self.kind(), tools.scratch, tools.masks);
     }
 
     /// Goes through the steps from the connection's present one, as far as no answer has to be awaited.
@@ -191,8 +191,7 @@ impl Script {
             Publish::Frame(template) => {
                 tools.scratch.clear();
                 template.write(tools.scratch, topic, payload, number);
-                let key = tools.masks.key();
-                ws::write_client_message(&mut connection.out, self.kind(), &[tools.scratch], key);
+                connection.push_frame(self.kind(), tools.scratch, tools.masks);
             }
             Publish::Post(post) => post.write(&mut connection.out, topic, payload, number, tools.scratch),
         }

@@ -57,7 +57,7 @@ impl<S: Scenario> Worker<S> {
     }
 
     pub(super) fn connect_failure(&self, error: Errno) -> Failure {
-        let address = self.plan.target.address;
+        let address = &self.plan.target.address;
         let remedy = match error {
             Errno::CONNREFUSED => "nothing listens there: start the server, or name it with --url",
             Errno::ADDRNOTAVAIL => {
@@ -68,6 +68,8 @@ impl<S: Scenario> Worker<S> {
             Errno::TIMEDOUT => {
                 "no answer: is the server overloaded, or a firewall in between? try a lower --connect-rate"
             }
+            Errno::NOENT => "there is no such socket: start the server, or name it with --url",
+            Errno::AGAIN => "the socket's backlog is full: try a lower --connect-rate",
             Errno::CONNRESET => "the server threw the connection away: is its limit of connections reached?",
             _ => "check the address given with --url",
         };

@@ -13,9 +13,10 @@ use std::time::Duration;
 use bytes::BytesMut;
 use fanwire_codec::http::{HeadLimits, parse_request, write_response};
 use fanwire_codec::wamp2::{
-    self, DecodeLimits, EventDetails, InvocationDetails, Message, Payload, ResultDetails, Serializer,
-    WelcomeDetails, code,
+    self, DecodeLimits, EventDetails, InvocationDetails, MatchPolicy, Message, Payload, ResultDetails,
+    Serializer, WelcomeDetails, code,
 };
+use fanwire_codec::ws::deflate::{Agreement, Context, DeflatePolicy, Deflater, compress_frame};
 use fanwire_codec::ws::handshake::{Upgrade, write_accept};
 use fanwire_codec::ws::{self, Kind, Limits, Pool, Received, Receiver, Role};
 
@@ -42,6 +43,8 @@ pub enum Fault {
     RefuseSome,
     /// Who subscribes while events are published gets SUBSCRIBED, but not the next three events.
     SubscribeLate,
+    /// It agrees to compress, with takeover where that is offered.
+    Compress,
     /// Who has unsubscribed gets events still.
     KeepSending,
     /// The tenth event goes to the subscribers of another topic.
@@ -64,12 +67,14 @@ const CHOSEN: u64 = 10;
 struct Peer {
     socket: TcpStream,
     serializer: Serializer,
+    deflate: Option<(Deflater, Option<Context>)>,
 }
 
 #[derive(Default)]
 struct Router {
     peers: HashMap<u64, Peer>,
     topics: HashMap<String, Vec<u64>>,
+    patterns: HashMap<String, Vec<u64>>,
     procedures: HashMap<String, u64>,
     /// Invocation id → caller and its request.
     pending: HashMap<u64, (u64, u64)>,
@@ -77,6 +82,8 @@ struct Router {
     published: u64,
     results: u64,
     hellos: u64,
+    /// Peers that have agreed on compression.
+    agreements: HashMap<u64, Agreement>,
     /// Events that a subscriber still misses.
     misses: HashMap<u64, u32>,
     held: Option<(u64, BytesMut)>,
@@ -108,8 +115,12 @@ fn serve(mut socket: TcpStream, number: u64, router: &Mutex<Router>, fault: Faul
     // A peer that does not read must not hold the lock for long.
     socket.set_write_timeout(Some(Duration::from_millis(200))).ok()?;
     socket.set_nodelay(true).ok()?;
-    let serializer = upgrade(&mut socket, fault)?;
+    let (serializer, agreement) = upgrade(&mut socket, fault)?;
     let (mut receiver, limits, mut pool) = (Receiver::new(Role::Server), Limits::default(), Pool::default());
+    if let Some(agreement) = &agreement {
+        receiver.use_compression(agreement);
+        router.lock().unwrap().agreements.insert(number, *agreement);
+    }
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let count = socket.read(&mut buffer).ok().filter(|count| *count > 0)?;
@@ -134,7 +145,7 @@ fn serve(mut socket: TcpStream, number: u64, router: &Mutex<Router>, fault: Faul
 /// Of the user joe.
 pub const TICKET: &str = "the ticket";
 
-fn upgrade(socket: &mut TcpStream, fault: Fault) -> Option<Serializer> {
+fn upgrade(socket: &mut TcpStream, fault: Fault) -> Option<(Serializer, Option<Agreement>)> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -148,11 +159,18 @@ fn upgrade(socket: &mut TcpStream, fault: Fault) -> Option<Serializer> {
         return None;
     }
     let request = parse_request(&head, &HeadLimits::default()).expect("the generator sends a proper request");
-    let upgrade = Upgrade::from_request(&request).expect("the generator asks for a WebSocket properly");
+    let mut upgrade = Upgrade::from_request(&request).expect("the generator asks for a WebSocket properly");
     let serializer = upgrade.subprotocols().find_map(Serializer::from_subprotocol)?;
+    let agreement = match fault {
+        Fault::Compress => {
+            let policy = DeflatePolicy { takeover: true, ..DeflatePolicy::default() };
+            upgrade.negotiate_deflate(&policy).expect("the generator offers properly")
+        }
+        _ => None,
+    };
     write_accept(&mut out, &upgrade, Some(serializer.subprotocol()));
     socket.write_all(&out).ok()?;
-    Some(serializer)
+    Some((serializer, agreement))
 }
 
 impl Router {
@@ -167,7 +185,7 @@ impl Router {
         match message {
             Message::Hello { .. } if fault == Fault::SayNothing => {}
             Message::Hello { .. } if fault == Fault::RefuseSession || self.refuses(fault) => {
-                self.peers.insert(from, Peer { socket: socket.try_clone().ok()?, serializer });
+                self.greet(from, socket, serializer)?;
                 let message = Some("nobody comes in today".into());
                 self.send(from, &Message::Abort { reason: "wamp.error.no_such_realm".into(), message });
             }
@@ -176,22 +194,26 @@ impl Router {
                     (&details.authmethods[..], details.authid.as_deref()),
                     (&["ticket".into()][..], Some("joe"))
                 );
-                self.peers.insert(from, Peer { socket: socket.try_clone().ok()?, serializer });
+                self.greet(from, socket, serializer)?;
                 self.send(from, &Message::Challenge { method: "ticket".into(), extra: &[] });
             }
-            Message::Authenticate { signature, .. } if signature != TICKET => {
-                let abort =
-                    Message::Abort { reason: "wamp.error.authentication_denied".into(), message: None };
-                self.send(from, &abort);
+            Message::Authenticate { signature, .. } if signature == TICKET => {
+                self.send(from, &Message::Welcome { session: from, details: WelcomeDetails::default() });
             }
             Message::Authenticate { .. } => {
-                self.send(from, &Message::Welcome { session: from, details: WelcomeDetails::default() });
+                let reason = "wamp.error.authentication_denied".into();
+                self.send(from, &Message::Abort { reason, message: None });
             }
             Message::Hello { .. } => {
-                self.peers.insert(from, Peer { socket: socket.try_clone().ok()?, serializer });
+                self.greet(from, socket, serializer)?;
                 self.send(from, &Message::Welcome { session: from, details: WelcomeDetails::default() });
             }
-            Message::Subscribe { request, topic, .. } => {
+            Message::Subscribe { request, topic, options } => {
+                if options.match_policy != MatchPolicy::Exact {
+                    self.patterns.entry(topic.into_owned()).or_default().push(from);
+                    self.send(from, &Message::Subscribed { request, subscription: 7 });
+                    return Some(());
+                }
                 if fault == Fault::SubscribeLate && self.published > 0 {
                     self.misses.insert(from, 3);
                 }
@@ -258,6 +280,15 @@ impl Router {
         Some(())
     }
 
+    fn greet(&mut self, from: u64, socket: &TcpStream, serializer: Serializer) -> Option<()> {
+        let deflate = self
+            .agreements
+            .get(&from)
+            .map(|agreement| (Deflater::new(1, agreement.server.window_bits), agreement.server.context()));
+        self.peers.insert(from, Peer { socket: socket.try_clone().ok()?, serializer, deflate });
+        Some(())
+    }
+
     fn refuses(&mut self, fault: Fault) -> bool {
         self.hellos += 1;
         fault == Fault::RefuseSome && self.hellos.is_multiple_of(CHOSEN)
@@ -271,8 +302,11 @@ impl Router {
             Some(other) if fault == Fault::MixTopics && chosen => other,
             _ => topic,
         };
-        for (index, subscriber) in self.topics.get(topic).cloned().unwrap_or_default().into_iter().enumerate()
-        {
+        // Prefixes and patterns with an open end are the same to a stub.
+        let matching = self.patterns.iter().filter(|(pattern, _)| topic.starts_with(&***pattern));
+        let matching: Vec<u64> = matching.flat_map(|(_, members)| members).copied().collect();
+        let exact = self.topics.get(topic).cloned().unwrap_or_default();
+        for (index, subscriber) in exact.into_iter().chain(matching).enumerate() {
             let Some(serializer) = self.peers.get(&subscriber).map(|peer| peer.serializer) else { continue };
             if let Some(misses) = self.misses.get_mut(&subscriber).filter(|misses| **misses > 0) {
                 *misses -= 1;
@@ -327,7 +361,11 @@ impl Router {
     /// A peer that does not take its bytes is cut, as a router would do with a slow consumer.
     fn write(&mut self, to: u64, bytes: &[u8]) {
         let Some(peer) = self.peers.get_mut(&to) else { return };
-        if peer.socket.write_all(bytes).is_err() {
+        let mut frame = BytesMut::from(bytes);
+        if let Some((deflater, context)) = &mut peer.deflate {
+            compress_frame(&mut frame, 0, deflater, context.as_mut());
+        }
+        if peer.socket.write_all(&frame).is_err() {
             self.remove(to);
         }
     }
