@@ -8,7 +8,6 @@ use std::sync::Arc;
 use fanwire_codec::wamp2::Payload;
 
 use crate::access::Action;
-use crate::broker::too_many_patterns;
 use crate::clock::Instant;
 use crate::delivery::Outlet;
 use crate::directory::{Callee, Candidates, RegisterError, Registration};
@@ -18,6 +17,7 @@ use crate::lanes::{Answer, CallKey, Invocation, Item, Outcome};
 use crate::mutation::{Mutation, planted};
 use crate::session::{Identity, Refusal, State, error};
 use crate::shard::Shard;
+use crate::subscription::too_many_patterns;
 use crate::uri::{self, MatchPolicy, UriRule};
 
 /// A call of one of this shard's sessions that has no final answer yet.

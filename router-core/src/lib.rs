@@ -29,6 +29,7 @@ mod mutation;
 mod receivers;
 mod session;
 mod shard;
+mod subscription;
 mod wamp2;
 
 pub use clock::Instant;

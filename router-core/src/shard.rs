@@ -9,7 +9,6 @@ use fanwire_codec::ws;
 use fanwire_codec::ws::deflate::Agreement;
 use hashbrown::HashMap;
 
-use crate::broker::LocalSubscription;
 use crate::clock::Instant;
 use crate::config::{Compression, CoreConfig};
 use crate::counters::{Counters, DropReason, LoginOutcome};
@@ -22,6 +21,7 @@ use crate::lanes::{Answer, Invocation, Item, Lanes, RingItem, RingSpace};
 use crate::login::LoginRequest;
 use crate::mutation::{self, Mutation, planted};
 use crate::session::{IdMap, Session, State};
+use crate::subscription::LocalSubscription;
 
 /// What the driver must do, or may do again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
