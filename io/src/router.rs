@@ -146,6 +146,10 @@ impl Service for Router {
         self.shard.handle_item(now, from, item);
     }
 
+    fn takes_items(&self) -> bool {
+        self.shard.takes_items()
+    }
+
     fn set_ring_space(&mut self, to: ShardId, space: RingSpace) {
         self.shard.set_ring_space(to, space);
     }

@@ -92,6 +92,11 @@ pub trait Service: 'static {
     /// Something from another shard.
     fn handle_item(&mut self, now: Instant, from: ShardId, item: Self::Item);
 
+    /// Whether it has room for what [`handle_item`](Self::handle_item) brings. While it says no it has something to flush.
+    fn takes_items(&self) -> bool {
+        true
+    }
+
     /// So many slots of the ring to `to` are free.
     fn set_ring_space(&mut self, to: ShardId, space: RingSpace);
 

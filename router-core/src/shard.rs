@@ -332,6 +332,12 @@ impl Shard {
         self.apply_notices(now);
     }
 
+    /// Whether [`handle_item`](Self::handle_item) should be called now. While it says no, a flush makes room; what waits in
+    /// the rings meanwhile is not lost, and holds back whoever fills them.
+    pub fn takes_items(&self) -> bool {
+        self.delivery.takes_more()
+    }
+
     /// How full the ring to shard `to` is. Call it at the start of a turn.
     pub fn set_ring_space(&mut self, to: ShardId, space: RingSpace) {
         self.lanes.set_space(to, space);

@@ -138,6 +138,40 @@ on_both_drivers! {
         assert_eq!(router.metric("fanwire_slow_consumers_cut_total", ""), 0.0);
     }
 
+    /// More than a stream holds is on its way to another shard before that shard can say so, all of it acknowledged.
+    fn burst_of_large_publications_reaches_everybody(driver: &str) {
+        let router = Launch::on(driver).set("limits.outbox", "128MiB").start();
+        let count = 300_u64;
+        let readers: Vec<_> = (0..6)
+            .map(|_| {
+                let mut client = Client::join(router.wamp);
+                client.subscribe(TOPIC);
+                thread::spawn(move || {
+                    for number in 0..count {
+                        assert_eq!(client.expect_event()[0], json!(number));
+                    }
+                })
+            })
+            .collect();
+        let mut publisher = Client::join(router.wamp);
+        let mut writer = publisher.writer();
+        let burst: Vec<_> = (0..count)
+            .flat_map(|number| {
+                let event = json!([16, number + 1, {"acknowledge": true}, TOPIC, [number, "z".repeat(100_000)]]);
+                Client::frame(&event)
+            })
+            .collect();
+        let writing = thread::spawn(move || writer.write_all(&burst).expect("it is read"));
+        for number in 0..count {
+            assert_eq!(publisher.expect()[1], json!(number + 1));
+        }
+        writing.join().expect("written");
+        for reader in readers {
+            reader.join().expect("it lost something");
+        }
+        assert_eq!(router.metric("fanwire_events_dropped_total", ""), 0.0);
+    }
+
     /// Who does not read the answers is not read either: memory stays bounded, and nothing is lost.
     fn unread_answers_stop_the_reading(driver: &str) {
         let router = Launch::on(driver).set("limits.message_time", "300s").start();

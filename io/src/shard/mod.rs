@@ -300,6 +300,7 @@ impl<S: Service> Shard<S> {
             let mut rest = budget;
             let mut bytes = 0;
             while rest > 0
+                && self.service.takes_items()
                 && let Some(item) = ring.pop()
             {
                 bytes += S::item_bytes(&item);
@@ -308,7 +309,7 @@ impl<S: Service> Shard<S> {
             }
             ring.remove_bytes(bytes);
             taken += u64::from(budget - rest);
-            left |= rest == 0;
+            left |= rest == 0 || !self.service.takes_items();
         }
         if taken > 0 {
             counters.ring_items_in.add(taken);

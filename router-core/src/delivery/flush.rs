@@ -127,6 +127,10 @@ impl Delivery {
             stream.congested = false;
             self.notices.push(Notice::Congested { tag: stream.tag, congested: false });
         }
+        if stream.brimming && stream.held_bytes() < self.limits.stream_bytes_max / 2 {
+            stream.brimming = false;
+            self.brimming -= 1;
+        }
     }
 
     /// Gives member `index` what the stream has and it has not; says whether that was anything.

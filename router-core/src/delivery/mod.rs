@@ -92,6 +92,8 @@ pub struct Delivery {
     /// When the ages of blocked connections are looked at next.
     age_check: Instant,
     notices: Vec<Notice>,
+    /// Streams that are brimming.
+    brimming: usize,
     chunks: ChunkPool,
     #[allow(clippy::vec_box, reason = "they go back and forth as boxes")]
     outboxes: Vec<Box<Outbox>>,
@@ -177,6 +179,7 @@ impl Delivery {
             blocked: Vec::new(),
             age_check: Instant::START,
             notices: Vec::new(),
+            brimming: 0,
             chunks: ChunkPool::default(),
             outboxes: Vec::new(),
             runs: Vec::new(),
@@ -317,7 +320,7 @@ impl Delivery {
     pub fn delete_stream(&mut self, id: StreamId) {
         let stream = self.stream(id);
         assert!(stream.members.is_empty(), "only an empty stream may go");
-        let queue = stream.queue;
+        let (queue, brimming) = (stream.queue, stream.brimming);
         if stream.congested && !planted(Mutation::CongestionOutlivesStream) {
             // Its subscription may live on in another encoding: nobody may wait for this stream any more.
             self.notices.push(Notice::Congested { tag: stream.tag, congested: false });
@@ -328,6 +331,7 @@ impl Delivery {
             // Its queue still names it: the number is free when the flush meets it there.
             self.retire_scan(id);
         }
+        self.brimming -= usize::from(brimming);
         self.streams[id.0 as usize] = None;
         self.counters.streams -= 1;
     }
@@ -442,6 +446,17 @@ impl Delivery {
             stream.congested = true;
             self.notices.push(Notice::Congested { tag: stream.tag, congested: true });
         }
+        if !stream.brimming && stream.held_bytes() >= self.limits.stream_bytes_max / 2 {
+            stream.brimming = true;
+            self.brimming += 1;
+        }
+    }
+
+    /// Whether no stream holds half of what it may hold. Else what other shards have sent should wait until a flush has
+    /// made room: their publishers learn of a congested stream only after this shard had its time, and what has been
+    /// acknowledged by then may be more than the stream takes.
+    pub fn takes_more(&self) -> bool {
+        self.brimming == 0
     }
 
     fn stream(&self, id: StreamId) -> &Stream {

@@ -83,6 +83,8 @@ pub(super) struct Stream {
     /// Its place in the list of active streams, unless idle.
     pub(super) active_at: usize,
     pub(super) congested: bool,
+    /// Half of what it may hold, or more: see [`Delivery::takes_more`](super::Delivery::takes_more).
+    pub(super) brimming: bool,
     /// Past the last frame whose lists say for each member whether it is due: who stands before it looks at them.
     pub(super) listed_end: u64,
     /// Frames with lists, oldest first; none while there are none.
@@ -115,6 +117,7 @@ impl Stream {
             queue: Queue::Idle,
             active_at: 0,
             congested: false,
+            brimming: false,
             listed_end: 0,
             listed: None,
             listed_bytes: 0,

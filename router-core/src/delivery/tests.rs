@@ -323,6 +323,30 @@ fn a_stream_above_its_cap_says_so_and_drops_beyond_its_limit() {
 }
 
 #[test]
+fn more_is_taken_while_no_stream_is_half_full() {
+    let mut delivery =
+        Delivery::new(Limits { small_stream_members: 0, stream_bytes_max: 2_000, ..Limits::default() });
+    let mut sockets = Sockets::default();
+    let streams = [delivery.create_stream(1), delivery.create_stream(2)];
+    for (number, stream) in streams.into_iter().enumerate() {
+        delivery.attach(Outlet(number as u32));
+        delivery.join(Outlet(number as u32), stream);
+        for _ in 0..9 {
+            assert_eq!(delivery.takes_more(), number == 0);
+            say(&mut delivery, stream, &"z".repeat(100));
+        }
+        say(&mut delivery, stream, &"z".repeat(100));
+        assert!(!delivery.takes_more());
+    }
+    // One of them is deleted, the other is sent.
+    leave(&mut delivery, Outlet(0), streams[0]);
+    delivery.delete_stream(streams[0]);
+    assert!(!delivery.takes_more());
+    flush_all(&mut delivery, &mut sockets);
+    assert!(delivery.takes_more());
+}
+
+#[test]
 fn a_broken_socket_is_reported_once_and_its_frames_counted() {
     let mut delivery = delivery(256);
     let mut sockets = Sockets { broken: vec![Outlet(0)], ..Sockets::default() };
