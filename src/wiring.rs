@@ -39,6 +39,7 @@ pub fn io_config(config: &Config) -> io::Config {
             ping_interval: limits.ping_interval.0,
             pong_wait: limits.pong_wait.0,
             close: limits.close_time.0,
+            unread: limits.outbox_age.0,
         },
         drain_time: config.shutdown.drain_time.0,
         head: fanwire_codec::http::HeadLimits {

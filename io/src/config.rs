@@ -167,6 +167,9 @@ pub struct Deadlines {
     pub pong_wait: Duration,
     /// How long a closing may take: for the peer to read our last words, and then to answer.
     pub close: Duration,
+    /// How long a peer's kernel may take nothing of what was sent to it (TCP_USER_TIMEOUT): it has stopped reading, or is
+    /// not there any more. Not less than what its outbox allows, or that would never count.
+    pub unread: Duration,
 }
 
 impl Default for Deadlines {
@@ -178,6 +181,7 @@ impl Default for Deadlines {
             ping_interval: Duration::from_secs(25),
             pong_wait: Duration::from_secs(8),
             close: Duration::from_secs(5),
+            unread: Duration::from_secs(10),
         }
     }
 }

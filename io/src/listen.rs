@@ -14,6 +14,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -31,10 +32,12 @@ pub(crate) struct Listening {
 }
 
 /// Makes the sockets of the listener with this index, a vector of them for each shard. Returns where it really listens.
+/// `unread`: see [`Deadlines`](crate::Deadlines).
 pub(crate) fn listen(
     index: u8,
     listener: &Listener,
     unix_before: usize,
+    unread: Duration,
     shards: &mut [Vec<Listening>],
 ) -> io::Result<ListenAddress> {
     // The kernel cuts it at net.core.somaxconn.
@@ -45,7 +48,7 @@ pub(crate) fn listen(
             let mut address = *address;
             for sockets in shards {
                 // The first one chooses the port, if it is open.
-                let (socket, bound) = listen_tcp(address, backlog)?;
+                let (socket, bound) = listen_tcp(address, backlog, unread)?;
                 sockets.push(Listening { _file: None, socket, listener: index });
                 address = bound;
             }
@@ -78,8 +81,13 @@ fn claim(address: SocketAddr) -> io::Result<()> {
     socket.listen(1)
 }
 
-/// One shard's listening socket at `address`; many may share it.
-pub(crate) fn listen_tcp(address: SocketAddr, backlog: i32) -> io::Result<(OwnedFd, SocketAddr)> {
+/// One shard's listening socket at `address`; many may share it. Data that a peer's kernel does not take for as long as
+/// `unread` ends its connection.
+pub(crate) fn listen_tcp(
+    address: SocketAddr,
+    backlog: i32,
+    unread: Duration,
+) -> io::Result<(OwnedFd, SocketAddr)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
@@ -89,7 +97,9 @@ pub(crate) fn listen_tcp(address: SocketAddr, backlog: i32) -> io::Result<(Owned
     }
     // Both are inherited by the accepted sockets, which saves two system calls for each.
     socket.set_tcp_nodelay(true)?;
-    sockopt::set_tcp_user_timeout(&socket, USER_TIMEOUT_MS)?;
+    // 0 would be the system's own, many minutes.
+    let unread_ms = u32::try_from(unread.as_millis()).unwrap_or(u32::MAX).max(1);
+    sockopt::set_tcp_user_timeout(&socket, unread_ms)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(backlog)?;
@@ -117,13 +127,12 @@ pub(crate) fn is_alive(path: &std::path::Path) -> io::Result<bool> {
     }
 }
 
-/// Data that the peer's kernel does not acknowledge for so long ends the connection (half-open peers).
-const USER_TIMEOUT_MS: u32 = 10_000;
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::net::{Ipv4Addr, TcpStream};
+
+    const UNREAD: Duration = Duration::from_secs(7);
 
     fn localhost() -> SocketAddr {
         (Ipv4Addr::LOCALHOST, 0).into()
@@ -131,8 +140,8 @@ mod tests {
 
     #[test]
     fn shards_share_an_address_and_strangers_do_not() {
-        let (_first, bound) = listen_tcp(localhost(), 16).unwrap();
-        let (_second, again) = listen_tcp(bound, 16).unwrap();
+        let (_first, bound) = listen_tcp(localhost(), 16, UNREAD).unwrap();
+        let (_second, again) = listen_tcp(bound, 16, UNREAD).unwrap();
         assert_eq!(bound, again);
         assert_eq!(claim(bound).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         claim(localhost()).unwrap();
@@ -140,10 +149,10 @@ mod tests {
 
     #[test]
     fn accepted_sockets_have_the_options_of_their_listener() {
-        let (listener, bound) = listen_tcp(localhost(), 16).unwrap();
+        let (listener, bound) = listen_tcp(localhost(), 16, UNREAD).unwrap();
         let _client = TcpStream::connect(bound).unwrap();
         let socket = crate::socket::accept(&listener).unwrap();
         assert!(sockopt::tcp_nodelay(&socket).unwrap());
-        assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), USER_TIMEOUT_MS);
+        assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 7_000);
     }
 }

@@ -75,7 +75,7 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
     fn listen() -> (OwnedFd, SocketAddr) {
-        listen_tcp((Ipv4Addr::LOCALHOST, 0).into(), 16).unwrap()
+        listen_tcp((Ipv4Addr::LOCALHOST, 0).into(), 16, std::time::Duration::from_secs(10)).unwrap()
     }
 
     #[test]

@@ -276,9 +276,12 @@ fn listen_all(
     let mut addresses = Vec::new();
     for (index, listener) in (0u8..=u8::MAX).zip(&config.listeners) {
         let unix_before = addresses.iter().filter(|address: &&ListenAddress| address.ip().is_none()).count();
-        let address = listen::listen(index, listener, unix_before, &mut sockets).map_err(|source| {
-            StartError::Listen { listener: usize::from(index), address: listener.address.clone(), source }
-        })?;
+        let address = listen::listen(index, listener, unix_before, config.deadlines.unread, &mut sockets)
+            .map_err(|source| StartError::Listen {
+                listener: usize::from(index),
+                address: listener.address.clone(),
+                source,
+            })?;
         addresses.push(address);
     }
     Ok((addresses, sockets))

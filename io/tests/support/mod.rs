@@ -235,6 +235,7 @@ pub fn config(driver: Driver) -> Config {
             ping_interval: PATIENCE,
             pong_wait: PATIENCE,
             close: PATIENCE,
+            unread: PATIENCE,
         },
         ..Config::default()
     }
