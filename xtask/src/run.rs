@@ -138,7 +138,7 @@ pub fn run(place: &Workplace, mut command: Command, limit: Duration) -> Result<O
     println!("$ {shown}");
     let limit = limit.min(place.deadline.saturating_duration_since(Instant::now()));
     let Heard { status, seen } = hear(place, &mut command, limit, true)?;
-    let Seen { passed, failed, causes } = &*seen.lock().expect("no reader panics while it counts");
+    let Seen { passed, failed, causes, .. } = &*seen.lock().expect("no reader panics while it counts");
     let (passed, failed) = (*passed, *failed);
     let words = |why: &str| format!("{why}`{shown}`\n{causes}");
     Ok(match status {
@@ -197,7 +197,8 @@ fn hear(place: &Workplace, command: &mut Command, limit: Duration, aloud: bool) 
         command.process_group(0);
     }
     let mut child = command.spawn().with_context(|| format!("cannot start `{}`", show(command)))?;
-    let seen = Arc::new(Mutex::new(Seen::default()));
+    let is_nextest = command.get_args().any(|word| word == "nextest");
+    let seen = Arc::new(Mutex::new(Seen { is_nextest, ..Seen::default() }));
     let readers = [
         child.stdout.take().map(|pipe| read(pipe, Arc::clone(&seen), aloud)),
         child.stderr.take().map(|pipe| read(pipe, Arc::clone(&seen), aloud)),
@@ -254,6 +255,8 @@ fn wait(child: &mut Child, limit: Duration, own_group: bool) -> Option<Option<i3
 /// What was seen in the output of a command.
 #[derive(Default)]
 struct Seen {
+    /// Only nextest's summary counts: it also shows what each failed attempt printed, and another may pass.
+    is_nextest: bool,
     passed: u64,
     failed: u64,
     causes: Causes,
@@ -270,7 +273,7 @@ fn read(pipe: impl Read + Send + 'static, seen: Arc<Mutex<Seen>>, aloud: bool) -
             let words = String::from_utf8_lossy(&line);
             let mut seen = seen.lock().expect("no reader panics while it counts");
             seen.causes.look_at(words.trim_end());
-            if let Some((passed, failed)) = count(&words) {
+            if let Some((passed, failed)) = count(&words, seen.is_nextest) {
                 seen.passed += passed;
                 seen.failed += failed;
             }
@@ -281,16 +284,16 @@ fn read(pipe: impl Read + Send + 'static, seen: Arc<Mutex<Seen>>, aloud: bool) -
 }
 
 /// Reads the summaries of `cargo test`, `cargo nextest` and of our own scripts.
-fn count(line: &str) -> Option<(u64, u64)> {
+fn count(line: &str, is_nextest: bool) -> Option<(u64, u64)> {
     let line = line.trim();
+    let nextest = line.contains("tests run: ") || line.contains("test run: ");
+    if is_nextest && !(nextest && line.starts_with("Summary")) {
+        return None;
+    }
     let ours = line.starts_with(|c: char| c.is_ascii_digit())
         && line.ends_with("failed")
         && line.contains(" passed, ");
-    if !(ours
-        || line.contains("test result: ")
-        || line.contains("tests run: ")
-        || line.contains("test run: "))
-    {
+    if !(ours || line.contains("test result: ") || nextest) {
         return None;
     }
     let words: Vec<_> =
@@ -309,21 +312,27 @@ mod tests {
 
     #[test]
     fn summaries_of_each_kind_are_counted() {
-        assert_eq!(
-            count("test result: ok. 3 passed; 1 failed; 0 ignored; 0 measured; 9 filtered out"),
-            Some((3, 1))
-        );
-        assert_eq!(
-            count("     Summary [   0.5s] 12 tests run: 10 passed (1 slow), 2 failed, 5 skipped"),
-            Some((10, 2))
-        );
-        assert_eq!(count("  Summary [   0.5s] 1 test run: 0 passed, 1 timed out, 0 skipped"), Some((0, 1)));
-        assert_eq!(count("301 passed, 0 failed"), Some((301, 0)));
+        let libtest = "test result: ok. 3 passed; 1 failed; 0 ignored; 0 measured; 9 filtered out";
+        assert_eq!(count(libtest, false), Some((3, 1)));
+        assert_eq!(count("301 passed, 0 failed", false), Some((301, 0)));
+        for (line, counts) in [
+            ("     Summary [   0.5s] 12 tests run: 10 passed (1 slow), 2 failed, 5 skipped", (10, 2)),
+            ("  Summary [   0.5s] 1 test run: 0 passed, 1 timed out, 0 skipped", (0, 1)),
+            ("     Summary [   3.2s] 9 tests run: 9 passed (1 flaky), 0 skipped", (9, 0)),
+        ] {
+            assert_eq!(count(line, true), Some(counts), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_a_failed_attempt_printed_is_not_counted() {
+        assert_eq!(count("    test result: FAILED. 0 passed; 1 failed; 0 ignored", true), None);
+        assert_eq!(count("    301 passed, 1 failed", true), None);
     }
 
     #[test]
     fn other_lines_are_not() {
-        assert_eq!(count("test a_passed_b ... ok"), None);
-        assert_eq!(count("deadline passed, 3 failed attempts"), None);
+        assert_eq!(count("test a_passed_b ... ok", false), None);
+        assert_eq!(count("deadline passed, 3 failed attempts", false), None);
     }
 }
