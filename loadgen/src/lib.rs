@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! run (coordinator) ──phases──▶ worker (one per thread: epoll set, connections)
-//!    │  gauges, slices ◀──────────   │ session: TCP, WebSocket, HELLO, SUBSCRIBE / REGISTER
+//!    │  gauges, slices ◀──────────   │ session: TCP, WebSocket, HELLO, SUBSCRIBE / REGISTER; or script, by a file
 //!    ▼                               │ scenario_fanout | _rpc | _mixed (both, and _toggle) | _idle | _connect
-//! report ─▶ table, JSON              └ stamp ─▶ reader ─▶ verify, latency, flow (window) or schedule (rate)
+//! report ─▶ table, outputs, html     └ stamp ─▶ reader ─▶ verify, latency, flow (window) or schedule (rate)
+//!    ▲
+//! sweep: a run for each value of an option
 //! ```
 //!
 //! What it does not do: it never trusts the server under test. Every payload says who sent it, which one it is and when
