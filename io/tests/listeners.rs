@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fanwire_io::{Config, Driver, Endpoint, EndpointId, ListenAddress, Listener, Origins, StartError, start};
@@ -140,6 +141,44 @@ fn a_unix_socket_serves_evenly_and_its_file_goes_with_it() {
         running.wait();
         assert!(!path.exists(), "the file is gone");
     }
+}
+
+/// One shard stands still: what is handed to it waits, up to a bound; the other shard keeps the rest, and nobody is lost.
+#[test]
+fn a_shard_that_stands_still_is_not_handed_everything() {
+    const CLIENTS: usize = 2_400;
+    let path = socket_path("stalled");
+    let running = run(with_listeners(Driver::Auto, 2, vec![listener(unix(&path), "/ws", &[])]));
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    if limit.is_some_and(|limit| limit < 3 * CLIENTS as u64) {
+        eprintln!("skipped: this process may not have enough descriptors");
+        return;
+    }
+    // The Unix socket is accepted by shard 0, so it is shard 1 that must not be looked for elsewhere.
+    let mut pair: Vec<_> = (0..2).map(|_| Client::with(connect_unix(&path), &[])).collect();
+    let mut on_second = |client: &mut Client| {
+        client.send_text("where");
+        client.hear() == text("1")
+    };
+    let at = pair.iter_mut().position(&mut on_second).expect("one each");
+    pair[at].send_text("stall");
+    eventually("shard 1 stands still", || support::STALLED.load(Ordering::SeqCst));
+    let clients: Vec<_> = (0..CLIENTS).map(|_| connect_unix(&path)).collect();
+    eventually("the other shard keeps some", || counter(&running, "connections_kept", "") > 0);
+    eventually("all are placed", || {
+        let placed = counters(&running, "connections_open", "")[0]
+            + counters(&running, "connections_handed_over", "")[0];
+        placed == CLIENTS as u64 + 2
+    });
+    support::STALLED.store(false, Ordering::SeqCst);
+    for socket in clients {
+        let mut client = Client::with(socket, &[]);
+        client.send_text("served");
+        assert_eq!(client.hear(), text("served"));
+    }
+    assert_eq!(counter(&running, "connections_accepted", ""), CLIENTS as u64 + 2);
+    running.stop_now();
+    running.wait();
 }
 
 #[test]

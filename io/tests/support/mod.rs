@@ -4,6 +4,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant as Clock};
 
 use fanwire_codec::http::HttpError;
@@ -18,7 +19,10 @@ use fanwire_io::{
     Running, Service, ShardCounters, start,
 };
 
-/// Echoes, except for these texts: `login` establishes the session, `pause` stops the input for 50 ms, `close` ends with
+/// A shard stands still until this is false again.
+pub static STALLED: AtomicBool = AtomicBool::new(false);
+
+/// Echoes, except for these texts: `stall` holds the shard up, `login` establishes the session, `pause` stops the input for 50 ms, `close` ends with
 /// 4000, `panic` panics, `where` tells the shard, `to N …` goes to all connections of shard N.
 ///
 /// `stall N` keeps its whole shard from doing anything for N milliseconds, as a machine does that is busy elsewhere.
@@ -118,6 +122,12 @@ impl Service for Puppet {
                 return Flow::Closing;
             }
             b"panic" => panic!("a test asked for it"),
+            b"stall" => {
+                STALLED.store(true, Ordering::SeqCst);
+                while STALLED.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
             stall if stall.starts_with(b"stall ") => {
                 let milliseconds = std::str::from_utf8(&stall[6..]).unwrap().parse().unwrap();
                 std::thread::sleep(Duration::from_millis(milliseconds));
