@@ -3,6 +3,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fanwire_bench::Bare;
+use fanwire_codec::wamp2::RECEIVERS_MAX;
 use fanwire_core::directory::{Directory, TopicCache};
 use fanwire_core::ids::{RealmId, ShardId};
 use fanwire_core::uri::MatchPolicy;
@@ -47,6 +48,10 @@ fn publish_to_some(criterion: &mut Criterion) {
     let authids = |count: usize| {
         sessions[..count].iter().map(|id| format!("\"anonymous-{id:x}\"")).collect::<Vec<_>>().join(",")
     };
+    let strangers = |prefix: &str| {
+        let names: Vec<String> = (0..RECEIVERS_MAX).map(|number| format!("\"{prefix}{number}\"")).collect();
+        names.join(",")
+    };
     let mut group = criterion.benchmark_group("publish to some of 1000");
     for (name, options, expected) in [
         ("1 excluded session", format!("\"exclude\":[{}]", ids(1)), 999),
@@ -57,6 +62,7 @@ fn publish_to_some(criterion: &mut Criterion) {
         ("500 eligible authids", format!("\"eligible_authid\":[{}]", authids(500)), 500),
         ("an eligible role", "\"eligible_authrole\":[\"anonymous\"]".to_owned(), 1_000),
         ("1 eligible authid", format!("\"eligible_authid\":[{}]", authids(1)), 1),
+        ("as many authids as a list may have", format!("\"exclude_authid\":[{}]", strangers("user-")), 1_000),
     ] {
         let message = format!(
             r#"[16,77,{{{options}}},"a.topic",[1,"a payload of about sixty bytes, as is usual in chats"]]"#
