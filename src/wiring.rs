@@ -39,7 +39,8 @@ pub fn io_config(config: &Config) -> io::Config {
             ping_interval: limits.ping_interval.0,
             pong_wait: limits.pong_wait.0,
             close: limits.close_time.0,
-            unread: limits.outbox_age.0,
+            // Never less: the outbox is to say that it is too old before the kernel ends the connection without words.
+            unread: limits.outbox_age.0.max(io::Deadlines::default().unread),
         },
         drain_time: config.shutdown.drain_time.0,
         head: fanwire_codec::http::HeadLimits {
