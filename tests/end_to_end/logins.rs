@@ -75,7 +75,7 @@ fn logging_in(router: &Router, realm: &str, user: &str, ticket: &str) -> Client 
 }
 
 /// A client that is welcome, and the details of its WELCOME.
-fn logged_in(router: &Router, realm: &str, user: &str) -> (Client, Value) {
+pub fn logged_in(router: &Router, realm: &str, user: &str) -> (Client, Value) {
     let mut client = logging_in(router, realm, user, CHEAP_TICKET);
     let mut welcome = client.expect();
     assert_eq!(welcome[0], 2, "{welcome}");

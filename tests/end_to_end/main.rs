@@ -9,6 +9,7 @@
 #[macro_use]
 mod support;
 
+mod access;
 mod admin;
 mod cli;
 mod clients;
