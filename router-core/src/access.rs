@@ -1,4 +1,4 @@
-//! Who may do what: realms, their roles, and the one `authorize` that every path of delivery asks.
+//! Who may do what: realms, their roles, and [`Access`], which every request and every delivery asks.
 //!
 //! A role's permissions are rules over URIs. The most specific rule that covers a URI decides alone, whether it allows
 //! or denies, in the precedence of [`uri`].
