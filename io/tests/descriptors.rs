@@ -20,7 +20,7 @@ fn leave_room_for(room: usize, limit: &Rlimit) -> Vec<std::fs::File> {
         .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u64>().ok())
         .max()
         .unwrap();
-    let current = Some((highest + 1).max(16 + room as u64));
+    let current = Some(highest + 1 + room as u64);
     setrlimit(Resource::Nofile, Rlimit { current, ..*limit }).unwrap();
     let mut fillers = Vec::new();
     while let Ok(file) = std::fs::File::open("/dev/null") {
