@@ -214,6 +214,7 @@ impl Service for Router {
             counters.blocked,
             counters.slow_consumers_cut,
             counters.parked,
+            counters.held,
             counters.subscriptions,
             counters.registrations,
             counters.streams,
@@ -225,7 +226,7 @@ impl Service for Router {
     }
 }
 
-const PLAIN: usize = 28;
+const PLAIN: usize = 29;
 
 const METRICS: &[Metric] = &{
     const fn counter(name: &'static str, help: &'static str) -> Metric {
@@ -293,6 +294,7 @@ const METRICS: &[Metric] = &{
         gauge("connections_blocked", "Connections whose socket is full."),
         counter("slow_consumers_cut", "Connections cut because they did not read."),
         counter("requests_parked", "Requests that had to wait for room."),
+        counter("connections_held", "Times that a connection was not read until it read its answers."),
         gauge("subscriptions", "Subscriptions of this shard's sessions."),
         gauge("registrations", "Registrations of this shard's sessions."),
         gauge("event_streams", "Event streams alive."),

@@ -20,7 +20,7 @@ use crate::lanes::{Invocation, Item, Publication};
 use crate::mutation::{Mutation, planted};
 use crate::receivers::{Audience, Receivers};
 use crate::session::{Identity, Refusal, error};
-use crate::shard::{Effect, Shard};
+use crate::shard::Shard;
 use crate::subscription::{ByEncoding, LocalSubscription, Streams};
 use crate::uri::{self, MatchPolicy, UriRule};
 
@@ -294,7 +294,7 @@ impl Shard {
                 released += entry.payload_bytes();
                 let session = self.session_mut(entry.outlet).expect("its id is known");
                 session.parked = false;
-                self.effects.push(Effect::Resume(entry.outlet));
+                self.listen_again(entry.outlet);
                 // At once: a stream that is congested again must stop the next one.
                 self.apply_notices(now);
             } else {

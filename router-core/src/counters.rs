@@ -168,6 +168,8 @@ pub struct Counters {
     pub slow_consumers_cut: u64,
     /// Requests parked for want of room, in all.
     pub parked: u64,
+    /// Times that a connection was not read because it did not read its answers.
+    pub held: u64,
     /// Subscriptions held by this shard's sessions now.
     pub subscriptions: u64,
     /// Registrations held by this shard's sessions now.

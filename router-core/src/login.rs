@@ -203,7 +203,7 @@ impl Shard {
             outcome = outcome.or(Ok(Grant { role: RoleId::new(0), provider: "static" }));
         }
         if !planted(Mutation::VerdictNotResumed) {
-            self.effects.push(Effect::Resume(outlet));
+            self.listen_again(outlet);
         }
         match outcome {
             Ok(grant) => {

@@ -49,6 +49,8 @@ pub enum Mutation {
     CongestionOutlivesStream,
     /// The peer of a parked session that ends is never read again.
     ParkedNeverResumed,
+    /// Who did not read its answers is never read again, though it has read them.
+    HeldNeverResumed,
     /// Something can still be said after the close frame.
     WordsAfterClose,
     /// The events of a backlog that is cut are not counted.

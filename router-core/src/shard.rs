@@ -188,17 +188,24 @@ impl Shard {
     #[must_use = "a paused connection must not be read"]
     pub fn receive(&mut self, now: Instant, outlet: Outlet, kind: ws::Kind, message: &mut [u8]) -> Flow {
         let Some(session) = self.session(outlet) else { return Flow::Closing };
-        debug_assert!(!session.parked, "paused connections hand over nothing");
+        debug_assert!(
+            !session.parked && !self.delivery.is_held(outlet),
+            "paused connections hand over nothing"
+        );
         let encoding = session.encoding;
         self.delivery.counters.messages_received += 1;
+        let unsaid = self.delivery.unsaid(outlet);
         match encoding {
             Encoding::Wamp2(serializer, _) => self.receive_wamp2(now, outlet, serializer, kind, message),
         }
         self.apply_notices(now);
         match self.session(outlet) {
             None | Some(Session { state: State::Over, .. }) => Flow::Closing,
-            Some(session) if session.parked => Flow::Pause,
-            Some(_) => Flow::Continue,
+            Some(session) => {
+                let parked = session.parked;
+                let held = unsaid.is_some_and(|before| self.delivery.hold(outlet, before));
+                if parked || held { Flow::Pause } else { Flow::Continue }
+            }
         }
     }
 
@@ -273,7 +280,8 @@ impl Shard {
         let id = session.id;
         let (was_parked, was_logging_in) =
             (std::mem::take(&mut session.parked), session.login.take().is_some());
-        if was_parked && !planted(Mutation::ParkedNeverResumed) {
+        let was_held = self.delivery.release(outlet);
+        if (was_parked || was_held) && !planted(Mutation::ParkedNeverResumed) {
             // What is parked is an orphan now. The peer's GOODBYE or close frame must still be read.
             self.effects.push(Effect::Resume(outlet));
         }
@@ -425,6 +433,14 @@ impl Shard {
         &self.delivery.counters
     }
 
+    /// The session waits for nothing any more; unless it waits for something else, its connection is read again.
+    pub(crate) fn listen_again(&mut self, outlet: Outlet) {
+        let parked = self.session(outlet).is_some_and(|session| session.parked);
+        if !parked && !self.delivery.is_held(outlet) {
+            self.effects.push(Effect::Resume(outlet));
+        }
+    }
+
     /// Acts on what the delivery noticed: congestion goes to the directory, ends of connections to the driver.
     pub(crate) fn apply_notices(&mut self, now: Instant) {
         while self.delivery.has_notices() {
@@ -432,6 +448,8 @@ impl Shard {
             for notice in notices {
                 match notice {
                     Notice::Congested { tag, congested } => self.note_congestion(tag, congested),
+                    Notice::Relieved(_) if planted(Mutation::HeldNeverResumed) => {}
+                    Notice::Relieved(outlet) => self.listen_again(outlet),
                     Notice::Finished(outlet) => self.effects.push(Effect::Finished(outlet)),
                     Notice::Cut(outlet, reason) => {
                         self.forget(now, outlet);

@@ -59,7 +59,7 @@ impl Puppet {
             match notice {
                 Notice::Finished(outlet) => self.effects.push(Effect::Finished(outlet)),
                 Notice::Cut(outlet, reason) => self.effects.push(Effect::Abort(outlet, reason)),
-                Notice::Congested { .. } => {}
+                Notice::Congested { .. } | Notice::Relieved(_) => {}
             }
         }
     }

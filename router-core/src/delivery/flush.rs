@@ -297,11 +297,14 @@ impl Delivery {
             self.counters.sends += 1;
             match sent {
                 Sent::Took(taken) => {
-                    let events = outbox.taken(taken);
+                    let (events, relieved) = outbox.taken(taken);
                     self.counters.sent_bytes += taken as u64;
                     self.counters.outbox_bytes -= taken as u64;
                     self.counters.delivered += events;
                     self.counters.queued -= events;
+                    if relieved {
+                        self.notices.push(Notice::Relieved(outlet));
+                    }
                     if taken < offered {
                         self.block(now, outlet);
                     }
@@ -319,7 +322,11 @@ impl Delivery {
         {
             return;
         }
-        if let Some(outbox) = self.outlets[index].outbox.take() {
+        if let Some(mut outbox) = self.outlets[index].outbox.take() {
+            // What is compressed for it alone is less than what it was held for.
+            if outbox.release() {
+                self.notices.push(Notice::Relieved(outlet));
+            }
             self.recycle(outbox);
         }
         if self.flags[index] & (flag::FINISHING | flag::FINISHED) == flag::FINISHING {

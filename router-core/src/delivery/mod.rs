@@ -67,6 +67,8 @@ pub enum Notice {
     },
     /// Everything was written after [`Delivery::finish`].
     Finished(Outlet),
+    /// A connection that [`Delivery::hold`] held may be read again.
+    Relieved(Outlet),
     /// The connection passed a limit or its socket broke; it gets nothing any more.
     Cut(Outlet, DropReason),
 }
@@ -286,6 +288,37 @@ impl Delivery {
             .get(outlet.index())
             .and_then(|state| state.outbox.as_ref())
             .map_or(0, |outbox| outbox.bytes())
+    }
+
+    /// How much is being said in this turn to a connection whose socket is full: to be handed to [`Self::hold`].
+    pub(crate) fn unsaid(&self, outlet: Outlet) -> Option<usize> {
+        let blocked = self.flags.get(outlet.index())? & (flag::BLOCKED | flag::CLOSED) == flag::BLOCKED;
+        let outbox = self.outlets[outlet.index()].outbox.as_ref();
+        blocked.then(|| outbox.map_or(0, |outbox| outbox.replies.len()))
+    }
+
+    /// Who asks on and does not read the answers is to be held back before these pass a limit: whether it must not be read
+    /// until [`Notice::Relieved`]. `before` is what [`Self::unsaid`] said before its last request.
+    ///
+    /// Only answers to its own requests count. A callee that is slow with its invocations must be listened to, or its
+    /// results could not come.
+    pub(crate) fn hold(&mut self, outlet: Outlet, before: usize) -> bool {
+        let max = self.limits.reply_reserve_bytes.min(self.limits.outbox_bytes_max / 2);
+        let Some(outbox) = self.outlets[outlet.index()].outbox.as_mut() else { return false };
+        let held = outbox.hold_beyond(max, outbox.replies.len().saturating_sub(before));
+        self.counters.held += u64::from(held);
+        held
+    }
+
+    /// Whether the connection is not read until [`Notice::Relieved`].
+    pub(crate) fn is_held(&self, outlet: Outlet) -> bool {
+        let state = self.outlets.get(outlet.index());
+        state.and_then(|state| state.outbox.as_ref()).is_some_and(|outbox| outbox.is_held())
+    }
+
+    /// The connection is to be read again whatever it has not taken; says whether it was held.
+    pub(crate) fn release(&mut self, outlet: Outlet) -> bool {
+        self.outlets[outlet.index()].outbox.as_mut().is_some_and(|outbox| outbox.release())
     }
 
     fn make_dirty(&mut self, outlet: Outlet) {

@@ -24,6 +24,10 @@ pub(super) struct Outbox {
     backlog_messages: u32,
     /// Bytes of the first piece that the socket took.
     sent: usize,
+    /// Bytes answered to the peer's own requests while its socket was full, since it was held last.
+    answered: usize,
+    /// Bytes that the socket must take before the peer is read again; 0: it is read.
+    held: usize,
 }
 
 /// Where a reply ends in `replies`, and when it was routed.
@@ -178,9 +182,13 @@ impl Outbox {
         used
     }
 
-    /// The socket took `bytes` of the backlog; returns the events that are complete with it.
-    pub(super) fn taken(&mut self, mut bytes: usize) -> u64 {
+    /// The socket took `bytes` of the backlog; returns the events that are complete with it, and whether the peer was held
+    /// and may be read again.
+    pub(super) fn taken(&mut self, mut bytes: usize) -> (u64, bool) {
         self.backlog_bytes -= bytes;
+        let was_held = self.is_held();
+        self.held = self.held.saturating_sub(bytes);
+        let relieved = was_held && !self.is_held();
         let mut events = 0;
         while let Some(piece) = self.backlog.front() {
             let rest = piece.bytes().len() - self.sent;
@@ -194,7 +202,28 @@ impl Outbox {
             self.backlog.pop_front();
             self.sent = 0;
         }
-        events
+        (events, relieved)
+    }
+
+    /// Whether the peer is not read now.
+    pub(super) fn is_held(&self) -> bool {
+        self.held > 0
+    }
+
+    /// Counts what was answered to the peer, which takes nothing now; beyond `max` it is held until the socket has taken
+    /// all that waits. Returns whether it is.
+    pub(super) fn hold_beyond(&mut self, max: usize, answered: usize) -> bool {
+        self.answered += answered;
+        if self.answered > max {
+            self.answered = 0;
+            self.held = self.bytes();
+        }
+        self.is_held()
+    }
+
+    /// Ends the holding; says whether there was any.
+    pub(super) fn release(&mut self) -> bool {
+        std::mem::take(&mut self.held) > 0
     }
 
     /// Empties everything, for the next connection that needs an outbox.
@@ -204,6 +233,8 @@ impl Outbox {
         self.backlog_bytes = 0;
         self.backlog_messages = 0;
         self.sent = 0;
+        self.answered = 0;
+        self.held = 0;
     }
 }
 

@@ -492,3 +492,36 @@ fn full_sockets_use_up_a_slice_too() {
     delivery.flush_slice(NOW, &mut sockets, 10);
     assert!(delivery.has_work(), "a hundred visits are more than ten sends' worth");
 }
+
+#[test]
+fn who_reads_no_answers_is_held_until_they_are_gone() {
+    let limits = Limits { reply_reserve_bytes: 100, ..Limits::default() };
+    let mut delivery = Delivery::new(limits);
+    let mut sockets = Sockets::default();
+    let outlet = Outlet(0);
+    delivery.attach(outlet);
+    let answer = |delivery: &mut Delivery| {
+        let before = delivery.unsaid(outlet);
+        delivery.reply(outlet, |out| out.extend_from_slice(&[b'a'; 30]));
+        before.is_some_and(|before| delivery.hold(outlet, before))
+    };
+    assert!((0..100).all(|_| !answer(&mut delivery)), "a socket that takes bytes is read");
+    sockets.room.insert(outlet, 10);
+    flush_all(&mut delivery, &mut sockets);
+    // What somebody else says to it does not count.
+    delivery.reply(outlet, |out| out.extend_from_slice(&[b'x'; 1_000]));
+    let answers = (0..100).take_while(|_| !answer(&mut delivery)).count();
+    assert_eq!(answers, 3, "the fourth passes the limit");
+    assert!(delivery.is_held(outlet));
+    delivery.collect(NOW, outlet);
+    let waiting = delivery.waiting_bytes(outlet);
+    sockets.room.insert(outlet, waiting - 1);
+    delivery.writable(outlet);
+    flush_all(&mut delivery, &mut sockets);
+    assert!(delivery.is_held(outlet));
+    sockets.room.insert(outlet, 1);
+    delivery.writable(outlet);
+    flush_all(&mut delivery, &mut sockets);
+    assert!(!delivery.is_held(outlet));
+    assert!(delivery.notices().any(|notice| matches!(notice, Notice::Relieved(Outlet(0)))));
+}

@@ -25,6 +25,7 @@ impl Coverage {
             coverage.add("logins abandoned", abandoned);
             coverage.add("short sends", counters.sends_short);
             coverage.add("parked requests", counters.parked);
+            coverage.add("held connections", counters.held);
             coverage.add("slow consumers cut", counters.slow_consumers_cut);
             coverage.add("events from other shards", counters.publications_forwarded_in);
             coverage.add("events delivered", counters.delivered);

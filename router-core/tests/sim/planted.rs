@@ -32,6 +32,7 @@ const ALL: &[Mutation] = &[
     Mutation::InterestLostWithEncoding,
     Mutation::CongestionOutlivesStream,
     Mutation::ParkedNeverResumed,
+    Mutation::HeldNeverResumed,
     Mutation::WordsAfterClose,
     Mutation::CutNotCounted,
     Mutation::RegistrationLeft,
