@@ -6,6 +6,7 @@
 //!     cargo xtask test --skip autobahn
 //!     cargo xtask test --full             the long matrices too
 //!     cargo xtask figures                 measures and writes the tables of docs/performance.md
+//!     cargo xtask rivals                  installs the servers that Fanwire is measured against; --start NAME runs one
 //!
 //! Needs Rust, a C compiler, Python 3 and Node; what else it uses it installs, pinned, under `target/tools`. Where
 //! something cannot be had, a stage is skipped aloud; with `CI=true` that is a failure.
@@ -14,6 +15,7 @@
 
 mod causes;
 mod figures;
+mod rivals;
 mod run;
 mod stages;
 mod tools;
@@ -39,6 +41,8 @@ enum Task {
     Test(TestOptions),
     /// Measures the router on this machine and writes the tables of docs/performance.md.
     Figures(figures::Options),
+    /// Installs the servers that Fanwire is measured against, or starts one.
+    Rivals(rivals::Options),
 }
 
 #[derive(clap::Args)]
@@ -63,15 +67,8 @@ struct TestOptions {
 fn main() -> ExitCode {
     let options = match Cli::parse().task {
         Task::Test(options) => options,
-        Task::Figures(options) => {
-            return match figures::figures(&Workplace::find(false), &options) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    eprintln!("error: {error:#}");
-                    ExitCode::FAILURE
-                }
-            };
-        }
+        Task::Figures(options) => return end(figures::figures(&Workplace::find(false), &options)),
+        Task::Rivals(options) => return end(rivals::rivals(&Workplace::find(false), &options)),
     };
     if options.list {
         for stage in STAGES {
@@ -84,6 +81,16 @@ fn main() -> ExitCode {
         Err(words) => {
             eprintln!("error: {words}");
             ExitCode::from(2)
+        }
+    }
+}
+
+fn end(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
         }
     }
 }

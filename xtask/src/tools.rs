@@ -141,7 +141,7 @@ fn stamp(home: &Path, pins: &str) -> Result<()> {
 }
 
 /// Installs system packages where we are root on a Debian; says whether it did.
-fn apt(place: &Workplace, packages: &[&str]) -> bool {
+pub fn apt(place: &Workplace, packages: &[&str]) -> bool {
     let is_root =
         Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
     if !is_root || !exists("apt-get") {
