@@ -102,14 +102,15 @@ impl Visits {
         begin.into_iter().chain(leave).min()
     }
 
-    /// The next visit that is due and has a place.
+    /// The next visit that is due and has a place. Nothing is due from the end of the load on, but what was before it is
+    /// begun also by a thread that looks late.
     pub fn take_begin(&mut self, now_ns: u64) -> Option<Begin> {
         let schedule = self.schedule.as_mut()?;
         let until_ns = now_ns.min(self.to_ns.saturating_sub(1));
         while schedule.take_due(until_ns).is_some() {
             self.called += 1;
         }
-        if self.begun == self.called || now_ns >= self.to_ns {
+        if self.begun == self.called {
             return None;
         }
         let has_waited = self.is_full;
@@ -215,6 +216,17 @@ mod tests {
         assert_eq!(visits.unbegun(), 3);
         visits.end(10);
         assert_eq!(visits.take_begin(4 * MS), Some(Begin { index: 10, intended_ns: MS, has_waited: true }));
+    }
+
+    #[test]
+    fn a_late_look_begins_what_was_due_before_the_end_and_nothing_more() {
+        let mut visits = visits(101);
+        let mut begun = 0;
+        while let Some(begin) = visits.take_begin(250 * MS) {
+            assert_eq!(begin.intended_ns, begun * MS);
+            begun += 1;
+        }
+        assert_eq!((begun, visits.unbegun()), (100, 0));
     }
 
     #[test]

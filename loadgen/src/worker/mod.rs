@@ -99,6 +99,8 @@ pub struct Worker<S> {
     /// Times of the run; what the run is about may begin later, see `Plan::main_timing`.
     timing: Timing,
     phase: Phase,
+    /// The load has just ended, and what was due until then may not have been looked at: this thread can be late.
+    catches_up: bool,
     ports: Ports,
     /// Connections opened so far, and of these those that are ready or gone.
     opened: usize,
@@ -159,6 +161,7 @@ impl<S: Scenario> Worker<S> {
             },
             timing: Timing::default(),
             phase: Phase::Connect,
+            catches_up: false,
             ports: Ports::new(thread, plan.threads),
             opened: 0,
             settled: 0,
@@ -270,6 +273,8 @@ impl<S: Scenario> Worker<S> {
 
     fn follow_phase(&mut self, now_ns: u64) {
         let phase = self.shared.phase();
+        self.catches_up =
+            self.phase < Phase::Drain && phase == Phase::Drain && now_ns >= self.shared.timing().to_ns;
         if phase == self.phase {
             return;
         }
@@ -401,12 +406,17 @@ impl<S: Scenario> Worker<S> {
     }
 
     fn send(&mut self, now_ns: u64) {
-        if self.phase != Phase::Load {
+        if !self.begins() {
             return;
         }
         let Self { plan, shared, scenario, connections, encode, masks, meter, .. } = self;
         let mut context = Context { now_ns, meter, tools: Tools { plan, shared, masks, scratch: encode } };
         scenario.send(connections, &mut context);
+    }
+
+    /// Whether what the timetable has is begun in this turn.
+    fn begins(&self) -> bool {
+        self.phase == Phase::Load || self.catches_up
     }
 
     fn end_turn(&mut self, now_ns: u64) {

@@ -18,7 +18,7 @@ impl<S: Scenario> Worker<S> {
         while let Some(index) = self.visits.as_mut().and_then(|visits| visits.take_leave(now_ns)) {
             self.leave(index);
         }
-        if self.phase != Phase::Load {
+        if !self.begins() {
             return Ok(());
         }
         while let Some(begin) = self.visits.as_mut().and_then(|visits| visits.take_begin(now_ns)) {
