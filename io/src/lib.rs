@@ -75,6 +75,10 @@ pub use config::{
 pub use counters::{Metric, ShardCounters};
 #[cfg(not(loom))]
 pub use engine::{DriverReport, Rung};
+// For the benchmarks.
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub use ring::Ring;
 #[cfg(not(loom))]
 pub use router::{Router, SubmitLogin};
 #[cfg(not(loom))]

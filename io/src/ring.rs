@@ -22,7 +22,7 @@ use crossbeam_queue::ArrayQueue as Slots;
 use modelled::Slots;
 
 /// One direction between two shards. Clones share the ring.
-pub(crate) struct Ring<T>(Arc<Shared<T>>);
+pub struct Ring<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
     slots: Slots<T>,
@@ -40,7 +40,7 @@ impl<T> Clone for Ring<T> {
 
 impl<T> Ring<T> {
     /// An empty ring for `capacity` items.
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub fn new(capacity: usize) -> Self {
         Self(Arc::new(Shared {
             slots: Slots::new(capacity),
             bytes_in: CachePadded::new(AtomicUsize::new(0)),
@@ -51,12 +51,12 @@ impl<T> Ring<T> {
     /// Appends `item`, or hands it back if the ring is full.
     ///
     /// The item is visible to the consumer before a [`ring`](crate::doorbell::Doorbell::ring) that follows.
-    pub(crate) fn push(&self, item: T) -> Result<(), T> {
+    pub fn push(&self, item: T) -> Result<(), T> {
         self.0.slots.push(item)
     }
 
     /// The oldest item.
-    pub(crate) fn pop(&self) -> Option<T> {
+    pub fn pop(&self) -> Option<T> {
         self.0.slots.pop()
     }
 

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::run::Workplace;
+use crate::tables::replace;
 
 /// Options of the task.
 #[derive(clap::Args)]
@@ -277,13 +278,4 @@ fn machine(options: &Options) -> String {
         options.runs,
         options.seconds
     )
-}
-
-/// Replaces what stands between `<!-- name -->` and `<!-- /name -->`.
-fn replace(page: &str, name: &str, with: &str) -> Result<String> {
-    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
-    let from =
-        page.find(&begin).with_context(|| format!("docs/performance.md has no {begin}"))? + begin.len();
-    let to = from + page[from..].find(&end).with_context(|| format!("docs/performance.md has no {end}"))?;
-    Ok(format!("{}{}\n{}", &page[..from], with.trim_end(), &page[to..]))
 }

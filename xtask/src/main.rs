@@ -7,6 +7,8 @@
 //!     cargo xtask test --full             the long matrices too
 //!     cargo xtask figures                 measures and writes the tables of docs/performance.md
 //!     cargo xtask rivals                  installs the servers that Fanwire is measured against; --start NAME runs one
+//!     cargo xtask instructions            counts what the hot functions execute, for the table there
+//!     cargo xtask instructions --check    compares with that table
 //!
 //! Needs Rust, a C compiler, Python 3 and Node; what else it uses it installs, pinned, under `target/tools`. Where
 //! something cannot be had, a stage is skipped aloud; with `CI=true` that is a failure.
@@ -15,9 +17,11 @@
 
 mod causes;
 mod figures;
+mod instructions;
 mod rivals;
 mod run;
 mod stages;
+mod tables;
 mod tools;
 
 use std::process::ExitCode;
@@ -43,6 +47,8 @@ enum Task {
     Figures(figures::Options),
     /// Installs the servers that Fanwire is measured against, or starts one.
     Rivals(rivals::Options),
+    /// Counts by valgrind what the hot functions execute; writes the table of docs/performance.md, or compares with it.
+    Instructions(instructions::Options),
 }
 
 #[derive(clap::Args)]
@@ -69,6 +75,9 @@ fn main() -> ExitCode {
         Task::Test(options) => options,
         Task::Figures(options) => return end(figures::figures(&Workplace::find(false), &options)),
         Task::Rivals(options) => return end(rivals::rivals(&Workplace::find(false), &options)),
+        Task::Instructions(options) => {
+            return end(instructions::instructions(&Workplace::find(false), &options));
+        }
     };
     if options.list {
         for stage in STAGES {
