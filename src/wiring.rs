@@ -11,7 +11,7 @@ use crate::config::Loaded;
 use crate::config::bind::Bind;
 use crate::config::schema::{
     Action, Compression, Config, Disclose, Driver, Listener, Match, NO_ROLE, ORIGIN_ANY, Permission,
-    Protocol, Realm, Role,
+    Protocol, Realm, Role, Shards,
 };
 use crate::config::units::{Auto, Count, CpuList, Size};
 use crate::config::users::RealmUser;
@@ -50,9 +50,18 @@ pub fn io_config(config: &Config) -> io::Config {
         message_bytes_max: limits.message.0,
         message_bytes_max_before_login: limits.before_login.0,
         balance: config.shards.balance,
+        turn: turn(&config.shards),
         connections_max_per_shard: limits.connections_per_shard.0.map(|count| count.0),
         ..defaults
     }
+}
+
+/// How much of each kind of work a turn does.
+fn turn(shards: &Shards) -> io::TurnBudget {
+    let mut turn = io::TurnBudget::default();
+    // No topic has this many subscribers: so many sends are a whole round.
+    turn.flush.slice_sends = shards.slice_sends.0.map_or(u32::MAX as usize, |sends| sends.0 as usize);
+    turn
 }
 
 /// The owner and the group may connect.
@@ -230,6 +239,7 @@ mod tests {
         assert_eq!(ours.message_bytes_max_before_login, theirs.message_bytes_max_before_login);
         assert_eq!(ours.connections_max_per_shard, theirs.connections_max_per_shard);
         assert_eq!(ours.balance, theirs.balance);
+        assert_eq!(format!("{:?}", ours.turn), format!("{:?}", theirs.turn));
         let ours =
             core_config(&loaded(), CoreLimits::default().ring_capacity, 0).expect("the defaults are right");
         assert_eq!(format!("{:?}", ours.limits), format!("{:?}", CoreLimits::default()));
@@ -246,7 +256,9 @@ mod tests {
         let mut config = default();
         config.listener[0].allowed_origins = vec!["*".into(), "https://a.example".into()];
         config.limits.ping_interval = crate::config::units::Time(Duration::from_secs(7));
+        config.shards.slice_sends = crate::config::units::Limit(Some(Count(9)));
         let io = io_config(&config);
+        assert_eq!(io.turn.flush.slice_sends, 9);
         assert!(io.listeners[0].origins.any);
         assert_eq!(io.listeners[0].origins.allowed, ["https://a.example"]);
         assert_eq!(io.listeners[0].endpoints[0].path, "/ws");

@@ -127,6 +127,9 @@ impl Checker<'_> {
     }
 
     fn shards(&mut self, config: &Config) {
+        if let Some(sends) = &config.shards.slice_sends.0 {
+            self.within("shards.slice_sends", sends, Count(1), Count(1 << 16));
+        }
         let Some(count) = config.shards.count.given() else {
             if let Auto::Given(CpuList(cpus)) = &config.shards.cpus
                 && cpus.len() > SHARDS_MAX as usize
