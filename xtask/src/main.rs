@@ -18,6 +18,7 @@
 mod causes;
 mod figures;
 mod instructions;
+mod measure;
 mod rivals;
 mod run;
 mod stages;
