@@ -9,7 +9,6 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::measure::load::{Load, Report};
 use crate::measure::metrics::Metrics;
-use crate::measure::page::replace;
 use crate::measure::router::{Router, RouterSetup};
 use crate::measure::{machine, statistics};
 use crate::run::Workplace;

@@ -6,6 +6,7 @@
 //!     cargo xtask test --skip autobahn
 //!     cargo xtask test --full             the long matrices too
 //!     cargo xtask figures                 measures and writes the tables of docs/performance.md
+//!     cargo xtask compare                 measures it beside other servers; --list has the rows
 //!     cargo xtask rivals                  installs the servers that Fanwire is measured against; --start NAME runs one
 //!     cargo xtask instructions            counts what the hot functions execute, for the table there
 //!     cargo xtask instructions --check    compares with that table
@@ -16,6 +17,7 @@
 #![allow(clippy::disallowed_methods, reason = "runs commands and waits for them; no shard is near")]
 
 mod causes;
+mod compare;
 mod figures;
 mod instructions;
 mod measure;
@@ -46,6 +48,8 @@ enum Task {
     Test(TestOptions),
     /// Measures the router on this machine and writes the tables of docs/performance.md.
     Figures(figures::Options),
+    /// Measures Fanwire beside other servers and writes the table of docs/performance.md.
+    Compare(compare::Options),
     /// Installs the servers that Fanwire is measured against, or starts one.
     Rivals(rivals::Options),
     /// Counts by valgrind what the hot functions execute; writes the table of docs/performance.md, or compares with it.
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
     let options = match Cli::parse().task {
         Task::Test(options) => options,
         Task::Figures(options) => return end(figures::figures(&Workplace::find(false), &options)),
+        Task::Compare(options) => return end(compare::compare(&Workplace::find(false), &options)),
         Task::Rivals(options) => return end(rivals::rivals(&Workplace::find(false), &options)),
         Task::Instructions(options) => {
             return end(instructions::instructions(&Workplace::find(false), &options));

@@ -10,3 +10,16 @@ pub fn replace(page: &str, name: &str, with: &str) -> Result<String> {
     let to = from + page[from..].find(&end).with_context(|| format!("docs/performance.md has no {end}"))?;
     Ok(format!("{}{}\n{}", &page[..from], with.trim_end(), &page[to..]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::replace;
+
+    #[test]
+    fn only_the_named_part_is_replaced() {
+        let page = "a\n<!-- x -->\nold\n<!-- /x -->\nb\n<!-- y -->\n<!-- /y -->\n";
+        let new = "a\n<!-- x -->\nnew\n<!-- /x -->\nb\n<!-- y -->\n<!-- /y -->\n";
+        assert_eq!(replace(page, "x", "new\n\n").unwrap(), new);
+        assert!(replace(page, "z", "").is_err());
+    }
+}

@@ -1,11 +1,9 @@
-//! What `figures` and `compare` have in common: servers and load on CPUs of their own, what they tell, and pages whose
-//! tables are written by a command.
+//! What `figures` and `compare` have in common: servers and load on CPUs of their own, and what they tell.
 
 pub mod cpu;
 pub mod load;
 pub mod machine;
 pub mod metrics;
-pub mod page;
 pub mod router;
 pub mod statistics;
 

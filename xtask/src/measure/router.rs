@@ -53,7 +53,7 @@ impl Router {
         command.args(["--cpu-list", &setup.cpus]).args(&setup.under).arg(workplace.released("fanwire"));
         command.args(["--port", "0", "--admin", "127.0.0.1:0", "--driver", &setup.driver]);
         command.args(["--shards", &setup.shards.to_string()]);
-        setup.set.iter().for_each(|setting| drop(command.args(["--set", setting])));
+        command.args(setup.set.iter().flat_map(|setting| ["--set", setting]));
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
