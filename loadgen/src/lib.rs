@@ -40,6 +40,7 @@ pub mod scenario_connect;
 pub mod scenario_fanout;
 pub mod scenario_idle;
 pub mod scenario_mixed;
+pub mod scenario_probe;
 pub mod scenario_rpc;
 pub mod scenario_toggle;
 pub mod schedule;

@@ -14,6 +14,12 @@ pub mod operation {
     pub const CALL_ALONE: &str = "call alone";
     /// Calls while there is one.
     pub const CALL_BESIDE: &str = "call beside";
+    /// Publications from one to one while there is no broadcast.
+    pub const PROBE_ALONE: &str = "probe alone";
+    /// Publications from one to one while there is one.
+    pub const PROBE_BESIDE: &str = "probe beside";
+    /// Publications of who floods a topic with one subscriber.
+    pub const FLOOD: &str = "flood";
     /// SUBSCRIBE to SUBSCRIBED.
     pub const SUBSCRIBE: &str = "subscribe";
     /// UNSUBSCRIBE to UNSUBSCRIBED.

@@ -55,6 +55,10 @@ pub struct Parameters {
     pub callers: Option<usize>,
     pub callees: Option<usize>,
     pub calls_per_second: Option<f64>,
+    /// Publications from one to one beside a broadcast: pairs, publications per second, and the window of the flood.
+    pub probes: Option<usize>,
+    pub probes_per_second: Option<f64>,
+    pub flood_window: Option<usize>,
     /// Proportions of the operations.
     pub mix: Option<String>,
     /// SUBSCRIBEs and UNSUBSCRIBEs per second.
@@ -502,7 +506,8 @@ impl Report {
             let operation = self.operations.iter().find(|operation| operation.name == name)?;
             Some(&operation.latency).filter(|latency| latency.count > 0)
         };
-        if let Some(calls) = measured(operation::CALL_BESIDE).or_else(|| measured(operation::CALL)) {
+        let calls = [operation::CALL_BESIDE, operation::PROBE_BESIDE, operation::CALL];
+        if let Some(calls) = calls.into_iter().find_map(measured) {
             figures.insert(Metric::CallP50, calls.p50_ns);
             figures.insert(Metric::CallP99, calls.p99_ns);
             figures.insert(Metric::CallMax, calls.max_ns);
@@ -577,6 +582,9 @@ impl Parameters {
                 Load::Open { rate } => Some(rate),
                 _ => None,
             }),
+            probes: plan.probe.as_ref().map(|probe| probe.pairs),
+            probes_per_second: plan.probe.as_ref().map(|probe| probe.rate),
+            flood_window: plan.probe.as_ref().map(|probe| probe.flood_window).filter(|window| *window > 0),
             mix: plan.mix.clone(),
             toggles_per_second: plan.toggles.map(|toggles| toggles.rate),
             alone_s: plan.alone.map(|alone| alone.as_secs_f64()),
@@ -620,7 +628,8 @@ fn operations(plan: &Plan, outcomes: &[Outcome], measured_ns: u64) -> Vec<Operat
             sum.measured += operation.measured;
             sum.total.add(&operation.total);
         }
-        let alone_s = plan.alone.filter(|_| *name == operation::CALL_ALONE).map(|alone| alone.as_secs_f64());
+        let is_alone = matches!(*name, operation::CALL_ALONE | operation::PROBE_ALONE);
+        let alone_s = plan.alone.filter(|_| is_alone).map(|alone| alone.as_secs_f64());
         let seconds = alone_s.unwrap_or(measured_ns as f64 / 1e9);
         OperationReport {
             name,

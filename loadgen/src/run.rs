@@ -45,7 +45,7 @@ pub fn run(args: &ScenarioArgs) -> Result<Report, Failure> {
     let plan = Arc::new(Plan::new(args, RandomState::new().hash_one(0u8) as u16)?);
     limits::raise_open_files(plan.connections())?;
     let server = common.server_pid.map(Server::watch).transpose()?;
-    let shared = Arc::new(Shared::new(plan.threads, message_flows(&plan), flows(&plan))?);
+    let shared = Arc::new(Shared::new(plan.threads, message_flows(&plan), probe_flows(&plan), flows(&plan))?);
     let mut progress = Progress::new(common.quiet);
     let before = server.as_ref().and_then(Server::sample);
     let (sender, notes) = channel();
@@ -104,6 +104,10 @@ fn check_logins(plan: &Plan, outcomes: &[Outcome]) -> Result<(), Failure> {
 
 fn message_flows(plan: &Plan) -> usize {
     plan.fanout.as_ref().map_or(0, |fanout| fanout.topics.flows)
+}
+
+fn probe_flows(plan: &Plan) -> usize {
+    plan.probe.as_ref().map_or(0, |probe| probe.topics.len())
 }
 
 fn flows(plan: &Plan) -> Option<Flows> {

@@ -22,7 +22,7 @@ use crate::reader::{Kind, Pattern};
 use crate::scenario::{Context, Scenario};
 use crate::schedule::Schedule;
 use crate::script::{Finder, Found, Script};
-use crate::session::{self, error_words};
+use crate::session::{self, Tools, error_words};
 use crate::shared::Shared;
 use crate::stamp::Stamp;
 use crate::topics::{Streams, Topics};
@@ -30,6 +30,28 @@ use crate::verify::{Faults, Seen, Verifier};
 
 /// Messages that one publisher builds before the socket is asked; together they are one write.
 const BURST_MAX: u32 = 256;
+
+/// Appends a publication to what the connection has to write.
+pub fn write_publication(
+    foreign: &mut Option<(Arc<Script>, Finder)>,
+    pattern: &mut Pattern,
+    acknowledge: bool,
+    connection: &mut Connection,
+    topic: &str,
+    stamp: &Stamp,
+    tools: &mut Tools<'_>,
+) {
+    match foreign {
+        Some((script, finder)) => script.publish(connection, topic, finder.stamped(stamp), tools),
+        None => {
+            let options = PublishOptions { acknowledge, ..PublishOptions::default() };
+            let payload = Payload { args: Some(pattern.stamped(stamp)), kwargs: None };
+            let request = connection.take_request();
+            let message = Message::Publish { request, options, topic: topic.into(), payload };
+            connection.push(&message, tools.scratch, tools.masks);
+        }
+    }
+}
 
 /// One publisher of this thread.
 #[derive(Debug)]
@@ -276,16 +298,8 @@ impl Fanout {
         }
         let topic = self.topics.of_flow(flow);
         let name = &*self.topics.names[topic];
-        match &mut self.foreign {
-            Some((script, finder)) => script.publish(connection, name, finder.stamped(&stamp), tools),
-            None => {
-                let options = PublishOptions { acknowledge: self.acknowledge, ..PublishOptions::default() };
-                let payload = Payload { args: Some(self.publish.stamped(&stamp)), kwargs: None };
-                let request = connection.take_request();
-                let message = Message::Publish { request, options, topic: name.into(), payload };
-                connection.push(&message, tools.scratch, tools.masks);
-            }
-        }
+        let Self { foreign, publish, acknowledge, .. } = self;
+        write_publication(foreign, publish, *acknowledge, connection, name, &stamp, tools);
         context.meter.message_sent(context.now_ns, intended_ns);
         context.meter.expected += self.topics.sizes[topic] as u64;
     }

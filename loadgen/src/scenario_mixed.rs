@@ -1,7 +1,7 @@
 //! Several kinds of traffic at once, each by its own scenario: `broadcast+rpc` and `mixed`.
 //!
 //! ```text
-//! broadcast+rpc   calls ─────────────────────────────────────────────────▶
+//! broadcast+rpc   calls (or probes) ─────────────────────────────────────────────────▶
 //!                 start ─ warm-up ─┬─ alone ─┬─ warm-up ─┬─ beside ─┐
 //!                                  │         └ broadcast ─────────────────▶
 //!                 measured: calls ─┘                     └ calls, deliveries
@@ -14,6 +14,7 @@ use crate::meter::{Meter, Timing};
 use crate::plan::{Plan, Role};
 use crate::scenario::{Context, Scenario};
 use crate::scenario_fanout::Fanout;
+use crate::scenario_probe::Probes;
 use crate::scenario_rpc::Rpc;
 use crate::scenario_toggle::Toggles;
 use crate::shared::Shared;
@@ -23,7 +24,8 @@ use crate::verify::Faults;
 #[derive(Debug)]
 pub struct Mixed {
     fanout: Fanout,
-    rpc: Rpc,
+    rpc: Option<Rpc>,
+    probes: Option<Probes>,
     toggles: Option<Toggles>,
     /// From the run's times to those of the publishers.
     fanout_timing: Timing,
@@ -35,7 +37,8 @@ impl Mixed {
     pub fn new(plan: &Plan, thread: usize) -> Self {
         Self {
             fanout: Fanout::new(plan, thread),
-            rpc: Rpc::new(plan, thread),
+            rpc: plan.rpc.as_ref().map(|_| Rpc::new(plan, thread)),
+            probes: plan.probe.as_ref().map(|_| Probes::new(plan, thread)),
             toggles: plan.toggles.map(|_| Toggles::new(plan, thread)),
             fanout_timing: Timing::default(),
             has_alone: plan.alone.is_some(),
@@ -51,8 +54,15 @@ impl Scenario for Mixed {
     fn begin(&mut self, timing: Timing, connections: &[Connection]) {
         self.fanout.begin(self.fanout_timing, connections);
         // What is called while the broadcast warms up is beside it too, though not measured.
-        self.rpc.beside(if self.has_alone { self.fanout_timing.start_ns } else { u64::MAX });
-        self.rpc.begin(timing, connections);
+        let beside_from_ns = if self.has_alone { self.fanout_timing.start_ns } else { u64::MAX };
+        if let Some(rpc) = &mut self.rpc {
+            rpc.beside(beside_from_ns);
+            rpc.begin(timing, connections);
+        }
+        if let Some(probes) = &mut self.probes {
+            probes.beside(beside_from_ns);
+            probes.begin(timing, connections);
+        }
         if let Some(toggles) = &mut self.toggles {
             toggles.begin(timing, connections);
         }
@@ -69,11 +79,16 @@ impl Scenario for Mixed {
         message: &[u8],
         context: &mut Context<'_>,
     ) -> Result<(), String> {
-        match (connection.role, &mut self.toggles) {
-            (Role::Caller(_) | Role::Callee(_), _) => self.rpc.handle_message(connection, message, context),
-            (Role::Toggler(_), Some(toggles)) => toggles.handle_message(connection, message, context),
-            _ => self.fanout.handle_message(connection, message, context),
-        }
+        let part: Option<&mut dyn Scenario> = match connection.role {
+            Role::Caller(_) | Role::Callee(_) => self.rpc.as_mut().map(|rpc| rpc as _),
+            Role::Prober(_) | Role::Probed(_) | Role::Flooder(_) | Role::Flooded(_) => {
+                self.probes.as_mut().map(|probes| probes as _)
+            }
+            Role::Toggler(_) => self.toggles.as_mut().map(|toggles| toggles as _),
+            _ => return self.fanout.handle_message(connection, message, context),
+        };
+        part.expect("a connection has a role of a part that the plan has")
+            .handle_message(connection, message, context)
     }
 
     fn settle(&mut self, shared: &Shared) {
@@ -85,7 +100,12 @@ impl Scenario for Mixed {
     }
 
     fn send(&mut self, connections: &mut [Connection], context: &mut Context<'_>) {
-        self.rpc.send(connections, context);
+        if let Some(rpc) = &mut self.rpc {
+            rpc.send(connections, context);
+        }
+        if let Some(probes) = &mut self.probes {
+            probes.send(connections, context);
+        }
         if let Some(toggles) = &mut self.toggles {
             toggles.send(connections, context);
         }
@@ -93,20 +113,28 @@ impl Scenario for Mixed {
     }
 
     fn next_due_ns(&self) -> Option<u64> {
+        let rpc = self.rpc.as_ref().and_then(Scenario::next_due_ns);
+        let probes = self.probes.as_ref().and_then(Scenario::next_due_ns);
         let toggles = self.toggles.as_ref().and_then(Scenario::next_due_ns);
-        [self.fanout.next_due_ns(), self.rpc.next_due_ns(), toggles].into_iter().flatten().min()
+        [self.fanout.next_due_ns(), rpc, probes, toggles].into_iter().flatten().min()
     }
 
     fn faults(&self) -> Faults {
         let mut faults = self.fanout.faults();
-        faults.add(&self.rpc.faults());
+        faults.add(&self.rpc.as_ref().map_or_else(Faults::default, Scenario::faults));
+        faults.add(&self.probes.as_ref().map_or_else(Faults::default, Scenario::faults));
         faults.add(&self.toggles.as_ref().map_or_else(Faults::default, Scenario::faults));
         faults
     }
 
     fn finish(&mut self, shared: &Shared, meter: &mut Meter) {
         self.fanout.finish(shared, meter);
-        self.rpc.finish(shared, meter);
+        if let Some(rpc) = &mut self.rpc {
+            rpc.finish(shared, meter);
+        }
+        if let Some(probes) = &mut self.probes {
+            probes.finish(shared, meter);
+        }
         if let Some(toggles) = &mut self.toggles {
             toggles.finish(shared, meter);
         }

@@ -25,6 +25,15 @@ pub enum Phase {
     Close,
 }
 
+/// How far a flow from one to one is.
+#[derive(Debug, Default)]
+pub struct Probed {
+    /// Messages sent; final once its thread has seen [`Phase::Drain`].
+    pub sent: AtomicU32,
+    /// Messages that have come; counted of the flood only.
+    pub arrived: AtomicU64,
+}
+
 /// Shared by all threads.
 #[derive(Debug)]
 pub struct Shared {
@@ -46,13 +55,15 @@ pub struct Shared {
     pub uncompressed: AtomicU64,
     /// What the server said to a connection that was not ready, and that was not understood.
     pub last_words: Mutex<Option<String>>,
+    /// Of each probe's flow, and of the flood's, which is the last.
+    pub probed: Vec<Probed>,
     /// What was sent of each flow, see [`crate::topics`]; final once its thread has seen [`Phase::Drain`].
     pub sent: Vec<AtomicU32>,
 }
 
 impl Shared {
     /// For `threads` threads and `senders` publishers or callers.
-    pub fn new(threads: usize, senders: usize, flows: Option<Flows>) -> Result<Self, Failure> {
+    pub fn new(threads: usize, senders: usize, probes: usize, flows: Option<Flows>) -> Result<Self, Failure> {
         let doorbells = (0..threads)
             .map(|_| eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC))
             .collect::<Result<_, _>>()
@@ -70,6 +81,7 @@ impl Shared {
             compressed: AtomicU64::new(0),
             uncompressed: AtomicU64::new(0),
             last_words: Mutex::new(None),
+            probed: (0..probes).map(|_| Probed::default()).collect(),
             sent: (0..senders).map(|_| AtomicU32::new(0)).collect(),
         })
     }

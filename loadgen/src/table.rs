@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::meter::operation;
-use crate::report::{Deliveries, Report};
+use crate::report::{Deliveries, Parameters, Report};
 use crate::units::{show_bytes, show_count, show_nanos, show_rate};
 
 /// The final table.
@@ -232,13 +232,16 @@ pub fn table(report: &Report) -> String {
 /// What the broadcast costs the calls beside it.
 pub fn beside(report: &Report) -> Option<String> {
     let of = |name: &str| report.operations.iter().find(|operation| operation.name == name);
-    let (alone, beside) = (of(operation::CALL_ALONE)?, of(operation::CALL_BESIDE)?);
+    let (alone, beside, one) = match (of(operation::CALL_ALONE), of(operation::PROBE_ALONE)) {
+        (Some(alone), _) => (alone, of(operation::CALL_BESIDE)?, "a call"),
+        (None, alone) => (alone?, of(operation::PROBE_BESIDE)?, "a message from one to one"),
+    };
     if alone.latency.count == 0 || beside.latency.count == 0 {
         return None;
     }
     let broadcast = &report.latency;
     Some(format!(
-        "beside the broadcast a call takes {:.1} times as long in the median and {:.1} times at p99; its p99 is {:.3} of the \
+        "beside the broadcast {one} takes {:.1} times as long in the median and {:.1} times at p99; its p99 is {:.3} of the \
          broadcast's own",
         beside.latency.p50_ns / alone.latency.p50_ns.max(1.0),
         beside.latency.p99_ns / alone.latency.p99_ns.max(1.0),
@@ -251,6 +254,20 @@ pub fn many(count: usize, one: &str) -> String {
     match count {
         1 => format!("1 {one}"),
         _ => format!("{} {one}s", show_count(count as u64)),
+    }
+}
+
+fn beside_what(parameters: &Parameters) -> String {
+    match (parameters.calls_per_second, parameters.probes_per_second, parameters.flood_window) {
+        (Some(calls), ..) => format!("{} calls /s", show_rate(calls)),
+        (None, probes, None) => {
+            format!("{} messages /s from one to one", show_rate(probes.unwrap_or_default()))
+        }
+        (None, probes, Some(window)) => format!(
+            "{} messages /s from one to one and a flood of {} under way",
+            show_rate(probes.unwrap_or_default()),
+            show_count(window as u64)
+        ),
     }
 }
 
@@ -299,9 +316,9 @@ pub fn headline(report: &Report) -> String {
             parameters.payload_bytes
         ),
         "broadcast+rpc" => format!(
-            "broadcast+rpc: {publishers} to {subscribers}, {} B, {load}, beside {} calls /s, {formats}",
+            "broadcast+rpc: {publishers} to {subscribers}, {} B, {load}, beside {}, {formats}",
             parameters.payload_bytes,
-            show_rate(parameters.calls_per_second.unwrap_or_default())
+            beside_what(parameters)
         ),
         "mixed" => format!(
             "mixed: {} of {publishers} and {}, {subscribers} on {}, {} B, {formats}, {load}",

@@ -196,6 +196,23 @@ fn other_servers_are_driven_by_what_their_file_says() {
 }
 
 #[test]
+fn publications_from_one_to_one_are_measured_alone_and_beside_a_broadcast() {
+    let line = "broadcast+rpc --probe pubsub --subscribers 3 --rate 50 --calls 100 --callers 2 --flood 5 --alone 300ms";
+    let (code, report, stderr) = run(start(false), FRAMES, "probe", line);
+    assert_eq!(code, 0, "{stderr} {report:#}");
+    for (operation, name) in
+        report["operations"].as_array().unwrap().iter().zip(["probe alone", "probe beside", "flood"])
+    {
+        assert_eq!(operation["name"], name);
+        assert!(operation["latency"]["count"].as_u64().unwrap() > 3, "{report:#}");
+        assert_eq!(operation["begun"], operation["done"], "{report:#}");
+    }
+    // What is lost of a probe is lost: the tenth publication is one of those alone.
+    let (code, report, stderr) = run(start(true), FRAMES, "probe-loses", line);
+    assert_eq!((code, report["deliveries"]["lost"].as_u64()), (1, Some(1)), "{stderr} {report:#}");
+}
+
+#[test]
 fn what_another_server_loses_is_counted() {
     let address = start(true);
     let (code, report, stderr) = run(address, FRAMES, "loses", "fanout --subscribers 4 --rate 100");

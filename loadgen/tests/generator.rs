@@ -281,6 +281,21 @@ fn calls_are_measured_alone_and_beside_a_broadcast() {
 }
 
 #[test]
+fn publications_from_one_to_one_are_measured_beside_a_broadcast() {
+    let line = "broadcast+rpc --probe pubsub --subscribers 3 --rate 50 --calls 100 --flood 5 --alone 300ms --duration 500ms \
+                --warmup 100ms --threads 2";
+    for serializer in ["json", "msgpack"] {
+        let (code, report, stderr) = run(Fault::None, &format!("{line} --serializer {serializer}"));
+        assert_eq!(code, 0, "{stderr} {report:#}");
+        for operation in report["operations"].as_array().unwrap() {
+            assert!(operation["latency"]["count"].as_u64().unwrap() > 3, "{report:#}");
+            assert_eq!(operation["begun"], operation["done"], "{report:#}");
+        }
+        assert_eq!(count(&report, "total"), count(&report, "expected"), "{report:#}");
+    }
+}
+
+#[test]
 fn a_mix_of_everything_is_verified() {
     let line = format!(
         "mixed --rate 400 --mix publish:50,call:20,subscribe:20,join:10 --topics 3 --stay 50ms {SHORT}"

@@ -258,6 +258,15 @@ pub struct IdleArgs {
     pub topic: String,
 }
 
+/// What `broadcast+rpc` measures beside the broadcast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Probe {
+    /// Calls.
+    Call,
+    /// Publications from one to one: what every kind of server has.
+    Pubsub,
+}
+
 /// Options of `broadcast+rpc`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct BroadcastRpcArgs {
@@ -279,13 +288,20 @@ pub struct BroadcastRpcArgs {
     /// Which subscribers open the closed loop's window again.
     #[arg(long, value_enum, default_value = "average")]
     pub window_by: WindowRule,
-    /// Calls per second, of all callers together; their latency counts from the planned time.
+    /// What is measured beside the broadcast.
+    #[arg(long, value_enum, default_value = "call")]
+    pub probe: Probe,
+    /// One more publisher, which keeps so many messages under way to one subscriber of its own beside the broadcast; 0: none.
+    /// Needs --probe pubsub.
+    #[arg(long, value_name = "WINDOW", default_value = "0", value_parser = parse_count)]
+    pub flood: usize,
+    /// Calls (or publications) per second, of all callers together; their latency counts from the planned time.
     #[arg(long, value_name = "RATE", default_value = "200", value_parser = parse_rate)]
     pub calls: f64,
     /// So long the calls are measured before the broadcast begins; --duration is what is measured beside it.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub alone: Duration,
-    /// Sessions that call.
+    /// Sessions that call (or publish, each to one subscriber on a topic of their own).
     #[arg(long, default_value = "1", value_parser = parse_count)]
     pub callers: usize,
     /// Sessions that register one procedure each and echo what they are called with.

@@ -14,8 +14,8 @@ use std::time::Duration;
 use fanwire_codec::wamp2::Serializer;
 
 use crate::args::{
-    CommonArgs, Compression, FaninArgs, FanoutArgs, Format, Hold, LoadArgs, Match, PairsArgs, RoomsArgs,
-    ScenarioArgs, WindowRule,
+    BroadcastRpcArgs, CommonArgs, Compression, FaninArgs, FanoutArgs, Format, Hold, LoadArgs, Match,
+    PairsArgs, Probe, RoomsArgs, ScenarioArgs, WindowRule,
 };
 use crate::failure::Failure;
 use crate::meter::Timing;
@@ -46,6 +46,14 @@ pub enum Role {
     Callee(u32),
     /// Subscribes and unsubscribes in turn; its global number.
     Toggler(u32),
+    /// Publishes to one subscriber by a timetable, beside a broadcast; its global number.
+    Prober(u32),
+    /// Receives what the prober of the same number publishes.
+    Probed(u32),
+    /// Publishes to one subscriber as much as its window allows; numbered as one more prober.
+    Flooder(u32),
+    /// Receives the flood.
+    Flooded(u32),
     /// Does nothing.
     Idle,
     /// Comes and goes while the load runs; its number among those of its thread.
@@ -152,6 +160,19 @@ pub struct RpcPlan {
     pub procedures: Vec<Arc<str>>,
 }
 
+/// Publications from one to one beside a broadcast.
+#[derive(Clone, Debug)]
+pub struct ProbePlan {
+    /// Probers, each with a subscriber.
+    pub pairs: usize,
+    /// Publications per second, of all probers together.
+    pub rate: f64,
+    /// Publications that the flooder may have under way; 0 if there is none.
+    pub flood_window: usize,
+    /// One per prober, then the flood's.
+    pub topics: Vec<Arc<str>>,
+}
+
 /// Sessions that subscribe and unsubscribe in turn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TogglePlan {
@@ -212,6 +233,7 @@ pub struct Plan {
     pub fanout: Option<FanoutPlan>,
     pub rpc: Option<RpcPlan>,
     pub toggles: Option<TogglePlan>,
+    pub probe: Option<ProbePlan>,
     /// So long the calls are measured before the publishers begin.
     pub alone: Option<Duration>,
     /// Proportions of the operations, for the report.
@@ -359,7 +381,7 @@ impl Plan {
             }
             let source = (!sources.is_empty()).then(|| sources[number * sources.len() / count]);
             let setup = match role {
-                Role::Publisher(_) if posts => Setup::Post,
+                Role::Publisher(_) | Role::Prober(_) | Role::Flooder(_) if posts => Setup::Post,
                 _ => setup,
             };
             assignments[thread].push(Assignment { role, setup, serializer, topic: 0, source });
@@ -398,6 +420,7 @@ impl Plan {
             fanout: None,
             rpc: None,
             toggles: None,
+            probe: None,
             alone: None,
             mix: None,
             operations: Vec::new(),
@@ -411,8 +434,10 @@ impl Plan {
 /// What only a WAMP router has.
 fn check_foreign(args: &ScenarioArgs) -> Result<(), Failure> {
     let words = match args {
+        ScenarioArgs::BroadcastRpc(BroadcastRpcArgs { probe: Probe::Pubsub, .. }) => return Ok(()),
         ScenarioArgs::Rpc(_) | ScenarioArgs::BroadcastRpc(_) | ScenarioArgs::Mixed(_) => {
-            "--target: only WAMP routers have calls; there are fanout, fanin, pairs, rooms, churn, connect and idle"
+            "--target: only WAMP routers have calls; there are fanout, fanin, pairs, rooms, churn, connect, idle, and \
+             broadcast+rpc with --probe pubsub"
         }
         ScenarioArgs::Fanout(FanoutArgs { acknowledge: true, .. })
         | ScenarioArgs::Fanin(FaninArgs { acknowledge: true, .. })

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use fanwire_codec::wamp2::Serializer;
 
 use super::{
-    FanoutPlan, Load, Part, Plan, Role, RpcPlan, STREAMS_MAX, Scenario, Setup, TogglePlan, VisitPlan,
+    FanoutPlan, Load, Part, Plan, ProbePlan, Role, RpcPlan, STREAMS_MAX, Scenario, Setup, TogglePlan,
+    VisitPlan,
 };
 use crate::args::{
     BroadcastRpcArgs, ChurnArgs, CommonArgs, ConnectArgs, FaninArgs, FanoutArgs, Hold, IdleArgs, Leave,
-    LoadArgs, Match, MixedArgs, PairsArgs, RoomsArgs, RpcArgs, WindowRule,
+    LoadArgs, Match, MixedArgs, PairsArgs, Probe, RoomsArgs, RpcArgs, WindowRule,
 };
 use crate::failure::Failure;
 use crate::meter::operation;
@@ -50,6 +51,19 @@ impl Parts {
             self.list.push((Role::Callee(number as u32), Setup::Register(procedure.clone()), serializer));
         }
         self.list.extend((0..rpc.callers).map(|n| (Role::Caller(n as u32), Setup::Session, serializer)));
+    }
+
+    fn probes(&mut self, probe: &ProbePlan) {
+        let serializer = self.serializer;
+        for (number, topic) in probe.topics.iter().enumerate() {
+            let n = number as u32;
+            let (sender, receiver) = match number < probe.pairs {
+                true => (Role::Prober(n), Role::Probed(n)),
+                false => (Role::Flooder(n), Role::Flooded(n)),
+            };
+            self.list.push((receiver, Setup::Subscribe(topic.clone()), serializer));
+            self.list.push((sender, Setup::Session, serializer));
+        }
     }
 
     /// Deals them out.
@@ -265,25 +279,48 @@ impl Plan {
         args: &BroadcastRpcArgs,
         run: u16,
     ) -> Result<Self, Failure> {
-        let BroadcastRpcArgs { publishers, subscribers, callers, callees, calls, alone, .. } = *args;
+        let BroadcastRpcArgs {
+            publishers, subscribers, callers, callees, calls, alone, probe, flood, ..
+        } = *args;
         if publishers == 0 || subscribers == 0 {
             return Err(Failure::usage("broadcast+rpc needs --publishers and --subscribers of at least 1"));
         }
         check_calls("broadcast+rpc", callers, callees)?;
+        if flood > 0 && probe == Probe::Call {
+            return Err(Failure::usage("--flood needs --probe pubsub"));
+        }
         let topics = Topics::one(&args.topic, publishers, subscribers);
         check_streams(&topics, 0)?;
-        let procedures = procedures(&args.procedure, callees, run);
-        let rpc = RpcPlan { callers, load: Load::Open { rate: calls }, procedures };
         let mut parts = Parts::new(common);
         let serializer = parts.serializer;
-        parts.callers(&rpc);
+        let (mut rpc, mut probes) = (None, None);
+        let mut operations = match probe {
+            Probe::Call => {
+                let procedures = procedures(&args.procedure, callees, run);
+                let calls = RpcPlan { callers, load: Load::Open { rate: calls }, procedures };
+                parts.callers(&calls);
+                rpc = Some(calls);
+                vec![operation::CALL_ALONE, operation::CALL_BESIDE]
+            }
+            Probe::Pubsub => {
+                let count = callers + usize::from(flood > 0);
+                let topics = (0..count).map(|n| format!("{}.r{run:04x}.probe{n}", args.topic).into());
+                let plan =
+                    ProbePlan { pairs: callers, rate: calls, flood_window: flood, topics: topics.collect() };
+                parts.probes(&plan);
+                probes = Some(plan);
+                vec![operation::PROBE_ALONE, operation::PROBE_BESIDE]
+            }
+        };
+        operations.extend((flood > 0).then_some(operation::FLOOD));
         parts.subscribers(&topics);
         parts.publishers(publishers, serializer);
         let mut plan = parts.plan(common, Some(&args.load), Scenario::Mixed, run)?;
         plan.name = "broadcast+rpc";
-        plan.operations = vec![operation::CALL_ALONE, operation::CALL_BESIDE];
+        plan.operations = operations;
         plan.alone = Some(alone);
-        plan.rpc = Some(rpc);
+        plan.rpc = rpc;
+        plan.probe = probes;
         plan.fanout = Some(FanoutPlan {
             rule: args.window_by,
             load: plan.load,

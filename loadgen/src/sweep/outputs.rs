@@ -95,8 +95,9 @@ pub fn csv(sweep: &SweepReport) -> String {
         let cost = report.server.as_ref().and_then(|server| server.cost.as_ref());
         let known = |figure: Option<f64>| figure.map_or(String::new(), |figure| format!("{figure:.3}"));
         let micros = |nanos: f64| known(Some(nanos / 1e3));
-        // The calls beside the rest, the last of the operations that are calls.
-        let calls = report.operations.iter().rfind(|operation| operation.name.starts_with("call"));
+        // The calls (or probes) beside the rest, the last of the operations of that kind.
+        let is_call = |name: &str| name.starts_with("call") || name.starts_with("probe");
+        let calls = report.operations.iter().rfind(|operation| is_call(operation.name));
         let row = [
             sweep.option.clone(),
             step.value.clone(),

@@ -49,7 +49,10 @@ impl<S: Scenario> Worker<S> {
         let socket = connection.socket.as_ref().expect("it has just been opened");
         let flags =
             epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-        let is_express = matches!(connection.role, Role::Caller(_) | Role::Callee(_) | Role::Toggler(_));
+        let is_express = matches!(
+            connection.role,
+            Role::Caller(_) | Role::Callee(_) | Role::Toggler(_) | Role::Prober(_) | Role::Probed(_)
+        );
         let set = self.express.as_ref().filter(|_| is_express).unwrap_or(&self.epoll);
         epoll::add(set, socket, epoll::EventData::new_u64(index as u64), flags)
             .map_err(|error| Failure::usage(format!("a socket cannot be watched: {error}")))?;

@@ -320,7 +320,7 @@ impl<S: Scenario> Worker<S> {
         self.scenario.set_main(main);
         for (name, counters) in self.plan.operations.iter().zip(&mut self.meter.operations) {
             counters.timing = match *name {
-                operation::CALL_ALONE => Timing { to_ns: main.start_ns, ..timing },
+                operation::CALL_ALONE | operation::PROBE_ALONE => Timing { to_ns: main.start_ns, ..timing },
                 _ => main,
             };
         }
