@@ -278,10 +278,17 @@ impl<'a> Bench<'a> {
         })
     }
 
+    /// Says something about the line that was made last.
+    pub fn remark(&mut self, words: String) {
+        if let Some(line) = self.lines.last_mut() {
+            line.notes.push(words);
+        }
+    }
+
     fn push(&mut self, mut line: Line) -> Result<()> {
         // Without a date: the same effort on the same machine gives the same words.
         line.origin =
-            format!("{}; {} rounds of {} s", machine::describe(), self.effort.pairs, self.effort.seconds);
+            format!("{}; {} pairs of {} s each", machine::describe(), self.effort.pairs, self.effort.seconds);
         eprint!("{}", super::table::row(&line, None));
         self.lines.push(line);
         Ok(())

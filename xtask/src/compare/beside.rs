@@ -30,7 +30,7 @@ pub fn beside(bench: &mut Bench<'_>, load: f64) -> Result<()> {
     {
         let what = What {
             what: format!(
-                "p99 of a {name} beside {rate:.1} publications/s to {}, {:.0} % of the capacity",
+                "p99 of a {name} beside a broadcast to {} at {:.0} % of the capacity",
                 grouped(subscribers),
                 load * 100.0
             ),
@@ -41,6 +41,7 @@ pub fn beside(bench: &mut Bench<'_>, load: f64) -> Result<()> {
         let (ours_are, theirs_are) = (ours.figures(figure)?, series[2].figures(probe_p99)?);
         if !theirs_are.is_empty() {
             bench.ratio_of(what, ours, &ours_are, "uWebSockets' 1:1 event", &series[2], &theirs_are)?;
+            bench.remark(format!("{rate:.1} publications/s"));
         }
     }
     Ok(())

@@ -16,6 +16,8 @@ use crate::measure::router::{Router, RouterSetup};
 
 /// For all connections to be there.
 const CONNECT_TIME: Duration = Duration::from_secs(60);
+/// Everybody is.
+const OFTEN: [&str; 2] = ["limits.ping_interval=1s", "limits.pong_wait=1s"];
 /// Nobody is pinged.
 const NO_PINGS: &str = "limits.ping_interval=1h";
 
@@ -70,8 +72,7 @@ pub fn ping(bench: &mut Bench<'_>) -> Result<()> {
     for _ in 0..bench.effort.pairs {
         for (driver, (series, figures)) in drivers.iter().zip(&mut costs) {
             let (_, silent, _) = hold(bench, connections, &without_pings(driver))?;
-            let often =
-                RouterSetup { set: vec!["limits.ping_interval=1s".to_owned()], ..RouterSetup::new(driver) };
+            let often = RouterSetup { set: OFTEN.map(str::to_owned).to_vec(), ..RouterSetup::new(driver) };
             let (run, spent, pings) = hold(bench, connections, &often)?;
             ensure!(pings > 0.0, "nobody was pinged");
             let cost = (spent - silent).max(0.0) / pings;
@@ -83,7 +84,7 @@ pub fn ping(bench: &mut Bench<'_>) -> Result<()> {
     for (series, figures) in costs {
         let what = What {
             what: format!(
-                "CPU of one ping and its pong, {} sessions, each pinged every second",
+                "CPU of one ping and its pong, {} sessions, limits.ping_interval = 1s",
                 grouped(connections)
             ),
             figure: side::cpu,

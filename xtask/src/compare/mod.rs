@@ -59,6 +59,9 @@ pub struct Options {
     /// One short round with few connections: shows that everything works, measures nothing, and leaves the documents alone.
     #[arg(long)]
     quick: bool,
+    /// Measures what the last release build made.
+    #[arg(long)]
+    no_build: bool,
     /// Where the results are kept [default: compare.json in the target folder]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -82,7 +85,9 @@ pub fn compare(workplace: &Workplace, options: &Options) -> Result<()> {
         cpus >= 2,
         "two CPUs are needed: one for the server, one for the load; this process may use {cpus}"
     );
-    build(workplace)?;
+    if !options.no_build {
+        build(workplace)?;
+    }
     let name = if options.quick { "compare-quick.json" } else { "compare.json" };
     let path = options.json.clone().unwrap_or_else(|| workplace.target.join(name));
     let mut results = Results::read(&path)?;
