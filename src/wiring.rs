@@ -51,6 +51,7 @@ pub fn io_config(config: &Config) -> io::Config {
         message_bytes_max_before_login: limits.before_login.0,
         balance: config.shards.balance,
         turn: turn(&config.shards),
+        spin: config.shards.spin.0,
         connections_max_per_shard: limits.connections_per_shard.0.map(|count| count.0),
         ..defaults
     }
@@ -240,6 +241,7 @@ mod tests {
         assert_eq!(ours.connections_max_per_shard, theirs.connections_max_per_shard);
         assert_eq!(ours.balance, theirs.balance);
         assert_eq!(format!("{:?}", ours.turn), format!("{:?}", theirs.turn));
+        assert_eq!(ours.spin, theirs.spin);
         let ours =
             core_config(&loaded(), CoreLimits::default().ring_capacity, 0).expect("the defaults are right");
         assert_eq!(format!("{:?}", ours.limits), format!("{:?}", CoreLimits::default()));

@@ -134,6 +134,8 @@ counters! {
     Gauge ring_depth_max = "ring_depth_max" "" "Most items ever found in one ring to this shard.";
     Counter wakes = "wakes" "" "Other shards woken from their sleep.";
     Counter parks = "parks" "" "Times the shard went to sleep.";
+    Counter spins_paid = "spins" "outcome=\"paid\"" "Times the shard looked for more before it slept.";
+    Counter spins_vain = "spins" "outcome=\"vain\"" "Times the shard looked for more before it slept.";
     Gauge turn_longest_nanos = "turn_longest_nanoseconds" "" "Longest turn of the shard's loop so far.";
 }
 

@@ -540,6 +540,39 @@ fn shards_wake_each_other() {
     }
 }
 
+/// Looking on before sleeping loses nothing, neither from sockets nor from rings, and ends.
+#[test]
+fn shards_that_look_on_before_they_sleep_hear_of_everything() {
+    for driver in DRIVERS {
+        let running = run(Config { shards: Some(2), spin: ms(1), ..config(driver) });
+        let mut clients: [Option<Client>; 2] = [None, None];
+        while clients.iter().any(Option::is_none) {
+            let mut client = Client::new(&running);
+            client.send_text("where");
+            let Word::Text(shard) = client.hear() else { panic!("a shard number") };
+            clients[shard.parse::<usize>().unwrap()].get_or_insert(client);
+        }
+        let [Some(first), Some(second)] = &mut clients else { panic!("both are there") };
+        let mut round = 0;
+        eventually("looking on has found something, and nothing", || {
+            for _ in 0..50 {
+                first.send_text(&format!("to 1 ping {round}"));
+                assert_eq!(second.hear(), text(&format!("ping {round}")));
+                second.send_text(&format!("to 0 pong {round}"));
+                assert_eq!(first.hear(), text(&format!("pong {round}")));
+                round += 1;
+            }
+            let spins = |outcome| counter(&running, "spins", outcome);
+            spins("outcome=\"paid\"") > 0 && spins("outcome=\"vain\"") > 0
+        });
+        eventually("both sleep", || {
+            let parks = counter(&running, "parks", "");
+            std::thread::sleep(ms(20));
+            counter(&running, "parks", "") == parks
+        });
+    }
+}
+
 #[test]
 fn many_connections_at_once_are_all_served() {
     for driver in DRIVERS {

@@ -12,6 +12,7 @@ mod login;
 mod publish;
 mod stats;
 mod stream;
+mod url;
 mod values;
 
 use std::io::{self, Write};

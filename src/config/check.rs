@@ -16,6 +16,9 @@ use super::units::{Auto, Count, CpuList, Size, Time};
 /// The directory keeps a shard's interest as one bit of a 64-bit word, and one bit is spent otherwise.
 pub const SHARDS_MAX: u32 = 63;
 
+/// Beyond this a message that comes so seldom would not notice the wake-up.
+const SPIN_MAX: std::time::Duration = std::time::Duration::from_millis(1);
+
 /// All that is wrong.
 pub fn check(config: &Config, origins: &Origins) -> Vec<Problem> {
     let mut checker = Checker { origins, problems: Vec::new() };
@@ -130,6 +133,7 @@ impl Checker<'_> {
         if let Some(sends) = &config.shards.slice_sends.0 {
             self.within("shards.slice_sends", sends, Count(1), Count(1 << 16));
         }
+        self.within("shards.spin", &config.shards.spin, Time::seconds(0), Time(SPIN_MAX));
         let Some(count) = config.shards.count.given() else {
             if let Auto::Given(CpuList(cpus)) = &config.shards.cpus
                 && cpus.len() > SHARDS_MAX as usize

@@ -176,6 +176,13 @@ described! {
         /// A call or an event of a small topic waits for this many sends at most, each 2 to 4 µs. Fewer make it wait less;
         /// more make the large topic's own events slightly cheaper. Topics of up to 256 subscribers are never split.
         pub slice_sends: Limit<Count>,
+        /// How long a shard that has nothing to do looks for more before it sleeps, such as `"50us"`; `"0s"`: not at all.
+        ///
+        /// To be woken takes microseconds, in a virtual machine tens of them. A shard only looks on while messages come that
+        /// often; then it uses its CPU whole, for which nothing else on this machine should have a use. Otherwise, and when
+        /// nothing happens, it sleeps as ever. At most 1 ms. [Performance](performance.md#looking-on-before-sleeping) has
+        /// figures.
+        pub spin: Time,
     }
 }
 
@@ -187,6 +194,7 @@ impl Default for Shards {
             driver: Driver::Auto,
             balance: true,
             slice_sends: Limit(Some(Count(64))),
+            spin: Time::seconds(0),
         }
     }
 }

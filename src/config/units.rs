@@ -124,11 +124,13 @@ impl Time {
     }
 }
 
-const TIME_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+/// In microseconds.
+const TIME_UNITS: [(&str, u64); 5] =
+    [("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)];
 
 impl Scalar for Time {
     fn allowed() -> String {
-        "a time: a whole number and ms, s, m or h, such as \"500ms\" or \"10s\"".into()
+        "a time: a whole number and us, ms, s, m or h, such as \"500ms\" or \"10s\"".into()
     }
 
     fn from_text(text: &str) -> Result<Self, String> {
@@ -139,7 +141,7 @@ impl Scalar for Time {
             .ok_or_else(|| format!("{text:?} is not a time: {}", unit_words(unit)))?;
         number
             .checked_mul(*factor)
-            .map(|milliseconds| Self(Duration::from_millis(milliseconds)))
+            .map(|microseconds| Self(Duration::from_micros(microseconds)))
             .ok_or_else(|| format!("{text:?} is more than 64 bits hold"))
     }
 
@@ -154,15 +156,15 @@ impl Scalar for Time {
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let milliseconds = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
-        if milliseconds == 0 {
+        let microseconds = u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX);
+        if microseconds == 0 {
             return f.write_str("0s");
         }
         let (unit, factor) = TIME_UNITS
             .into_iter()
-            .find(|(_, factor)| milliseconds.is_multiple_of(*factor))
-            .expect("every number is a multiple of one millisecond");
-        write!(f, "{}{unit}", milliseconds / factor)
+            .find(|(_, factor)| microseconds.is_multiple_of(*factor))
+            .expect("every number is a multiple of one microsecond");
+        write!(f, "{}{unit}", microseconds / factor)
     }
 }
 
@@ -444,6 +446,8 @@ mod tests {
             assert_eq!(time, Time(Duration::from_millis(milliseconds)), "{text}");
             assert_eq!(time.to_string(), shortest);
         }
+        assert_eq!(Time::from_text("50us"), Ok(Time(Duration::from_micros(50))));
+        assert_eq!(Time(Duration::from_micros(1_500)).to_string(), "1500us");
         assert!(Time::from_text("10").is_err());
         assert!(Time::from_text("10 min").is_err());
     }

@@ -20,6 +20,7 @@ mod deadlines;
 mod drain;
 mod ending;
 mod input;
+mod spin;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -54,6 +55,7 @@ use crate::timers::Wheel;
 use accept::Acceptor;
 pub(crate) use arrivals::Spread;
 use drain::Drain;
+use spin::Spin;
 
 /// What wakes a shard in the program.
 pub(crate) struct EventFd(pub(crate) OwnedFd);
@@ -144,6 +146,9 @@ pub(crate) struct Shard<S: Service> {
     now: Instant,
     /// The ring that is drained first in the next turn.
     first_ring: usize,
+    spin: Spin,
+    /// This turn found something to do.
+    worked: bool,
     /// Turns since the service's counters were copied.
     unpublished_turns: u32,
     /// All receives go here.
@@ -193,6 +198,8 @@ impl<S: Service> Shard<S> {
             dying: Vec::new(),
             now,
             first_ring: 0,
+            spin: Spin::new(config.spin, now),
+            worked: false,
             unpublished_turns: 0,
             scratch: vec![0; SCRATCH_BYTES],
             frame: BytesMut::with_capacity(1024),
@@ -229,7 +236,11 @@ impl<S: Service> Shard<S> {
         busy |= self.act_on_effects();
         busy |= self.bury();
         busy |= !self.ready.is_empty();
-        self.links.counters.turn(clock::now().since(began));
+        let ended = clock::now();
+        self.links.counters.turn(ended.since(began));
+        if std::mem::take(&mut self.worked) || busy {
+            self.spin.worked(began, ended);
+        }
         self.unpublished_turns += 1;
         if self.unpublished_turns >= TURNS_BETWEEN_PUBLISHING {
             self.publish_counters();
@@ -239,6 +250,35 @@ impl<S: Service> Shard<S> {
             return After::Done;
         }
         if busy { After::Busy } else { After::Idle }
+    }
+
+    /// Before sleep: looks for something to do as long as that pays. True = there is something. Not longer than
+    /// [`Config::spin`], nor past a deadline.
+    pub(crate) fn look_on(&mut self) -> bool {
+        let Some(mut until) = self.spin.idle_until() else { return false };
+        if let Some(deadline) = self.next_deadline() {
+            until = until.min(deadline);
+        }
+        self.publish_counters();
+        loop {
+            self.harvest();
+            if self.worked || self.has_mail() {
+                self.links.counters.spins_paid.add(1);
+                return true;
+            }
+            if clock::now() >= until {
+                self.links.counters.spins_vain.add(1);
+                return false;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Whether another thread has left something for this one.
+    fn has_mail(&self) -> bool {
+        let Links { inbound, mailbox, spread, .. } = &self.links;
+        let own = usize::from(self.id.get());
+        !mailbox.is_empty() || spread.has_arrivals(own) || inbound.iter().any(|ring| !ring.is_empty())
     }
 
     /// Prepares to sleep: the timer is set, the doorbell knows. False = something came in meanwhile.
@@ -252,13 +292,9 @@ impl<S: Service> Shard<S> {
             }
             self.set_timer(now, at);
         }
-        let Links { inbound, doorbells, mailbox, counters, spread, .. } = &self.links;
-        let own = usize::from(self.id.get());
-        let sleep = doorbells[own].park(|| {
-            !mailbox.is_empty() || spread.has_arrivals(own) || inbound.iter().any(|ring| !ring.is_empty())
-        });
+        let sleep = self.links.doorbells[usize::from(self.id.get())].park(|| self.has_mail());
         if sleep {
-            counters.parks.add(1);
+            self.links.counters.parks.add(1);
         }
         sleep
     }
@@ -313,6 +349,7 @@ impl<S: Service> Shard<S> {
         }
         if taken > 0 {
             counters.ring_items_in.add(taken);
+            self.worked = true;
         }
         left
     }
@@ -352,6 +389,7 @@ impl<S: Service> Shard<S> {
             }
         }
         let full = events.len() == EVENTS_PER_TURN;
+        self.worked |= !events.is_empty();
         self.events = events;
         full
     }
@@ -445,24 +483,23 @@ impl<S: Service> Shard<S> {
 
 /// Runs the shard to its end.
 pub(crate) async fn run<S: Service>(mut shard: Shard<S>, park: Park) {
-    let mut busy_turns = 0u32;
+    let mut wakeful_turns = 0u32;
     // Last, so that it is dropped first when something panics: nothing of the shard's doubtful state runs any more.
     let _guard = AbortOnPanic;
     loop {
-        match shard.turn() {
+        let wakeful = match shard.turn() {
             After::Done => return,
-            After::Busy => {
-                busy_turns += 1;
-                if busy_turns.is_multiple_of(TURNS_BETWEEN_BREATHS) {
-                    park.breathe().await;
-                }
+            After::Busy => true,
+            After::Idle => shard.look_on(),
+        };
+        if wakeful {
+            wakeful_turns += 1;
+            if wakeful_turns.is_multiple_of(TURNS_BETWEEN_BREATHS) {
+                park.breathe().await;
             }
-            After::Idle => {
-                if shard.may_sleep() {
-                    park.sleep().await;
-                    shard.woke();
-                }
-            }
+        } else if shard.may_sleep() {
+            park.sleep().await;
+            shard.woke();
         }
     }
 }
