@@ -7,6 +7,7 @@
 //!     cargo xtask test --full             the long matrices too
 //!     cargo xtask figures                 measures and writes the tables of docs/performance.md
 //!     cargo xtask compare                 measures it beside other servers; --list has the rows
+//!     cargo xtask scale                   measures it with 1, 2, 4, … shards, where there are CPUs for them
 //!     cargo xtask rivals                  installs the servers that Fanwire is measured against; --start NAME runs one
 //!     cargo xtask instructions            counts what the hot functions execute, for the table there
 //!     cargo xtask instructions --check    compares with that table
@@ -23,6 +24,7 @@ mod instructions;
 mod measure;
 mod rivals;
 mod run;
+mod scale;
 mod stages;
 mod tables;
 mod tools;
@@ -50,6 +52,8 @@ enum Task {
     Figures(figures::Options),
     /// Measures Fanwire beside other servers and writes the table of docs/performance.md.
     Compare(compare::Options),
+    /// Measures the router with one shard and with more, and prints a table.
+    Scale(scale::Options),
     /// Installs the servers that Fanwire is measured against, or starts one.
     Rivals(rivals::Options),
     /// Counts by valgrind what the hot functions execute; writes the table of docs/performance.md, or compares with it.
@@ -80,6 +84,7 @@ fn main() -> ExitCode {
         Task::Test(options) => options,
         Task::Figures(options) => return end(figures::figures(&Workplace::find(false), &options)),
         Task::Compare(options) => return end(compare::compare(&Workplace::find(false), &options)),
+        Task::Scale(options) => return end(scale::scale(&Workplace::find(false), &options)),
         Task::Rivals(options) => return end(rivals::rivals(&Workplace::find(false), &options)),
         Task::Instructions(options) => {
             return end(instructions::instructions(&Workplace::find(false), &options));

@@ -330,9 +330,7 @@ impl Plan {
         let dialect: Dialect = common.target.as_deref().map(file::read).transpose()?.map(Arc::new);
         let url = common.url.as_deref().or(dialect.as_ref().and_then(|script| script.url.as_deref()));
         let url = url.unwrap_or(crate::args::URL).to_owned();
-        // Without a path a WAMP router is asked where most of them serve, another server at its root.
-        let default_path = if dialect.is_none() { "/ws" } else { "/" };
-        let target = Target::parse(&url, default_path)?;
+        let target = Target::parse(&url)?;
         let post = dialect.as_ref().and_then(|script| script.posts());
         let post_target = post.map(|post| Target::parse_http(&post.origin)).transpose()?;
         let posts = post_target.is_some();

@@ -21,12 +21,23 @@ pub struct Report(Value);
 impl Load {
     /// Starts it with these arguments, the scenario first, against a server of this process.
     pub fn start(workplace: &Workplace, arguments: &[String], server_pid: u32) -> Result<Self> {
+        Self::start_on(workplace, LOAD_CPU, 1, arguments, server_pid)
+    }
+
+    /// The same on other CPUs, as `taskset` writes them, with so many threads.
+    pub fn start_on(
+        workplace: &Workplace,
+        cpus: &str,
+        threads: usize,
+        arguments: &[String],
+        server_pid: u32,
+    ) -> Result<Self> {
         let mut command = Command::new("taskset");
         command
-            .args(["--cpu-list", LOAD_CPU])
+            .args(["--cpu-list", cpus])
             .arg(workplace.released("fanwire-loadgen"))
             .args(arguments)
-            .args(["--threads", "1", "--quiet", "--json", "-"])
+            .args(["--threads", &threads.to_string(), "--quiet", "--json", "-"])
             .args(["--server-pid", &server_pid.to_string()]);
         let child = command
             .stdin(Stdio::null())
