@@ -86,9 +86,9 @@ impl Shard {
             self.delivery.counters.decoder_panics += 1;
             return self.close(now, outlet, 1011, "the router failed to read the message");
         };
-        let message = match decoded {
-            Ok(message) => message,
-            Err(_) if state == State::Closing => return,
+        match decoded {
+            Ok(message) => self.receive_message(now, outlet, serializer, state, message),
+            Err(_) if state == State::Closing => {}
             Err(DecodeError::Request(refused)) if state == State::Open => {
                 self.delivery.counters.requests_refused += 1;
                 if refused.is_answered {
@@ -98,12 +98,19 @@ impl Shard {
                         frames::refusal(serializer, kind, request, refused.error_uri, &words, out);
                     });
                 }
-                return;
             }
-            Err(why) => {
-                return self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, &why.to_string());
-            }
-        };
+            Err(why) => self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, &why.to_string()),
+        }
+    }
+
+    fn receive_message(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        serializer: Serializer,
+        state: State,
+        message: Message<'_>,
+    ) {
         match state {
             State::Waiting => self.receive_first(now, outlet, serializer, message),
             State::Challenged => self.receive_proof(now, outlet, serializer, message),
