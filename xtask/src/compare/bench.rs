@@ -226,6 +226,17 @@ impl<'a> Bench<'a> {
         self.ratio_of(what, ours, &our_figures, rival, theirs, &their_figures)
     }
 
+    /// A line that compares the first driver with the second, if there are two.
+    pub fn between_drivers(&mut self, what: What, ours: &[Series]) -> Result<()> {
+        match ours {
+            [first, second] => {
+                let name = second.0.first().map_or("", |run| &run.driver).to_owned();
+                self.ratio(what, first, &name, second)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The same of figures that are not in one report.
     pub fn ratio_of(
         &mut self,

@@ -17,16 +17,16 @@ pub fn calls(bench: &mut Bench<'_>) -> Result<()> {
     sides.push(Side::rival("crossbar", &load));
     let series = bench.alternate(&sides)?;
     let Some((theirs, ours)) = series.split_last() else { return Ok(()) };
+    let what = |bounds| What {
+        what: format!("calls per CPU second, JSON, {} in flight", grouped(callers)),
+        figure: |run| Ok(1e9 / side::cpu(run)?),
+        unit: Unit::PerSecond,
+        bounds,
+    };
     for ours in ours {
-        let what = What {
-            what: format!("calls per CPU second, JSON, {} in flight", grouped(callers)),
-            figure: |run| Ok(1e9 / side::cpu(run)?),
-            unit: Unit::PerSecond,
-            bounds: Bounds::at_least(15.0, 40.0),
-        };
-        bench.ratio(what, ours, "Crossbar", theirs)?;
+        bench.ratio(what(Bounds::at_least(15.0, 40.0)), ours, "Crossbar", theirs)?;
     }
-    Ok(())
+    bench.between_drivers(what(Bounds::NONE), ours)
 }
 
 /// CPU per call where caller and callee are on different shards, against calls within one.

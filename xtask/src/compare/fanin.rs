@@ -21,18 +21,18 @@ pub fn fan_in(bench: &mut Bench<'_>, publishers: usize, window: usize, bounds: B
     sides.push(Side::rival("uws", &format!("{load} --payload {payload}")));
     let series = bench.alternate(&sides)?;
     let Some((theirs, ours)) = series.split_last() else { return Ok(()) };
+    let what = |bounds| What {
+        what: format!(
+            "CPU per message, MessagePack of {} publishers to one subscriber, {} in flight",
+            grouped(publishers),
+            grouped(publishers * window)
+        ),
+        figure: side::cpu,
+        unit: Unit::Nanos,
+        bounds,
+    };
     for ours in ours {
-        let what = What {
-            what: format!(
-                "CPU per message, MessagePack of {} publishers to one subscriber, {} in flight",
-                grouped(publishers),
-                grouped(publishers * window)
-            ),
-            figure: side::cpu,
-            unit: Unit::Nanos,
-            bounds,
-        };
-        bench.ratio(what, ours, "uWebSockets", theirs)?;
+        bench.ratio(what(bounds), ours, "uWebSockets", theirs)?;
     }
-    Ok(())
+    bench.between_drivers(what(Bounds::NONE), ours)
 }

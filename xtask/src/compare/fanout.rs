@@ -40,31 +40,24 @@ pub fn fan_out(bench: &mut Bench<'_>, shape: &Shape) -> Result<()> {
     let series = bench.alternate(&sides)?;
     let Some((theirs, ours)) = series.split_last() else { return Ok(()) };
     let rule = if shape.window_by == "average" { "" } else { ", the last subscriber opens the window" };
+    let what = |name: &str, figure, unit, bounds| What {
+        what: format!(
+            "{name}, {} to {}, {} in flight{rule}",
+            in_words(shape.serializer),
+            grouped(subscribers),
+            shape.window
+        ),
+        figure,
+        unit,
+        bounds,
+    };
+    let cpu = |bounds| what("CPU per delivery", side::cpu, Unit::Nanos, bounds);
     for ours in ours {
-        let what = |figure: &str| {
-            format!(
-                "{figure}, {} to {}, {} in flight{rule}",
-                in_words(shape.serializer),
-                grouped(subscribers),
-                shape.window
-            )
-        };
-        let cpu = What {
-            what: what("CPU per delivery"),
-            figure: side::cpu,
-            unit: Unit::Nanos,
-            bounds: shape.bounds,
-        };
-        bench.ratio(cpu, ours, "uWebSockets", theirs)?;
-        let rate = What {
-            what: what("deliveries"),
-            figure: side::rate,
-            unit: Unit::PerSecond,
-            bounds: Bounds::NONE,
-        };
-        bench.ratio(rate, ours, "uWebSockets", theirs)?;
+        bench.ratio(cpu(shape.bounds), ours, "uWebSockets", theirs)?;
     }
-    Ok(())
+    bench.between_drivers(cpu(Bounds::NONE), ours)?;
+    let rate = what("deliveries", side::rate, Unit::PerSecond, Bounds::NONE);
+    bench.ratio(rate, &ours[0], "uWebSockets", theirs)
 }
 
 /// Against a program that does nothing but send the same bytes.

@@ -162,6 +162,10 @@ pub const ROWS: &[Row] = rows! {
     "others-16-tokio", "CPU per delivery against fastwebsockets on tokio, sixteen in flight", other(16, "tokio", Bounds::NONE);
     "others-1-ws", "CPU per delivery against ws on Node.js, one in flight", other(1, "ws", Bounds::NONE);
     "others-16-ws", "CPU per delivery against ws on Node.js, sixteen in flight", other(16, "ws", Bounds::NONE);
+    "others-1-redis", "CPU per delivery against Redis Pub/Sub over TCP, one in flight", other(1, "redis", Bounds::NONE);
+    "others-16-redis", "CPU per delivery against Redis Pub/Sub over TCP, sixteen in flight", other(16, "redis", Bounds::NONE);
+    "others-1-mosquitto", "CPU per delivery against mosquitto over WebSocket, one in flight", other(1, "mosquitto", Bounds::NONE);
+    "others-16-mosquitto", "CPU per delivery against mosquitto over WebSocket, sixteen in flight", other(16, "mosquitto", Bounds::NONE);
     "calls", "calls per CPU second against Crossbar", Kind::Calls;
     "calls-across", "CPU per call across two shards against within one", Kind::CallsAcross;
     "wakes", "wakes per message between two busy shards", Kind::Wakes;
