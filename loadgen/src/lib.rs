@@ -22,6 +22,7 @@ pub mod compare;
 pub mod connection;
 pub mod expect;
 pub mod failure;
+pub mod familiar;
 pub mod flow;
 pub mod html;
 pub mod latency;

@@ -164,6 +164,21 @@ impl Meter {
         }
     }
 
+    /// Several were delivered at `now_ns`.
+    #[inline]
+    pub fn deliveries(&mut self, now_ns: u64, intended_ns: &[u64]) {
+        self.delivered += intended_ns.len() as u64;
+        if self.timing.is_measured(now_ns) {
+            self.delivered_measured += intended_ns.len() as u64;
+            self.slice_deliveries += intended_ns.len() as u64;
+        }
+        for intended_ns in intended_ns {
+            if self.timing.is_measured(*intended_ns) {
+                self.slice.record(now_ns.saturating_sub(*intended_ns));
+            }
+        }
+    }
+
     /// One message was sent at `now_ns` that was meant to leave at `intended_ns`.
     #[inline]
     pub fn message_sent(&mut self, now_ns: u64, intended_ns: u64) {

@@ -40,6 +40,14 @@ pub trait Scenario {
         context: &mut Context<'_>,
     ) -> Result<(), String>;
 
+    /// `frame`, header and all, was the message just handled on the connection.
+    fn note_frame(&mut self, _: &Connection, _frame: &[u8]) {}
+
+    /// Handles the frames at the front of `input` that are known from another connection; says how many bytes these are.
+    fn handle_familiar(&mut self, _: &Connection, _input: &[u8], _: &mut Context<'_>) -> usize {
+        0
+    }
+
     /// Tells the other threads how far this one's receivers have come.
     fn settle(&mut self, shared: &Shared);
 

@@ -8,6 +8,7 @@
 //!   └▶ PUBLISH [stamp, filler] ──▶ router ──▶          └▶ latency from the intended time ─▶ position ─▶ window
 //! ```
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,6 +16,7 @@ use fanwire_codec::wamp2::{self, DecodeLimits, Message, Payload, PublishOptions}
 
 use crate::args::WindowRule;
 use crate::connection::Connection;
+use crate::familiar::Familiar;
 use crate::flow::Floor;
 use crate::meter::{Meter, Timing};
 use crate::plan::{Load, Plan, Role};
@@ -90,6 +92,10 @@ pub struct Fanout {
     /// Verified subscribers of this thread.
     streams: Streams,
     verifier: Verifier,
+    /// Frames that every subscriber gets; only where there is one flow, whose order is then everybody's.
+    familiar: Option<Familiar>,
+    /// The event of the message in hand, if it was its only one and the next of its stream.
+    fresh: Option<Stamp>,
     /// Places for visitors of this thread. Each visit begins their streams anew.
     visitor_streams: Streams,
     visitors: Verifier,
@@ -139,6 +145,8 @@ impl Fanout {
             publisher_count: fanout.publishers,
             sent: vec![0; if topics.has_choice() { topics.flows } else { 0 }],
             verifier: Verifier::new(subscribers.count()),
+            familiar: (topics.flows == 1).then(Familiar::default),
+            fresh: None,
             streams: subscribers,
             visitors: Verifier::new(visitors.count()),
             visitor_streams: visitors,
@@ -167,7 +175,10 @@ impl Fanout {
             return;
         };
         let steps = match self.verifier.see(stream, stamp.sequence) {
-            Seen::InOrder => 1,
+            Seen::InOrder => {
+                self.fresh = Some(stamp);
+                1
+            }
             Seen::Gap(missing) => u64::from(missing) + 1,
             Seen::Late => 0,
             // A duplicate is no delivery: it would hide a loss in the count.
@@ -177,15 +188,21 @@ impl Fanout {
         if steps == 0 {
             return;
         }
+        let next = stamp.sequence + 1;
+        self.note_steps(flow, next - steps as u32..next, context);
+    }
+
+    /// A subscriber has come past these sequences of a flow.
+    #[inline]
+    fn note_steps(&mut self, flow: usize, sequences: Range<u32>, context: &mut Context<'_>) {
+        let steps = sequences.len() as u64;
         context.meter.advanced += steps;
         if self.steps[flow] == 0 {
-            self.touched.push(stamp.publisher);
+            self.touched.push(flow as u32);
         }
         self.steps[flow] += steps;
         if let Some(floor) = self.floors.get_mut(flow) {
-            for behind in (0..steps as u32).rev() {
-                floor.pass(stamp.sequence - behind);
-            }
+            sequences.for_each(|sequence| floor.pass(sequence));
         }
     }
 
@@ -211,6 +228,7 @@ impl Fanout {
     fn handle_foreign(&mut self, connection: &mut Connection, message: &[u8], context: &mut Context<'_>) {
         let Some((script, finder)) = self.foreign.take() else { return };
         let mut next = finder.find(message, 0);
+        let mut found_any = false;
         if next.is_none() {
             script.answer(connection, message, &mut context.tools);
         }
@@ -227,6 +245,9 @@ impl Fanout {
                 (Role::Slow, _) => context.meter.slow_delivered += 1,
                 // Some servers send to the publisher too.
                 _ => {}
+            }
+            if std::mem::replace(&mut found_any, true) {
+                self.fresh = None;
             }
             next = finder.find(message, at);
         }
@@ -388,6 +409,7 @@ impl Scenario for Fanout {
         message: &[u8],
         context: &mut Context<'_>,
     ) -> Result<(), String> {
+        self.fresh = None;
         if self.foreign.is_some() {
             self.handle_foreign(connection, message, context);
             return Ok(());
@@ -402,6 +424,30 @@ impl Scenario for Fanout {
             return Ok(());
         }
         self.handle_other(connection, message, context)
+    }
+
+    #[inline]
+    fn note_frame(&mut self, connection: &Connection, frame: &[u8]) {
+        if let Role::Subscriber(_) = connection.role
+            && let (Some(familiar), Some(stamp)) = (&mut self.familiar, self.fresh.take())
+        {
+            familiar.remember(stamp.sequence, stamp.intended_ns, frame);
+        }
+    }
+
+    #[inline]
+    fn handle_familiar(&mut self, connection: &Connection, input: &[u8], context: &mut Context<'_>) -> usize {
+        let (Role::Subscriber(subscriber), Some(familiar)) = (connection.role, &self.familiar) else {
+            return 0;
+        };
+        let Some(stream) = self.streams.at(0, subscriber as usize) else { return 0 };
+        let next = self.verifier.position(stream);
+        let Some((bytes, frames)) = familiar.recognise(next, input) else { return 0 };
+        let count = frames.len() as u32;
+        context.meter.deliveries(context.now_ns, familiar.intended_ns(frames));
+        self.verifier.advance(stream, count);
+        self.note_steps(0, next..next + count, context);
+        bytes
     }
 
     fn settle(&mut self, shared: &Shared) {

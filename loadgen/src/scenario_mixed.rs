@@ -91,6 +91,16 @@ impl Scenario for Mixed {
             .handle_message(connection, message, context)
     }
 
+    #[inline]
+    fn note_frame(&mut self, connection: &Connection, frame: &[u8]) {
+        self.fanout.note_frame(connection, frame);
+    }
+
+    #[inline]
+    fn handle_familiar(&mut self, connection: &Connection, input: &[u8], context: &mut Context<'_>) -> usize {
+        self.fanout.handle_familiar(connection, input, context)
+    }
+
     fn settle(&mut self, shared: &Shared) {
         self.fanout.settle(shared);
     }

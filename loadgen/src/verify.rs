@@ -83,6 +83,12 @@ impl Verifier {
         self.see_unexpected(stream, sequence)
     }
 
+    /// The next `count` events came on `stream`, in order.
+    #[inline]
+    pub fn advance(&mut self, stream: usize, count: u32) {
+        self.next[stream] = self.next[stream].wrapping_add(count);
+    }
+
     /// `stream` begins anew with the event that comes first, which is `first_max` or an earlier one.
     pub fn join(&mut self, stream: usize, first_max: u32) {
         self.next[stream] = JOINED;

@@ -92,15 +92,20 @@ impl<S: Scenario> Worker<S> {
                 .map_err(Ended::Connection);
         }
         while at < input.len() {
-            if connection.stage == Stage::Ready
-                && !connection.receiver.is_mid_message()
-                && let Some((start, end)) = reader::whole_frame(&input[at..])
-            {
-                scenario
-                    .handle_message(connection, &input[at + start..at + end], &mut context)
-                    .map_err(Ended::Connection)?;
-                at += end;
-                continue;
+            if connection.stage == Stage::Ready && !connection.receiver.is_mid_message() {
+                let familiar = scenario.handle_familiar(connection, &input[at..], &mut context);
+                if familiar > 0 {
+                    at += familiar;
+                    continue;
+                }
+                if let Some((start, end)) = reader::whole_frame(&input[at..]) {
+                    scenario
+                        .handle_message(connection, &input[at + start..at + end], &mut context)
+                        .map_err(Ended::Connection)?;
+                    scenario.note_frame(connection, &input[at..at + end]);
+                    at += end;
+                    continue;
+                }
             }
             // The receiver lends its buffer out, and the connection is needed beside it.
             let mut receiver =
