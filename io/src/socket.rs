@@ -13,18 +13,18 @@ pub(crate) fn accept(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
 }
 
 /// Offers `pieces` to the socket and tells how many bytes it took; `Err` means that it is dead.
+#[inline]
 pub(crate) fn send(socket: &OwnedFd, pieces: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    if let [piece] = pieces {
+        return send_piece(socket, piece);
+    }
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     let mut taken = 0;
     // More pieces than the kernel takes at once are not a full socket.
     for pieces in pieces.chunks(IOV_MAX) {
         let offered: usize = pieces.iter().map(|piece| piece.len()).sum();
         let sent = loop {
-            let result = match pieces {
-                [piece] => rustix::net::send(socket, piece, flags),
-                _ => rustix::net::sendmsg(socket, pieces, &mut SendAncillaryBuffer::default(), flags),
-            };
-            match result {
+            match rustix::net::sendmsg(socket, pieces, &mut SendAncillaryBuffer::default(), flags) {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break 0,
                 other => break other?,
@@ -36,6 +36,18 @@ pub(crate) fn send(socket: &OwnedFd, pieces: &[IoSlice<'_>]) -> Result<usize, Er
         }
     }
     Ok(taken)
+}
+
+/// The common case of [`send`]: a broadcast's bytes lie in one piece.
+#[inline]
+fn send_piece(socket: &OwnedFd, piece: &[u8]) -> Result<usize, Errno> {
+    loop {
+        match rustix::net::send(socket, piece, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(0),
+            other => return other,
+        }
+    }
 }
 
 /// Refuses a connection that cannot be served: an answer if it goes out at once, and the end.

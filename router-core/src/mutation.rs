@@ -25,6 +25,8 @@ pub enum Mutation {
     RingBytesUnbounded,
     /// A member's position stays where it was after a short write.
     PositionNotMoved,
+    /// A member is sent what the one before it was sent, wherever it stands.
+    NeighboursBytes,
     /// Frames are dropped from a stream at once when the cursor wraps.
     TrimmedTooEarly,
     /// A member that is moved over the cursor by a removal is forgotten.

@@ -20,6 +20,7 @@ struct Sockets<'a> {
 }
 
 impl Wire for Sockets<'_> {
+    #[inline]
     fn send(&mut self, outlet: Outlet, pieces: &[IoSlice<'_>]) -> Sent {
         let hot = &mut self.hot[outlet.index()];
         let Some(socket) = &hot.socket else { return Sent::Broken };

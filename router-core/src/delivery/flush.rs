@@ -96,28 +96,29 @@ impl Delivery {
             if spent >= budget {
                 return (false, spent);
             }
-            let index = stream.cursor;
-            stream.cursor += 1;
-            stream.left -= 1;
-            let wraps = stream.cursor == stream.members.len();
-            if wraps {
-                stream.cursor = 0;
+            let (cost, stop) = self.stride(id, budget - spent, wire);
+            spent += cost;
+            match stop {
+                Stop::Reached => {}
+                Stop::Uncommon(outlet) => spent += self.visit_slowly(now, outlet, wire),
+                Stop::Pieces(index) => spent += self.visit_pieces(now, id, index, wire),
+                Stop::Short(index, from, sent) => self.note_short(now, id, index, from, sent),
             }
-            let (sends, asked) = (self.counters.sends, self.asked);
-            let encoded = self.counters.deflated_frames_alone;
-            if self.visit(now, id, index, wire) {
-                spent += if self.counters.sends > sends { SEND_COSTS } else { 1 };
-                spent += (self.asked - asked) as usize / ASKED_PER_VISIT;
-                spent += (self.counters.deflated_frames_alone - encoded) as usize * ENCODE_COSTS;
-            }
-            if wraps {
-                // Everybody was visited since the last passing of zero and has at least what there was then.
-                let stream = self.streams[id.0 as usize].as_mut().expect("a visit deletes no stream");
-                let safe = if planted(Mutation::TrimmedTooEarly) { stream.end() } else { stream.round };
-                stream.round = stream.end();
-                self.trim(id, safe);
-            }
+            self.note_passing(id);
         }
+    }
+
+    /// Where the cursor has come to the end of the members, it goes on at the first, and what all have had may go.
+    fn note_passing(&mut self, id: StreamId) {
+        let stream = self.streams[id.0 as usize].as_mut().expect("a visit deletes no stream");
+        if stream.cursor < stream.members.len() {
+            return;
+        }
+        stream.cursor = 0;
+        // Everybody was visited since the last passing of zero and has at least what there was then.
+        let safe = if planted(Mutation::TrimmedTooEarly) { stream.end() } else { stream.round };
+        stream.round = stream.end();
+        self.trim(id, safe);
     }
 
     fn trim(&mut self, id: StreamId, frame: u64) {
@@ -133,24 +134,72 @@ impl Delivery {
         }
     }
 
-    /// Gives member `index` what the stream has and it has not; says whether that was anything.
-    fn visit(&mut self, now: Instant, id: StreamId, index: usize, wire: &mut impl Wire) -> bool {
+    /// Visits members from the cursor on while they are the common case: member of one stream, nothing waiting, everything
+    /// due and in one piece, and the socket takes it. The stream's own bytes go as they are. Says what that cost, and why it
+    /// stopped; the member that it stopped at is the caller's, and the cursor is past it.
+    ///
+    /// This is all that most deliveries cost, so it looks at each member once and at the stream only where positions differ.
+    fn stride(&mut self, id: StreamId, budget: usize, wire: &mut impl Wire) -> (usize, Stop) {
+        let Self { streams, flags, counters, .. } = self;
+        let stream = streams[id.0 as usize].as_mut().expect("queued streams are alive");
+        let (start, end) = (stream.cursor, stream.end());
+        let reach = stream.left.min(stream.members.len() - start);
+        // Apart, so that bytes of the stream can be held while positions change.
+        let mut members = std::mem::take(&mut stream.members);
+        let (mut bytes, mut bytes_from): (&[u8], u64) = (&[], end);
+        let (mut visited, mut sends, mut sent_bytes, mut events) = (0, 0, 0, 0);
+        let mut stop = Stop::Reached;
+        for (index, member) in (start..).zip(&mut members[start..start + reach]) {
+            if sends * SEND_COSTS >= budget {
+                break;
+            }
+            visited += 1;
+            if member.pos == end {
+                continue;
+            }
+            if flags[member.outlet.index()] != 0 || stream.is_choosy(member) {
+                stop = Stop::Uncommon(member.outlet);
+                break;
+            }
+            if member.pos != bytes_from && (bytes.is_empty() || !planted(Mutation::NeighboursBytes)) {
+                let Some(piece) = stream.one_piece(member.pos, end) else {
+                    stop = Stop::Pieces(index);
+                    break;
+                };
+                (bytes, bytes_from) = (piece, member.pos);
+            }
+            member.pos = end;
+            sends += 1;
+            match wire.send(member.outlet, &[IoSlice::new(bytes)]) {
+                Sent::Took(taken) if taken == bytes.len() => {
+                    sent_bytes += taken as u64;
+                    events += end - bytes_from;
+                }
+                sent => {
+                    stop = Stop::Short(index, bytes_from, sent);
+                    break;
+                }
+            }
+        }
+        stream.members = members;
+        stream.cursor += visited;
+        stream.left -= visited;
+        counters.sends += sends as u64;
+        counters.sent_bytes += sent_bytes;
+        counters.delivered += events;
+        counters.queued -= events;
+        (sends * SEND_COSTS, stop)
+    }
+
+    /// Visits a member whose frames lie in several pieces; says what that cost.
+    #[inline(never)]
+    fn visit_pieces(&mut self, now: Instant, id: StreamId, index: usize, wire: &mut impl Wire) -> usize {
         let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
+        let Member { pos, outlet, .. } = stream.members[index];
         let end = stream.end();
-        let member = stream.members[index];
-        let Member { pos, outlet, .. } = member;
-        if pos == end {
-            return false;
-        }
-        if stream.is_choosy(&member) || self.flags[outlet.index()] != 0 {
-            self.write_out(now, outlet, wire);
-            return true;
-        }
-        // The common case: one stream, nothing waiting, everything due. The stream's own bytes go as they are.
         stream.members[index].pos = end;
         let mut slices = [IoSlice::new(&[]); SLICES];
         let used = stream.fill(pos, end, 0, &mut slices, 0);
-        let offered: usize = slices[..used].iter().map(|slice| slice.len()).sum();
         let due_bytes = stream.byte_count(pos, end);
         self.counters.sends += 1;
         match wire.send(outlet, &slices[..used]) {
@@ -159,26 +208,55 @@ impl Delivery {
                 self.counters.delivered += end - pos;
                 self.counters.queued -= end - pos;
             }
+            // All that was offered, but more pieces than one send has: the rest is tried by the next flush.
+            Sent::Took(taken) if taken == slices[..used].iter().map(|slice| slice.len()).sum() => {
+                self.make_dirty(outlet);
+                self.keep_rest(now, id, index, pos, taken);
+            }
+            sent => self.note_short(now, id, index, pos, sent),
+        }
+        SEND_COSTS
+    }
+
+    /// Visits a member that must be asked, merged, encoded or spared; says what that cost.
+    #[inline(never)]
+    fn visit_slowly(&mut self, now: Instant, outlet: Outlet, wire: &mut impl Wire) -> usize {
+        let (sends, asked) = (self.counters.sends, self.asked);
+        let encoded = self.counters.deflated_frames_alone;
+        self.write_out(now, outlet, wire);
+        let spent = if self.counters.sends > sends { SEND_COSTS } else { 1 };
+        spent
+            + (self.asked - asked) as usize / ASKED_PER_VISIT
+            + (self.counters.deflated_frames_alone - encoded) as usize * ENCODE_COSTS
+    }
+
+    /// The socket of member `index` did not take all of the frames `from..`, or broke.
+    #[cold]
+    fn note_short(&mut self, now: Instant, id: StreamId, index: usize, from: u64, sent: Sent) {
+        let outlet = self.stream(id).members[index].outlet;
+        match sent {
             Sent::Took(taken) => {
-                self.counters.sent_bytes += taken as u64;
-                let run = Run { sequence: 0, source: Some(id), from: pos, to: end, is_event: true };
-                if taken < offered {
-                    self.block(now, outlet);
-                } else {
-                    self.make_dirty(outlet);
-                }
-                self.keep(now, outlet, run, taken);
-                if planted(Mutation::PositionNotMoved) {
-                    self.streams[id.0 as usize].as_mut().expect("as above").members[index].pos = pos;
-                }
+                self.block(now, outlet);
+                self.keep_rest(now, id, index, from, taken);
             }
             Sent::Broken => {
-                self.counters.queued -= end - pos;
-                self.counters.drop_events(DropReason::ConnectionGone, end - pos);
+                let due = self.stream(id).end() - from;
+                self.counters.queued -= due;
+                self.counters.drop_events(DropReason::ConnectionGone, due);
                 self.cut(outlet, DropReason::ConnectionGone);
             }
         }
-        true
+    }
+
+    /// Keeps the frames `from..` of member `index`, less the `taken` bytes that its socket took.
+    fn keep_rest(&mut self, now: Instant, id: StreamId, index: usize, from: u64, taken: usize) {
+        let stream = self.stream(id);
+        let (outlet, to) = (stream.members[index].outlet, stream.end());
+        self.counters.sent_bytes += taken as u64;
+        self.keep(now, outlet, Run { sequence: 0, source: Some(id), from, to, is_event: true }, taken);
+        if planted(Mutation::PositionNotMoved) {
+            self.streams[id.0 as usize].as_mut().expect("it was visited").members[index].pos = from;
+        }
     }
 
     /// Writes everything due to a connection: backlog first, then what its streams owe it and its replies, merged.
@@ -358,6 +436,18 @@ impl Delivery {
             self.blocked.push(outlet);
         }
     }
+}
+
+/// Why a stride of the scan ended.
+enum Stop {
+    /// At the end of the members or of the budget.
+    Reached,
+    /// This one must be asked, merged, encoded or spared.
+    Uncommon(Outlet),
+    /// The frames of the member at this place lie in several pieces.
+    Pieces(usize),
+    /// The socket of the member at this place did not take all of the frames from this one on.
+    Short(usize, u64, Sent),
 }
 
 /// What a send costs in units of a visit that sends nothing: about 4 us against less than 1 us.

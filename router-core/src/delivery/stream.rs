@@ -241,6 +241,18 @@ impl Stream {
         }
     }
 
+    /// The bytes of the frames `from..to`, if they lie in one piece.
+    #[inline]
+    pub(super) fn one_piece(&self, from: u64, to: u64) -> Option<&[u8]> {
+        let (at, end) = (self.byte_of(from), self.byte_of(to));
+        if at >= self.open_at {
+            return Some(&self.open[(at - self.open_at) as usize..(end - self.open_at) as usize]);
+        }
+        // Who is not far behind needs only the last chunk that was sealed, or the only one.
+        let chunk = self.chunks.back().filter(|chunk| chunk.at <= at)?;
+        chunk.bytes.get((at - chunk.at) as usize..(end - chunk.at) as usize)
+    }
+
     /// Calls `each` for the consecutive pieces of the frames `from..to`, less their first `skip` bytes.
     pub(super) fn for_each_slice<'a>(
         &'a self,

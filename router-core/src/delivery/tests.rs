@@ -110,6 +110,23 @@ fn a_frame_in_mid_round_moves_only_the_end() {
 }
 
 #[test]
+fn members_at_different_places_each_get_what_they_lack_in_one_round() {
+    let (mut delivery, mut sockets) = (delivery(0), Sockets::default());
+    let stream = delivery.create_stream(0);
+    members(&mut delivery, stream, 3);
+    say(&mut delivery, stream, "a");
+    delivery.flush_slice(NOW, &mut sockets, 1);
+    say(&mut delivery, stream, "b");
+    delivery.attach(Outlet(3));
+    delivery.join(Outlet(3), stream);
+    say(&mut delivery, stream, "c");
+    delivery.flush_slice(NOW, &mut sockets, 4);
+    assert_eq!([0, 1, 2, 3].map(|number| sockets.text(Outlet(number))), ["abc", "abc", "abc", "c"]);
+    assert_eq!(sockets.order, [0, 1, 2, 3, 0].map(Outlet));
+    assert_eq!((delivery.counters.sends, delivery.counters.delivered, delivery.counters.queued), (5, 10, 0));
+}
+
+#[test]
 fn a_reply_pulls_the_due_frames_forward() {
     let mut delivery = delivery(0);
     let mut sockets = Sockets::default();

@@ -20,6 +20,7 @@ const ALL: &[Mutation] = &[
     Mutation::RingItemLost,
     Mutation::RingBytesUnbounded,
     Mutation::PositionNotMoved,
+    Mutation::NeighboursBytes,
     Mutation::TrimmedTooEarly,
     Mutation::MovedMemberForgotten,
     Mutation::PublishedBeforePush,
