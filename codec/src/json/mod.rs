@@ -14,5 +14,5 @@ mod write;
 pub use skip::{DEPTH_MAX, validate};
 
 pub(crate) use skip::{skip_number, skip_value, skip_whitespace};
-pub(crate) use text::{scan_string, skip_string, unescape};
+pub(crate) use text::{plain_string, scan_string, skip_string, unescape};
 pub(crate) use write::{write_base64, write_f64, write_i64, write_string, write_u64};

@@ -59,6 +59,20 @@ pub(crate) fn scan_string(bytes: &[u8], start: usize) -> Result<Scanned<'_>, Mal
     Ok(Scanned { content, close, escaped: !plain && content.contains('\\') })
 }
 
+/// The string whose content begins at `start`, if it is ASCII without escapes; the closing quote is behind it.
+#[inline(always)]
+pub(crate) fn plain_string(bytes: &[u8], start: usize) -> Option<&str> {
+    let close = find::odd(bytes, start);
+    if bytes.get(close) != Some(&b'"') {
+        return None;
+    }
+    let content = bytes.get(start..close)?;
+    debug_assert!(content.is_ascii());
+    // SAFETY: `find::odd` stops at the first byte beyond ASCII (its tests compare it with a loop over single bytes), so
+    // there is none before `close`, and ASCII is UTF-8.
+    Some(unsafe { std::str::from_utf8_unchecked(content) })
+}
+
 /// Checks the escape whose backslash is at `at`; returns the index behind it.
 fn check_escape(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
     match bytes.get(at + 1) {
@@ -145,6 +159,8 @@ mod tests {
             let scanned = scan_string(text, 0).unwrap();
             assert_eq!((scanned.close, scanned.escaped), (close, escaped));
             assert_eq!(scanned.content.as_bytes(), &text[..close]);
+            let is_plain = !escaped && scanned.content.is_ascii();
+            assert_eq!(plain_string(text, 0), is_plain.then_some(scanned.content));
         }
     }
 

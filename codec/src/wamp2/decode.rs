@@ -14,6 +14,7 @@ use super::read::{Items, Kind, Reader};
 use super::read_cbor::CborReader;
 use super::read_json::JsonReader;
 use super::read_msgpack::MsgPackReader;
+use super::usual::{CborForm, JsonForm, MsgPackForm, Usual};
 use super::{ID_MAX, Serializer};
 use crate::json;
 
@@ -43,6 +44,24 @@ impl Default for DecodeLimits {
 ///     assert_eq!((request, options.acknowledge, &*topic), (7, true, "com.room.4"));
 ///     assert_eq!(payload.args, Some(&br#"["hi", {"n": 1}]"#[..]));
 pub fn decode<'a>(
+    serializer: Serializer,
+    bytes: &'a [u8],
+    limits: &DecodeLimits,
+) -> Result<Message<'a>, DecodeError> {
+    let usual = match serializer {
+        Serializer::Json => Usual::decode(JsonForm::new(bytes, limits.depth_max)),
+        Serializer::MsgPack => Usual::decode(MsgPackForm::new(bytes, limits.depth_max)),
+        Serializer::Cbor => Usual::decode(CborForm::new(bytes, limits.depth_max)),
+    };
+    // Made in the caller's place: messages are large enough for copies to show.
+    if let Some(usual) = usual {
+        return Ok(usual.message());
+    }
+    decode_any(serializer, bytes, limits)
+}
+
+/// Reads a message of any form.
+pub(super) fn decode_any<'a>(
     serializer: Serializer,
     bytes: &'a [u8],
     limits: &DecodeLimits,

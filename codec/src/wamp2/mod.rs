@@ -26,6 +26,7 @@ mod read;
 mod read_cbor;
 mod read_json;
 mod read_msgpack;
+mod usual;
 mod write;
 
 use std::fmt;
