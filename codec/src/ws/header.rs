@@ -135,6 +135,36 @@ pub(super) struct Expected {
     pub rsv1: bool,
 }
 
+/// Reads the header of a whole, masked, not compressed message, if it is at the front of at least [`HEADER_BYTES_MAX`] bytes
+/// and sound; for all else there is [`parse`], which reads it alike.
+#[inline(always)]
+pub(super) fn parse_usual(bytes: &[u8]) -> Option<Parsed> {
+    let bytes = bytes.first_chunk::<HEADER_BYTES_MAX>()?;
+    let opcode = match bytes[0] {
+        0x81 => Opcode::Text,
+        0x82 => Opcode::Binary,
+        _ => return None,
+    };
+    let [_, _, a, b, c, d, e, f, g, h, ..] = *bytes;
+    let (length, key, size) = match bytes[1] {
+        second @ 0x80..=0xFD => (u64::from(second & 0x7F), [a, b, c, d], 6),
+        0xFE => {
+            let length = u16::from_be_bytes([a, b]).into();
+            (if length < 126 { return None } else { length }, [c, d, e, f], 8)
+        }
+        0xFF => {
+            let length = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+            if length <= 0xFFFF || length >> 63 != 0 {
+                return None;
+            }
+            let [.., w, x, y, z] = *bytes;
+            (length, [w, x, y, z], 14)
+        }
+        _ => return None,
+    };
+    Some(Parsed { opcode, fin: true, compressed: false, length, key, size })
+}
+
 /// Reads the header at the front of `bytes`; `None` when it is cut.
 #[inline]
 pub(super) fn parse(bytes: &[u8], expected: Expected) -> Result<Option<Parsed>, ProtocolError> {
@@ -207,4 +237,32 @@ pub(super) fn parse(bytes: &[u8], expected: Expected) -> Result<Option<Parsed>, 
         ([0; 4], at)
     };
     Ok(Some(Parsed { opcode, fin, compressed, length, key, size }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every two first bytes, and each border of the longer lengths behind them.
+    #[test]
+    fn usual_headers_read_as_all_headers() {
+        let expected = Expected { role: Role::Server, mid_message: false, rsv1: true };
+        let lengths =
+            [0, 1, 125, 126, 0xFFFF, 0x1_0000, (1 << 63) - 1, 1 << 63, u64::MAX].map(u64::to_be_bytes);
+        let mut usual = 0;
+        for (first, second) in (0..=255).flat_map(|first| (0..=255).map(move |second| (first, second))) {
+            for length in &lengths {
+                for longer in [&length[6..], &length[..]] {
+                    let bytes = [&[first, second], longer, b"keys and more bytes"].concat();
+                    if let Some(parsed) = parse_usual(&bytes) {
+                        assert_eq!(parse(&bytes, expected), Ok(Some(parsed)), "{bytes:02x?}");
+                        usual += 1;
+                    }
+                    assert_eq!(parse_usual(&bytes[..HEADER_BYTES_MAX - 1]), None);
+                }
+            }
+        }
+        // Both opcodes with 126 short lengths, three of two bytes, two of eight and what their bytes mean as the others.
+        assert!(usual > 2 * 126 * lengths.len(), "{usual}");
+    }
 }

@@ -4,9 +4,16 @@
 //! the wide loop. The vector loops are written as plain loops over 128-byte arrays that the compiler turns into the
 //! registers of the enabled instruction set, so the one `unsafe` here is the call into code compiled for AVX2.
 //! [`apply_scalar`] is the definition, kept as the oracle of the tests.
+//!
+//! Each loop also collects the bits of what it wrote: to know that a text is ASCII costs one instruction per vector here, and
+//! another walk over the text elsewhere.
 
-/// Below this a call into the wide loop costs more than it saves.
+/// Up to this length a call into the wide loop costs more than it saves.
 const SHORT_BYTES_MAX: usize = 64;
+
+/// The bit that no ASCII byte has, and eight of them.
+const BEYOND_ASCII: u8 = 0x80;
+const HIGHS: u64 = u64::from_ne_bytes([BEYOND_ASCII; 8]);
 
 /// The fastest way to mask on this CPU. Copy it, do not detect it for each frame.
 #[derive(Clone, Copy, Debug)]
@@ -38,14 +45,27 @@ impl Unmasker {
     /// Masks `bytes`, the first of which meets `key[0]`.
     #[inline]
     pub fn apply(self, bytes: &mut [u8], key: [u8; 4]) {
+        if bytes.len() <= SHORT_BYTES_MAX || key != [0; 4] {
+            self.xor(bytes, key);
+        }
+    }
+
+    /// The same; says whether all bytes are ASCII then.
+    #[inline]
+    pub(super) fn apply_to_text(self, bytes: &mut [u8], key: [u8; 4]) -> bool {
+        self.xor(bytes, key) & HIGHS == 0
+    }
+
+    /// Returns the bits that the bytes have then: each byte's in one of the eight places.
+    #[inline]
+    fn xor(self, bytes: &mut [u8], key: [u8; 4]) -> u64 {
         if bytes.len() <= SHORT_BYTES_MAX {
-            xor_short(bytes, key);
-        } else if key != [0; 4] {
-            match self.0 {
-                Isa::Baseline => xor_wide(bytes, key),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx2(proof) => proof.xor(bytes, key),
-            }
+            return xor_short(bytes, key);
+        }
+        match self.0 {
+            Isa::Baseline => xor_wide(bytes, key),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(proof) => proof.xor(bytes, key),
         }
     }
 }
@@ -64,54 +84,129 @@ pub fn apply_scalar(bytes: &mut [u8], key: [u8; 4], offset: usize) {
 
 /// The key as the byte at `offset` of the payload sees it.
 #[inline]
-pub(super) fn rotate(mut key: [u8; 4], offset: usize) -> [u8; 4] {
-    key.rotate_left(offset % 4);
-    key
+pub(super) fn rotate(key: [u8; 4], offset: usize) -> [u8; 4] {
+    // As a number, since rotating an array is a loop.
+    u32::from_le_bytes(key).rotate_right(8 * (offset % 4) as u32).to_le_bytes()
+}
+
+/// Up to 64 bytes, by at most four words of one size. Where they overlap, all are read before any is written, and all write
+/// the same.
+#[inline(always)]
+fn xor_short(bytes: &mut [u8], key: [u8; 4]) -> u64 {
+    let length = bytes.len();
+    let (key, last_key) = (u32::from_ne_bytes(key), u32::from_ne_bytes(rotate(key, length)));
+    match length {
+        0..4 => {
+            let mut seen = 0;
+            for (byte, key) in bytes.iter_mut().zip(key.to_ne_bytes()) {
+                *byte ^= key;
+                seen |= *byte;
+            }
+            seen.into()
+        }
+        4..8 => {
+            let (first, last) = (u32::read(bytes, 0) ^ key, u32::read(bytes, length - 4) ^ last_key);
+            first.write(bytes, 0);
+            last.write(bytes, length - 4);
+            (first | last).into()
+        }
+        8..=16 => {
+            let first = u64::read(bytes, 0) ^ twice(key);
+            let last = u64::read(bytes, length - 8) ^ twice(last_key);
+            first.write(bytes, 0);
+            last.write(bytes, length - 8);
+            first | last
+        }
+        17..=32 => {
+            let first = u128::read(bytes, 0) ^ four_times(key);
+            let last = u128::read(bytes, length - 16) ^ four_times(last_key);
+            first.write(bytes, 0);
+            last.write(bytes, length - 16);
+            folded(first | last)
+        }
+        _ => {
+            let (key, last_key) = (four_times(key), four_times(last_key));
+            let (a, b) = (u128::read(bytes, 0) ^ key, u128::read(bytes, 16) ^ key);
+            let (c, d) =
+                (u128::read(bytes, length - 32) ^ last_key, u128::read(bytes, length - 16) ^ last_key);
+            a.write(bytes, 0);
+            b.write(bytes, 16);
+            c.write(bytes, length - 32);
+            d.write(bytes, length - 16);
+            folded(a | b | c | d)
+        }
+    }
 }
 
 #[inline(always)]
-fn xor_short(bytes: &mut [u8], key: [u8; 4]) {
-    let key4 = u32::from_ne_bytes(key);
-    let key8 = u64::from(key4) << 32 | u64::from(key4);
-    let (words, tail) = bytes.as_chunks_mut::<8>();
-    for word in words {
-        *word = (u64::from_ne_bytes(*word) ^ key8).to_ne_bytes();
-    }
-    let (words, tail) = tail.as_chunks_mut::<4>();
-    for word in words {
-        *word = (u32::from_ne_bytes(*word) ^ key4).to_ne_bytes();
-    }
-    for (byte, key) in tail.iter_mut().zip(key) {
-        *byte ^= key;
-    }
+fn twice(key: u32) -> u64 {
+    u64::from(key) << 32 | u64::from(key)
 }
+
+#[inline(always)]
+fn four_times(key: u32) -> u128 {
+    u128::from(twice(key)) << 64 | u128::from(twice(key))
+}
+
+#[inline(always)]
+fn folded(bits: u128) -> u64 {
+    (bits >> 64 | bits) as u64
+}
+
+/// A word that lies anywhere in a slice.
+trait Word: Sized {
+    fn read(bytes: &[u8], at: usize) -> Self;
+    fn write(self, bytes: &mut [u8], at: usize);
+}
+
+macro_rules! word {
+    ($($word:ty),*) => {$(
+        impl Word for $word {
+            #[inline(always)]
+            fn read(bytes: &[u8], at: usize) -> Self {
+                let word = bytes[at..at + size_of::<Self>()].try_into();
+                Self::from_ne_bytes(word.expect("the slice has the size of the word"))
+            }
+
+            #[inline(always)]
+            fn write(self, bytes: &mut [u8], at: usize) {
+                bytes[at..at + size_of::<Self>()].copy_from_slice(&self.to_ne_bytes());
+            }
+        }
+    )*};
+}
+
+word!(u32, u64, u128);
 
 /// The loop for long payloads; what vector width it gets depends on the features of the function it is inlined into.
 #[inline(always)]
-fn xor_wide(bytes: &mut [u8], key: [u8; 4]) {
+fn xor_wide(bytes: &mut [u8], key: [u8; 4]) -> u64 {
     #[inline(always)]
-    fn xor_block<const N: usize>(block: &mut [u8; N], key: &[u8; 32]) {
-        for lane in block.as_chunks_mut::<32>().0 {
-            for index in 0..32 {
-                lane[index] ^= key[index];
-            }
+    fn xor_block(block: &mut [u8; 32], keys: &[u8; 32], seen: &mut [u8; 32]) {
+        for index in 0..32 {
+            block[index] ^= keys[index];
+            seen[index] |= block[index];
         }
     }
 
-    let mut key32 = [0; 32];
-    for lane in key32.as_chunks_mut::<4>().0 {
+    let mut keys = [0; 32];
+    for lane in keys.as_chunks_mut::<4>().0 {
         *lane = key;
     }
+    let mut seen = [0; 32];
     // Each block is a multiple of 4 bytes, so the key's phase is 0 again after it.
     let (blocks, rest) = bytes.as_chunks_mut::<128>();
     for block in blocks {
-        xor_block(block, &key32);
+        for lane in block.as_chunks_mut::<32>().0 {
+            xor_block(lane, &keys, &mut seen);
+        }
     }
     let (blocks, rest) = rest.as_chunks_mut::<32>();
     for block in blocks {
-        xor_block(block, &key32);
+        xor_block(block, &keys, &mut seen);
     }
-    xor_short(rest, key);
+    let words = seen.as_chunks::<8>().0;
+    words.iter().fold(xor_short(rest, key), |seen, word| seen | u64::from_ne_bytes(*word))
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -126,15 +221,15 @@ mod avx2 {
         }
 
         #[inline]
-        pub(super) fn xor(self, bytes: &mut [u8], key: [u8; 4]) {
+        pub(super) fn xor(self, bytes: &mut [u8], key: [u8; 4]) -> u64 {
             // SAFETY: `self` exists, so `detect` has seen AVX2 on this CPU.
             unsafe { xor_avx2(bytes, key) }
         }
     }
 
     #[target_feature(enable = "avx2")]
-    fn xor_avx2(bytes: &mut [u8], key: [u8; 4]) {
-        super::xor_wide(bytes, key);
+    fn xor_avx2(bytes: &mut [u8], key: [u8; 4]) -> u64 {
+        super::xor_wide(bytes, key)
     }
 }
 
@@ -157,7 +252,9 @@ mod tests {
                     for unmasker in [Unmasker::detect(), Unmasker::baseline()] {
                         // The bytes around the payload stay as they are.
                         let mut memory = source.clone();
-                        unmasker.apply(&mut memory[offset..offset + length], rotate(key, offset));
+                        let text = &mut memory[offset..offset + length];
+                        let is_ascii = unmasker.apply_to_text(text, rotate(key, offset));
+                        assert_eq!(is_ascii, expected.is_ascii(), "{length} at {offset}");
                         assert_eq!(memory[offset..offset + length], expected, "{length} at {offset}");
                         assert_eq!(memory[..offset], source[..offset]);
                         assert_eq!(memory[offset + length..], source[offset + length..]);
@@ -178,6 +275,22 @@ mod tests {
             apply_scalar(&mut expected, KEYS[0], 3);
             apply(&mut bytes, KEYS[0], 3);
             assert_eq!(bytes, expected);
+        }
+    }
+
+    #[test]
+    fn one_byte_beyond_ascii_is_seen_at_every_place() {
+        for unmasker in [Unmasker::detect(), Unmasker::baseline()] {
+            for length in 0..=300 {
+                let mut masked = vec![b'x'; length];
+                apply_scalar(&mut masked, KEYS[0], 0);
+                assert!(unmasker.apply_to_text(&mut masked.clone(), KEYS[0]), "{length}");
+                for place in 0..length {
+                    let mut bytes = masked.clone();
+                    bytes[place] ^= BEYOND_ASCII;
+                    assert!(!unmasker.apply_to_text(&mut bytes, KEYS[0]), "{place} of {length}");
+                }
+            }
         }
     }
 

@@ -251,14 +251,24 @@ impl Receiver {
         if self.partial.is_none()
             && self.stash_len == 0
             && !self.done
-            && let Some(header) = header::parse(input, self.expected(false))?
-            && !header.compressed
+            && let Some(header) = self.whole_message(input)?
             && let Some(end) = whole_frame_end(&header, input.len())
         {
             let step = take_in_place(&header, 0, end, input, limits, pool)?;
             return Ok((end, step));
         }
         self.step_slow(input, limits, pool)
+    }
+
+    /// The header of a message that is not compressed, when none is unfinished; or of a control frame.
+    #[inline]
+    fn whole_message(&self, input: &[u8]) -> Result<Option<Parsed>, ProtocolError> {
+        if self.role == Role::Server
+            && let Some(usual) = header::parse_usual(input)
+        {
+            return Ok(Some(usual));
+        }
+        Ok(header::parse(input, self.expected(false))?.filter(|header| !header.compressed))
     }
 
     fn step_slow(
@@ -401,11 +411,21 @@ fn take_in_place(
         limits.check(0, header.length)?;
     }
     let payload = &mut input[start..end];
-    pool.unmasker().apply(payload, header.key);
     if header.opcode == Opcode::Text {
-        utf8::check(payload).map_err(|offset_bytes| ProtocolError::InvalidUtf8 { offset_bytes })?;
+        unmask_text(payload, header.key, pool)?;
+    } else {
+        pool.unmasker().apply(payload, header.key);
     }
     Ok(Step::InPlace { opcode: header.opcode, start, end })
+}
+
+/// Most text is ASCII, which is seen while it is unmasked.
+#[inline]
+fn unmask_text(payload: &mut [u8], key: [u8; 4], pool: &Pool) -> Result<(), ProtocolError> {
+    if pool.unmasker().apply_to_text(payload, key) {
+        return Ok(());
+    }
+    utf8::check_beyond_ascii(payload).map_err(|offset_bytes| ProtocolError::InvalidUtf8 { offset_bytes })
 }
 
 fn control_received<'a>(
