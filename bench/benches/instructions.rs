@@ -123,8 +123,8 @@ fn whole(count: u64, serializer: Serializer) {
 
 fn decode_all(count: u64, serializer: Serializer, message: &[u8]) {
     for _ in 0..count {
-        let decoded = decode(serializer, black_box(message), &DecodeLimits::default()).expect("it is sound");
-        assert!(matches!(black_box(&decoded), Message::Publish { request: 77, .. }));
+        let decoded = decode(serializer, black_box(message), &DecodeLimits::default());
+        assert!(matches!(black_box(&decoded), Ok(Message::Publish { request: 77, .. })));
     }
 }
 
