@@ -25,7 +25,7 @@ use std::os::fd::OwnedFd;
 
 use fanwire_codec::http::HeadScanner;
 use fanwire_codec::ws::{Receiver, Role};
-use fanwire_core::Instant;
+use fanwire_core::{Instant, Outlet};
 
 /// See the module's picture.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -154,7 +154,7 @@ pub(crate) enum CloseReason {
 }
 
 /// All connections of a shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Slots {
     pub(crate) hot: Vec<Hot>,
     pub(crate) cold: Vec<Cold>,
@@ -162,6 +162,12 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
+    /// No connections.
+    pub(crate) fn new() -> Self {
+        let room = Outlet::FORESEEN;
+        Self { hot: Vec::with_capacity(room), cold: Vec::with_capacity(room), free: Vec::new() }
+    }
+
     /// Connections that have a slot.
     pub(crate) fn open(&self) -> usize {
         self.hot.len() - self.free.len()
@@ -224,7 +230,7 @@ mod tests {
 
     #[test]
     fn slots_are_used_again_and_counted() {
-        let mut slots = Slots::default();
+        let mut slots = Slots::new();
         let first = slots.insert(socket(), Instant::START, 0);
         let second = slots.insert(socket(), Instant::START, 0);
         assert_eq!((first, second, slots.open()), (0, 1, 2));
@@ -238,7 +244,7 @@ mod tests {
 
     #[test]
     fn taking_a_flag_clears_it_alone() {
-        let mut slots = Slots::default();
+        let mut slots = Slots::new();
         slots.insert(socket(), Instant::START, 0);
         let hot = &mut slots.hot[0];
         hot.set(flag::READY | flag::BLOCKED);

@@ -15,6 +15,7 @@
 //! The wheel knows no clock and no timer: the shard passes `now` and arms its timerfd with [`Wheel::next`].
 //! It is only touched when a deadline changes or fires, never per message.
 
+use fanwire_core::Outlet;
 use fanwire_core::clock::Instant;
 
 /// See the module's picture.
@@ -45,7 +46,7 @@ impl Wheel {
         Self {
             heads: vec![NONE; SLOTS].into_boxed_slice(),
             occupied: [0; SLOTS / 64],
-            links: Vec::new(),
+            links: Vec::with_capacity(Outlet::FORESEEN),
             tick: now.as_nanos() / TICK_NANOS,
             len: 0,
         }

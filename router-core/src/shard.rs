@@ -120,7 +120,7 @@ impl Shard {
             id,
             directory,
             random,
-            sessions: Vec::new(),
+            sessions: Vec::with_capacity(Outlet::FORESEEN),
             outlets: HashMap::default(),
             topics: TopicCache::new(limits.topic_cache_entries),
             procedures: RegistrationCache::new(limits.topic_cache_entries),

@@ -186,7 +186,7 @@ impl<S: Service> Shard<S> {
         Ok(Self {
             id,
             service,
-            slots: Slots::default(),
+            slots: Slots::new(),
             wheel: Wheel::new(now),
             pool: Pool::default(),
             acceptor: Acceptor::new(listeners)?,

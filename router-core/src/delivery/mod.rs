@@ -168,9 +168,9 @@ impl Delivery {
     pub fn with_compression(limits: Limits, compression: Option<Compression>) -> Self {
         Self {
             limits,
-            outlets: Vec::new(),
-            flags: Vec::new(),
-            labels: Vec::new(),
+            outlets: Vec::with_capacity(Outlet::FORESEEN),
+            flags: Vec::with_capacity(Outlet::FORESEEN),
+            labels: Vec::with_capacity(Outlet::FORESEEN),
             streams: Vec::new(),
             free_streams: Vec::new(),
             sequence: 0,

@@ -8,6 +8,11 @@ use std::io::IoSlice;
 pub struct Outlet(pub u32);
 
 impl Outlet {
+    /// Tables by outlet are made with room for so many. They take address space only, 12 MiB a shard, and as memory what
+    /// is used of it. Tables that grow while connections come are copied, and leave about 170 bytes per connection of
+    /// outgrown ones with the allocator.
+    pub const FORESEEN: usize = 1 << 16;
+
     /// The slot as an array index.
     pub const fn index(self) -> usize {
         self.0 as usize
