@@ -64,7 +64,9 @@ impl Wheel {
         }
         let earliest = self.tick + 1;
         let latest = self.tick + SLOTS as u64 - 1;
-        let tick = at.as_nanos().div_ceil(TICK_NANOS).clamp(earliest, latest);
+        let wanted = at.as_nanos().div_ceil(TICK_NANOS).max(earliest);
+        // What fires early only to be entered again does it together with others.
+        let tick = if wanted > latest { latest - latest % TICKS_TOGETHER } else { wanted };
         let slot = (tick % SLOTS as u64) as u16;
         let present = self.links[index].slot;
         if present != UNLINKED {
@@ -168,6 +170,8 @@ impl Wheel {
 const TICK_NANOS: u64 = 16_000_000;
 /// 2,048 slots = 32.8 s: every default deadline fits.
 const SLOTS: usize = 2048;
+/// 1 s.
+const TICKS_TOGETHER: u64 = 64;
 const NONE: u32 = u32::MAX;
 const UNLINKED: u16 = u16::MAX;
 const _: () = assert!(SLOTS < UNLINKED as usize && SLOTS.is_multiple_of(64));
@@ -222,6 +226,18 @@ mod tests {
         }
         assert_eq!(fired, 3, "each 32.7 s");
         assert_eq!(fire(&mut wheel, 100_016), [1]);
+    }
+
+    #[test]
+    fn what_is_beyond_the_horizon_fires_early_together() {
+        let mut wheel = Wheel::new(at(0));
+        for key in 0..60 {
+            let ms = 16 * u64::from(key + 1);
+            assert_eq!(fire(&mut wheel, ms), []);
+            wheel.enter(at(ms), key, at(60_000));
+        }
+        assert_eq!(fire(&mut wheel, 32_767), []);
+        assert_eq!(fire(&mut wheel, 32_768).len(), 60);
     }
 
     #[test]

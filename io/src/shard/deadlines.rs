@@ -40,6 +40,12 @@ impl<S: Service> Shard<S> {
             .min()
     }
 
+    /// A deadline is off: the connection's entry moves to the next one, so that it does not fire for nothing.
+    pub(super) fn look_later(&mut self, slot: u32) {
+        self.wheel.cancel(slot);
+        self.look_at_deadlines(slot);
+    }
+
     /// The connection's entry fired: does what is due, and enters the next deadline.
     fn look_at_deadlines(&mut self, slot: u32) {
         match self.slots.hot[slot as usize].stage {
@@ -72,6 +78,7 @@ impl<S: Service> Shard<S> {
 
     fn look_at_open(&mut self, slot: u32) {
         let deadlines = &self.config.deadlines;
+        let batch = ping_batch(deadlines.ping_interval, self.slots.open());
         let hot = &self.slots.hot[slot as usize];
         let cold = &mut self.slots.cold[slot as usize];
         let mut next = None;
@@ -126,7 +133,7 @@ impl<S: Service> Shard<S> {
                 next = earlier(next, self.now + deadlines.pong_wait);
                 self.ping(slot);
             } else {
-                next = earlier(next, at);
+                next = earlier(next, Instant::from_nanos(at.as_nanos().next_multiple_of(batch)));
             }
         }
         if let Some(next) = next {
@@ -181,6 +188,14 @@ fn still_takes(hot: &Hot, cold: &mut Cold) -> bool {
     })
 }
 
+/// Pings leave at multiples of this many nanoseconds, those of many connections in one turn: a wake-up for each would cost
+/// more than the ping. Late by 1/64 of the interval at most, and so that about [`PINGS_TOGETHER`] come together: more of them
+/// would hold up a turn.
+fn ping_batch(interval: Duration, connections: usize) -> u64 {
+    let parts = (connections as u64 / PINGS_TOGETHER).max(64);
+    (interval.as_nanos() as u64 / parts).max(1)
+}
+
 fn earlier(known: Option<Instant>, at: Instant) -> Option<Instant> {
     Some(known.map_or(at, |known| known.min(at)))
 }
@@ -193,4 +208,23 @@ fn seconds(wait: Duration) -> String {
     }
 }
 
+/// A third of a millisecond of sends.
+const PINGS_TOGETHER: u64 = 64;
 const AFTER_PONG_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pings_come_together_as_many_as_a_turn_bears_and_hardly_late() {
+        let interval = Duration::from_secs(25);
+        for (connections, millis) in [(1, 390), (4096, 390), (10_000, 160), (1_000_000, 1)] {
+            let batch = ping_batch(interval, connections);
+            assert_eq!(batch / 1_000_000, millis, "{connections}");
+            let in_batch = connections as u64 * batch / interval.as_nanos() as u64;
+            assert!(in_batch <= PINGS_TOGETHER, "{in_batch} of {connections}");
+        }
+        assert_eq!(ping_batch(Duration::ZERO, 1), 1, "a multiple of it exists");
+    }
+}

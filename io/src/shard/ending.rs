@@ -28,6 +28,7 @@ impl<S: Service> Shard<S> {
                     Effect::Established(outlet) => {
                         self.slots.hot[outlet.index()].set(flag::ESTABLISHED);
                         self.slots.cold[outlet.index()].receiver.hold_compressed(false);
+                        self.look_later(outlet.0);
                     }
                     Effect::Finished(outlet) => self.finished(outlet.0),
                     Effect::Abort(outlet, _) => self.lose(outlet.0, CloseReason::Aborted),
