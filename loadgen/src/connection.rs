@@ -113,6 +113,10 @@ pub struct Connection {
     pub is_ending: bool,
     /// The step of the set-up that is under way, at a server that is no WAMP router.
     pub step: u8,
+    /// There is no WebSocket, see [`Target::is_plain_tcp`].
+    pub is_plain_tcp: bool,
+    /// Bytes of such a stream that cannot be searched yet.
+    pub held: Vec<u8>,
     /// Answers to what was posted.
     pub answers: Option<Box<Answers>>,
     /// Key and bytes of the answer so far, while the upgrade is under way.
@@ -157,6 +161,8 @@ impl Connection {
             is_queued: false,
             is_ending: false,
             step: 0,
+            is_plain_tcp: false,
+            held: Vec::new(),
             answers: None,
             upgrade: None,
             next_request: 1,
@@ -190,6 +196,8 @@ impl Connection {
         self.deflate = None;
         self.is_ending = false;
         self.step = 0;
+        self.is_plain_tcp = target.is_plain_tcp;
+        self.held = Vec::new();
         self.answers = None;
         self.next_request = 1;
         self.socket = Some(socket);

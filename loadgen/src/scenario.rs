@@ -48,6 +48,11 @@ pub trait Scenario {
         0
     }
 
+    /// How much of a stream without messages can be handled as a message now; the rest is given again with what follows.
+    fn searchable(&self, stream: &[u8]) -> usize {
+        stream.len()
+    }
+
     /// Tells the other threads how far this one's receivers have come.
     fn settle(&mut self, shared: &Shared);
 

@@ -450,6 +450,10 @@ impl Scenario for Fanout {
         bytes
     }
 
+    fn searchable(&self, stream: &[u8]) -> usize {
+        self.foreign.as_ref().map_or(stream.len(), |(_, finder)| finder.searchable(stream))
+    }
+
     fn settle(&mut self, shared: &Shared) {
         let Some(flows) = &shared.flows else {
             self.touched.iter().for_each(|publisher| self.steps[*publisher as usize] = 0);

@@ -101,6 +101,10 @@ impl Scenario for Mixed {
         self.fanout.handle_familiar(connection, input, context)
     }
 
+    fn searchable(&self, stream: &[u8]) -> usize {
+        self.fanout.searchable(stream)
+    }
+
     fn settle(&mut self, shared: &Shared) {
         self.fanout.settle(shared);
     }

@@ -40,6 +40,10 @@ pub fn begin_upgrade(connection: &mut Connection, tools: &mut Tools<'_>) -> Resu
         connection.stage = Stage::Ready;
         return Ok(());
     }
+    if let Some(script) = tools.plan.dialect.as_deref().filter(|_| connection.is_plain_tcp) {
+        script.advance(connection, tools);
+        return Ok(());
+    }
     let path = target.path.replace("{topic}", connection.setup.topic().unwrap_or(""));
     let script = tools.plan.dialect.as_deref();
     let offer = tools.plan.compression.offer().map(|offer| offer.to_string());
@@ -220,7 +224,7 @@ pub fn answer_goodbye(connection: &mut Connection, tools: &mut Tools<'_>) {
 
 /// Ends the session politely: GOODBYE and a close frame, without waiting for the answers.
 pub fn say_goodbye(connection: &mut Connection, tools: &mut Tools<'_>) {
-    if connection.setup == Setup::Post {
+    if connection.setup == Setup::Post || connection.is_plain_tcp {
         connection.close();
         return;
     }

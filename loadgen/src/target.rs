@@ -20,6 +20,8 @@ pub struct Target {
     pub path: String,
     /// The first address that the name has, or the socket.
     pub address: Address,
+    /// No WebSocket: the bytes of a target's file as they are.
+    pub is_plain_tcp: bool,
 }
 
 /// What is connected to.
@@ -48,6 +50,7 @@ impl Target {
         }
         let rest = match url.split_once("://") {
             Some(("ws", rest)) => rest,
+            Some(("tcp", rest)) => return Ok(Self { is_plain_tcp: true, ..Self::locate(url, rest)? }),
             Some(("wss", _)) => {
                 return Err(Failure::usage(format!(
                     "--url {url}: TLS is not spoken by this generator; give a plain listener as ws://host:port/path"
@@ -82,7 +85,7 @@ impl Target {
             ))
         })?;
         let address = Address::Unix(address, socket.to_owned());
-        Ok(Self { host: "localhost".to_owned(), path: path.to_owned(), address })
+        Ok(Self { host: "localhost".to_owned(), path: path.to_owned(), address, is_plain_tcp: false })
     }
 
     fn locate(url: &str, rest: &str) -> Result<Self, Failure> {
@@ -105,7 +108,12 @@ impl Target {
             })?
             .next()
             .ok_or_else(|| Failure::cannot_connect(format!("--url {url}: {host} has no address")))?;
-        Ok(Self { host: authority.to_owned(), path: path.to_owned(), address: Address::Ip(address) })
+        Ok(Self {
+            host: authority.to_owned(),
+            path: path.to_owned(),
+            address: Address::Ip(address),
+            is_plain_tcp: false,
+        })
     }
 
     /// The local addresses that `connections` connections are spread over; empty means: let the kernel choose.

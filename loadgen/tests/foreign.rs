@@ -1,7 +1,7 @@
 //! `--target`: a server that is no WAMP router, in miniature, and what the generator makes of it.
 
 use std::collections::HashMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -210,6 +210,72 @@ fn publications_from_one_to_one_are_measured_alone_and_beside_a_broadcast() {
     // What is lost of a probe is lost: the tenth publication is one of those alone.
     let (code, report, stderr) = run(start(true), FRAMES, "probe-loses", line);
     assert_eq!((code, report["deliveries"]["lost"].as_u64()), (1, Some(1)), "{stderr} {report:#}");
+}
+
+const LINES: &str = r#"
+name = "lines over TCP"
+[subscribe]
+send = ["SUB {topic}\n"]
+ready = "OK"
+[publish]
+send = "PUB {topic} {payload.size} {payload}\n"
+"#;
+
+/// A server of lines over TCP. What it sends comes in two parts, cut elsewhere each time.
+fn start_lines() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let subscribers = Arc::new(Mutex::new(Vec::<(String, TcpStream)>::new()));
+    thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            let subscribers = subscribers.clone();
+            thread::spawn(move || {
+                socket.set_nodelay(true).unwrap();
+                for (number, line) in BufReader::new(&socket).lines().map_while(Result::ok).enumerate() {
+                    let mut words = line.split(' ');
+                    let (verb, topic) = (words.next().unwrap(), words.next().unwrap().to_owned());
+                    if verb == "SUB" {
+                        subscribers.lock().unwrap().push((topic, socket.try_clone().unwrap()));
+                        (&socket).write_all(b"O").unwrap();
+                        (&socket).write_all(b"K\n").unwrap();
+                        continue;
+                    }
+                    let (size, payload) = (words.next().unwrap(), words.next().unwrap());
+                    assert_eq!(size, payload.len().to_string());
+                    let message = format!("MSG {topic} {payload}\n");
+                    let (head, tail) = message.split_at(number % message.len());
+                    for (_, subscriber) in subscribers.lock().unwrap().iter_mut().filter(|one| one.0 == topic)
+                    {
+                        let _ = subscriber
+                            .write_all(head.as_bytes())
+                            .and_then(|()| subscriber.write_all(tail.as_bytes()));
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn a_server_without_websocket_is_a_stream() {
+    let url = format!("tcp://{}", start_lines());
+    let target = format!("url = \"{url}\"\n{LINES}");
+    for (name, line) in [
+        ("tcp-fanout", "fanout --subscribers 3 --window 3"),
+        ("tcp-probe", "broadcast+rpc --probe pubsub --subscribers 2 --rate 50 --alone 200ms"),
+    ] {
+        let path = file(name, &target);
+        let output = generator(&format!(
+            "{line} --duration 400ms --warmup 50ms --threads 2 --quiet --json - --target {}",
+            path.display()
+        ));
+        let _ = std::fs::remove_file(path);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{line}: {report:#}");
+        assert!(report["deliveries"]["total"].as_u64().unwrap() > 10, "{line}: {report:#}");
+        assert_eq!(report["deliveries"]["total"], report["deliveries"]["expected"], "{line}: {report:#}");
+    }
 }
 
 #[test]

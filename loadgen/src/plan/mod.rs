@@ -331,6 +331,9 @@ impl Plan {
         let url = common.url.as_deref().or(dialect.as_ref().and_then(|script| script.url.as_deref()));
         let url = url.unwrap_or(crate::args::URL).to_owned();
         let target = Target::parse(&url)?;
+        if target.is_plain_tcp && dialect.is_none() {
+            return Err(Failure::usage("--url tcp://…: only a --target's file says what is sent there"));
+        }
         let post = dialect.as_ref().and_then(|script| script.posts());
         let post_target = post.map(|post| Target::parse_http(&post.origin)).transpose()?;
         let posts = post_target.is_some();
@@ -566,6 +569,8 @@ mod tests {
             ("x idle --connections 0", "--connections"),
             ("x connect --in-flight 0", "--in-flight"),
             ("x idle --threads 0", "--threads"),
+            ("x fanout --url tcp://127.0.0.1:1", "--target"),
+            ("x broadcast+rpc --flood 5", "--probe pubsub"),
         ] {
             let failure = plan(line).unwrap_err();
             assert!(failure.words.contains(words), "{line}: {failure}");

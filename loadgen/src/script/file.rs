@@ -67,8 +67,10 @@ pub fn read(path: &Path) -> Result<Script, Failure> {
 fn parse(text: &str) -> Result<Script, String> {
     let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
     let templates = |texts: &[String]| texts.iter().map(|text| Template::parse(text)).collect();
-    let step =
-        |step: StepFile| Step { send: templates(&step.send), ready: step.ready.map(String::into_bytes) };
+    let step = |key: &str, step: StepFile| -> Result<Step, String> {
+        let ready = step.ready.map(|text| bytes(&format!("{key}.ready"), &text)).transpose()?;
+        Ok(Step { send: templates(&step.send), ready })
+    };
     let publish = publish(file.publish)?;
     let posts = matches!(publish, Publish::Post(_));
     let topic_in_url = file.url.as_deref().is_some_and(|url| url.contains("{topic}"));
@@ -83,15 +85,21 @@ fn parse(text: &str) -> Result<Script, String> {
         subprotocol: file.subprotocol.filter(|subprotocol| !subprotocol.is_empty()),
         headers: file.headers.into_iter().collect(),
         is_binary: file.binary,
-        connect: step(file.connect),
-        subscribe: step(file.subscribe),
+        connect: step("connect", file.connect)?,
+        subscribe: step("subscribe", file.subscribe)?,
         publish,
         answers: file
             .answer
             .into_iter()
-            .map(|answer| (answer.to.into_bytes(), Template::parse(&answer.send)))
-            .collect(),
+            .map(|answer| Ok((bytes("answer.to", &answer.to)?, Template::parse(&answer.send))))
+            .collect::<Result<_, String>>()?,
     })
+}
+
+/// What is compared with bytes of the server; it may have bytes in hexadecimal in it, but no other places.
+fn bytes(key: &str, text: &str) -> Result<Vec<u8>, String> {
+    let template = Template::parse(text);
+    template.plain().map(<[u8]>::to_vec).ok_or_else(|| format!("{key} can have no places in it"))
 }
 
 fn publish(file: PublishFile) -> Result<Publish, String> {
@@ -143,6 +151,7 @@ mod tests {
             ("name = 'x'\n[publish]", "either send"),
             ("name = 'x'\nbogus = 1\n[publish]\nsend = '{payload}'", "unknown field `bogus`"),
             ("name = 'x'\n[publish]\npost = 'ftp://x'", "http://"),
+            ("name = 'x'\n[connect]\nready = '{n}'\n[publish]\nsend = '{payload}'", "no places"),
             ("name = 'x'\nurl = 'ws://x/{topic}'\n[publish]\nsend = '{payload}'", "publish by post"),
         ] {
             let error = parse(text).unwrap_err();

@@ -6,78 +6,26 @@
 //!              or HTTP/1.1 ─▶ POST publish.post, publish.body          (`http.rs`)
 //! ```
 //!
+//! With an address `tcp://…` there is no WebSocket: what is sent is written as it is, and what comes is one stream.
+//!
 //! A delivery is whatever message has a payload of this run in it, wherever that stands; the mark in the payload says who
 //! sent it and which one it is, and the bytes behind the mark are compared too. So nothing has to be said about the form
 //! of a delivery, and several in one message are found one after the other.
 
 pub mod file;
 pub mod http;
+mod template;
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use fanwire_codec::ws::Kind;
 use memchr::memmem;
+pub use template::{Piece, Template};
 
 use crate::connection::{Connection, Stage};
 use crate::plan::Setup;
 use crate::session::Tools;
 use crate::stamp::{self, STAMP_BYTES, Stamp};
-
-/// Text with places in it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Template(Vec<Piece>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
-    Text(Vec<u8>),
-    Topic,
-    Payload,
-    Number,
-}
-
-impl Template {
-    /// `{topic}`, `{payload}` and `{n}` are places; every other brace is a brace.
-    pub fn parse(text: &str) -> Self {
-        let (mut pieces, mut plain, mut rest) = (Vec::new(), Vec::new(), text);
-        'text: while !rest.is_empty() {
-            let places = [("{topic}", Piece::Topic), ("{payload}", Piece::Payload), ("{n}", Piece::Number)];
-            for (place, piece) in places {
-                if let Some(behind) = rest.strip_prefix(place) {
-                    if !plain.is_empty() {
-                        pieces.push(Piece::Text(std::mem::take(&mut plain)));
-                    }
-                    pieces.push(piece);
-                    rest = behind;
-                    continue 'text;
-                }
-            }
-            let length = rest.chars().next().map_or(1, char::len_utf8);
-            plain.extend_from_slice(&rest.as_bytes()[..length]);
-            rest = &rest[length..];
-        }
-        if !plain.is_empty() {
-            pieces.push(Piece::Text(plain));
-        }
-        Self(pieces)
-    }
-
-    fn has(&self, piece: &Piece) -> bool {
-        self.0.contains(piece)
-    }
-
-    /// Appends the text. `number` counts a session's messages from 1.
-    pub fn write(&self, out: &mut BytesMut, topic: &str, payload: &[u8], number: u64) {
-        for piece in &self.0 {
-            match piece {
-                Piece::Text(text) => out.extend_from_slice(text),
-                Piece::Topic => out.extend_from_slice(topic.as_bytes()),
-                Piece::Payload => out.extend_from_slice(payload),
-                Piece::Number => out.extend_from_slice(number.to_string().as_bytes()),
-            }
-        }
-    }
-}
 
 /// What is said, and what the answer has in it.
 #[derive(Clone, Debug, Default)]
@@ -143,7 +91,15 @@ impl Script {
     fn push(&self, connection: &mut Connection, template: &Template, topic: &str, tools: &mut Tools<'_>) {
         tools.scratch.clear();
         template.write(tools.scratch, topic, b"", connection.take_request());
-        connection.push_frame(self.kind(), tools.scratch, tools.masks);
+        self.send(connection, tools);
+    }
+
+    /// Appends what is in the scratch buffer to what the connection has to write.
+    fn send(&self, connection: &mut Connection, tools: &mut Tools<'_>) {
+        match connection.is_plain_tcp {
+            true => connection.out.extend_from_slice(tools.scratch),
+            false => connection.push_frame(self.kind(), tools.scratch, tools.masks),
+        }
     }
 
     /// Goes through the steps from the connection's present one, as far as no answer has to be awaited.
@@ -191,7 +147,7 @@ impl Script {
             Publish::Frame(template) => {
                 tools.scratch.clear();
                 template.write(tools.scratch, topic, payload, number);
-                connection.push_frame(self.kind(), tools.scratch, tools.masks);
+                self.send(connection, tools);
             }
             Publish::Post(post) => post.write(&mut connection.out, topic, payload, number, tools.scratch),
         }
@@ -229,6 +185,17 @@ impl Finder {
         &self.payload
     }
 
+    /// How much of a stream's bytes can be searched now: what behind it may be the begin of a payload needs more bytes.
+    pub fn searchable(&self, stream: &[u8]) -> usize {
+        // A mark this near to the end is none, or its payload is cut: neither the stamp nor the filler has another in it.
+        let from = stream.len().saturating_sub(self.payload.len() - 1);
+        match self.mark.find(&stream[from..]) {
+            Some(at) => from + at,
+            None if stream.last() == Some(&b'f') => stream.len() - 1,
+            None => stream.len(),
+        }
+    }
+
     /// The next payload in `message` from `at` on, and where to go on. Marks of other runs are passed over.
     pub fn find(&self, message: &[u8], mut at: usize) -> Option<(Found, usize)> {
         while let Some(found) = self.mark.find(&message[at..]) {
@@ -257,15 +224,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_filled_and_other_braces_stay() {
-        let template = Template::parse(r#"{"id":{n},"publish":{"to":"{topic}","data":"{payload}"},"ä":{}}"#);
-        let mut out = BytesMut::new();
-        template.write(&mut out, "news", b"fw01", 7);
-        assert_eq!(String::from_utf8_lossy(&out), r#"{"id":7,"publish":{"to":"news","data":"fw01"},"ä":{}}"#);
-        assert!(template.has(&Piece::Payload) && !Template::parse("{payload").has(&Piece::Payload));
-    }
-
-    #[test]
     fn payloads_are_found_wherever_they_are() {
         let mut finder = Finder::new(0xabc, 48);
         let stamp = |sequence| Stamp { publisher: 1, sequence, run: 0xabc, intended_ns: 9 };
@@ -282,5 +240,31 @@ mod tests {
         damaged[40] = b'~';
         assert_eq!(finder.find(&damaged, 0).unwrap().0, Found::Damaged);
         assert_eq!(finder.find(&one[..40], 0).unwrap().0, Found::Damaged, "cut off");
+    }
+
+    #[test]
+    fn a_stream_may_be_cut_anywhere() {
+        let mut finder = Finder::new(0xabc, 48);
+        let stamp = |sequence| Stamp { publisher: 1, sequence, run: 0xabc, intended_ns: 9 };
+        let mut stream = b"+OK ff f".to_vec();
+        for sequence in 0..3 {
+            stream.extend_from_slice(b"message fw ");
+            stream.extend_from_slice(finder.stamped(&stamp(sequence)));
+            stream.extend_from_slice(b"\r\n");
+        }
+        for cut in 0..stream.len() {
+            let (mut found, mut held) = (Vec::new(), Vec::new());
+            for part in [&stream[..cut], &stream[cut..]] {
+                held.extend_from_slice(part);
+                let whole = finder.searchable(&held);
+                let mut next = finder.find(&held[..whole], 0);
+                while let Some((one, at)) = next {
+                    found.push(one);
+                    next = finder.find(&held[..whole], at);
+                }
+                held.drain(..whole);
+            }
+            assert_eq!(found, [0, 1, 2].map(|sequence| Found::Payload(stamp(sequence))), "cut at {cut}");
+        }
     }
 }

@@ -91,6 +91,14 @@ impl<S: Scenario> Worker<S> {
                 })
                 .map_err(Ended::Connection);
         }
+        if connection.is_plain_tcp {
+            let was_ready = connection.stage == Stage::Ready;
+            let result = stream(connection, input, scenario, &mut context);
+            if !was_ready && connection.stage == Stage::Ready {
+                note_ready(index, connection, scenario, shared, (&mut self.settled, &mut self.slow));
+            }
+            return result;
+        }
         while at < input.len() {
             if connection.stage == Stage::Ready && !connection.receiver.is_mid_message() {
                 let familiar = scenario.handle_familiar(connection, &input[at..], &mut context);
@@ -204,6 +212,36 @@ impl<S: Scenario> Worker<S> {
         result
     }
 }
+
+/// Bytes came of a server without messages that we know: what may be cut is held back.
+fn stream<S: Scenario>(
+    connection: &mut Connection,
+    input: &[u8],
+    scenario: &mut S,
+    context: &mut Context<'_>,
+) -> Result<(), Ended> {
+    let mut held = std::mem::take(&mut connection.held);
+    let bytes = if held.is_empty() {
+        input
+    } else {
+        held.extend_from_slice(input);
+        &held
+    };
+    let whole = if connection.stage == Stage::Ready {
+        let whole = scenario.searchable(bytes);
+        scenario.handle_message(connection, &bytes[..whole], context).map_err(Ended::Connection)?;
+        whole
+    } else {
+        session::handle_message(connection, bytes, &mut context.tools).map_err(Ended::Run)?;
+        // An answer may come in parts; once it is whole, what was read with it is of no use.
+        if connection.stage == Stage::Ready || bytes.len() > HELD_BYTES_MAX { bytes.len() } else { 0 }
+    };
+    connection.held = bytes[whole..].to_vec();
+    Ok(())
+}
+
+/// Of an answer that does not become what is waited for.
+const HELD_BYTES_MAX: usize = 64 * 1024;
 
 /// The set-up of a connection is over.
 fn note_ready<S: Scenario>(

@@ -29,6 +29,8 @@ pub struct Rival {
     pub title: &'static str,
     /// How the load generator speaks to it: a file of `loadgen/targets`, or `None` where it speaks WAMP.
     target: Option<&'static str>,
+    /// The port that the files in `loadgen/targets` have, and that no other word in them is.
+    port: u16,
     install: fn(&Workplace) -> Result<Tool>,
     launch: fn(&Site<'_>) -> Result<Launch>,
 }
@@ -56,7 +58,8 @@ struct Site<'a> {
     targets: &'a Path,
     /// A folder of its own.
     home: &'a Path,
-    /// A port that nobody listens at.
+    /// The port that the files in `targets` have, and one that nobody listens at.
+    default_port: u16,
     port: u16,
 }
 
@@ -66,6 +69,7 @@ pub const RIVALS: &[Rival] = &[
         name: "uws",
         title: "uWebSockets (crate uwebsockets_rs, topics and publish, no compression)",
         target: Some("plain.toml"),
+        port: 9010,
         install: own::uws,
         launch: own::launch,
     },
@@ -73,6 +77,7 @@ pub const RIVALS: &[Rival] = &[
         name: "floor",
         title: "the send floor: one send of a prepared buffer per subscriber and message",
         target: Some("plain.toml"),
+        port: 9010,
         install: own::floor,
         launch: own::launch,
     },
@@ -80,6 +85,7 @@ pub const RIVALS: &[Rival] = &[
         name: "floor16",
         title: "the send floor, up to 16 messages in a send",
         target: Some("plain.toml"),
+        port: 9010,
         install: own::floor,
         launch: own::launch_coalescing,
     },
@@ -87,6 +93,7 @@ pub const RIVALS: &[Rival] = &[
         name: "tokio",
         title: "fastwebsockets on tokio, one thread, a queue and a writer per connection",
         target: Some("plain.toml"),
+        port: 9010,
         install: own::tokio,
         launch: own::launch,
     },
@@ -94,6 +101,7 @@ pub const RIVALS: &[Rival] = &[
         name: "nchan",
         title: "nchan (nginx, one process, no message store, publishers by HTTP)",
         target: Some("nchan.toml"),
+        port: 9002,
         install: packaged::nchan,
         launch: packaged::launch_nchan,
     },
@@ -101,8 +109,41 @@ pub const RIVALS: &[Rival] = &[
         name: "ws",
         title: "ws on Node.js (a loop over all clients)",
         target: Some("ws-node.toml"),
+        port: 9001,
         install: packaged::ws_node,
         launch: packaged::launch_ws_node,
+    },
+    Rival {
+        name: "nats",
+        title: "nats-server over WebSocket (no compression, no accounts)",
+        target: Some("nats.toml"),
+        port: 9020,
+        install: packaged::nats,
+        launch: packaged::launch_nats,
+    },
+    Rival {
+        name: "crossbar",
+        title: "Crossbar.io, one router worker on CPython",
+        target: None,
+        port: 9050,
+        install: packaged::crossbar,
+        launch: packaged::launch_crossbar,
+    },
+    Rival {
+        name: "redis",
+        title: "Redis Pub/Sub over TCP, without WebSocket",
+        target: Some("redis.toml"),
+        port: 9040,
+        install: packaged::redis,
+        launch: packaged::launch_redis,
+    },
+    Rival {
+        name: "mosquitto",
+        title: "mosquitto over WebSocket, QoS 0",
+        target: Some("mosquitto.toml"),
+        port: 9030,
+        install: packaged::mosquitto,
+        launch: packaged::launch_mosquitto,
     },
 ];
 
@@ -133,11 +174,16 @@ impl Installed {
 
     /// Starts it pinned to `cpu`, on a free port, and waits until it accepts connections. It ends when dropped.
     pub fn start(&self, cpu: usize) -> Result<Running> {
-        let site =
-            Site { tool: &self.tool.path, targets: &self.targets, home: &self.home, port: free_port()? };
+        let site = Site {
+            tool: &self.tool.path,
+            targets: &self.targets,
+            home: &self.home,
+            default_port: self.rival.port,
+            port: free_port()?,
+        };
         let launch = (self.rival.launch)(&site)?;
         let target = match self.rival.target {
-            Some(file) => Some(write_target(&site, file)?),
+            Some(file) => Some(site.write(file)?),
             None => None,
         };
         Running::begin(launch, target, site.port, cpu, &self.home)
@@ -145,25 +191,20 @@ impl Installed {
     }
 }
 
-/// The load generator's file with the port of this start in it: a publisher by HTTP has its address there.
-fn write_target(site: &Site<'_>, file: &str) -> Result<PathBuf> {
-    let template = site.targets.join(file);
-    let text =
-        fs::read_to_string(&template).with_context(|| format!("cannot read {}", template.display()))?;
-    let written = site.home.join(file);
-    fs::write(&written, with_port(&text, site.port))?;
-    Ok(written)
-}
-
-/// Replaces the port behind each `127.0.0.1:`.
-fn with_port(text: &str, port: u16) -> String {
-    let mut parts = text.split("127.0.0.1:");
-    let mut written = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        written.push_str(&format!("127.0.0.1:{port}"));
-        written.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+impl Site<'_> {
+    /// A file of `loadgen/targets` with the port of this start in it.
+    fn with_port(&self, file: &str) -> Result<String> {
+        let path = self.targets.join(file);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(text.replace(&self.default_port.to_string(), &self.port.to_string()))
     }
-    written
+
+    /// The same, written into the folder of this rival.
+    fn write(&self, file: &str) -> Result<PathBuf> {
+        let written = self.home.join(file);
+        fs::write(&written, self.with_port(file)?)?;
+        Ok(written)
+    }
 }
 
 /// Options of `cargo xtask rivals`.
@@ -206,12 +247,21 @@ pub fn rivals(place: &Workplace, options: &Options) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::with_port;
+    use super::RIVALS;
 
     #[test]
-    fn every_address_gets_the_port() {
-        let text = "url = 'ws://127.0.0.1:9002/sub/{topic}'\npost = 'http://127.0.0.1:9/pub'";
-        let wanted = "url = 'ws://127.0.0.1:77/sub/{topic}'\npost = 'http://127.0.0.1:77/pub'";
-        assert_eq!(with_port(text, 77), wanted);
+    fn every_file_of_a_rival_has_the_port_that_is_replaced() {
+        let targets = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../loadgen/targets");
+        for rival in RIVALS {
+            let Some(file) = rival.target else { continue };
+            let text = std::fs::read_to_string(targets.join(file)).unwrap();
+            assert!(text.contains(&format!("127.0.0.1:{}", rival.port)), "{file}");
+        }
+        let port = |name| RIVALS.iter().find(|rival| rival.name == name).unwrap().port.to_string();
+        for (name, file) in
+            [("redis", "redis.conf"), ("mosquitto", "mosquitto.conf"), ("crossbar", "crossbar.json")]
+        {
+            assert!(std::fs::read_to_string(targets.join(file)).unwrap().contains(&port(name)), "{file}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Rivals that a registry has: Debian packages, and packages of npm.
+//! Rivals that a registry has: Debian packages, and packages of npm and PyPI.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,13 +8,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::running::Launch;
-use super::{Site, Tool, with_port};
+use super::{Site, Tool};
 use crate::run::{Workplace, exists, run_quietly};
 use crate::tools::apt;
 
 const INSTALL_TIME: Duration = Duration::from_secs(5 * 60);
 /// The version of the package `ws` of npm.
 const WS_VERSION: &str = "8.23.0";
+/// The version of the package `crossbar` of PyPI; it needs Python 3.11 or later.
+const CROSSBAR_VERSION: &str = "26.10.1";
 const NCHAN_MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 
 /// nginx with nchan.
@@ -31,8 +33,7 @@ pub fn nchan(place: &Workplace) -> Result<Tool> {
 
 /// One process, without a master.
 pub fn launch_nchan(site: &Site<'_>) -> Result<Launch> {
-    let text = fs::read_to_string(site.targets.join("nchan.conf"))?;
-    let text = with_port(&text, site.port).replace("worker_processes 1;", "master_process off;");
+    let text = site.with_port("nchan.conf")?.replace("worker_processes 1;", "master_process off;");
     // So that as many subscribers fit as anywhere else.
     let text = format!("worker_rlimit_nofile 100000;\n{text}");
     fs::write(site.home.join("nchan.conf"), text)?;
@@ -68,6 +69,89 @@ pub fn launch_ws_node(site: &Site<'_>) -> Result<Launch> {
     let mut command = Command::new(site.tool);
     command.arg(program).arg(site.port.to_string());
     Ok(Launch { command, path: "/", worker: None })
+}
+
+/// nats-server of Debian.
+pub fn nats(place: &Workplace) -> Result<Tool> {
+    debian(place, "nats-server", "nats-server", "--version")
+}
+
+/// It takes as many threads as there are CPUs for it: one.
+pub fn launch_nats(site: &Site<'_>) -> Result<Launch> {
+    let mut command = Command::new(site.tool);
+    command.arg("-c").arg(site.write("nats.conf")?);
+    Ok(Launch { command, path: "/", worker: None })
+}
+
+/// mosquitto of Debian.
+pub fn mosquitto(place: &Workplace) -> Result<Tool> {
+    // It is where only root looks for programs, and ends with 3 when it is asked for help.
+    let mosquitto = "/usr/sbin/mosquitto";
+    if !fs::exists(mosquitto)? {
+        apt(place, &["mosquitto"]);
+    }
+    ensure!(fs::exists(mosquitto)?, "no {mosquitto}: install Debian's mosquitto");
+    Ok(Tool { path: PathBuf::from(mosquitto), version: first_number(&said_by(mosquitto, "-h")?) })
+}
+
+/// With its WebSocket listener.
+pub fn launch_mosquitto(site: &Site<'_>) -> Result<Launch> {
+    let mut command = Command::new(site.tool);
+    command.arg("-c").arg(site.write("mosquitto.conf")?);
+    Ok(Launch { command, path: "/mqtt", worker: None })
+}
+
+/// Redis of Debian.
+pub fn redis(place: &Workplace) -> Result<Tool> {
+    debian(place, "redis-server", "redis-server", "--version")
+}
+
+/// Without persistence.
+pub fn launch_redis(site: &Site<'_>) -> Result<Launch> {
+    let mut command = Command::new(site.tool);
+    command.arg(site.write("redis.conf")?);
+    Ok(Launch { command, path: "", worker: None })
+}
+
+/// Crossbar in a Python environment of its own.
+pub fn crossbar(place: &Workplace) -> Result<Tool> {
+    let home = place.target.join("rivals/crossbar");
+    let (python, stamp) = (home.join("venv/bin/python"), home.join("version"));
+    if !fs::read_to_string(&stamp).is_ok_and(|version| version == CROSSBAR_VERSION) {
+        if !exists("python3") {
+            apt(place, &["python3", "python3-venv"]);
+        }
+        let mut venv = place.command("python3");
+        venv.args(["-m", "venv", "--clear"]).arg(home.join("venv"));
+        run_quietly(place, venv, INSTALL_TIME)?;
+        let mut pip = place.command(&python);
+        pip.args(["-m", "pip", "--disable-pip-version-check", "install", "--quiet"]);
+        pip.arg(format!("crossbar=={CROSSBAR_VERSION}"));
+        run_quietly(place, pip, INSTALL_TIME)?;
+        fs::write(stamp, CROSSBAR_VERSION)?;
+    }
+    let python = said_by(&python.display().to_string(), "--version")?;
+    let version = format!("{CROSSBAR_VERSION} (Python {})", first_number(&python));
+    Ok(Tool { path: home.join("venv/bin/crossbar"), version })
+}
+
+/// The router is a process below the one that is started.
+pub fn launch_crossbar(site: &Site<'_>) -> Result<Launch> {
+    let node = site.home.join("node");
+    fs::create_dir_all(&node)?;
+    fs::write(node.join("config.json"), site.with_port("crossbar.json")?)?;
+    let mut command = Command::new(site.tool);
+    command.args(["start", "--cbdir"]).arg(node);
+    Ok(Launch { command, path: "/ws", worker: Some("crossbar-worker") })
+}
+
+/// A program of a Debian package.
+fn debian(place: &Workplace, package: &str, program: &str, argument: &str) -> Result<Tool> {
+    if !exists_with(program, argument) {
+        apt(place, &[package]);
+    }
+    ensure!(exists_with(program, argument), "no {program}: install Debian's {package}");
+    Ok(Tool { path: PathBuf::from(program), version: first_number(&said_by(program, argument)?) })
 }
 
 /// What a program says about its version, on whichever of its outputs.
