@@ -18,15 +18,30 @@ impl<'a> Fields<'a> {
 
     /// All fields as name and value, the name as it was written, the value without the blanks around it.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        self.lines.split_terminator("\r\n").filter_map(|line| {
+        self.lines().filter_map(|line| {
             let (name, value) = line.split_once(':')?;
-            Some((name, value.trim_matches([' ', '\t'])))
+            Some((name, without_blanks(value)))
+        })
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let mut rest = self.lines;
+        std::iter::from_fn(move || {
+            let end = memchr::memchr(b'\n', rest.as_bytes())?;
+            let line = &rest[..end];
+            rest = &rest[end + 1..];
+            Some(line.strip_suffix('\r').unwrap_or(line))
         })
     }
 
     /// The values of `name`, in order. Names are compared without case (RFC 9110, 5.1).
     pub fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
-        self.iter().filter(move |(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        // A handshake looks up a dozen names: most lines are passed over by the byte behind the name.
+        self.lines().filter_map(move |line| {
+            let (given, rest) = line.split_at_checked(name.len())?;
+            let value = rest.strip_prefix(':')?;
+            given.eq_ignore_ascii_case(name).then(|| without_blanks(value))
+        })
     }
 
     /// The first value of `name`. Where a second one would change the meaning use [`unique`](Self::unique).
@@ -51,6 +66,10 @@ impl<'a> Fields<'a> {
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         self.all(name).flat_map(tokens).any(|given| given.eq_ignore_ascii_case(token))
     }
+}
+
+fn without_blanks(value: &str) -> &str {
+    value.trim_matches([' ', '\t'])
 }
 
 /// The elements of a comma-separated list; empty ones are skipped (RFC 9110, 5.6.1).
