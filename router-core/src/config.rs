@@ -67,8 +67,8 @@ pub struct Limits {
     pub stream_congested_bytes: usize,
     /// Bytes in a stream at which frames are dropped and counted.
     pub stream_bytes_max: usize,
-    /// Members up to which a stream is visited in one go (`fanout.md`: slicing costs up to 6 % at 100 members and
-    /// gains nothing below a few hundred).
+    /// Members up to which a stream is visited before large ones, and in one go while it has a single frame (slices cost some
+    /// per cent at 100 members, and one frame gains nothing by them).
     pub small_stream_members: usize,
     /// How long an unacknowledged publication waits for room in a ring.
     pub park_max: Duration,

@@ -382,8 +382,8 @@ impl Shard {
     }
 
     /// The second part of [`flush`](Self::flush) alone.
-    pub fn flush_small(&mut self, now: Instant, wire: &mut impl Wire, sends: usize) {
-        self.delivery.flush_small(now, wire, sends);
+    pub fn flush_small(&mut self, now: Instant, wire: &mut impl Wire, budget: &FlushBudget) {
+        self.delivery.flush_small(now, wire, budget);
         self.apply_notices(now);
     }
 

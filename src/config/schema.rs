@@ -174,7 +174,8 @@ described! {
         /// Sends of a large topic's events before everybody else has a turn, 1 to 65536; `"none"`: the topic's whole round.
         ///
         /// A call or an event of a small topic waits for this many sends at most, each 2 to 4 µs. Fewer make it wait less;
-        /// more make the large topic's own events slightly cheaper. Topics of up to 256 subscribers are never split.
+        /// more make the large topic's own events slightly cheaper. Topics of up to 256 subscribers come first, and are split,
+        /// at half as many sends, only while several of their events wait.
         pub slice_sends: Limit<Count>,
         /// How long a shard that has nothing to do looks for more before it sleeps, such as `"50us"`; `"0s"`: not at all.
         ///

@@ -13,7 +13,7 @@ impl Delivery {
     /// Dirty connections, small streams, one slice of a large stream. Returns whether work is left.
     pub fn flush(&mut self, now: Instant, wire: &mut impl Wire, budget: &FlushBudget) -> bool {
         self.flush_dirty(now, wire);
-        self.flush_small(now, wire, budget.small_sends);
+        self.flush_small(now, wire, budget);
         self.flush_slice(now, wire, budget.slice_sends);
         self.has_work()
     }
@@ -32,17 +32,27 @@ impl Delivery {
         }
     }
 
-    /// Visits small streams, each whole, until `sends` are used up.
-    pub fn flush_small(&mut self, now: Instant, wire: &mut impl Wire, sends: usize) {
+    /// Visits each small stream once, until `small_sends` are used up. One that has a single frame is visited whole. Where there
+    /// are several, more are on their way: it is visited in slices, and what comes between two of them shares their sends.
+    pub fn flush_small(&mut self, now: Instant, wire: &mut impl Wire, budget: &FlushBudget) {
+        let slice = budget.slice_sends.div_ceil(SMALL_SLICES);
         let mut spent = 0;
-        while spent < sends * SEND_COSTS {
+        for _ in 0..self.small.len() {
+            if spent >= budget.small_sends * SEND_COSTS {
+                break;
+            }
             let Some(id) = self.small.pop_front() else { break };
             if self.is_deleted(id) {
                 continue;
             }
-            let (_, cost) = self.scan(now, id, usize::MAX, wire);
+            let sends = if self.stream(id).frame_count() > 1 { slice } else { WHOLE };
+            let (ended, cost) = self.scan(now, id, sends * SEND_COSTS, wire);
             spent += cost;
-            self.retire_scan(id);
+            if ended {
+                self.retire_scan(id);
+            } else {
+                self.small.push_back(id);
+            }
         }
     }
 
@@ -452,6 +462,11 @@ enum Stop {
 
 /// What a send costs in units of a visit that sends nothing: about 4 us against less than 1 us.
 const SEND_COSTS: usize = 4;
+/// More sends than a small stream has members.
+const WHOLE: usize = usize::MAX / SEND_COSTS;
+/// A small stream's slice is this part of a large one's. A topic with 100 subscribers and 16 publications in flight coalesces 12
+/// messages per send visited whole, 13 to 16 with slices of 64 sends, 17 to 20 with slices of 32.
+const SMALL_SLICES: usize = 2;
 /// Frames whose lists are asked for one member, that together cost as much as a visit that sends nothing.
 const ASKED_PER_VISIT: usize = 32;
 /// What compressing a frame for one connection costs in the same units, about.

@@ -2,7 +2,7 @@
 //!
 //! Nothing is sent while routing. A publication is appended once to each *event stream* (`stream.rs`) that has members here;
 //! a reply is appended to its connection's outbox. The flush then (1) writes the *dirty* connections, those with
-//! replies or a backlog, (2) visits small streams whole, and (3) visits one slice of one large stream, whose scan goes
+//! replies or a backlog, (2) visits small streams, and (3) visits one slice of one large stream, whose scan goes
 //! round its members and gives each everything the stream has by now.
 //!
 //! Order needs no queue per connection. Every frame has a sequence number of the shard, taken when it is routed.
@@ -42,9 +42,9 @@ pub use wire::{Outlet, Sent, Wire};
 /// quarter of a send.
 #[derive(Clone, Copy, Debug)]
 pub struct FlushBudget {
-    /// Sends of small streams, which are never split: the last one may exceed it.
+    /// Sends of small streams. The last one may exceed it, as those with a single frame are not split.
     pub small_sends: usize,
-    /// Sends of one large stream. The 99th percentile of a call beside a broadcast is this many sends
+    /// Sends of one large stream, and twice those of a small one with several frames. The 99th percentile of a call beside a broadcast is this many sends
     /// (`fanout.md` §7: linear from 32 to 256, and no cost per delivery).
     pub slice_sends: usize,
 }

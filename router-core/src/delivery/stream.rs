@@ -134,6 +134,11 @@ impl Stream {
         self.first + self.marks.len() as u64
     }
 
+    /// Frames kept for members that have not had them.
+    pub(super) fn frame_count(&self) -> usize {
+        self.marks.len()
+    }
+
     fn end_byte(&self) -> u64 {
         self.open_at + self.open.len() as u64
     }

@@ -110,6 +110,28 @@ fn a_frame_in_mid_round_moves_only_the_end() {
 }
 
 #[test]
+fn a_small_stream_is_visited_whole_with_one_frame_and_in_slices_with_several() {
+    let (mut delivery, mut sockets) = (delivery(256), Sockets::default());
+    let stream = delivery.create_stream(0);
+    members(&mut delivery, stream, 4);
+    let budget = FlushBudget { small_sends: 256, slice_sends: 4 };
+    say(&mut delivery, stream, "a");
+    assert!(!delivery.flush(NOW, &mut sockets, &budget));
+    assert_eq!(sockets.order.len(), 4, "one frame: all at once");
+    say(&mut delivery, stream, "b");
+    say(&mut delivery, stream, "c");
+    assert!(delivery.flush(NOW, &mut sockets, &budget));
+    assert_eq!(sockets.order.len(), 6, "several: half a slice");
+    say(&mut delivery, stream, "d");
+    flush_all(&mut delivery, &mut sockets);
+    for number in 0..4 {
+        assert_eq!(sockets.text(Outlet(number)), "abcd");
+    }
+    assert_eq!(sockets.order.len(), 10, "what came meanwhile shares the sends of those not visited yet");
+    assert_eq!((delivery.counters.delivered, delivery.counters.queued), (16, 0));
+}
+
+#[test]
 fn members_at_different_places_each_get_what_they_lack_in_one_round() {
     let (mut delivery, mut sockets) = (delivery(0), Sockets::default());
     let stream = delivery.create_stream(0);

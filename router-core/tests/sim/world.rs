@@ -219,9 +219,10 @@ impl World {
                 home.shard.flush_dirty(self.now, &mut home.sockets);
             }
             Step::FlushSmall => {
-                let sends = 1 + self.rng.below(4);
+                let budget =
+                    FlushBudget { small_sends: 1 + self.rng.below(4), slice_sends: 1 + self.rng.below(6) };
                 let home = &mut self.homes[at];
-                home.shard.flush_small(self.now, &mut home.sockets, sends);
+                home.shard.flush_small(self.now, &mut home.sockets, &budget);
             }
             Step::FlushSlice => {
                 let sends = 1 + self.rng.below(3);
