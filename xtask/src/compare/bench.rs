@@ -129,6 +129,11 @@ impl<'a> Bench<'a> {
 
     /// Runs each side once per round, in turn. A rival that cannot be had has no runs; one that breaks loses its runs.
     pub fn alternate(&mut self, sides: &[Side]) -> Result<Vec<Series>> {
+        self.alternate_for(self.effort.pairs, sides)
+    }
+
+    /// The same for so many rounds.
+    pub fn alternate_for(&mut self, rounds: usize, sides: &[Side]) -> Result<Vec<Series>> {
         let mut series = vec![Series::default(); sides.len()];
         let mut broken = vec![false; sides.len()];
         for (side, broken) in sides.iter().zip(&mut broken) {
@@ -136,9 +141,9 @@ impl<'a> Bench<'a> {
                 *broken = self.rival(name).is_none();
             }
         }
-        for round in 1..=self.effort.pairs {
+        for round in 1..=rounds {
             for (at, side) in sides.iter().enumerate().filter(|(at, _)| !broken[*at]).collect::<Vec<_>>() {
-                eprint!("  {} {round}/{} {}: ", self.row, self.effort.pairs, side.name());
+                eprint!("  {} {round}/{rounds} {}: ", self.row, side.name());
                 match self.run(side) {
                     Ok(run) => {
                         eprintln!("{}", tell(&run));

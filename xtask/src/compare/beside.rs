@@ -57,11 +57,15 @@ fn call_p99(run: &Run) -> Result<f64> {
 
 /// Publications per second that the slower of both can carry, one in flight.
 fn capacity(bench: &mut Bench<'_>, subscribers: usize, payload: usize) -> Result<f64> {
+    let rounds = bench.effort.pairs.min(3);
     let load = format!("fanout --subscribers {subscribers}");
-    let series = bench.alternate(&[
-        Side::fanwire(bench.router(), &format!("{load} --serializer msgpack")),
-        Side::rival("uws", &format!("{load} --payload {payload}")),
-    ])?;
+    let series = bench.alternate_for(
+        rounds,
+        &[
+            Side::fanwire(bench.router(), &format!("{load} --serializer msgpack")),
+            Side::rival("uws", &format!("{load} --payload {payload}")),
+        ],
+    )?;
     let mut least = f64::INFINITY;
     for series in series.iter().filter(|series| !series.0.is_empty()) {
         least = least.min(median(&series.figures(side::rate)?) / subscribers as f64);
