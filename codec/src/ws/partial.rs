@@ -21,6 +21,9 @@ const FIRST_RESERVATION_BYTES_MAX: usize = 4 * 1024;
 /// Direct reads pay where a `recv` of this size or more is still missing, and the sender has shown as much.
 const DIRECT_BYTES_MIN: usize = 16 * 1024;
 
+/// What is copied and then unmasked at once: it stays in the first cache between the two. A multiple of the key's length.
+const TILE_BYTES: usize = 4 * 1024;
+
 /// 1,024: no known client sends more than one, and a flood of them costs us 6 bytes of input each.
 const EMPTY_FRAGMENTS_MAX: u16 = 1024;
 
@@ -167,30 +170,42 @@ impl Partial {
         self.empty_fragments = 0;
     }
 
-    /// Takes bytes of the frame in progress from the front of `input`, unmasking them there. Returns how many.
-    pub(super) fn feed(&mut self, input: &mut [u8], limits: &Limits) -> Result<usize, ProtocolError> {
+    /// Takes bytes of the frame in progress from the front of `input`. Returns how many.
+    pub(super) fn feed(&mut self, input: &[u8], limits: &Limits) -> Result<usize, ProtocolError> {
         let frame = self.frame.as_mut().expect("called inside a frame only");
         let count = input.len().min(usize::try_from(frame.missing).unwrap_or(usize::MAX));
-        let came = &mut input[..count];
-        self.unmasker.apply(came, frame.key);
-        frame.key = rotate(frame.key, count);
+        let came = &input[..count];
+        let key = frame.key;
+        frame.key = rotate(key, count);
         frame.missing -= count as u64;
         if frame.opcode.is_control() {
             let at = usize::from(self.control_len);
-            self.control[at..at + count].copy_from_slice(came);
+            let control = &mut self.control[at..at + count];
+            control.copy_from_slice(came);
+            self.unmasker.apply(control, key);
             self.control_len += count as u8;
         } else {
-            if self.is_plain_text() {
-                self.utf8.push(came).map_err(|offset_bytes| ProtocolError::InvalidUtf8 { offset_bytes })?;
-            }
             let limits = self.limits(limits);
-            self.append(came, &limits);
+            let start = self.filled;
+            let is_ascii = self.append(came, key, &limits);
+            self.check_text(start, is_ascii)?;
         }
         Ok(count)
     }
 
-    /// Copies to the end of the message, growing by doubling but never beyond what is known to come.
-    fn append(&mut self, came: &[u8], limits: &Limits) {
+    /// Checks the text that came last, from `start` on.
+    fn check_text(&mut self, start: usize, is_ascii: bool) -> Result<(), ProtocolError> {
+        if !self.is_plain_text() {
+            return Ok(());
+        }
+        let came = &self.bytes[start..self.filled];
+        let checked = if is_ascii { self.utf8.push_ascii(came.len()) } else { self.utf8.push(came) };
+        checked.map_err(|offset_bytes| ProtocolError::InvalidUtf8 { offset_bytes })
+    }
+
+    /// Copies to the end of the message and unmasks there; says whether it is all ASCII. Grows by doubling, but never beyond
+    /// what is known to come.
+    fn append(&mut self, came: &[u8], key: [u8; 4], limits: &Limits) -> bool {
         let needed = self.filled + came.len();
         if needed > self.bytes.capacity() {
             let frame = self.frame.as_ref().expect("called inside a frame only");
@@ -200,10 +215,16 @@ impl Partial {
             self.bytes.truncate(self.filled);
             self.bytes.reserve_exact(target - self.filled);
         }
-        let (over_old, new) = came.split_at(came.len().min(self.bytes.len() - self.filled));
-        self.bytes[self.filled..self.filled + over_old.len()].copy_from_slice(over_old);
-        self.bytes.extend_from_slice(new);
-        self.filled = needed;
+        let mut is_ascii = true;
+        for tile in came.chunks(TILE_BYTES) {
+            let start = self.filled;
+            let (over_old, new) = tile.split_at(tile.len().min(self.bytes.len() - start));
+            self.bytes[start..start + over_old.len()].copy_from_slice(over_old);
+            self.bytes.extend_from_slice(new);
+            self.filled += tile.len();
+            is_ascii &= self.unmasker.apply_to_text(&mut self.bytes[start..self.filled], key);
+        }
+        is_ascii
     }
 
     /// Ends the frame if all its bytes are here; says what that completes.
@@ -255,14 +276,11 @@ impl Partial {
             end <= self.bytes.len() && count as u64 <= frame.missing,
             "more bytes than the direct buffer has"
         );
-        let came = &mut self.bytes[self.filled..end];
-        self.unmasker.apply(came, frame.key);
+        let start = self.filled;
+        let is_ascii = self.unmasker.apply_to_text(&mut self.bytes[start..end], frame.key);
         frame.key = rotate(frame.key, count);
         frame.missing -= count as u64;
-        if self.message == Some(Kind::Text) {
-            self.utf8.push(came).map_err(|offset_bytes| ProtocolError::InvalidUtf8 { offset_bytes })?;
-        }
         self.filled = end;
-        Ok(())
+        self.check_text(start, is_ascii)
     }
 }

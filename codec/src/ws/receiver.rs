@@ -284,7 +284,7 @@ impl Receiver {
         let mut position = 0;
         loop {
             if let Some(partial) = self.partial.as_mut().filter(|partial| partial.is_mid_frame()) {
-                position += partial.feed(&mut input[position..], limits)?;
+                position += partial.feed(&input[position..], limits)?;
                 if let Some(completed) = partial.finish_frame()? {
                     let completed = match completed {
                         Completed::Compressed(kind) => self.inflate_partial(kind, limits, pool)?,
