@@ -124,8 +124,12 @@ impl Writer for JsonWriter<'_> {
 
     #[inline]
     fn uint(&mut self, value: u64) {
-        self.separate();
-        json::write_u64(self.out, value);
+        if self.comma {
+            json::write_next_u64(self.out, value);
+        } else {
+            json::write_u64(self.out, value);
+        }
+        self.comma = true;
     }
 
     #[inline]
@@ -148,8 +152,8 @@ impl Writer for JsonWriter<'_> {
 
     #[inline]
     fn empty_dict(&mut self) {
-        self.separate();
-        self.out.extend_from_slice(b"{}");
+        self.out.extend_from_slice(if self.comma { b",{}" } else { b"{}" });
+        self.comma = true;
     }
 }
 
