@@ -12,6 +12,8 @@ use anyhow::{Context, Result, bail};
 
 /// Crossbar needs the longest: some 5 s on a fast machine.
 const START_TIME: Duration = Duration::from_secs(90);
+/// Ten thousand connections need descriptors. Not more than this, though allowed: some servers have a table as large as the limit.
+const RAISE_LIMIT: &str = r#"ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -H -n)"; exec "$@""#;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// How a rival is started.
@@ -47,8 +49,9 @@ impl Running {
         let output = File::create(&log)?;
         let program = &launch.command;
         // Who ends this process with a signal ends the server too.
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "taskset", "--cpu-list", &cpu.to_string()]);
+        let mut command = Command::new("sh");
+        command.args(["-c", RAISE_LIMIT, "sh", "setpriv", "--pdeathsig", "KILL"]);
+        command.args(["taskset", "--cpu-list", &cpu.to_string()]);
         command.arg(program.get_program()).args(program.get_args());
         command.current_dir(program.get_current_dir().unwrap_or(home));
         command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
