@@ -16,8 +16,9 @@ use crate::delivery::{Delivery, Known, Named, Outlet};
 use crate::directory::{PatternMatches, Topic};
 use crate::encoding::Source;
 use crate::ids::{PublicationId, SessionId, ShardId, SubscriptionId};
-use crate::lanes::{Invocation, Item, Publication};
+use crate::lanes::{Item, Publication};
 use crate::mutation::{Mutation, planted};
+use crate::parcel::Parcel;
 use crate::receivers::{Audience, Receivers};
 use crate::session::{Identity, Refusal, error};
 use crate::shard::Shard;
@@ -50,7 +51,7 @@ enum Waiting {
     },
     Call {
         to: ShardId,
-        invocation: Option<Box<Invocation>>,
+        parcel: Option<Box<Parcel>>,
     },
 }
 
@@ -265,15 +266,9 @@ impl Shard {
     }
 
     /// Parks a call until the ring to its callee's shard has room.
-    pub(crate) fn park_call(
-        &mut self,
-        now: Instant,
-        outlet: Outlet,
-        to: ShardId,
-        invocation: Box<Invocation>,
-    ) {
+    pub(crate) fn park_call(&mut self, now: Instant, outlet: Outlet, to: ShardId, parcel: Box<Parcel>) {
         let session = self.session(outlet).expect("its request is being routed").id;
-        self.park(now, outlet, session, Waiting::Call { to, invocation: Some(invocation) });
+        self.park(now, outlet, session, Waiting::Call { to, parcel: Some(parcel) });
     }
 
     /// Tries some of the parked requests, oldest first; those that still wait go to the back. A session has one at most,
@@ -332,10 +327,10 @@ impl Shard {
                 }
                 false
             }
-            Waiting::Call { to, invocation } => {
+            Waiting::Call { to, parcel } => {
                 let room = self.lanes.has_room(*to);
-                if room && let Some(invocation) = invocation.take() {
-                    self.lanes.stage(*to, Item::Invoke(invocation));
+                if room && let Some(parcel) = parcel.take() {
+                    self.lanes.stage(*to, Item::Call(parcel));
                 }
                 room
             }

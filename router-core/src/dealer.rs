@@ -5,16 +5,17 @@
 
 use std::sync::Arc;
 
-use fanwire_codec::wamp2::Payload;
+use fanwire_codec::wamp2::{Payload, Serializer};
 
 use crate::access::Action;
 use crate::clock::Instant;
 use crate::delivery::Outlet;
 use crate::directory::{Callee, Candidates, RegisterError, Registration};
 use crate::encoding::Source;
-use crate::ids::{RealmId, RegistrationId, SessionId};
-use crate::lanes::{Answer, CallKey, Invocation, Item, Outcome};
+use crate::ids::{RealmId, RegistrationId, SessionId, ShardId};
+use crate::lanes::Item;
 use crate::mutation::{Mutation, planted};
+use crate::parcel::{Answer, CallKey, Errand, Failure, Invocation, Outcome, Parcel};
 use crate::session::{Identity, Refusal, State, error};
 use crate::shard::Shard;
 use crate::subscription::too_many_patterns;
@@ -147,25 +148,22 @@ impl Shard {
         self.session_mut(outlet).expect("as above").calls.insert(request, number);
         self.delivery.counters.calls += 1;
         self.delivery.counters.calls_pending += 1;
-        let source = Source::borrowed(encoding.serializer(), payload);
+        let caller = self.disclosed(outlet, disclosed);
         if callee.shard == self.id {
-            let caller = self.disclosed(outlet, disclosed);
+            let source = Source::borrowed(encoding.serializer(), payload);
             let callee = callee.session;
-            if let Err(outcome) = self.invoke(call, registration, callee, procedure, caller.as_ref(), &source)
-            {
-                self.finish_call(number, outcome);
+            if let Err(why) = self.invoke(call, registration, callee, procedure, caller.as_ref(), &source) {
+                self.fail_call(number, why);
             }
             return Ok(());
         }
-        let payload = source.to_shared();
-        let caller = self.disclosed(outlet, disclosed);
         let procedure = procedure.map(Box::from);
-        let invocation =
-            Box::new(Invocation { call, registration, callee: callee.session, procedure, payload, caller });
+        let invocation = Invocation { call, registration, callee: callee.session, procedure, caller };
+        let parcel = self.spares.pack(Errand::Invoke(invocation), encoding.serializer(), payload);
         if self.lanes.has_room(callee.shard) {
-            self.lanes.stage(callee.shard, Item::Invoke(invocation));
+            self.lanes.stage(callee.shard, Item::Call(parcel));
         } else {
-            self.park_call(now, outlet, callee.shard, invocation);
+            self.park_call(now, outlet, callee.shard, parcel);
         }
         Ok(())
     }
@@ -210,32 +208,21 @@ impl Shard {
         self.refuse_call(call, error::CANCELED, "the caller cancelled the call");
     }
 
-    /// The one final answer of a call, from its callee's shard.
-    pub(crate) fn finish_call(&mut self, number: u64, outcome: Outcome) {
-        match outcome {
-            Outcome::Result(payload) => self.answer_call(number, Said::Result, &Source::Shared(&payload)),
-            Outcome::Error(uri, payload) => {
-                self.answer_call(number, Said::Error(&uri), &Source::Shared(&payload))
+    /// The one final answer of a call without a callee's words.
+    fn fail_call(&mut self, number: u64, why: Failure) {
+        // None: the caller left or cancelled.
+        let Some(call) = self.take_call(number) else { return };
+        let (uri, words) = match why {
+            Failure::Gone => (error::CANCELED, "the callee left before it answered"),
+            Failure::NotRegistered => (error::NO_SUCH_PROCEDURE, "the procedure was unregistered"),
+            Failure::Untranslatable => {
+                (error::INVALID_ARGUMENT, "the arguments have no form in the callee's serializer")
             }
-            Outcome::Gone => self.fail_call(number, error::CANCELED, "the callee left before it answered"),
-            Outcome::NotRegistered => {
-                self.fail_call(number, error::NO_SUCH_PROCEDURE, "the procedure was unregistered");
+            Failure::Overloaded => {
+                (error::UNAVAILABLE, "the callee has too many calls waiting: try again later")
             }
-            Outcome::Untranslatable => {
-                self.fail_call(
-                    number,
-                    error::INVALID_ARGUMENT,
-                    "the arguments have no form in the callee's serializer",
-                );
-            }
-            Outcome::Overloaded => {
-                self.fail_call(
-                    number,
-                    error::UNAVAILABLE,
-                    "the callee has too many calls waiting: try again later",
-                );
-            }
-        }
+        };
+        self.refuse_call(call, uri, words);
     }
 
     fn answer_call(&mut self, number: u64, said: Said<'_>, source: &Source<'_>) {
@@ -255,12 +242,6 @@ impl Shard {
                 self.delivery
                     .reply(call.outlet, |out| encoding.write_call_error(call.request, uri, payload, out));
             }
-        }
-    }
-
-    fn fail_call(&mut self, number: u64, uri: &str, words: &str) {
-        if let Some(call) = self.take_call(number) {
-            self.refuse_call(call, uri, words);
         }
     }
 
@@ -303,25 +284,25 @@ impl Shard {
         procedure: Option<&str>,
         caller: Option<&Identity>,
         source: &Source<'_>,
-    ) -> Result<(), Outcome> {
-        let outlet = *self.outlets.get(&callee).ok_or(Outcome::Gone)?;
+    ) -> Result<(), Failure> {
+        let outlet = *self.outlets.get(&callee).ok_or(Failure::Gone)?;
         let invocations_max = self.config.limits.invocations_max;
-        let session = self.session_mut(outlet).ok_or(Outcome::Gone)?;
+        let session = self.session_mut(outlet).ok_or(Failure::Gone)?;
         if session.state != State::Open {
-            return Err(Outcome::Gone);
+            return Err(Failure::Gone);
         }
         // No INVOCATION after UNREGISTERED: the item may have been on its way.
         // The list is sorted: ids only grow, and each new one goes to its end.
         let stands = session.registrations.binary_search_by_key(&registration, |held| held.id()).is_ok();
         if !stands && !planted(Mutation::StaleInvocation) {
-            return Err(Outcome::NotRegistered);
+            return Err(Failure::NotRegistered);
         }
         if session.invocations.len() >= invocations_max {
-            return Err(Outcome::Overloaded);
+            return Err(Failure::Overloaded);
         }
         let encoding = session.encoding;
         let Ok(payload) = source.get(encoding.serializer()) else {
-            return Err(Outcome::Untranslatable);
+            return Err(Failure::Untranslatable);
         };
         session.last_invocation += 1;
         let invocation = session.last_invocation;
@@ -343,31 +324,63 @@ impl Shard {
     ) -> bool {
         let session = self.session_mut(outlet).expect("an open session answers");
         let Some(call) = session.invocations.remove(&invocation) else { return false };
-        let source = Source::borrowed(session.encoding.serializer(), payload);
+        let serializer = session.encoding.serializer();
         if call.shard == self.id {
-            self.answer_call(call.number, said, &source);
+            self.answer_call(call.number, said, &Source::borrowed(serializer, payload));
             return true;
         }
         let outcome = match said {
-            Said::Result => Outcome::Result(source.to_shared()),
-            Said::Error(uri) => Outcome::Error(uri.into(), source.to_shared()),
+            Said::Result => Outcome::Result,
+            Said::Error(uri) => Outcome::Error(uri.into()),
         };
-        let number = call.number;
-        self.lanes.stage(call.shard, Item::Answer(Box::new(Answer { number, outcome })));
+        self.send_answer(call, outcome, serializer, payload);
         true
     }
 
     /// The callee left: its callers hear of it at once.
     pub(crate) fn disown_invocations(&mut self, calls: impl Iterator<Item = CallKey>) {
-        for CallKey { shard, number } in calls {
+        for call in calls {
             if planted(Mutation::GoneCalleeSilent) {
                 continue;
             }
-            if shard == self.id {
-                self.finish_call(number, Outcome::Gone);
+            if call.shard == self.id {
+                self.fail_call(call.number, Failure::Gone);
             } else {
-                self.lanes.stage(shard, Item::Answer(Box::new(Answer { number, outcome: Outcome::Gone })));
+                self.send_failure(call, Failure::Gone);
             }
         }
+    }
+
+    // --- between shards ----------------------------------------------------------------------------------------
+
+    /// A call from another shard, or the end of one from here.
+    pub(crate) fn handle_parcel(&mut self, from: ShardId, mut parcel: Box<Parcel>) {
+        match parcel.take_errand() {
+            Errand::Invoke(invocation) => {
+                debug_assert_eq!(invocation.call.shard, from, "the caller's shard sends its own invocations");
+                let Invocation { call, registration, callee, procedure, caller } = &invocation;
+                let (procedure, caller) = (procedure.as_deref(), caller.as_ref());
+                let source = parcel.source();
+                if let Err(why) = self.invoke(*call, *registration, *callee, procedure, caller, &source) {
+                    self.send_failure(*call, why);
+                }
+            }
+            Errand::Answer(Answer { number, outcome }) => match outcome {
+                Outcome::Result => self.answer_call(number, Said::Result, &parcel.source()),
+                Outcome::Error(uri) => self.answer_call(number, Said::Error(&uri), &parcel.source()),
+                Outcome::Failed(why) => self.fail_call(number, why),
+            },
+        }
+        self.spares.keep(parcel);
+    }
+
+    fn send_failure(&mut self, call: CallKey, why: Failure) {
+        self.send_answer(call, Outcome::Failed(why), Serializer::Json, Payload::default());
+    }
+
+    fn send_answer(&mut self, call: CallKey, outcome: Outcome, serializer: Serializer, payload: Payload<'_>) {
+        let answer = Errand::Answer(Answer { number: call.number, outcome });
+        let parcel = self.spares.pack(answer, serializer, payload);
+        self.lanes.stage(call.shard, Item::Call(parcel));
     }
 }

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use fanwire_codec::payload::SharedPayload;
 
 use crate::directory::{Found, PatternMatches, Topic};
-use crate::ids::{PublicationId, RegistrationId, SessionId, ShardId, SubscriptionId};
+use crate::ids::{PublicationId, ShardId, SubscriptionId};
 use crate::mutation::{Mutation, planted};
+use crate::parcel::Parcel;
 use crate::receivers::Receivers;
 use crate::session::Identity;
 
@@ -24,20 +25,15 @@ const _: () = assert!(size_of::<RingItem>() <= 16, "a ring slot");
 impl RingItem {
     /// Bytes of the payload that it keeps in memory.
     pub fn bytes(&self) -> usize {
-        let payload = match &self.0 {
-            Item::Publish(publication) => &publication.payload,
-            Item::Invoke(invocation) => &invocation.payload,
-            Item::Answer(answer) => match &answer.outcome {
-                Outcome::Result(payload) | Outcome::Error(_, payload) => payload,
-                _ => return 0,
-            },
-        };
-        payload.original().len()
+        match &self.0 {
+            Item::Publish(publication) => publication.payload.original().len(),
+            Item::Call(parcel) => parcel.len(),
+        }
     }
 
     /// Whether it is the end of a call, which no bound of bytes holds up.
     pub fn is_answer(&self) -> bool {
-        matches!(self.0, Item::Answer(_))
+        matches!(&self.0, Item::Call(parcel) if parcel.is_answer())
     }
 }
 
@@ -59,7 +55,7 @@ impl RingItem {
                 let first = publication.patterns.as_ref().map(|matches| matches.entries()[0].id());
                 publication.subscription.or(first).map(|id| id.get())
             }
-            Item::Invoke(_) | Item::Answer(_) => None,
+            Item::Call(_) => None,
         }
     }
 }
@@ -68,10 +64,8 @@ impl RingItem {
 pub(crate) enum Item {
     /// Deliver to this shard's subscribers.
     Publish(Arc<Publication>),
-    /// Invoke a procedure of this shard's session.
-    Invoke(Box<Invocation>),
-    /// The end of a call of this shard's session.
-    Answer(Box<Answer>),
+    /// Invoke a procedure of this shard's session, or end a call of this shard's session.
+    Call(Box<Parcel>),
 }
 
 /// One routed event, shared by all shards that have subscribers.
@@ -94,49 +88,6 @@ impl Publication {
     pub(crate) fn found<'a>(&'a self, exact: Option<&'a Arc<Topic>>) -> Found<'a> {
         Found { exact, patterns: self.patterns.as_ref() }
     }
-}
-
-/// A call of a session, unique in the process.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct CallKey {
-    /// The caller's shard, which alone decides the final answer.
-    pub(crate) shard: ShardId,
-    /// That shard's number for the call.
-    pub(crate) number: u64,
-}
-
-/// A call on its way to its callee.
-#[derive(Debug)]
-pub(crate) struct Invocation {
-    pub(crate) call: CallKey,
-    pub(crate) registration: RegistrationId,
-    pub(crate) callee: SessionId,
-    /// What was called, for a registration by prefix or wildcard.
-    pub(crate) procedure: Option<Box<str>>,
-    pub(crate) payload: SharedPayload,
-    /// The caller, if it is disclosed.
-    pub(crate) caller: Option<Identity>,
-}
-
-/// What a callee's shard says to the caller's, exactly once per invocation.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) number: u64,
-    pub(crate) outcome: Outcome,
-}
-
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    Result(SharedPayload),
-    Error(Box<str>, SharedPayload),
-    /// The callee left before it answered.
-    Gone,
-    /// The registration was taken back before the invocation arrived.
-    NotRegistered,
-    /// The arguments have no form in the callee's serializer.
-    Untranslatable,
-    /// The callee has too many invocations that it did not answer.
-    Overloaded,
 }
 
 /// Items that wait for the next push into one ring.

@@ -26,6 +26,7 @@ mod lanes;
 pub mod mutation;
 #[cfg(not(feature = "mutations"))]
 mod mutation;
+mod parcel;
 mod receivers;
 mod session;
 mod shard;

@@ -22,8 +22,9 @@ use crate::access::Access;
 use crate::directory::Registration;
 use crate::encoding::Encoding;
 use crate::ids::{RealmId, RoleId, SessionId, SubscriptionId};
-use crate::lanes::CallKey;
+
 use crate::login::{Login, LoginMethod};
+use crate::parcel::CallKey;
 
 /// Where a session stands; see the picture above.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

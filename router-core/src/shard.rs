@@ -15,11 +15,12 @@ use crate::counters::{Counters, DropReason, LoginOutcome};
 use crate::dealer::PendingCall;
 use crate::delivery::{Delivery, FlushBudget, Notice, Outlet, Wire};
 use crate::directory::{Directory, RegistrationCache, TopicCache};
-use crate::encoding::{Encoding, Framing, Source};
+use crate::encoding::{Encoding, Framing};
 use crate::ids::{SessionId, ShardId, SubscriptionId};
-use crate::lanes::{Answer, Invocation, Item, Lanes, RingItem, RingSpace};
+use crate::lanes::{Item, Lanes, RingItem, RingSpace};
 use crate::login::LoginRequest;
 use crate::mutation::{self, Mutation, planted};
+use crate::parcel::Spares;
 use crate::session::{IdMap, Session, State};
 use crate::subscription::LocalSubscription;
 
@@ -84,6 +85,7 @@ pub struct Shard {
     pub(crate) calls: IdMap<PendingCall>,
     pub(crate) last_call: u64,
     pub(crate) lanes: Lanes,
+    pub(crate) spares: Spares,
     pub(crate) parked: VecDeque<crate::broker::Parked>,
     /// When parked requests and unpushed items are looked at again, if the driver has no other reason for a turn.
     retry_at: Instant,
@@ -128,6 +130,7 @@ impl Shard {
             calls: IdMap::default(),
             last_call: 0,
             lanes: Lanes::new(usize::from(shards), limits.ring_reserve(), limits.ring_bytes_max),
+            spares: Spares::default(),
             parked: VecDeque::new(),
             retry_at: Instant::START,
             effects: Vec::new(),
@@ -325,17 +328,7 @@ impl Shard {
                 self.delivery.counters.publications_forwarded_in += 1;
                 self.deliver_publication(&publication, None);
             }
-            Item::Invoke(invocation) => {
-                debug_assert_eq!(invocation.call.shard, from, "the caller's shard sends its own invocations");
-                let source = Source::Shared(&invocation.payload);
-                let Invocation { call, registration, callee, procedure, caller, .. } = &*invocation;
-                let (procedure, caller) = (procedure.as_deref(), caller.as_ref());
-                if let Err(outcome) = self.invoke(*call, *registration, *callee, procedure, caller, &source) {
-                    let number = invocation.call.number;
-                    self.lanes.stage(from, Item::Answer(Box::new(Answer { number, outcome })));
-                }
-            }
-            Item::Answer(answer) => self.finish_call(answer.number, answer.outcome),
+            Item::Call(parcel) => self.handle_parcel(from, parcel),
         }
         self.apply_notices(now);
     }

@@ -10,7 +10,9 @@ use fanwire_codec::ws::Kind;
 use fanwire_core::access::{Access, RealmConfig};
 use fanwire_core::directory::Directory;
 use fanwire_core::ids::ShardId;
-use fanwire_core::{CoreConfig, Flow, FlushBudget, Instant, Limits, Outlet, Sent, Shard, Wire};
+use fanwire_core::{
+    CoreConfig, Flow, FlushBudget, Instant, Limits, Outlet, RingItem, RingSpace, Sent, Shard, Wire,
+};
 
 struct Counting;
 
@@ -53,15 +55,20 @@ impl Wire for Sink {
 }
 
 fn shard() -> Shard {
+    shard_of(0, 1, &Arc::new(Directory::new(1)))
+}
+
+fn shard_of(number: u8, shards: u8, directory: &Arc<Directory>) -> Shard {
     let access = Access::new(&[RealmConfig::open("realm1")], 1).expect("the realm is sound");
     let config =
         Arc::new(CoreConfig { access, limits: Limits::default(), compression: None, agent: String::new() });
-    let mut state = 1u64;
+    let mut state = 1 + u64::from(number);
     let random = Box::new(move || {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         state
     });
-    Shard::new(config, ShardId::new(0).expect("0 is a shard"), 1, Arc::new(Directory::new(1)), random)
+    let id = ShardId::new(number).expect("a shard's number");
+    Shard::new(config, id, shards, Arc::clone(directory), random)
 }
 
 fn join(shard: &mut Shard, number: u32) -> Outlet {
@@ -166,4 +173,49 @@ fn a_call_and_its_result_allocate_nothing() {
     });
     assert_eq!(shard.counters().calls_pending, 0);
     assert_eq!(allocations, 0);
+}
+
+/// Carries what one shard has for the other, as the driver does.
+fn carry(from: &mut Shard, to: &mut Shard, ring: &mut Vec<RingItem>) {
+    from.set_ring_space(to.id(), RingSpace { slots: 1_000, bytes_queued: 0 });
+    from.push_items(&mut |_, item| {
+        ring.push(item);
+        Ok(())
+    });
+    ring.drain(..).for_each(|item| to.handle_item(Instant::START, from.id(), item));
+}
+
+#[test]
+fn a_call_across_two_shards_allocates_nothing() {
+    let directory = Arc::new(Directory::new(1));
+    let [mut here, mut there] = [0, 1].map(|number| shard_of(number, 2, &directory));
+    let (mut sink, mut ring) = (Sink(0), Vec::new());
+    let (caller, callee) = (join(&mut here, 0), join(&mut there, 0));
+    say(&mut there, callee, r#"[64,1,{},"a.procedure"]"#);
+    let mut call = *br#"[48,77,{},"a.procedure",[1,2],{"a":3}]"#;
+    let mut answer = *b"[70,1000,{},[3]]";
+    let mut invocation = 0;
+    let mut step = || {
+        here.set_ring_space(there.id(), RingSpace { slots: 1_000, bytes_queued: 0 });
+        assert_eq!(here.receive(Instant::START, caller, Kind::Text, &mut call), Flow::Continue);
+        carry(&mut here, &mut there, &mut ring);
+        invocation += 1;
+        if invocation < 1_000 {
+            say(&mut there, callee, &format!("[70,{invocation},{{}},[3]]"));
+        } else {
+            let mut digits = invocation;
+            for place in (4..8).rev() {
+                answer[place] = b'0' + (digits % 10) as u8;
+                digits /= 10;
+            }
+            assert_eq!(there.receive(Instant::START, callee, Kind::Text, &mut answer), Flow::Continue);
+        }
+        carry(&mut there, &mut here, &mut ring);
+        assert_eq!(here.counters().calls_pending, 0, "it has its answer");
+        flush(&mut here, &mut sink);
+        flush(&mut there, &mut sink);
+    };
+    (0..1_000).for_each(|_| step());
+    assert_eq!(steady_allocations(step), 0);
+    assert_eq!((here.counters().calls, here.counters().call_errors), (1_300, 0));
 }

@@ -1,0 +1,190 @@
+//! What carries a call to its callee's shard, and the answer back.
+//!
+//! ```text
+//! caller's shard ── Invoke ──▶ callee's shard        spare parcels of one shard become
+//!       ▲                            │               the next ones that it sends
+//!       └───────── Answer ───────────┘
+//! ```
+//!
+//! A parcel has room for the payload and goes back with the next answer, so calls between busy shards allocate nothing, and no
+//! shard frees what another one has allocated, which would cost as much as the rest of the way.
+
+use fanwire_codec::wamp2::{Payload, Serializer};
+
+use crate::encoding::Source;
+use crate::ids::{RegistrationId, SessionId, ShardId};
+use crate::session::Identity;
+
+/// A call of a session, unique in the process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct CallKey {
+    /// The caller's shard, which alone decides the final answer.
+    pub(crate) shard: ShardId,
+    /// That shard's number for the call.
+    pub(crate) number: u64,
+}
+
+/// A call on its way to its callee; its arguments are in the parcel.
+#[derive(Debug)]
+pub(crate) struct Invocation {
+    pub(crate) call: CallKey,
+    pub(crate) registration: RegistrationId,
+    pub(crate) callee: SessionId,
+    /// What was called, for a registration by prefix or wildcard.
+    pub(crate) procedure: Option<Box<str>>,
+    /// The caller, if it is disclosed.
+    pub(crate) caller: Option<Identity>,
+}
+
+/// What a callee's shard says to the caller's, exactly once per invocation.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) number: u64,
+    pub(crate) outcome: Outcome,
+}
+
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The callee's result; what it says is in the parcel.
+    Result,
+    /// The callee's error of this URI; what it says is in the parcel.
+    Error(Box<str>),
+    Failed(Failure),
+}
+
+/// Why no callee answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Failure {
+    /// The callee left before it answered.
+    Gone,
+    /// The registration was taken back before the invocation arrived.
+    NotRegistered,
+    /// The arguments have no form in the callee's serializer.
+    Untranslatable,
+    /// The callee has too many invocations that it did not answer.
+    Overloaded,
+}
+
+/// What a parcel is sent for.
+#[derive(Debug)]
+pub(crate) enum Errand {
+    Invoke(Invocation),
+    Answer(Answer),
+}
+
+/// An errand with its payload.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    /// None in a spare one.
+    errand: Option<Errand>,
+    serializer: Serializer,
+    /// The list of arguments, then the dictionary; empty: not there (a value takes at least one byte).
+    bytes: Vec<u8>,
+    args_bytes: usize,
+}
+
+impl Parcel {
+    /// What it is sent for. The payload stays.
+    pub(crate) fn take_errand(&mut self) -> Errand {
+        self.errand.take().expect("a parcel under way has an errand")
+    }
+
+    /// Whether it is the end of a call.
+    pub(crate) fn is_answer(&self) -> bool {
+        matches!(self.errand, Some(Errand::Answer(_)))
+    }
+
+    /// The payload.
+    pub(crate) fn source(&self) -> Source<'_> {
+        let (args, kwargs) = self.bytes.split_at(self.args_bytes);
+        let args = Some(args).filter(|args| !args.is_empty());
+        let kwargs = Some(kwargs).filter(|kwargs| !kwargs.is_empty());
+        Source::borrowed(self.serializer, Payload { args, kwargs })
+    }
+
+    /// Bytes of the payload.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// Parcels that wait to be used again, the last one first: it is in the cache.
+#[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "the boxes themselves are used again: one is what a ring slot holds")]
+pub(crate) struct Spares(Vec<Box<Parcel>>);
+
+impl Spares {
+    /// A parcel with this errand and a copy of the payload.
+    pub(crate) fn pack(
+        &mut self,
+        errand: Errand,
+        serializer: Serializer,
+        payload: Payload<'_>,
+    ) -> Box<Parcel> {
+        let mut parcel = self.0.pop().unwrap_or_else(|| {
+            Box::new(Parcel { errand: None, serializer, bytes: Vec::new(), args_bytes: 0 })
+        });
+        let args = payload.args.unwrap_or_default();
+        parcel.bytes.extend_from_slice(args);
+        parcel.bytes.extend_from_slice(payload.kwargs.unwrap_or_default());
+        parcel.args_bytes = args.len();
+        parcel.serializer = serializer;
+        parcel.errand = Some(errand);
+        parcel
+    }
+
+    /// Keeps an unpacked parcel, if there are few and it is small.
+    pub(crate) fn keep(&mut self, mut parcel: Box<Parcel>) {
+        if self.0.len() < SPARES_MAX && parcel.bytes.capacity() <= SPARE_BYTES_MAX {
+            parcel.bytes.clear();
+            parcel.errand = None;
+            self.0.push(parcel);
+        }
+    }
+}
+
+/// As many calls as one session may have under way: about 1.2 MiB per shard at worst, with [`SPARE_BYTES_MAX`].
+const SPARES_MAX: usize = 1_024;
+const SPARE_BYTES_MAX: usize = 1 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(number: u64) -> Errand {
+        Errand::Answer(Answer { number, outcome: Outcome::Result })
+    }
+
+    #[test]
+    fn a_parcel_used_again_has_nothing_of_before() {
+        let mut spares = Spares::default();
+        let payload = Payload { args: Some(b"[1,2]"), kwargs: Some(b"{\"a\":3}") };
+        let mut first = spares.pack(answer(1), Serializer::Json, payload);
+        assert_eq!(first.len(), 12);
+        assert!(first.source().get(Serializer::Json).is_ok_and(|got| got == payload));
+        assert!(first.is_answer());
+        first.take_errand();
+        let place = std::ptr::from_ref(&*first);
+        spares.keep(first);
+        let second =
+            spares.pack(answer(2), Serializer::MsgPack, Payload { args: None, kwargs: Some(b"\x80") });
+        assert!(std::ptr::eq(&*second, place), "it is the same one");
+        let got = second.source();
+        let got = got.get(Serializer::MsgPack).expect("no translation is needed");
+        assert_eq!((got.args, got.kwargs), (None, Some(&b"\x80"[..])));
+    }
+
+    #[test]
+    fn neither_many_nor_large_parcels_are_kept() {
+        let mut spares = Spares::default();
+        let large = vec![b'1'; SPARE_BYTES_MAX + 1];
+        let large = spares.pack(answer(0), Serializer::Json, Payload { args: Some(&large), kwargs: None });
+        spares.keep(large);
+        assert!(spares.0.is_empty());
+        let parcels: Vec<_> = (0..SPARES_MAX as u64 + 5)
+            .map(|number| spares.pack(answer(number), Serializer::Json, Payload::default()))
+            .collect();
+        parcels.into_iter().for_each(|parcel| spares.keep(parcel));
+        assert_eq!(spares.0.len(), SPARES_MAX);
+    }
+}
