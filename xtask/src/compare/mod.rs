@@ -65,6 +65,9 @@ pub struct Options {
     /// Where the results are kept [default: compare.json in the target folder]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Measures nothing: writes the table of what was measured so far.
+    #[arg(long)]
+    table: bool,
     /// Leaves docs/performance.md as it is.
     #[arg(long)]
     dry_run: bool,
@@ -78,14 +81,14 @@ pub fn compare(workplace: &Workplace, options: &Options) -> Result<()> {
         }
         return Ok(());
     }
-    let rows = chosen(&options.only)?;
+    let rows = if options.table { Vec::new() } else { chosen(&options.only)? };
     ensure!(options.pairs > 0 && options.seconds >= 0.2, "at least one pair of 0.2 s is needed");
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     ensure!(
         cpus >= 2,
         "two CPUs are needed: one for the server, one for the load; this process may use {cpus}"
     );
-    if !options.no_build {
+    if !(options.no_build || options.table) {
         build(workplace)?;
     }
     let name = if options.quick { "compare-quick.json" } else { "compare.json" };
