@@ -1,15 +1,13 @@
-//! Where the server is: `ws://host:port/path` or `unix:/socket:/path`, taken apart and looked up once.
+//! Where the server is: `ws://host:port/path` or `unix:/socket:/path`, looked up once.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
+use fanwire_codec::ws::{Place, Url};
 use rustix::net::SocketAddrUnix;
 
 use crate::failure::Failure;
 use crate::ports::connections_per_source;
-
-/// Where WAMP is at a Unix socket unless the address says otherwise.
-const UNIX_PATH: &str = "/ws";
 
 /// A server, ready to be connected to.
 #[derive(Clone, Debug)]
@@ -43,26 +41,19 @@ impl fmt::Display for Address {
 }
 
 impl Target {
-    /// Takes a URL apart and resolves its name.
-    pub fn parse(url: &str) -> Result<Self, Failure> {
-        if let Some(rest) = url.strip_prefix("unix:").or_else(|| url.strip_prefix("ws+unix:")) {
-            return Self::locate_unix(url, rest);
+    /// Takes a URL apart and resolves its name. One without a path means `default_path`.
+    pub fn parse(url: &str, default_path: &str) -> Result<Self, Failure> {
+        if let Some(rest) = url.strip_prefix("tcp://") {
+            let parsed =
+                Url::parse_ip(rest, "/").map_err(|why| Failure::usage(format!("--url {url}: {why}")))?;
+            return Ok(Self { is_plain_tcp: true, ..Self::locate(url, parsed)? });
         }
-        let rest = match url.split_once("://") {
-            Some(("ws", rest)) => rest,
-            Some(("tcp", rest)) => return Ok(Self { is_plain_tcp: true, ..Self::locate(url, rest)? }),
-            Some(("wss", _)) => {
-                return Err(Failure::usage(format!(
-                    "--url {url}: TLS is not spoken by this generator; give a plain listener as ws://host:port/path"
-                )));
-            }
-            _ => {
-                return Err(Failure::usage(format!(
-                    "--url {url}: not a ws:// address; write ws://127.0.0.1:8080/ws"
-                )));
-            }
-        };
-        Self::locate(url, rest)
+        let parsed = Url::parse(url, default_path).map_err(|why| {
+            let example =
+                if url.contains("unix:") { "unix:/run/fanwire.sock:/ws" } else { "ws://127.0.0.1:8080/ws" };
+            Failure::usage(format!("--url {url}: {why}; write it like {example}"))
+        })?;
+        Self::locate(url, parsed)
     }
 
     /// Takes an `http://` address apart, for who publishes by HTTP.
@@ -70,50 +61,25 @@ impl Target {
         let rest = url
             .strip_prefix("http://")
             .ok_or_else(|| Failure::usage(format!("{url}: not an http:// address")))?;
-        Self::locate(url, rest)
+        let parsed = Url::parse_ip(rest, "/").map_err(|why| Failure::usage(format!("{url}: {why}")))?;
+        Self::locate(url, parsed)
     }
 
-    fn locate_unix(url: &str, rest: &str) -> Result<Self, Failure> {
-        let rest = rest.strip_prefix("//").filter(|rest| rest.starts_with('/')).unwrap_or(rest);
-        let (socket, path) = match rest.find(":/") {
-            Some(at) => (&rest[..at], &rest[at + 1..]),
-            None => (rest, UNIX_PATH),
+    fn locate(named: &str, url: Url) -> Result<Self, Failure> {
+        let address = match &url.place {
+            Place::Unix(path) => SocketAddrUnix::new(path)
+                .map(|address| Address::Unix(address, path.display().to_string()))
+                .map_err(|why| Failure::usage(format!("{named}: no path of a socket: {why}")))?,
+            Place::Ip { host, port } => (host.as_str(), *port)
+                .to_socket_addrs()
+                .map_err(|why| {
+                    Failure::cannot_connect(format!("{named}: {host} cannot be looked up: {why}"))
+                })?
+                .next()
+                .map(Address::Ip)
+                .ok_or_else(|| Failure::cannot_connect(format!("{named}: {host} has no address")))?,
         };
-        let address = SocketAddrUnix::new(socket).ok().filter(|_| !socket.is_empty()).ok_or_else(|| {
-            Failure::usage(format!(
-                "--url {url}: no usable path of a socket; write unix:/run/fanwire.sock:/ws"
-            ))
-        })?;
-        let address = Address::Unix(address, socket.to_owned());
-        Ok(Self { host: "localhost".to_owned(), path: path.to_owned(), address, is_plain_tcp: false })
-    }
-
-    fn locate(url: &str, rest: &str) -> Result<Self, Failure> {
-        let (authority, path) = match rest.find('/') {
-            Some(at) => (&rest[..at], &rest[at..]),
-            None => (rest, "/"),
-        };
-        if authority.is_empty() || authority.contains('@') {
-            return Err(Failure::usage(format!("--url {url}: no usable host; write ws://127.0.0.1:8080/ws")));
-        }
-        let has_port = match authority.rfind(':') {
-            Some(at) => !authority[at..].contains(']'),
-            None => false,
-        };
-        let host = if has_port { authority.to_owned() } else { format!("{authority}:80") };
-        let address = host
-            .to_socket_addrs()
-            .map_err(|error| {
-                Failure::cannot_connect(format!("--url {url}: {host} cannot be looked up: {error}"))
-            })?
-            .next()
-            .ok_or_else(|| Failure::cannot_connect(format!("--url {url}: {host} has no address")))?;
-        Ok(Self {
-            host: authority.to_owned(),
-            path: path.to_owned(),
-            address: Address::Ip(address),
-            is_plain_tcp: false,
-        })
+        Ok(Self { host: url.authority, path: url.target, address, is_plain_tcp: false })
     }
 
     /// The local addresses that `connections` connections are spread over; empty means: let the kernel choose.
@@ -158,12 +124,12 @@ mod tests {
 
     #[test]
     fn url_is_taken_apart() {
-        let target = Target::parse("ws://127.0.0.1:8080/ws?a=1").unwrap();
+        let target = Target::parse("ws://127.0.0.1:8080/ws?a=1", "/ws").unwrap();
         assert_eq!((target.host.as_str(), target.path.as_str()), ("127.0.0.1:8080", "/ws?a=1"));
         assert_eq!(target.address, Address::Ip("127.0.0.1:8080".parse().unwrap()));
-        let target = Target::parse("ws://[::1]").unwrap();
+        let target = Target::parse("ws://[::1]", "/ws").unwrap();
         assert_eq!(target.address, Address::Ip("[::1]:80".parse().unwrap()));
-        assert_eq!(target.path, "/");
+        assert_eq!(target.path, "/ws");
     }
 
     #[test]
@@ -173,23 +139,23 @@ mod tests {
             ("ws+unix:///run/a.sock:/x", "/run/a.sock", "/x"),
             ("unix:a.sock:/x?y", "a.sock", "/x?y"),
         ] {
-            let target = Target::parse(url).unwrap();
+            let target = Target::parse(url, "/ws").unwrap();
             assert_eq!((target.address.to_string().as_str(), target.path.as_str()), (socket, path));
             assert!(target.source_addresses(1_000_000, &[]).unwrap().is_empty());
         }
-        assert!(Target::parse("unix:").unwrap_err().words.contains("unix:/run"));
+        assert!(Target::parse("unix:", "/ws").unwrap_err().words.contains("unix:/run"));
     }
 
     #[test]
     fn other_urls_are_refused_with_a_remedy() {
-        assert!(Target::parse("wss://x/").unwrap_err().words.contains("TLS"));
-        assert!(Target::parse("http://x/").unwrap_err().words.contains("ws://127.0.0.1:8080/ws"));
-        assert!(Target::parse("ws:///x").unwrap_err().words.contains("host"));
+        assert!(Target::parse("wss://x/", "/ws").unwrap_err().words.contains("TLS"));
+        assert!(Target::parse("http://x/", "/ws").unwrap_err().words.contains("ws://127.0.0.1:8080/ws"));
+        assert!(Target::parse("ws:///x", "/ws").unwrap_err().words.contains("host"));
     }
 
     #[test]
     fn many_connections_are_spread_over_loopback_addresses() {
-        let target = Target::parse("ws://127.0.0.1:8080/ws").unwrap();
+        let target = Target::parse("ws://127.0.0.1:8080/ws", "/ws").unwrap();
         let each = connections_per_source();
         assert!(target.source_addresses(each, &[]).unwrap().is_empty());
         assert_eq!(target.source_addresses(2 * each + 1, &[]).unwrap().len(), 3);

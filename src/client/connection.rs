@@ -10,15 +10,16 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use fanwire_codec::wamp2::{self, DecodeLimits, HelloDetails, Message, Roles, Serializer};
 use fanwire_codec::ws::deflate::{Deflater, Offer, write_client_deflated_message};
-use fanwire_codec::ws::{self, Kind, Received, Receiver, Role, handshake};
+use fanwire_codec::ws::{self, Kind, Received, Receiver, Role, Url, handshake};
 
 use super::failure::Failure;
 use super::login::Login;
 use super::stream::Stream;
-use super::url::Url;
 use crate::cli;
 use crate::users::plain;
 
+/// Where `fanwire` serves WAMP unless configured otherwise.
+const DEFAULT_PATH: &str = "/ws";
 /// For the connection, the upgrade and the login, each.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A router may have many logins to verify; its own deadline ends it before.
@@ -93,7 +94,9 @@ impl Sender {
 impl Connection {
     /// Connects, upgrades, joins the realm.
     pub fn open(connect: &cli::Connect) -> Result<Self, Failure> {
-        let url = Url::parse(&connect.url)?;
+        let url = Url::parse(&connect.url, DEFAULT_PATH).map_err(|why| {
+            Failure::Usage(format!("--url {}: {why}; write it like ws://127.0.0.1:8080/ws", connect.url))
+        })?;
         let serializer = match connect.serializer {
             cli::Serializer::Json => Serializer::Json,
             cli::Serializer::Msgpack => Serializer::MsgPack,

@@ -12,7 +12,6 @@ mod login;
 mod publish;
 mod stats;
 mod stream;
-mod url;
 mod values;
 
 use std::io::{self, Write};

@@ -5,8 +5,8 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::url::Place;
 use crate::users::plain;
+use fanwire_codec::ws::Place;
 
 /// A connected socket.
 #[derive(Debug)]

@@ -24,6 +24,7 @@ pub mod mask;
 mod partial;
 mod pool;
 mod receiver;
+mod url;
 mod utf8;
 mod write;
 
@@ -32,6 +33,7 @@ pub use error::ProtocolError;
 pub use header::{FrameHeader, HEADER_BYTES_MAX, Opcode, header};
 pub use pool::Pool;
 pub use receiver::{Limits, Received, Receiver};
+pub use url::{Place, Url, UrlError};
 pub use write::{
     FrameStart, begin_frame, end_frame, write_client_close, write_client_control, write_client_message,
     write_close, write_close_reply, write_control, write_message,

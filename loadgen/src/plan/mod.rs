@@ -330,7 +330,9 @@ impl Plan {
         let dialect: Dialect = common.target.as_deref().map(file::read).transpose()?.map(Arc::new);
         let url = common.url.as_deref().or(dialect.as_ref().and_then(|script| script.url.as_deref()));
         let url = url.unwrap_or(crate::args::URL).to_owned();
-        let target = Target::parse(&url)?;
+        // Without a path a WAMP router is asked where most of them serve, another server at its root.
+        let default_path = if dialect.is_none() { "/ws" } else { "/" };
+        let target = Target::parse(&url, default_path)?;
         if target.is_plain_tcp && dialect.is_none() {
             return Err(Failure::usage("--url tcp://…: only a --target's file says what is sent there"));
         }
