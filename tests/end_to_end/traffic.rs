@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -175,26 +175,42 @@ on_both_drivers! {
     /// Who does not read the answers is not read either: memory stays bounded, and nothing is lost.
     fn unread_answers_stop_the_reading(driver: &str) {
         let router = Launch::on(driver).set("limits.message_time", "300s").start();
-        let stream = dial(router.wamp);
-        // So that the answers fill the sockets whatever this machine's kernel would give them.
-        rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 64 << 10).expect("a TCP socket");
-        let mut client = Client::upgrade(stream, router.wamp);
-        client.hello();
+        let mut client = Client::join(router.wamp);
         let before = router.resident_bytes();
-        let count = 300_000_u64;
-        let mut writer = client.writer();
-        let writing = thread::spawn(move || {
-            for number in 1..=count {
-                let frame = Client::frame(&json!([16, number, {"acknowledge": true}, "com.fanwire.nobody"]));
-                writer.write_all(&frame).expect("it is not cut for this");
+        let (sent, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let writing = thread::spawn({
+            let (mut writer, sent, stop) = (client.writer(), Arc::clone(&sent), Arc::clone(&stop));
+            // Its refusal repeats the name, so that few requests fill whatever buffers the kernel gives.
+            let procedure = format!("com.fanwire.{}", "nobody".repeat(40));
+            move || {
+                let mut number = 0;
+                while !stop.load(Ordering::SeqCst) {
+                    number += 1;
+                    let call = Client::frame(&json!([48, number, {}, procedure]));
+                    writer.write_all(&call).expect("it is not cut for this");
+                    sent.store(number, Ordering::SeqCst);
+                }
             }
         });
-        eventually("it is not read any more", || router.metric("fanwire_connections_held_total", "") > 0.0);
+        eventually("it is not read any more", || {
+            assert!(!writing.is_finished(), "the writer failed");
+            router.metric("fanwire_connections_held_total", "") > 0.0
+        });
         let growth = router.resident_bytes().saturating_sub(before);
         assert!(growth < 16 << 20, "unread answers cost {growth} bytes");
-        for number in 1..=count {
-            let answer = client.expect();
-            assert_eq!((&answer[0], &answer[1]), (&json!(17), &json!(number)));
+        stop.store(true, Ordering::SeqCst);
+        let mut number = 1;
+        loop {
+            let is_over = writing.is_finished();
+            if number <= sent.load(Ordering::SeqCst) {
+                let answer = client.expect();
+                assert_eq!((&answer[0], &answer[2]), (&json!(8), &json!(number)));
+                number += 1;
+            } else if is_over {
+                break;
+            } else {
+                thread::sleep(Duration::from_millis(1));
+            }
         }
         writing.join().expect("all was taken in the end");
     }
