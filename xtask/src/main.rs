@@ -1,16 +1,18 @@
 //! Developer tasks. `cargo xtask test` is everything that CI runs; `.ci/run` calls it.
 //!
-//!     cargo xtask test                    all stages, in order, with a summary
-//!     cargo xtask test --list             the stages and what each one proves
-//!     cargo xtask test --only clippy,unit
-//!     cargo xtask test --skip autobahn
-//!     cargo xtask test --full             the long matrices too
-//!     cargo xtask figures                 measures and writes the tables of docs/performance.md
-//!     cargo xtask compare                 measures it beside other servers; --list has the rows
-//!     cargo xtask scale                   measures it with 1, 2, 4, … shards, where there are CPUs for them
-//!     cargo xtask rivals                  installs the servers that Fanwire is measured against; --start NAME runs one
-//!     cargo xtask instructions            counts what the hot functions execute, for the table there
-//!     cargo xtask instructions --check    compares with that table
+//! ```text
+//! cargo xtask test                    all stages, in order, with a summary
+//! cargo xtask test --list             the stages and what each one proves
+//! cargo xtask test --only clippy,unit
+//! cargo xtask test --skip autobahn
+//! cargo xtask test --full             the long matrices too
+//! cargo xtask figures                 measures and writes the tables of docs/performance.md
+//! cargo xtask compare                 measures it beside other servers; --list has the rows
+//! cargo xtask scale                   measures it with 1, 2, 4 and more shards, where there are CPUs for them
+//! cargo xtask rivals                  installs the servers that Fanwire is measured against; --start NAME runs one
+//! cargo xtask instructions            counts what the hot functions execute, for the table there
+//! cargo xtask instructions --check    compares with that table
+//! ```
 //!
 //! Needs Rust, a C compiler, Python 3 and Node; what else it uses it installs, pinned, under `target/tools`. Where
 //! something cannot be had, a stage is skipped aloud; with `CI=true` that is a failure.

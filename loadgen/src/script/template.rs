@@ -38,7 +38,7 @@ const PLACES: &[(&str, Piece)] = &[
 ];
 
 impl Template {
-    /// The places are those of [`PLACES`], and `{0x8200}` for bytes; every other brace is a brace.
+    /// The places are those of `PLACES`, and `{0x8200}` for bytes; every other brace is a brace.
     pub fn parse(text: &str) -> Self {
         let (mut pieces, mut plain, mut rest) = (Vec::new(), Vec::new(), text);
         while !rest.is_empty() {

@@ -67,7 +67,7 @@ pub enum Notice {
     },
     /// Everything was written after [`Delivery::finish`].
     Finished(Outlet),
-    /// A connection that [`Delivery::hold`] held may be read again.
+    /// A connection that was held for not reading its answers may be read again.
     Relieved(Outlet),
     /// The connection passed a limit or its socket broke; it gets nothing any more.
     Cut(Outlet, DropReason),
