@@ -34,7 +34,9 @@ impl Workplace {
     pub fn find(full: bool) -> Self {
         let package =
             std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("xtask"), PathBuf::from);
-        let root = package.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf);
+        // Started by hand in the repository, the parent of `xtask` is an empty path, which is no folder.
+        let parent = package.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let root = parent.map_or_else(|| PathBuf::from("."), Path::to_path_buf);
         let target =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
         let ci = std::env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"));
