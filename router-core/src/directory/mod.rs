@@ -16,6 +16,7 @@
 //! Read [`Directory`], then [`Topic`] for the one word that publishers load, then [`HandleCache`] for what a shard keeps.
 
 mod cache;
+mod listing;
 mod matches;
 mod patterns;
 mod registration;
@@ -25,6 +26,7 @@ mod table;
 mod topic;
 
 pub use cache::HandleCache;
+pub use listing::{TopicCursor, TopicFilter, TopicInfo, TopicPage};
 pub use matches::{Found, PatternMatches};
 pub use patterns::TooManyPatterns;
 pub use registration::{Callee, Candidates, RegisterError, Registration};

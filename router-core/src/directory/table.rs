@@ -90,6 +90,23 @@ impl<E: Entry> Table<E> {
         self.buckets.iter().map(|bucket| lock(&bucket.entries).len()).sum()
     }
 
+    /// How many buckets there are.
+    pub(crate) fn bucket_count(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// The entries of one bucket for which `pick` gives something, and how many it looked at. Takes its lock alone.
+    pub(crate) fn collect<T>(
+        &self,
+        bucket: usize,
+        into: &mut Vec<T>,
+        pick: impl FnMut(&Arc<E>) -> Option<T>,
+    ) -> usize {
+        let entries = lock(&self.buckets[bucket].entries);
+        into.extend(entries.iter().filter_map(pick));
+        entries.len()
+    }
+
     fn bucket(&self, hash: u64) -> &Bucket<E> {
         // hashbrown takes its position from the low bits and its tag from the top ones; the middle ones are free.
         &self.buckets[(hash >> 32) as usize & (self.buckets.len() - 1)]

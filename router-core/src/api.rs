@@ -1,0 +1,213 @@
+//! What asks of a shard without being a session: the HTTP API, and bridges later.
+//!
+//! ```text
+//! control thread ── ApiRequest ──▶ mailbox of one shard ──▶ Shard::handle_api
+//!        ▲                                                        │ the same way as a session's request
+//!        └───────────── ApiAnswer, by the request's `reply` ◀─────┘
+//! ```
+//!
+//! A source that keeps to one shard has its publications delivered in the order in which it asked: requests of a shard
+//! are handled one after another. None of them comes from a session: there is nobody to be disclosed, and no publisher
+//! to be excluded.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fanwire_codec::payload::OwnedPayload;
+use fanwire_codec::wamp2::{ReceiverLists, Serializer};
+
+use crate::ids::{PublicationId, RealmId, RoleId, SessionId, ShardId};
+use crate::login::LoginMethod;
+
+/// Says the answer, exactly once, on the shard's thread: it must not block.
+pub type ApiReply = Box<dyn FnOnce(ApiAnswer) + Send>;
+
+/// Something that the control thread asks of one shard.
+///
+/// If `reply` is dropped instead of called, the shard has ended and nothing is known of the request.
+pub struct ApiRequest {
+    /// What is asked.
+    pub ask: Ask,
+    /// Called once.
+    pub reply: ApiReply,
+}
+
+impl fmt::Debug for ApiRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiRequest").field("ask", &self.ask).finish_non_exhaustive()
+    }
+}
+
+/// What can be asked of a shard. Topics are asked of the [`Directory`](crate::directory::Directory::topics).
+#[derive(Debug)]
+pub enum Ask {
+    /// Publications of one source, in order. Each is checked for itself: [`ApiAnswer::Published`] has an entry for each.
+    Publish(Vec<ApiPublication>),
+    /// A call: [`ApiAnswer::Called`].
+    Call(ApiCall),
+    /// Some of this shard's open sessions: [`ApiAnswer::Sessions`].
+    Sessions {
+        /// Which ones.
+        filter: SessionFilter,
+        /// Where to go on: the default, or what the answer before said.
+        after: SessionCursor,
+        /// Most sessions of the answer.
+        limit: usize,
+    },
+    /// Sends a session away with GOODBYE and this reason, such as [`CLOSE_KILLED`]: [`ApiAnswer::Disconnected`].
+    Disconnect {
+        /// Whom.
+        session: SessionId,
+        /// A URI.
+        reason: Box<str>,
+    },
+}
+
+/// Reason of a GOODBYE to a session that an administrator ends (WAMP, "Session Meta API").
+pub const CLOSE_KILLED: &str = "wamp.close.killed";
+
+/// Whose permissions count.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Actor {
+    /// Where it acts.
+    pub realm: RealmId,
+    /// As what.
+    pub role: RoleId,
+}
+
+/// One publication.
+#[derive(Clone, Debug)]
+pub struct ApiPublication {
+    /// Whose permissions count.
+    pub actor: Actor,
+    /// The topic's URI.
+    pub topic: Box<str>,
+    /// In any serializer.
+    pub payload: OwnedPayload,
+    /// Whom it is for; by default all subscribers.
+    pub receivers: ReceiverLists<'static>,
+    /// Asks every interested shard how many subscribers it matched. Otherwise the answer does not wait for them.
+    pub receipt: bool,
+}
+
+/// One call.
+#[derive(Clone, Debug)]
+pub struct ApiCall {
+    /// Whose permissions count.
+    pub actor: Actor,
+    /// The procedure's URI.
+    pub procedure: Box<str>,
+    /// In any serializer.
+    pub payload: OwnedPayload,
+    /// How long to wait for the callee, from when the shard takes the request.
+    pub timeout: Duration,
+}
+
+/// Which sessions are meant: those that agree with everything that is there.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct SessionFilter {
+    /// This realm.
+    pub realm: Option<RealmId>,
+    /// This role; role numbers belong to a realm, so name that too.
+    pub role: Option<RoleId>,
+    /// This authid.
+    pub authid: Option<Box<str>>,
+    /// This session alone.
+    pub session: Option<SessionId>,
+}
+
+/// Where a listing of a shard's sessions stands. A session that is open from the first page to the last is in exactly one
+/// of them; one that comes or goes meanwhile may be. The number may be told to clients and taken back from them.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SessionCursor(pub u32);
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum ApiAnswer {
+    /// For each publication its own outcome, in the order of the request.
+    Published(Vec<Result<Receipt, ApiRefusal>>),
+    /// The callee's result, in JSON, or why there is none.
+    Called(Result<OwnedPayload, CallFailure>),
+    /// Sessions, in no order that means anything.
+    Sessions {
+        /// Maybe fewer than asked for, or none, though more follow: a shard looks at some thousands in one go.
+        page: Vec<SessionInfo>,
+        /// Where to go on; `None` at the end.
+        next: Option<SessionCursor>,
+    },
+    /// False: this shard has no such session.
+    Disconnected(bool),
+}
+
+/// The publication is in the streams of this shard and in the ring of every other interested one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Receipt {
+    /// The publication's id, as subscribers see it.
+    pub publication: PublicationId,
+    /// How many subscriptions' members it was for, if asked for. `None` also where a shard did not say so in time, or where
+    /// lists of receivers leave that open until each subscriber's turn comes.
+    pub matched: Option<u64>,
+}
+
+/// Why a request is refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ApiRefusal {
+    /// WAMP's error URI, such as `wamp.error.not_authorized`.
+    pub error: &'static str,
+    /// For people: what, where and what to do.
+    pub words: String,
+}
+
+impl fmt::Display for ApiRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.error, self.words)
+    }
+}
+
+/// Why a call has no result.
+#[derive(Debug)]
+pub enum CallFailure {
+    /// The callee answered with an error.
+    Callee {
+        /// Its URI.
+        error: Box<str>,
+        /// What it says, in JSON.
+        payload: OwnedPayload,
+    },
+    /// The router could not do it, or the callee left.
+    Refused(ApiRefusal),
+    /// The callee did not answer in time. It may still do what it was asked.
+    TimedOut,
+}
+
+/// One open session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SessionInfo {
+    /// Its id.
+    pub session: SessionId,
+    /// Its realm.
+    pub realm: RealmId,
+    /// Its role there.
+    pub role: RoleId,
+    /// The user's name, or one like no other's.
+    pub authid: Box<str>,
+    /// How it logged in.
+    pub method: LoginMethod,
+    /// Where it lives.
+    pub shard: ShardId,
+    /// As in the metrics: `wamp2`.
+    pub protocol: &'static str,
+    /// What its messages are written in.
+    pub serializer: Serializer,
+    /// The other end of its connection, unless that is a Unix socket or gone.
+    pub peer: Option<SocketAddr>,
+    /// How long ago it was welcomed.
+    pub open_for: Duration,
+    /// What it is subscribed to.
+    pub subscriptions: usize,
+    /// What it has registered.
+    pub registrations: usize,
+    /// Bytes that wait for its socket.
+    pub outbox_bytes: u64,
+}

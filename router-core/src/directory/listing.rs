@@ -1,0 +1,189 @@
+//! Listing the topics that somebody is subscribed to, a page at a time, for operators.
+//!
+//! A page locks one bucket after another, each for as long as its entries are looked at, and looks at a bounded number of
+//! them. So it holds up no subscriber for longer than another subscriber would, however many topics there are.
+
+use std::sync::Arc;
+
+use super::{Directory, Topic};
+use crate::ids::{RealmId, SubscriptionId};
+use crate::uri::MatchPolicy;
+
+/// Which topics are meant: those that agree with everything that is there.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct TopicFilter<'a> {
+    /// This realm.
+    pub realm: Option<RealmId>,
+    /// URIs (of patterns too) that begin so.
+    pub prefix: &'a str,
+}
+
+/// Where a listing stands. A topic that is there from the first page to the last is in exactly one of them; one that comes
+/// or goes meanwhile may be. The numbers may be told to clients and taken back from them.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TopicCursor {
+    /// The bucket.
+    pub bucket: u32,
+    /// The last subscription id of this bucket that was listed.
+    pub after: u64,
+}
+
+/// Some topics.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TopicPage {
+    /// In no order that means anything; maybe fewer than asked for, or none, though more follow.
+    pub topics: Vec<TopicInfo>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<TopicCursor>,
+}
+
+/// One topic or pattern that somebody is subscribed to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TopicInfo {
+    /// The subscription's id, the same for all its subscribers.
+    pub id: SubscriptionId,
+    /// The realm.
+    pub realm: RealmId,
+    /// The URI, or the pattern.
+    pub uri: Box<str>,
+    /// How it is compared.
+    pub policy: MatchPolicy,
+    /// On how many shards somebody is subscribed.
+    pub shards: u32,
+}
+
+impl Directory {
+    /// At most `limit` of the topics that agree with `filter`, from `after` on.
+    pub fn topics(&self, filter: TopicFilter<'_>, after: TopicCursor, limit: usize) -> TopicPage {
+        let mut page = TopicPage { topics: Vec::new(), next: None };
+        let mut looked_at = 0;
+        let mut cursor = after;
+        while (cursor.bucket as usize) < self.topics.bucket_count() {
+            if looked_at >= LOOKED_AT_MAX || page.topics.len() >= limit {
+                page.next = Some(cursor);
+                return page;
+            }
+            let mut found = Vec::new();
+            looked_at += self.topics.collect(cursor.bucket as usize, &mut found, |topic| {
+                let is_meant = topic.id().get() > cursor.after && filter.admits(topic);
+                is_meant.then(|| Arc::clone(topic))
+            });
+            found.sort_unstable_by_key(|topic| topic.id());
+            let room = limit - page.topics.len();
+            page.topics.extend(found.iter().take(room).map(|topic| TopicInfo::of(topic)));
+            cursor = match found.get(room) {
+                Some(_) => TopicCursor { after: found[room - 1].id().get(), ..cursor },
+                None => TopicCursor { bucket: cursor.bucket + 1, after: 0 },
+            };
+        }
+        page
+    }
+}
+
+impl TopicFilter<'_> {
+    fn admits(&self, topic: &Topic) -> bool {
+        topic.interest() != 0
+            && self.realm.is_none_or(|realm| realm == topic.realm())
+            && topic.uri().starts_with(self.prefix)
+    }
+}
+
+impl TopicInfo {
+    fn of(topic: &Topic) -> Self {
+        Self {
+            id: topic.id(),
+            realm: topic.realm(),
+            uri: topic.uri().into(),
+            policy: topic.policy(),
+            shards: topic.interest().count_ones(),
+        }
+    }
+}
+
+/// Entries that one page looks at before it ends, found or not: a millisecond or two.
+const LOOKED_AT_MAX: usize = 16_384;
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::ids::ShardId;
+
+    fn directory(topics: usize) -> Directory {
+        let directory = Directory::new(3);
+        let shard = |index| ShardId::new(index).expect("a shard");
+        for number in 0..topics {
+            let uri = format!("{}.{number}", ["room", "news"][number % 2]);
+            directory.subscribe(RealmId::new((number % 3) as u32), &uri, shard(0));
+            if number % 5 == 0 {
+                directory.subscribe(RealmId::new((number % 3) as u32), &uri, shard(7));
+            }
+        }
+        directory
+    }
+
+    /// All pages, one after another.
+    fn walk(directory: &Directory, filter: TopicFilter<'_>, limit: usize) -> Vec<TopicInfo> {
+        let mut all = Vec::new();
+        let mut at = Some(TopicCursor::default());
+        while let Some(after) = at {
+            let page = directory.topics(filter, after, limit);
+            assert!(page.topics.len() <= limit, "a page is as long as asked for at most");
+            assert!(page.next.is_none_or(|next| next > after), "each page goes on");
+            all.extend(page.topics);
+            at = page.next;
+        }
+        all
+    }
+
+    #[test]
+    fn each_topic_is_listed_once_whatever_the_pages_length() {
+        let directory = directory(40_000);
+        for limit in [1_000, 7_001, usize::MAX] {
+            let all = walk(&directory, TopicFilter::default(), limit);
+            let ids: BTreeSet<_> = all.iter().map(|topic| topic.id).collect();
+            assert_eq!((all.len(), ids.len()), (40_000, 40_000), "pages of {limit}");
+        }
+    }
+
+    #[test]
+    fn many_topics_of_one_bucket_are_listed_in_pages() {
+        let directory = directory(5_000);
+        let all = walk(&directory, TopicFilter::default(), 1);
+        let ids: BTreeSet<_> = all.iter().map(|topic| topic.id).collect();
+        assert_eq!((all.len(), ids.len()), (5_000, 5_000));
+    }
+
+    #[test]
+    fn a_listing_has_what_its_filter_admits_and_nothing_else() {
+        let directory = directory(3_000);
+        let filter = TopicFilter { realm: Some(RealmId::new(1)), prefix: "news." };
+        let listed: BTreeSet<_> = walk(&directory, filter, 50).into_iter().map(|topic| topic.uri).collect();
+        let expected: BTreeSet<Box<str>> = (0..3_000)
+            .filter(|number| number % 3 == 1 && number % 2 == 1)
+            .map(|number| format!("news.{number}").into())
+            .collect();
+        assert_eq!(listed, expected);
+        let pattern = directory
+            .subscribe_pattern(RealmId::new(0), MatchPolicy::Prefix, "room.1", ShardId::MAX, 9)
+            .expect("there is room");
+        let filter = TopicFilter { realm: Some(RealmId::new(0)), prefix: "room.1" };
+        let listed = walk(&directory, filter, 50);
+        assert!(listed.contains(&TopicInfo {
+            id: pattern.id(),
+            realm: RealmId::new(0),
+            uri: "room.1".into(),
+            policy: MatchPolicy::Prefix,
+            shards: 1,
+        }));
+    }
+
+    #[test]
+    fn nothing_is_listed_of_a_topic_that_nobody_is_subscribed_to() {
+        let directory = Directory::new(3);
+        let topic = directory.subscribe(RealmId::new(0), "a", ShardId::MAX);
+        directory.unsubscribe(&topic, ShardId::MAX);
+        assert_eq!(walk(&directory, TopicFilter::default(), 10), []);
+    }
+}
