@@ -231,6 +231,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             address: address.into(),
             backlog: None,
             endpoints: vec![Endpoint { path: "*".to_owned(), id: EndpointId(0) }],
+            control: Vec::new(),
             origins: Origins { any: true, allowed: Vec::new() },
         }],
         shards: Some(1),

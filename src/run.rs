@@ -96,6 +96,7 @@ impl Parts {
             Router::new(
                 Shard::new(Arc::clone(&core), id, shards, Arc::clone(&directory), random),
                 Box::new(move |from, request| logins.submit(from, request)),
+                Box::new(Err),
             )
         })
         .map_err(|error| refusal::of_shards(error, config.listener.len()))?;

@@ -87,6 +87,7 @@ fn listener(listener: &Listener) -> io::Listener {
         },
         backlog: listener.backlog.given().map(|count| count.0),
         endpoints: listener.endpoints.iter().map(endpoint).collect(),
+        control: Vec::new(),
         origins: io::Origins { any: !any.is_empty(), allowed },
     }
 }

@@ -80,6 +80,9 @@ pub struct Listener {
     pub endpoints: Vec<Endpoint>,
     /// Which web pages may connect.
     pub origins: Origins,
+    /// Beginnings of paths that the control thread serves: a connection whose first request names one leaves its shard
+    /// ([`Service::hand_over`](crate::Service::hand_over)). Empty: there are none.
+    pub control: Vec<String>,
 }
 
 /// Where to listen.

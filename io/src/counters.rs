@@ -93,7 +93,8 @@ macro_rules! counters {
 counters! {
     Gauge connections_open = "connections_open" "" "Connections that are open now.";
     Counter connections_accepted = "connections_accepted" "" "Connections accepted, by the shard that serves them.";
-    Counter connections_handed_over = "connections_handed_over" "" "Connections accepted here and handed to a shard that had fewer.";
+    Counter handed_to_shard = "connections_handed_over" "to=\"shard\"" "Connections accepted here that go on elsewhere: on a shard that had fewer, or on the control thread.";
+    Counter handed_to_control = "connections_handed_over" "to=\"control\"" "Connections accepted here that go on elsewhere: on a shard that had fewer, or on the control thread.";
     Counter connections_kept = "connections_kept" "" "Connections kept although another shard had fewer, because too many were on their way to that one.";
     Counter rejected_full = "connections_rejected" "reason=\"connections_max\"" "Connections refused at accept, or requests refused with an HTTP error.";
     Counter rejected_descriptors = "connections_rejected" "reason=\"descriptors\"" "Connections refused at accept, or requests refused with an HTTP error.";
@@ -103,6 +104,7 @@ counters! {
     Counter rejected_path = "connections_rejected" "reason=\"path\"" "Connections refused at accept, or requests refused with an HTTP error.";
     Counter rejected_upgrade = "connections_rejected" "reason=\"upgrade\"" "Connections refused at accept, or requests refused with an HTTP error.";
     Counter rejected_subprotocol = "connections_rejected" "reason=\"subprotocol\"" "Connections refused at accept, or requests refused with an HTTP error.";
+    Counter rejected_control = "connections_rejected" "reason=\"control_busy\"" "Connections refused at accept, or requests refused with an HTTP error.";
     Counter closed_by_peer = "connections_closed" "reason=\"peer\"" "Connections that ended, by who or what ended them.";
     Counter closed_lost = "connections_closed" "reason=\"lost\"" "Connections that ended, by who or what ended them.";
     Counter closed_by_service = "connections_closed" "reason=\"router\"" "Connections that ended, by who or what ended them.";

@@ -34,6 +34,8 @@ mod doorbell;
 #[cfg(not(loom))]
 mod engine;
 #[cfg(not(loom))]
+mod handover;
+#[cfg(not(loom))]
 mod listen;
 #[cfg_attr(loom, allow(dead_code, reason = "the model uses a part of it"))]
 mod loads;
@@ -75,12 +77,14 @@ pub use config::{
 pub use counters::{Metric, ShardCounters};
 #[cfg(not(loom))]
 pub use engine::{DriverReport, Rung};
+#[cfg(not(loom))]
+pub use handover::HandedOver;
 // For the benchmarks.
 #[cfg(not(loom))]
 #[doc(hidden)]
 pub use ring::Ring;
 #[cfg(not(loom))]
-pub use router::{Router, SubmitLogin};
+pub use router::{HandOver, Router, SubmitLogin};
 #[cfg(not(loom))]
 pub use service::{Effect, Flow, Service};
 #[cfg(not(loom))]

@@ -23,6 +23,7 @@ pub(crate) enum RefusalReason {
     Path,
     Upgrade,
     Subprotocol,
+    ControlBusy,
 }
 
 /// Finds the endpoint and checks the upgrade.
@@ -131,6 +132,7 @@ mod tests {
                 Endpoint { path: "/ws".into(), id: EndpointId(1) },
                 Endpoint { path: "/other".into(), id: EndpointId(2) },
             ],
+            control: Vec::new(),
             origins: Origins {
                 any: false,
                 allowed: allowed.iter().map(|&origin| origin.to_owned()).collect(),

@@ -15,16 +15,21 @@ use fanwire_core::{
 
 use crate::config::EndpointId;
 use crate::counters::{Count, Kind as MetricKind, Metric};
+use crate::handover::HandedOver;
 use crate::service::{Effect, Flow, Service};
 
 /// Hands a login request to whoever knows the users, who answers with [`Running::answer_login`](crate::Running). Must not
 /// block; gives the request back when there is no room.
 pub type SubmitLogin = Box<dyn Fn(ShardId, LoginRequest) -> Result<(), LoginRequest> + Send>;
 
+/// Hands a connection to the control thread. Must not block; gives it back when there is no room.
+pub type HandOver = Box<dyn Fn(HandedOver) -> Result<(), HandedOver> + Send>;
+
 /// One shard of the router. Every endpoint speaks WAMP v2.
 pub struct Router {
     shard: Shard,
     submit_login: SubmitLogin,
+    hand_over: HandOver,
 }
 
 impl fmt::Debug for Router {
@@ -35,8 +40,8 @@ impl fmt::Debug for Router {
 
 impl Router {
     /// Drives `shard`.
-    pub fn new(shard: Shard, submit_login: SubmitLogin) -> Self {
-        Self { shard, submit_login }
+    pub fn new(shard: Shard, submit_login: SubmitLogin, hand_over: HandOver) -> Self {
+        Self { shard, submit_login, hand_over }
     }
 
     /// Sends login requests on their way; those that find no room are denied at once.
@@ -108,6 +113,10 @@ impl Service for Router {
 
     fn compressed_before_established(&self) -> bool {
         self.shard.compression().is_none_or(|compression| compression.before_login)
+    }
+
+    fn hand_over(&mut self, connection: HandedOver) -> Result<(), HandedOver> {
+        (self.hand_over)(connection)
     }
 
     fn receive(&mut self, now: Instant, outlet: Outlet, kind: Kind, message: &mut [u8]) -> Flow {

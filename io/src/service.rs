@@ -15,6 +15,7 @@ use fanwire_core::{FlushBudget, Outlet, RingSpace, Wire};
 
 use crate::config::EndpointId;
 use crate::counters::{Count, Metric};
+use crate::handover::HandedOver;
 
 /// One shard's share of the application: a plain state machine that never blocks.
 ///
@@ -66,6 +67,12 @@ pub trait Service: 'static {
     /// Whether a peer that is not established yet may send compressed messages; otherwise they end it with 1008.
     fn compressed_before_established(&self) -> bool {
         true
+    }
+
+    /// The first request of a connection is for the control thread ([`Listener::control`](crate::Listener)). What is given
+    /// back is answered 503. The outlet is over either way.
+    fn hand_over(&mut self, connection: HandedOver) -> Result<(), HandedOver> {
+        Err(connection)
     }
 
     /// A whole message. It may be scribbled on.

@@ -151,6 +151,8 @@ pub(crate) enum CloseReason {
     Refused,
     Drain,
     Panic,
+    /// It goes on elsewhere.
+    HandedOver,
 }
 
 /// All connections of a shard.

@@ -21,6 +21,7 @@ fn listener(address: impl Into<ListenAddress>, path: &str, origins: &[&str]) -> 
         address: address.into(),
         backlog: None,
         endpoints: vec![Endpoint { path: path.into(), id: EndpointId(0) }],
+        control: Vec::new(),
         origins: Origins { any: false, allowed: origins.iter().map(|origin| (*origin).to_owned()).collect() },
     }
 }
@@ -82,7 +83,7 @@ fn each_listener_has_its_own_origins_and_paths() {
             assert_eq!(status(first, &request("/two", "https://one.example")), "404");
             assert_eq!(status(second, &request("/one", "https://two.example")), "404");
         }
-        assert!(counter(&running, "connections_handed_over", "") > 0);
+        assert!(counter(&running, "connections_handed_over", "to=\"shard\"") > 0);
     }
 }
 
@@ -167,7 +168,7 @@ fn a_shard_that_stands_still_is_not_handed_everything() {
     eventually("the other shard keeps some", || counter(&running, "connections_kept", "") > 0);
     eventually("all are placed", || {
         let placed = counters(&running, "connections_open", "")[0]
-            + counters(&running, "connections_handed_over", "")[0];
+            + counters(&running, "connections_handed_over", "to=\"shard\"")[0];
         placed == CLIENTS as u64 + 2
     });
     support::STALLED.store(false, Ordering::SeqCst);

@@ -41,7 +41,7 @@ fn eight_connections_on_four_shards_are_two_each() {
         }
         // Handed once at most: every connection is accepted by one shard alone.
         assert_eq!(counter(&running, "connections_accepted", ""), 16);
-        assert!(counter(&running, "connections_handed_over", "") <= 16);
+        assert!(counter(&running, "connections_handed_over", "to=\"shard\"") <= 16);
         running.stop_now();
         running.wait();
     }
@@ -79,7 +79,7 @@ fn without_balance_a_connection_stays_where_the_kernel_put_it() {
     let running = run(Config { balance: false, ..shards(Driver::Auto, 4) });
     let _clients: Vec<_> = (0..100).map(|_| connect(address(&running))).collect();
     settled(&running, 100);
-    assert_eq!(counter(&running, "connections_handed_over", ""), 0);
+    assert_eq!(counter(&running, "connections_handed_over", "to=\"shard\""), 0);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn what_a_hasty_client_has_sent_moves_with_its_connection() {
     for (number, socket) in clients.drain(..).enumerate() {
         assert_eq!(Client::upgraded(socket, &[]).hear(), text(&format!("hasty {number}")));
     }
-    assert!(counter(&running, "connections_handed_over", "") > 0, "some had to move");
+    assert!(counter(&running, "connections_handed_over", "to=\"shard\"") > 0, "some had to move");
 }
 
 /// Clients come and go in all ways while others talk; in the end nothing is left, and nothing was counted twice.

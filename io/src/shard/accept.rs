@@ -119,12 +119,9 @@ impl<S: Service> Shard<S> {
 
     /// Serves a connection that is counted for this shard.
     pub(super) fn welcome(&mut self, socket: OwnedFd, listener: u8) -> Accepted {
-        use epoll::EventFlags;
         let slot = self.slots.insert(socket, self.now, listener);
         let socket = self.slots.hot[slot as usize].socket.as_ref().expect("just inserted");
-        let events = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        // EPOLLOUT from the start costs nothing: it is only signalled after a send found the socket full.
-        if epoll::add(&self.epoll, socket, epoll::EventData::new_u64(u64::from(slot)), events).is_err() {
+        if self.watch(slot, socket).is_err() {
             // No memory, or the user's limit of watches.
             self.links.counters.rejected_descriptors.add(1);
             let socket = self.slots.hot[slot as usize].socket.take().expect("just inserted");
@@ -139,6 +136,14 @@ impl<S: Service> Shard<S> {
         self.slots.cold[slot as usize].stage_at = deadline;
         self.wheel.enter(self.now, slot, deadline);
         Accepted::Connection
+    }
+
+    /// Puts the connection's socket into the shard's set.
+    pub(super) fn watch(&self, slot: u32, socket: &OwnedFd) -> Result<(), Errno> {
+        use epoll::EventFlags;
+        // EPOLLOUT from the start costs nothing: it is only signalled after a send found the socket full.
+        let events = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        epoll::add(&self.epoll, socket, epoll::EventData::new_u64(u64::from(slot)), events)
     }
 
     fn refuse_with_spare(&mut self, index: usize) -> Accepted {

@@ -80,7 +80,7 @@ impl<S: Service> Shard<S> {
             Claim::Keep => self.welcome(socket, listener),
             Claim::HandTo(to) => match spread.arrivals[to].push(Arrival { socket, listener }) {
                 Ok(()) => {
-                    self.links.counters.connections_handed_over.add(1);
+                    self.links.counters.handed_to_shard.add(1);
                     self.touched[to] = true;
                     Accepted::Connection
                 }

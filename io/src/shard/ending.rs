@@ -176,5 +176,6 @@ fn counter(counters: &ShardCounters, why: CloseReason) -> &Count {
         CloseReason::Refused => &counters.closed_refused,
         CloseReason::Drain => &counters.closed_drain,
         CloseReason::Panic => &counters.closed_panic,
+        CloseReason::HandedOver => &counters.handed_to_control,
     }
 }

@@ -13,12 +13,14 @@ use fanwire_codec::http::{HeadScanner, HttpError, RequestHead, parse_request};
 use fanwire_codec::ws::handshake::{Upgrade, write_accept};
 use fanwire_codec::ws::{Control, Limits, ProtocolError, Received, Receiver, Role, write_control};
 use fanwire_core::{Instant, Outlet};
+use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
 use super::Shard;
 use crate::config::EndpointId;
 use crate::counters::ShardCounters;
+use crate::handover::{HandedOver, is_for_control, peer};
 use crate::request::{Refusal, RefusalReason, route};
 use crate::service::{Flow, Service};
 use crate::slots::{CloseReason, Hot, Stage, flag};
@@ -160,8 +162,10 @@ impl<S: Service> Shard<S> {
 
     fn head(&mut self, slot: u32, input: &mut [u8]) {
         let limits = self.config.head;
+        let listener = &self.config.listeners[usize::from(self.slots.hot[slot as usize].listener)];
         let cold = &mut self.slots.cold[slot as usize];
         match &mut cold.extra {
+            None if is_for_control(listener, input) => self.hand_over(slot, input.to_vec()),
             // The usual case: the whole head in one receive.
             None => {
                 let mut scanner = HeadScanner::new();
@@ -182,6 +186,10 @@ impl<S: Service> Shard<S> {
             }
             Some(extra) => {
                 extra.carry.extend_from_slice(input);
+                if is_for_control(listener, &extra.carry) {
+                    let read = std::mem::take(&mut extra.carry);
+                    return self.hand_over(slot, read);
+                }
                 let (carry, scanner) = (&extra.carry, &mut extra.head);
                 match guarded(|| scanner.find_end(carry, &limits)) {
                     Ok(Ok(Some(end))) => {
@@ -249,6 +257,30 @@ impl<S: Service> Shard<S> {
         }
     }
 
+    /// Gives the connection to the control thread, with what was received of it.
+    fn hand_over(&mut self, slot: u32, read: Vec<u8>) {
+        let hot = &mut self.slots.hot[slot as usize];
+        let listener = usize::from(hot.listener);
+        let Some(stream) = hot.socket.take() else { return };
+        // First: once somebody else has it, its number may be another connection's. It fails only if it is not in the set.
+        let _ = epoll::delete(&self.epoll, &stream);
+        let peer = peer(&stream);
+        let connection = HandedOver { stream, read, peer, shard: self.id, listener };
+        let Err(connection) = self.service.hand_over(connection) else {
+            self.because(slot, CloseReason::HandedOver);
+            return self.bury_later(slot);
+        };
+        let watched = self.watch(slot, &connection.stream);
+        self.slots.hot[slot as usize].socket = Some(connection.stream);
+        if watched.is_err() {
+            // No memory for that: then nobody would learn whether the answer is written.
+            return self.lose(slot, CloseReason::Lost);
+        }
+        let words = "the router has no room for another request of this kind now; try again in a second";
+        let error = HttpError::new(503, words).with_headers(&[("Retry-After", "1")]);
+        self.refuse_request(slot, &error, RefusalReason::ControlBusy);
+    }
+
     fn refuse_request(&mut self, slot: u32, error: &HttpError, reason: RefusalReason) {
         let counters = &self.links.counters;
         let counter = match reason {
@@ -257,6 +289,7 @@ impl<S: Service> Shard<S> {
             RefusalReason::Path => &counters.rejected_path,
             RefusalReason::Upgrade => &counters.rejected_upgrade,
             RefusalReason::Subprotocol => &counters.rejected_subprotocol,
+            RefusalReason::ControlBusy => &counters.rejected_control,
         };
         counter.add(1);
         self.refuse(slot, error, CloseReason::Refused);

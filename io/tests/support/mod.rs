@@ -5,6 +5,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant as Clock};
 
 use fanwire_codec::http::HttpError;
@@ -15,8 +16,8 @@ use fanwire_core::ids::ShardId;
 use fanwire_core::{FlushBudget, Instant, Limits, Outlet, RingSpace, Wire};
 use fanwire_io::counters::{Count, Kind as MetricKind};
 use fanwire_io::{
-    Config, Deadlines, Driver, Effect, Endpoint, EndpointId, Flow, ListenAddress, Listener, Metric, Origins,
-    Running, Service, ShardCounters, start,
+    Config, Deadlines, Driver, Effect, Endpoint, EndpointId, Flow, HandedOver, ListenAddress, Listener,
+    Metric, Origins, Running, Service, ShardCounters, start,
 };
 
 /// A shard stands still until this is false again.
@@ -34,6 +35,8 @@ pub struct Puppet {
     items: Vec<(ShardId, String)>,
     effects: Vec<Effect>,
     messages: u64,
+    /// Where connections go whose first request is for the control thread.
+    pub control: Option<SyncSender<HandedOver>>,
 }
 
 impl Puppet {
@@ -47,6 +50,7 @@ impl Puppet {
             items: Vec::new(),
             effects: Vec::new(),
             messages: 0,
+            control: None,
         }
     }
 
@@ -106,6 +110,13 @@ impl Service for Puppet {
         if subprotocol.is_none() {
             self.effects.push(Effect::Established(outlet));
         }
+    }
+
+    fn hand_over(&mut self, connection: HandedOver) -> Result<(), HandedOver> {
+        let Some(control) = &self.control else { return Err(connection) };
+        control.try_send(connection).map_err(|error| match error {
+            TrySendError::Full(connection) | TrySendError::Disconnected(connection) => connection,
+        })
     }
 
     fn receive(&mut self, now: Instant, outlet: Outlet, kind: Kind, message: &mut [u8]) -> Flow {
@@ -234,6 +245,7 @@ pub fn config(driver: Driver) -> Config {
             address: ListenAddress::Ip((Ipv4Addr::LOCALHOST, 0).into()),
             backlog: None,
             endpoints: vec![Endpoint { path: "/ws".into(), id: EndpointId(0) }],
+            control: Vec::new(),
             origins: Origins::default(),
         }],
         shards: Some(1),
