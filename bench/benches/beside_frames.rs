@@ -43,8 +43,15 @@ impl Frames {
     }
 
     fn copy_to(&mut self, room: &mut [u8]) -> usize {
-        let read = self.next(room.len());
-        room[..read.len()].copy_from_slice(read);
+        self.copy_to_two(room, &mut [])
+    }
+
+    /// What one read into two buffers gives, the second when the first is full.
+    fn copy_to_two(&mut self, first: &mut [u8], second: &mut [u8]) -> usize {
+        let read = self.next(first.len() + second.len());
+        let (begin, rest) = read.split_at(first.len().min(read.len()));
+        first[..begin.len()].copy_from_slice(begin);
+        second[..rest.len()].copy_from_slice(rest);
         read.len()
     }
 }
@@ -109,26 +116,36 @@ impl Fanwire {
     /// Length of the next message.
     fn message(&mut self) -> usize {
         loop {
-            if self.from == self.to {
-                self.receiver.recycle(&mut self.pool);
-                if let Some(room) = self.receiver.direct_buffer() {
-                    let count = self.frames.copy_to(room);
-                    if let Some(received) = self.receiver.direct_filled(count).expect("sound frames") {
-                        return length(&received);
-                    }
-                    continue;
-                }
-                self.to = self.frames.copy_to(&mut self.scratch);
-                self.from = 0;
+            if self.from == self.to
+                && let Some(length) = self.read()
+            {
+                return length;
             }
-            let input = &mut self.scratch[self.from..self.to];
-            let received = self.receiver.receive(input, &Limits::default(), &mut self.pool);
-            let (used, received) = received.expect("sound frames");
-            self.from += used;
-            if let Some(received) = received {
-                return length(&received);
+            if self.from < self.to {
+                let input = &mut self.scratch[self.from..self.to];
+                let received = self.receiver.receive(input, &Limits::default(), &mut self.pool);
+                let (used, received) = received.expect("sound frames");
+                self.from += used;
+                if let Some(received) = received {
+                    return length(&received);
+                }
             }
         }
+    }
+
+    /// One read; length of the message that it completes in its place.
+    fn read(&mut self) -> Option<usize> {
+        self.receiver.recycle(&mut self.pool);
+        self.from = 0;
+        let Some(room) = self.receiver.direct_room() else {
+            self.to = self.frames.copy_to(&mut self.scratch);
+            return None;
+        };
+        let size = room.bytes.len();
+        let count = self.frames.copy_to_two(room.bytes, &mut self.scratch[..room.behind_bytes_max]);
+        let direct = count.min(size);
+        self.to = count - direct;
+        self.receiver.direct_filled(direct).expect("sound frames").map(|received| length(&received))
     }
 }
 

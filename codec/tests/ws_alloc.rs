@@ -235,7 +235,7 @@ fn no_64_bytes_make_anything_allocate_8_kib() {
                             };
                             rest = &mut rest[consumed..];
                         }
-                        assert!(receiver.direct_buffer().is_none());
+                        assert!(receiver.direct_room().is_none());
                     }
                 });
                 assert!(bytes < 8 * 1024, "{bytes} bytes allocated for {input:x?} in reads of {part}");
@@ -268,7 +268,7 @@ fn an_unfinished_message_holds_at_most_twice_what_came() {
                 assert!(consumed == bytes.len() && received.is_none());
                 bytes[0] = 0;
                 came += size;
-                let _ = receiver.direct_buffer();
+                let _ = receiver.direct_room();
             }
         });
         // While a buffer grows, the old and the new one are alive, unless the allocator extends it in place.

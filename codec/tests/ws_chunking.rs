@@ -209,7 +209,8 @@ proptest! {
         cut in any::<prop::sample::Index>(),
         broken in prop_oneof![2 => Just(None), 1 => any::<prop::sample::Index>().prop_map(Some)],
         is_text in any::<bool>(),
-        reads in prop::collection::vec(1..40_000_usize, 1..12),
+        reads in prop::collection::vec(prop_oneof![3 => 1..40_000_usize, 1 => 1..100_usize], 1..12),
+        after in 0..40_000_usize,
     ) {
         let mut payload: Vec<u8> = "aé€𝄞".as_bytes().iter().copied().cycle().take(count / 10 * 10).collect();
         if let Some(index) = broken {
@@ -217,7 +218,7 @@ proptest! {
         }
         let (head, tail) = payload.split_at(cut.index(payload.len()));
         let opcode = 2 - u8::from(is_text);
-        let frames = [frame(false, opcode, head), frame(true, 9, "between"), frame(true, 0, tail), frame(true, 1, "after")];
+        let frames = [frame(false, opcode, head), frame(true, 9, "between"), frame(true, 0, tail), frame(true, opcode, &payload[..after.min(payload.len())]), frame(true, 8, b"\x0f\xa0bye")];
         let bytes: Vec<u8> = frames.iter().flat_map(Frame::encode).collect();
         let mut pool = Pool::default();
         let mut driver = Driver::new(Role::Server, MESSAGE_BYTES_MAX);

@@ -353,24 +353,67 @@ fn buffers_return_to_the_pool_at_the_end_of_whatever() {
 }
 
 #[test]
-fn direct_room_needs_16_kib_on_both_sides_and_is_never_more_than_what_came() {
+fn direct_room_is_the_rest_of_a_large_frame_or_what_has_come_at_most() {
     let whole = frame(true, 2, vec![5; 200_000]).encode();
     let (mut driver, mut pool) = (Driver::new(Role::Server, 1 << 20), Pool::default());
     driver.feed(&whole[..14 + 16_383], &mut pool);
-    assert!(driver.receiver.direct_buffer().is_none());
+    assert!(driver.receiver.direct_room().is_none(), "too little has come");
     let mut position = 14 + 20_000;
     driver.feed(&whole[14 + 16_383..position], &mut pool);
     let mut rooms = Vec::new();
-    while let Some(room) = driver.receiver.direct_buffer() {
-        rooms.push(room.len());
+    while let Some(room) = driver.receiver.direct_room() {
+        rooms.push((room.bytes.len(), room.behind_bytes_max > 0));
         position += driver.feed_direct(&whole[position..], &mut pool);
     }
-    assert_eq!(rooms, [20_000, 40_000, 80_000, 40_000]);
+    assert_eq!(rooms, [(20_000, false), (40_000, false), (80_000, false), (40_000, true)]);
     assert_eq!(driver.events, [Event::Binary(vec![5; 200_000])]);
-    // A control frame in between is never read directly.
+    // A control frame in between is never read directly, nor is a small fragment.
     let mut driver = Driver::new(Role::Server, 1 << 20);
     driver.feed(&frame(false, 2, vec![5; 50_000]).encode(), &mut pool);
-    assert!(driver.receiver.direct_buffer().is_none());
+    assert!(driver.receiver.direct_room().is_none());
     driver.feed(&frame(true, 9, "ping").encode()[..8], &mut pool);
-    assert!(driver.receiver.direct_buffer().is_none());
+    assert!(driver.receiver.direct_room().is_none());
+    driver.feed(&frame(true, 9, "ping").encode()[8..], &mut pool);
+    driver.feed(&frame(false, 0, [5; 100]).encode()[..20], &mut pool);
+    assert!(driver.receiver.direct_room().is_none());
+}
+
+/// What is behind a large frame is the next one's beginning, and the rest of that has a place at once.
+#[test]
+fn large_frames_one_after_the_other_are_read_in_place() {
+    let (mut driver, mut pool) = (Driver::new(Role::Server, 1 << 20), Pool::default());
+    let mut bytes = Vec::new();
+    for number in 0..9 {
+        bytes.extend(frame(true, 1, vec![b'0' + number; 60_000]).encode());
+        bytes.extend(frame(true, 9, [number]).encode());
+    }
+    let (first, mut rest) = bytes.split_at(40_000);
+    driver.feed(first, &mut pool);
+    let mut reads = 0;
+    while !rest.is_empty() {
+        let count = driver.feed_direct(rest, &mut pool);
+        assert!(count > 0, "{} bytes before the end", rest.len());
+        rest = &rest[count..];
+        reads += 1;
+    }
+    let expected: Vec<_> = (0..9)
+        .flat_map(|number| [Event::Text(vec![b'0' + number; 60_000]), Event::Ping(vec![number])])
+        .collect();
+    assert_eq!(driver.events, expected);
+    assert_eq!(reads, 9, "one a frame");
+    assert_eq!(pool.free_count(), 1);
+}
+
+/// An idle connection holds none of the pool's buffers, and a header alone takes no more than is there already.
+#[test]
+fn a_header_alone_gets_the_room_that_the_pool_has() {
+    let whole = frame(true, 2, vec![5; 50_000]).encode();
+    let (mut driver, mut pool) = (Driver::new(Role::Server, 1 << 20), Pool::default());
+    driver.feed(&whole[..20], &mut pool);
+    assert!(driver.receiver.direct_room().is_none(), "nothing is there");
+    driver.feed(&whole[20..], &mut pool);
+    assert_eq!(pool.free_count(), 1);
+    driver.feed(&whole[..20], &mut pool);
+    let room = driver.receiver.direct_room().expect("an earlier message left it");
+    assert_eq!(room.bytes.len(), whole.len() - 20);
 }

@@ -455,6 +455,46 @@ fn large_messages_arrive_whole() {
     }
 }
 
+/// A receive that ends a large message brings what follows it too.
+#[test]
+fn what_follows_a_large_message_waits_for_it_and_is_heard() {
+    for driver in DRIVERS {
+        let running = run(config(driver));
+        let mut client = Client::new(&running);
+        let large = |first: &str, round: usize| format!("{first} {}", "é".repeat(100_000 + round));
+        for round in 0..4 {
+            let words =
+                [large("pause", round), "a".into(), large("on", round), large("and on", round), "b".into()];
+            let sent: Vec<_> = words.iter().flat_map(|words| frame(Kind::Text, words.as_bytes())).collect();
+            let mut writer = client.socket.try_clone().unwrap();
+            let sending = std::thread::spawn(move || writer.write_all(&sent).unwrap());
+            for expected in &words {
+                assert!(client.hear() == text(expected), "round {round}, {} bytes", expected.len());
+            }
+            sending.join().unwrap();
+        }
+    }
+}
+
+/// Right behind it, or anywhere.
+#[test]
+fn a_violation_behind_a_large_message_does_not_lose_that() {
+    for driver in DRIVERS {
+        let running = run(config(driver));
+        for behind in [&b"\x83\x80\0\0\0\0"[..], &frame(Kind::Text, b"a\xffb")] {
+            let mut client = Client::new(&running);
+            let words = "x".repeat(200_000);
+            let sent = [&frame(Kind::Text, words.as_bytes()), behind].concat();
+            let mut writer = client.socket.try_clone().unwrap();
+            let sending = std::thread::spawn(move || writer.write_all(&sent).unwrap());
+            assert!(client.hear() == text(&words));
+            let code = if behind[0] == 0x83 { 1002 } else { 1007 };
+            assert_eq!(client.hear(), Word::Close(Some(code)));
+            sending.join().unwrap();
+        }
+    }
+}
+
 #[test]
 fn a_flood_is_answered_in_order() {
     for driver in DRIVERS {

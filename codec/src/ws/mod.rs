@@ -7,7 +7,8 @@
 //!
 //! A [`Receiver`] is all that one connection keeps of its input: 40 bytes while nothing is incomplete. A frame that
 //! lies whole in the caller's buffer is unmasked, checked and handed out there; only what is cut by the end of the
-//! buffer or by fragmentation is copied, into a buffer of the shard's [`Pool`].
+//! buffer or by fragmentation is copied, into a buffer of the shard's [`Pool`]. The rest of a large frame is read from the
+//! socket straight into that buffer ([`DirectRoom`]).
 //!
 //! What this module does not do: it owns no socket, no timer and no policy. When to ping, how long a message or a
 //! close handshake may take and what a message means belongs to its callers. The one extension is [`deflate`]; where it
@@ -31,6 +32,7 @@ mod write;
 pub use close::{CLOSE_REASON_BYTES_MAX, is_close_code};
 pub use error::ProtocolError;
 pub use header::{FrameHeader, HEADER_BYTES_MAX, Opcode, header};
+pub use partial::DirectRoom;
 pub use pool::Pool;
 pub use receiver::{Limits, Received, Receiver};
 pub use url::{Place, Url, UrlError};

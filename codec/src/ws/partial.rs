@@ -18,8 +18,12 @@ use super::{CONTROL_BYTES_MAX, Kind, Limits, ProtocolError};
 /// What a declared length may reserve before the bytes have come.
 const FIRST_RESERVATION_BYTES_MAX: usize = 4 * 1024;
 
-/// Direct reads pay where a `recv` of this size or more is still missing, and the sender has shown as much.
-const DIRECT_BYTES_MIN: usize = 16 * 1024;
+/// A frame of this size is large: the rest of it is received straight into its message, if all of the rest has a place there
+/// or at least as much as this.
+const LARGE_FRAME_BYTES_MIN: usize = 16 * 1024;
+
+/// What may be received behind a large frame: where another one follows, this much of it is copied.
+const BEHIND_BYTES_MAX: usize = 4 * 1024;
 
 /// What is copied and then unmasked at once: it stays in the first cache between the two. A multiple of the key's length.
 const TILE_BYTES: usize = 4 * 1024;
@@ -49,9 +53,21 @@ pub(super) struct Partial {
 struct Frame {
     opcode: Opcode,
     fin: bool,
+    /// At least [`LARGE_FRAME_BYTES_MIN`] of a message.
+    large: bool,
     missing: u64,
     /// Rotated: `key[0]` meets the next byte.
     key: [u8; 4],
+}
+
+/// Where the next read from the socket should go.
+#[derive(Debug)]
+pub struct DirectRoom<'a> {
+    /// First here: the next bytes of the frame in progress belong here. Never empty.
+    pub bytes: &'a mut [u8],
+    /// Then so many bytes at most into a buffer of the caller's, for [`Receiver::receive`](super::Receiver::receive): they
+    /// follow the frame. 0 where `bytes` is not all of its rest.
+    pub behind_bytes_max: usize,
 }
 
 /// What a finished frame completes.
@@ -151,8 +167,13 @@ impl Partial {
                 }
             }
         }
-        self.frame =
-            Some(Frame { opcode: header.opcode, fin: header.fin, missing: header.length, key: header.key });
+        self.frame = Some(Frame {
+            opcode: header.opcode,
+            fin: header.fin,
+            large: header.length >= LARGE_FRAME_BYTES_MIN as u64,
+            missing: header.length,
+            key: header.key,
+        });
         Ok(())
     }
 
@@ -247,34 +268,35 @@ impl Partial {
         Ok(Some(Completed::Message(kind)))
     }
 
-    /// Room for the next bytes of a large frame. Memory stays below twice what has come.
-    pub(super) fn direct_buffer(&mut self) -> Option<&mut [u8]> {
-        let frame = self.frame.as_ref()?;
-        let missing = usize::try_from(frame.missing).unwrap_or(usize::MAX);
+    /// Room for the next bytes of a large frame. Memory stays below twice what has come, unless an earlier message left more.
+    pub(super) fn direct_room(&mut self) -> Option<DirectRoom<'_>> {
+        let frame = self.frame.as_ref().filter(|frame| frame.large)?;
         // What has to be inflated is copied anyway.
-        if self.compressed
-            || frame.opcode.is_control()
-            || missing < DIRECT_BYTES_MIN
-            || self.filled < DIRECT_BYTES_MIN
-        {
+        if self.compressed {
             return None;
         }
-        let room = missing.min(self.filled.max(self.bytes.capacity() - self.filled));
-        let end = self.filled + room;
+        let missing = usize::try_from(frame.missing).unwrap_or(usize::MAX);
+        let size = missing.min(self.filled.max(self.bytes.capacity() - self.filled));
+        let is_rest = size == missing;
+        if !is_rest && size < LARGE_FRAME_BYTES_MIN {
+            return None;
+        }
+        let end = self.filled + size;
         if end > self.bytes.len() {
             self.bytes.reserve_exact(end - self.bytes.len());
             self.bytes.resize(end, 0);
         }
-        Some(&mut self.bytes[self.filled..end])
+        let behind_bytes_max = if is_rest { BEHIND_BYTES_MAX } else { 0 };
+        Some(DirectRoom { bytes: &mut self.bytes[self.filled..end], behind_bytes_max })
     }
 
-    /// `count` bytes have been read into the direct buffer.
+    /// `count` bytes have been read into the direct room.
     pub(super) fn direct_filled(&mut self, count: usize) -> Result<(), ProtocolError> {
         let end = self.filled + count;
-        let frame = self.frame.as_mut().expect("a direct buffer was given inside a frame");
+        let frame = self.frame.as_mut().expect("direct room was given inside a frame");
         assert!(
             end <= self.bytes.len() && count as u64 <= frame.missing,
-            "more bytes than the direct buffer has"
+            "more bytes than the direct room has"
         );
         let start = self.filled;
         let is_ascii = self.unmasker.apply_to_text(&mut self.bytes[start..end], frame.key);

@@ -9,7 +9,7 @@
 
 use super::deflate::{Agreement, Context};
 use super::header::{self, Expected, HEADER_BYTES_MAX, Opcode, Parsed};
-use super::partial::{Completed, Partial};
+use super::partial::{Completed, DirectRoom, Partial};
 use super::{Kind, Pool, ProtocolError, Role, close, utf8};
 
 /// What a connection may send.
@@ -67,8 +67,7 @@ pub enum Received<'a> {
 /// State of one connection's input.
 ///
 /// The driving contract: hand over what was read, from its front, until all of it is consumed; each call returns at
-/// most one thing. Then, if [`direct_buffer`](Self::direct_buffer) offers room, the next read may go
-/// there.
+/// most one thing. Then, if [`direct_room`](Self::direct_room) offers room, the next read may go there.
 ///
 /// ```
 /// use fanwire_codec::ws::{Limits, Pool, Received, Receiver, Role};
@@ -186,14 +185,16 @@ impl Receiver {
         Ok((consumed, Some(received)))
     }
 
-    /// Spare room of the message buffer that the socket may be read into directly; then call
-    /// [`direct_filled`](Self::direct_filled). `None` unless at least 16 KiB of the current frame are missing and as
-    /// much of its message has come. The room is never larger than what has come already.
-    pub fn direct_buffer(&mut self) -> Option<&mut [u8]> {
-        self.partial.as_mut()?.direct_buffer()
+    /// Where the next read goes while a large frame (16 KiB or more) is incomplete: straight into its message, so that it is
+    /// copied no more. Then call [`direct_filled`](Self::direct_filled), and [`receive`](Self::receive) for what has come
+    /// behind the frame. `None`: read into any buffer, for `receive`.
+    ///
+    /// The room is never larger than what has come of the message, unless the pool's buffer has it already.
+    pub fn direct_room(&mut self) -> Option<DirectRoom<'_>> {
+        self.partial.as_mut()?.direct_room()
     }
 
-    /// `count` bytes have been read into the room given by [`direct_buffer`](Self::direct_buffer).
+    /// `count` bytes have been read into the room given by [`direct_room`](Self::direct_room).
     ///
     /// # Errors
     ///
@@ -203,7 +204,7 @@ impl Receiver {
     ///
     /// When no room was given or `count` is larger than it.
     pub fn direct_filled(&mut self, count: usize) -> Result<Option<Received<'_>>, ProtocolError> {
-        let partial = self.partial.as_mut().expect("a direct buffer was given");
+        let partial = self.partial.as_mut().expect("direct room was given");
         match partial.direct_filled(count).and_then(|()| partial.finish_frame()) {
             Ok(None) => Ok(None),
             Ok(Some(completed)) => completed_received(&mut self.partial, completed, &mut self.done).map(Some),

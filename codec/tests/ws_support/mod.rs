@@ -127,11 +127,14 @@ impl Driver {
         self.receiver.recycle(pool);
     }
 
-    /// One read from the socket into the message buffer, if that is offered. Returns the bytes read.
+    /// One read from the socket that begins in the message buffer, if that is offered, and may go on behind it. Returns the
+    /// bytes read.
     pub fn feed_direct(&mut self, bytes: &[u8], pool: &mut Pool) -> usize {
-        let Some(room) = self.receiver.direct_buffer() else { return 0 };
-        let count = room.len().min(bytes.len());
-        room[..count].copy_from_slice(&bytes[..count]);
+        let Some(room) = self.receiver.direct_room() else { return 0 };
+        let count = room.bytes.len().min(bytes.len());
+        let behind =
+            if count == room.bytes.len() { room.behind_bytes_max.min(bytes.len() - count) } else { 0 };
+        room.bytes[..count].copy_from_slice(&bytes[..count]);
         match self.receiver.direct_filled(count) {
             Ok(received) => self.events.extend(received.map(Event::from)),
             Err(error) => {
@@ -139,8 +142,12 @@ impl Driver {
                 self.events.push(Event::Failed(error));
             }
         }
-        self.receiver.recycle(pool);
-        count
+        if behind == 0 {
+            self.receiver.recycle(pool);
+        } else {
+            self.feed(&bytes[count..count + behind], pool);
+        }
+        count + behind
     }
 }
 

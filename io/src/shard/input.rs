@@ -6,16 +6,20 @@
 //!
 //! Decoding is guarded: a panic in it ends that connection with 1011 and is counted. The service is not guarded.
 
+use std::io::IoSliceMut;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::BytesMut;
 use fanwire_codec::http::{HeadScanner, HttpError, RequestHead, parse_request};
 use fanwire_codec::ws::handshake::{Upgrade, write_accept};
-use fanwire_codec::ws::{Control, Limits, ProtocolError, Received, Receiver, Role, write_control};
+use fanwire_codec::ws::{
+    Control, DirectRoom, Limits, ProtocolError, Received, Receiver, Role, write_control,
+};
 use fanwire_core::{Instant, Outlet};
 use rustix::event::epoll;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, recv, recvmsg};
 
 use super::Shard;
 use crate::config::EndpointId;
@@ -83,19 +87,17 @@ impl<S: Service> Shard<S> {
             return carry.len();
         }
         let Some(socket) = &hot.socket else { return 0 };
-        let open = hot.stage == Stage::Open;
-        let direct = if open { self.slots.cold[slot as usize].receiver.direct_buffer() } else { None };
+        let receiver = &mut self.slots.cold[slot as usize].receiver;
+        let direct = if hot.stage == Stage::Open { receiver.direct_room() } else { None };
         self.links.counters.receives.add(1);
-        let (received, room, is_direct) = match direct {
-            Some(buffer) => {
-                let room = buffer.len();
-                (recv(socket, buffer, RecvFlags::DONTWAIT).map(|(count, _)| count), room, true)
+        let mut into = Into { direct: 0, all: self.scratch.len() };
+        let received = match direct {
+            Some(room) => {
+                let (bytes, behind) = shares(room, &mut self.scratch, self.config.turn.receive_bytes);
+                into = Into { direct: bytes.len(), all: bytes.len() + behind.len() };
+                receive_in_two(socket, bytes, behind)
             }
-            None => {
-                let buffer = &mut self.scratch[..];
-                let room = buffer.len();
-                (recv(socket, buffer, RecvFlags::DONTWAIT).map(|(count, _)| count), room, false)
-            }
+            None => recv(socket, &mut self.scratch[..], RecvFlags::DONTWAIT).map(|(count, _)| count),
         };
         let count = match received {
             Ok(0) => {
@@ -115,16 +117,18 @@ impl<S: Service> Shard<S> {
         };
         self.links.counters.received_bytes.add(count as u64);
         self.slots.hot[slot as usize].heard_at = self.now;
-        if is_direct {
-            self.frames_direct(slot, count);
-        } else {
+        let direct = count.min(into.direct);
+        if direct > 0 {
+            self.frames_direct(slot, direct);
+        }
+        if count > direct {
             let mut scratch = std::mem::take(&mut self.scratch);
-            self.input(slot, &mut scratch[..count]);
+            self.input(slot, &mut scratch[..count - direct]);
             self.scratch = scratch;
         }
         // A short receive means that the socket is empty, and the next byte will be an edge; but after a hang-up the
         // edge has been, and only a receive of nothing, or an error, is the end.
-        if count == room || self.slots.hot[slot as usize].has(flag::HANGUP) {
+        if count == into.all || self.slots.hot[slot as usize].has(flag::HANGUP) {
             self.make_ready(slot);
         }
         count
@@ -149,6 +153,11 @@ impl<S: Service> Shard<S> {
     fn input(&mut self, slot: u32, input: &mut [u8]) {
         let hot = &self.slots.hot[slot as usize];
         if hot.has(flag::DISCARD) {
+            return;
+        }
+        // The large frame before these bytes has paused the connection.
+        if hot.has(flag::PAUSED) {
+            self.slots.cold[slot as usize].extra.get_or_insert_default().carry.extend_from_slice(input);
             return;
         }
         match hot.stage {
@@ -450,6 +459,30 @@ impl<S: Service> Shard<S> {
             self.service.push(self.now, Outlet(slot), &self.frame);
         }
     }
+}
+
+/// How many bytes a receive may bring straight into an incomplete message, and in all.
+struct Into {
+    direct: usize,
+    all: usize,
+}
+
+/// Where one receive goes that begins in `room`: not more there than a turn takes, and behind it the front of `scratch`.
+fn shares<'a>(room: DirectRoom<'a>, scratch: &'a mut [u8], bytes_max: usize) -> (&'a mut [u8], &'a mut [u8]) {
+    let whole = room.bytes.len();
+    let share = whole.min(bytes_max);
+    let behind = if share == whole { room.behind_bytes_max.min(scratch.len()) } else { 0 };
+    (&mut room.bytes[..share], &mut scratch[..behind])
+}
+
+/// One receive into two buffers, the second when the first is full.
+fn receive_in_two(socket: &OwnedFd, first: &mut [u8], second: &mut [u8]) -> Result<usize, Errno> {
+    if second.is_empty() {
+        return recv(socket, first, RecvFlags::DONTWAIT).map(|(count, _)| count);
+    }
+    let mut parts = [IoSliceMut::new(first), IoSliceMut::new(second)];
+    let received = recvmsg(socket, &mut parts, &mut RecvAncillaryBuffer::default(), RecvFlags::DONTWAIT)?;
+    Ok(received.bytes)
 }
 
 /// The message limit that holds for the connection now.

@@ -23,7 +23,7 @@ use fanwire_io::{
 /// A shard stands still until this is false again.
 pub static STALLED: AtomicBool = AtomicBool::new(false);
 
-/// Echoes, except for these texts: `stall` holds the shard up, `login` establishes the session, `pause` stops the input for 50 ms, `close` ends with
+/// Echoes, except for these texts: `stall` holds the shard up, `login` establishes the session, `pause…` stops the input for 50 ms, `close` ends with
 /// 4000, `panic` panics, `where` tells the shard, `to N …` goes to all connections of shard N.
 ///
 /// `stall N` keeps its whole shard from doing anything for N milliseconds, as a machine does that is busy elsewhere.
@@ -123,7 +123,7 @@ impl Service for Puppet {
         self.messages += 1;
         match &*message {
             b"login" => self.effects.push(Effect::Established(outlet)),
-            b"pause" => {
+            pause if pause.starts_with(b"pause") => {
                 self.say(outlet, kind, message);
                 self.paused.push((now + Duration::from_millis(50), outlet));
                 return Flow::Pause;
