@@ -31,6 +31,8 @@ pub enum Mutation {
     TrimmedTooEarly,
     /// A member that is moved over the cursor by a removal is forgotten.
     MovedMemberForgotten,
+    /// Members are put in order, and their connections go on with the places that they had before.
+    OldPlacesAfterOrdering,
     /// PUBLISHED is sent though the publication still waits for room.
     PublishedBeforePush,
     /// A session with a parked publication is still listened to.

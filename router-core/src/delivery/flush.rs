@@ -63,7 +63,10 @@ impl Delivery {
                 continue;
             }
             match self.scan(now, id, sends * SEND_COSTS, wire) {
-                (true, _) => self.retire_scan(id),
+                (true, _) => {
+                    self.retire_scan(id);
+                    self.order_members(id);
+                }
                 (false, _) => self.big.push_back(id),
             }
             return;
@@ -87,6 +90,24 @@ impl Delivery {
         self.active.swap_remove(at);
         if let Some(moved) = self.active.get(at) {
             self.streams[moved.0 as usize].as_mut().expect("active streams are alive").active_at = at;
+        }
+    }
+
+    /// Connections that came one after the other have their sockets side by side in the kernel's memory. Visits in that order
+    /// cost less than visits in any other, 0.91 for 1,000 members and 0.70 for 10,000; so members that did not join in it are put
+    /// into it at times. Slots are given out in that order while none is used again.
+    fn order_members(&mut self, id: StreamId) {
+        let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
+        if !stream.is_disordered() {
+            return;
+        }
+        stream.order_members();
+        for (index, member) in (0u32..).zip(&stream.members) {
+            let memberships = &mut self.outlets[member.outlet.index()].memberships;
+            let place = memberships.partition_point(|membership| membership.stream < id);
+            if !planted(Mutation::OldPlacesAfterOrdering) {
+                memberships[place].index = index;
+            }
         }
     }
 

@@ -377,13 +377,8 @@ impl Delivery {
     /// The connection gets every frame appended from now on.
     pub fn join(&mut self, outlet: Outlet, id: StreamId) {
         let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
-        let index = stream.members.len() as u32;
         let pos = if planted(Mutation::JoinAtBeginning) { stream.beginning() } else { stream.end() };
-        stream.members.push(Member { pos, outlet, excepted: false });
-        if stream.left > 0 {
-            // One place more to visit before the cursor has been everywhere.
-            stream.left += 1;
-        }
+        let index = stream.push_member(Member { pos, outlet, excepted: false }) as u32;
         let memberships = &mut self.outlets[outlet.index()].memberships;
         let place = memberships.partition_point(|membership| membership.stream < id);
         debug_assert!(

@@ -308,6 +308,34 @@ fn who_fills_the_hole_behind_the_cursor_is_not_forgotten() {
 }
 
 #[test]
+fn members_of_a_large_stream_that_joined_anyhow_are_visited_by_slot() {
+    let (mut delivery, mut sockets) = (delivery(0), Sockets::default());
+    let stream = delivery.create_stream(0);
+    for number in [3, 1, 4, 0, 2].map(Outlet) {
+        delivery.attach(number);
+        delivery.join(number, stream);
+    }
+    say(&mut delivery, stream, "a");
+    flush_all(&mut delivery, &mut sockets);
+    sockets.order.clear();
+    say(&mut delivery, stream, "b");
+    // In mid-scan, and at the places where they are now.
+    delivery.flush_slice(NOW, &mut sockets, 2);
+    leave(&mut delivery, Outlet(0), stream);
+    say(&mut delivery, stream, "c");
+    flush_all(&mut delivery, &mut sockets);
+    assert_eq!(sockets.order[..2], [Outlet(0), Outlet(1)]);
+    assert_eq!(
+        [0, 1, 2, 3, 4].map(|number| sockets.text(Outlet(number))),
+        ["ab", "abc", "abc", "abc", "abc"]
+    );
+    sockets.order.clear();
+    say(&mut delivery, stream, "d");
+    flush_all(&mut delivery, &mut sockets);
+    assert_eq!(sockets.order, [1, 2, 3, 4].map(Outlet), "who filled the hole is back at its place");
+}
+
+#[test]
 fn who_joins_in_mid_scan_starts_at_the_end_and_costs_nobody_a_visit() {
     let mut delivery = delivery(0);
     let mut sockets = Sockets::default();

@@ -23,6 +23,7 @@ const ALL: &[Mutation] = &[
     Mutation::NeighboursBytes,
     Mutation::TrimmedTooEarly,
     Mutation::MovedMemberForgotten,
+    Mutation::OldPlacesAfterOrdering,
     Mutation::PublishedBeforePush,
     Mutation::ParkedStillRead,
     Mutation::JoinAtBeginning,
