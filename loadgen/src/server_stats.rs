@@ -11,6 +11,8 @@ use crate::failure::Failure;
 pub struct Sample {
     /// CPU time of all threads as the scheduler counts it, nanoseconds; 0 if the kernel does not say.
     pub run_ns: u64,
+    /// Time that its threads could have run and did not, because something else had their CPUs, nanoseconds.
+    pub wait_ns: u64,
     /// CPU time in user mode, all threads, nanoseconds in steps of a tick (10 ms).
     pub user_ns: u64,
     /// CPU time in the kernel on its behalf, nanoseconds. On loopback this includes the receiver's share of a send.
@@ -76,8 +78,9 @@ impl Server {
             sample.voluntary_switches += voluntary;
             sample.involuntary_switches += involuntary;
             let schedstat = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-            sample.run_ns +=
-                schedstat.split_whitespace().next().and_then(|field| field.parse().ok()).unwrap_or(0);
+            let mut fields = schedstat.split_whitespace().map(|field| field.parse().unwrap_or(0));
+            sample.run_ns += fields.next().unwrap_or(0);
+            sample.wait_ns += fields.next().unwrap_or(0);
         }
         Some(sample)
     }
@@ -94,6 +97,9 @@ pub struct ServerCost {
     pub cpu_ns_per_delivery: Option<f64>,
     /// Its user part.
     pub user_ns_per_delivery: Option<f64>,
+    /// Nanoseconds per second that its threads waited for a CPU which something else had. A thread that keeps its CPU busy
+    /// waits for its own siblings too.
+    pub wait_ns_per_second: f64,
     /// CPU nanoseconds per second of the interval.
     pub cpu_ns_per_second: f64,
     /// Voluntary context switches per second.
@@ -124,6 +130,7 @@ impl ServerCost {
             cpus: total / 1e9 / seconds,
             cpu_ns_per_delivery: per_delivery(total),
             user_ns_per_delivery: per_delivery(user),
+            wait_ns_per_second: per_second(after.wait_ns, before.wait_ns),
             cpu_ns_per_second: total / seconds,
             voluntary_switches_per_second: per_second(after.voluntary_switches, before.voluntary_switches),
             involuntary_switches_per_second: per_second(
@@ -186,8 +193,10 @@ mod tests {
         assert_eq!(cost.user_ns_per_delivery, Some(200.0));
         assert_eq!(cost.voluntary_switches_per_second, 10.0);
         assert_eq!(ServerCost::between(&before, &after, 1, 0).cpu_ns_per_delivery, None);
-        let (before, after) = (Sample { run_ns: 1, ..before }, Sample { run_ns: 20_001, ..after });
+        let (before, after) =
+            (Sample { run_ns: 1, ..before }, Sample { run_ns: 20_001, wait_ns: 300, ..after });
         let cost = ServerCost::between(&before, &after, 2_000_000_000, 10);
         assert_eq!((cost.cpu_ns_per_delivery, cost.user_ns_per_delivery), (Some(2_000.0), Some(400.0)));
+        assert_eq!(cost.wait_ns_per_second, 150.0);
     }
 }

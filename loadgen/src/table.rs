@@ -150,10 +150,11 @@ pub fn table(report: &Report) -> String {
             line(
                 "switches",
                 format!(
-                    "{} /s voluntary, {} /s involuntary, {} threads",
+                    "{} /s voluntary, {} /s involuntary, {} threads; waited {} a second for a CPU",
                     show_rate(cost.voluntary_switches_per_second),
                     show_rate(cost.involuntary_switches_per_second),
-                    cost.threads
+                    cost.threads,
+                    show_nanos(cost.wait_ns_per_second)
                 ),
             );
         }

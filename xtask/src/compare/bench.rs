@@ -13,6 +13,7 @@ use super::side::{Figure, Run, Series, Server, Side, bytes};
 use crate::measure::load::{Load, Report};
 use crate::measure::machine;
 use crate::measure::metrics::Metrics;
+use crate::measure::priority;
 use crate::measure::router::{Router, RouterSetup};
 use crate::measure::statistics::Summary;
 use crate::rivals::{self, Installed};
@@ -39,6 +40,8 @@ pub struct Bench<'a> {
     only_rivals: Vec<String>,
     installed: BTreeMap<&'static str, Result<Installed, String>>,
     event_bytes: BTreeMap<&'static str, usize>,
+    /// Real-time priority was asked for and refused, which has been told.
+    is_refused: bool,
     row: &'static str,
     lines: Vec<Line>,
     runs: Runs,
@@ -72,6 +75,7 @@ impl<'a> Bench<'a> {
             only_rivals: rivals,
             installed: BTreeMap::new(),
             event_bytes: BTreeMap::new(),
+            is_refused: false,
             row: "",
             lines: Vec::new(),
             runs: Runs::default(),
@@ -177,6 +181,7 @@ impl<'a> Bench<'a> {
                 let router = Router::start(self.workplace, setup)?;
                 add("--url", router.url.clone());
                 let mut under_way = Load::start(self.workplace, &load, router.pid())?;
+                let is_real_time = self.hasten(side, &[Some(router.pid()), under_way.pid()]);
                 let seconds = Duration::from_secs_f64(self.effort.seconds);
                 let watched =
                     if side.is_watched { Some(watch(&router, &mut under_way, seconds)?) } else { None };
@@ -184,7 +189,7 @@ impl<'a> Bench<'a> {
                 let driver =
                     router.metrics()?.label("fanwire_build_info", "driver").unwrap_or_default().to_owned();
                 self.note_run(&report);
-                Ok(Run { report, driver, watched })
+                Ok(Run { report, driver, watched, is_real_time })
             }
             Server::Rival(name) => {
                 let installed = self.rival(name).with_context(|| format!("{name} cannot be had"))?;
@@ -193,10 +198,27 @@ impl<'a> Bench<'a> {
                 if let Some(target) = &server.target {
                     add("--target", target.display().to_string());
                 }
-                let report = Load::start(self.workplace, &load, server.pid)?.report()?;
-                Ok(Run { report, driver: String::new(), watched: None })
+                let under_way = Load::start(self.workplace, &load, server.pid)?;
+                let is_real_time = self.hasten(side, &[Some(server.pid), under_way.pid()]);
+                let report = under_way.report()?;
+                Ok(Run { report, driver: String::new(), watched: None, is_real_time })
             }
         }
+    }
+
+    /// Puts the processes of a side that asks for it before all others. False where it does not, or this user may not.
+    fn hasten(&mut self, side: &Side, pids: &[Option<u32>]) -> bool {
+        if !side.is_real_time || self.is_refused {
+            return false;
+        }
+        let result = pids.iter().flatten().try_for_each(|pid| priority::real_time(*pid));
+        if let Err(error) = &result {
+            eprintln!(
+                "latencies will hold waits for the machine's other processes: no real-time priority: {error:#}"
+            );
+            self.is_refused = true;
+        }
+        result.is_ok()
     }
 
     /// Counts a run of Fanwire that a row has made itself.

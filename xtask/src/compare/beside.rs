@@ -1,16 +1,23 @@
 //! Latency: of those who have nothing to do with a broadcast, and of a broadcast whose publishers do not wait.
+//!
+//! A 99th percentile near the length of a turn drowns in the machine's other processes: each of them that gets the server's or
+//! the generator's CPU keeps it for milliseconds. So servers and generator go before them, both servers alike, and what the
+//! same probes see without the broadcast, and how long the server waited for its CPU, is told beside each line.
 
 use anyhow::{Result, ensure};
 
 use super::bench::{Bench, What};
 use super::fanout::grouped;
 use super::line::{Bounds, Unit};
-use super::side::{self, Run, Side};
+use super::side::{self, Run, Series, Side};
+use super::table::show;
 use crate::measure::router::RouterSetup;
 use crate::measure::statistics::median;
 
 /// Events or calls per second beside the broadcast.
 const PROBES: u32 = 500;
+/// How long they are alone before it: 300 of them.
+const ALONE: &str = "600ms";
 const P99: Bounds = Bounds::at_most(0.05, 0.007);
 
 /// The broadcast leaves at a part of what both servers can carry, at the same rate for both.
@@ -18,16 +25,18 @@ pub fn beside(bench: &mut Bench<'_>, load: f64) -> Result<()> {
     let subscribers = bench.count(10_000);
     let payload = bench.plain_payload("msgpack")?;
     let rate = load * capacity(bench, subscribers, payload)?;
-    let scenario =
-        format!("broadcast+rpc --subscribers {subscribers} --rate {rate:.2} --calls {PROBES} --alone 300ms");
+    let scenario = format!(
+        "broadcast+rpc --subscribers {subscribers} --rate {rate:.2} --calls {PROBES} --alone {ALONE}"
+    );
     let series = bench.alternate(&[
-        Side::fanwire(bench.router(), &format!("{scenario} --probe pubsub --serializer msgpack")),
-        Side::fanwire(bench.router(), &format!("{scenario} --serializer msgpack")),
-        Side::rival("uws", &format!("{scenario} --probe pubsub --payload {payload}")),
+        Side::fanwire(bench.router(), &format!("{scenario} --probe pubsub --serializer msgpack")).real_time(),
+        Side::fanwire(bench.router(), &format!("{scenario} --serializer msgpack")).real_time(),
+        Side::rival("uws", &format!("{scenario} --probe pubsub --payload {payload}")).real_time(),
     ])?;
-    for (ours, figure, name) in
-        [(&series[0], probe_p99 as side::Figure, "1:1 event"), (&series[1], call_p99, "call")]
-    {
+    for (ours, figure, alone, name) in [
+        (&series[0], probe_p99 as side::Figure, probe_alone_p99 as side::Figure, "1:1 event"),
+        (&series[1], call_p99, call_alone_p99, "call"),
+    ] {
         let what = What {
             what: format!(
                 "p99 of a {name} beside a broadcast to {} at {:.0} % of the capacity",
@@ -42,6 +51,7 @@ pub fn beside(bench: &mut Bench<'_>, load: f64) -> Result<()> {
         if !theirs_are.is_empty() {
             bench.ratio_of(what, ours, &ours_are, "uWebSockets' 1:1 event", &series[2], &theirs_are)?;
             bench.remark(format!("{rate:.1} publications/s"));
+            tell_floor(bench, &[("Fanwire", ours, alone), ("uWebSockets", &series[2], probe_alone_p99)])?;
         }
     }
     Ok(())
@@ -53,6 +63,32 @@ fn probe_p99(run: &Run) -> Result<f64> {
 
 fn call_p99(run: &Run) -> Result<f64> {
     run.report.operation_number("call beside", "/latency/p99_ns")
+}
+
+fn probe_alone_p99(run: &Run) -> Result<f64> {
+    run.report.operation_number("probe alone", "/latency/p99_ns")
+}
+
+fn call_alone_p99(run: &Run) -> Result<f64> {
+    run.report.operation_number("call alone", "/latency/p99_ns")
+}
+
+/// What the machine adds to the line that was made last: the same probes without anything beside them, and how long servers
+/// waited for their CPU.
+fn tell_floor(bench: &mut Bench<'_>, sides: &[(&str, &Series, side::Figure)]) -> Result<()> {
+    for (name, series, alone_p99) in sides {
+        let waited = median(&series.figures(side::waited)?) / 1e7;
+        let alone = show(median(&series.figures(*alone_p99)?), Unit::Nanos);
+        bench.remark(format!(
+            "{name}: p99 {alone} before the broadcast, waited {waited:.1} % of the time for its CPU"
+        ));
+    }
+    if !sides.iter().all(|(_, series, _)| series.0.iter().all(|run| run.is_real_time)) {
+        bench.remark(
+            "without real-time priority, so waits for other processes of the machine are in it".to_owned(),
+        );
+    }
+    Ok(())
 }
 
 /// Publications per second that the slower of both can carry, one in flight.
@@ -118,11 +154,11 @@ pub fn flood(bench: &mut Bench<'_>) -> Result<()> {
     let subscribers = bench.count(10_000);
     let payload = bench.plain_payload("msgpack")?;
     let scenario = format!(
-        "broadcast+rpc --subscribers {subscribers} --rate 4 --calls {PROBES} --alone 300ms --probe pubsub --flood 20000"
+        "broadcast+rpc --subscribers {subscribers} --rate 4 --calls {PROBES} --alone {ALONE} --probe pubsub --flood 20000"
     );
     let series = bench.alternate(&[
-        Side::fanwire(bench.router(), &format!("{scenario} --serializer msgpack")),
-        Side::rival("uws", &format!("{scenario} --payload {payload}")),
+        Side::fanwire(bench.router(), &format!("{scenario} --serializer msgpack")).real_time(),
+        Side::rival("uws", &format!("{scenario} --payload {payload}")).real_time(),
     ])?;
     let what = What {
         what: format!(
@@ -133,5 +169,10 @@ pub fn flood(bench: &mut Bench<'_>) -> Result<()> {
         unit: Unit::Nanos,
         bounds: Bounds::at_most(0.01, 0.001),
     };
-    bench.ratio(what, &series[0], "uWebSockets", &series[1])
+    bench.ratio(what, &series[0], "uWebSockets", &series[1])?;
+    if series[1].0.is_empty() {
+        return Ok(());
+    }
+    let alone = probe_alone_p99 as side::Figure;
+    tell_floor(bench, &[("Fanwire", &series[0], alone), ("uWebSockets", &series[1], alone)])
 }

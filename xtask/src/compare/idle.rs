@@ -122,5 +122,5 @@ fn hold(bench: &mut Bench<'_>, connections: usize, setup: &RouterSetup) -> Resul
     let driver = metrics.label("fanwire_build_info", "driver").unwrap_or_default().to_owned();
     let report = under_way.report()?;
     bench.note_run(&report);
-    Ok((Run { report, driver, watched: None }, spent as f64, pings))
+    Ok((Run { report, driver, watched: None, is_real_time: false }, spent as f64, pings))
 }

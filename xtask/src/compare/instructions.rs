@@ -69,7 +69,7 @@ fn count(bench: &mut Bench<'_>, subscribers: usize, window: usize, seconds: f64)
     let instructions = collected(&log)?;
     fs::remove_file(&log)?;
     eprintln!("  {seconds} s: {deliveries} deliveries, {instructions} instructions");
-    Ok((Run { report, driver, watched: None }, instructions, deliveries))
+    Ok((Run { report, driver, watched: None, is_real_time: false }, instructions, deliveries))
 }
 
 /// What callgrind says at the end: `==42== Collected : 123456`.

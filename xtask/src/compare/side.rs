@@ -24,22 +24,29 @@ pub struct Side {
     pub load: Vec<String>,
     /// Read the router's counters while it is loaded. It costs the server's CPU some tenths of a millisecond.
     pub is_watched: bool,
+    /// Server and generator go before the machine's other processes.
+    pub is_real_time: bool,
 }
 
 impl Side {
     /// Fanwire with this load.
     pub fn fanwire(setup: RouterSetup, load: &str) -> Self {
-        Self { server: Server::Fanwire(setup), load: words(load), is_watched: false }
+        Self { server: Server::Fanwire(setup), load: words(load), is_watched: false, is_real_time: false }
     }
 
     /// A rival with this load.
     pub fn rival(name: &'static str, load: &str) -> Self {
-        Self { server: Server::Rival(name), load: words(load), is_watched: false }
+        Self { server: Server::Rival(name), load: words(load), is_watched: false, is_real_time: false }
     }
 
     /// The same, with the router's counters.
     pub fn watched(self) -> Self {
         Self { is_watched: true, ..self }
+    }
+
+    /// The same, for latencies: before the machine's other processes, where this user may say so.
+    pub fn real_time(self) -> Self {
+        Self { is_real_time: true, ..self }
     }
 
     /// For progress lines.
@@ -72,6 +79,8 @@ pub struct Run {
     pub driver: String,
     /// The router's counters twice under load.
     pub watched: Option<[Metrics; 2]>,
+    /// Server and generator went before the machine's other processes.
+    pub is_real_time: bool,
 }
 
 /// A figure of a run.
@@ -115,6 +124,11 @@ pub fn p50(run: &Run) -> Result<f64> {
 /// 99th percentile of the latency of deliveries.
 pub fn p99(run: &Run) -> Result<f64> {
     run.report.number("/latency/p99_ns")
+}
+
+/// Nanoseconds per second that the server's threads waited for a CPU which something else had.
+pub fn waited(run: &Run) -> Result<f64> {
+    run.report.number("/server/cost/wait_ns_per_second")
 }
 
 /// Bytes that came for each delivery, frames included.

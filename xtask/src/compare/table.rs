@@ -111,7 +111,7 @@ fn number(value: f64) -> String {
 }
 
 /// With a unit that suits its size.
-fn show(value: f64, unit: Unit) -> String {
+pub fn show(value: f64, unit: Unit) -> String {
     let scaled = |steps: &[(f64, &str)]| {
         let (step, name) =
             steps.iter().find(|(step, _)| value.abs() >= *step).unwrap_or(&steps[steps.len() - 1]);

@@ -48,6 +48,11 @@ impl Load {
         Ok(Self { child: Some(child), what: arguments.join(" ") })
     }
 
+    /// The process; `taskset` becomes what it starts.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
         self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)))

@@ -4,6 +4,7 @@ pub mod cpu;
 pub mod load;
 pub mod machine;
 pub mod metrics;
+pub mod priority;
 pub mod router;
 pub mod statistics;
 
