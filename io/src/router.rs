@@ -7,6 +7,7 @@ use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::Kind;
 use fanwire_codec::ws::deflate::Agreement;
 use fanwire_codec::ws::handshake::Upgrade;
+use fanwire_core::api::{ApiRequest, PeerOf, Readiness};
 use fanwire_core::ids::ShardId;
 use fanwire_core::login::{Denial, LoginRequest, LoginVerdict};
 use fanwire_core::{
@@ -189,6 +190,14 @@ impl Service for Router {
 
     fn handle_verdict(&mut self, now: Instant, verdict: LoginVerdict) {
         self.shard.handle_verdict(now, verdict);
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.shard.readiness()
+    }
+
+    fn handle_api(&mut self, now: Instant, request: ApiRequest, peer: PeerOf<'_>) -> Result<(), ApiRequest> {
+        self.shard.handle_api(now, request, peer)
     }
 
     fn effects(&mut self, effects: &mut Vec<Effect>) {

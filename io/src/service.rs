@@ -7,6 +7,7 @@ use fanwire_codec::http::HttpError;
 use fanwire_codec::ws::Kind;
 use fanwire_codec::ws::deflate::Agreement;
 use fanwire_codec::ws::handshake::Upgrade;
+use fanwire_core::api::{ApiRequest, PeerOf, Readiness};
 use fanwire_core::clock::Instant;
 use fanwire_core::ids::ShardId;
 use fanwire_core::login::LoginVerdict;
@@ -27,7 +28,7 @@ use crate::handover::HandedOver;
 ///
 /// # One turn
 ///
-/// `set_ring_space` and `begin_turn`, `handle_item` for what came by ring, `handle_verdict`, `handle_timeout` if it is time, `receive` for
+/// `set_ring_space` and `begin_turn`, `handle_item` for what came by ring, `handle_verdict` and `handle_api`, `handle_timeout` if it is time, `receive` for
 /// what came by socket, then `push_items`, `flush`, and `effects` until there are none; then sleep, or the next turn.
 pub trait Service: 'static {
     /// What one shard sends to another.
@@ -115,6 +116,22 @@ pub trait Service: 'static {
 
     /// The answer to a login request of this shard. A service without logins gets none.
     fn handle_verdict(&mut self, _now: Instant, _verdict: LoginVerdict) {}
+
+    /// Whether [`handle_api`](Self::handle_api) may be called now. After [`Readiness::NextTurn`] the next turn follows at once.
+    fn readiness(&self) -> Readiness {
+        Readiness::Now
+    }
+
+    /// A request of the control thread; what is given back stays at the head of the queue. `peer` tells the other end of a
+    /// connection. A service without an API drops what it gets: whoever asked sees that nobody answers.
+    fn handle_api(
+        &mut self,
+        _now: Instant,
+        _request: ApiRequest,
+        _peer: PeerOf<'_>,
+    ) -> Result<(), ApiRequest> {
+        Ok(())
+    }
 
     /// The socket of `outlet` takes bytes again.
     fn writable(&mut self, outlet: Outlet);

@@ -61,8 +61,8 @@ pub(crate) mod flag {
     pub(crate) const TOLD: u16 = 1 << 8;
     /// A ping is out, sent at `Cold::ping_at`.
     pub(crate) const PINGED: u16 = 1 << 9;
-    /// Saying goodbye because the process ends.
-    pub(crate) const DRAINING: u16 = 1 << 10;
+    /// It was told goodbye; `Cold::stage_at` is when that must have been answered.
+    pub(crate) const LEAVING: u16 = 1 << 10;
     /// Readable while paused: to be read when resumed.
     pub(crate) const UNREAD: u16 = 1 << 11;
     /// A WebSocket: ends with close frames.

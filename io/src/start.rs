@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
+use fanwire_core::api::ApiRequest;
 use fanwire_core::ids::ShardId;
 use fanwire_core::login::LoginVerdict;
 
@@ -132,6 +133,17 @@ impl Running {
     /// The verdict, while the shard's mailbox is full: try again soon.
     pub fn answer_login(&self, shard: ShardId, verdict: LoginVerdict) -> Result<(), LoginVerdict> {
         self.mailboxes[shard.index()].verdicts.push(verdict)?;
+        self.doorbells[shard.index()].ring();
+        Ok(())
+    }
+
+    /// Asks something of this shard. Requests of one shard are handled in the order in which they were given.
+    ///
+    /// # Errors
+    ///
+    /// The request, while 1,024 others wait for the shard: try again soon, or refuse it.
+    pub fn ask(&self, shard: ShardId, request: ApiRequest) -> Result<(), ApiRequest> {
+        self.mailboxes[shard.index()].requests.push(Box::new(request)).map_err(|request| *request)?;
         self.doorbells[shard.index()].ring();
         Ok(())
     }

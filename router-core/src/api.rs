@@ -10,6 +10,10 @@
 //! are handled one after another. None of them comes from a session: there is nobody to be disclosed, and no publisher
 //! to be excluded.
 
+mod calls;
+mod desk;
+mod sessions;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,8 +21,15 @@ use std::time::Duration;
 use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::{ReceiverLists, Serializer};
 
+use crate::delivery::Outlet;
 use crate::ids::{PublicationId, RealmId, RoleId, SessionId, ShardId};
 use crate::login::LoginMethod;
+
+pub(crate) use desk::Desk;
+pub use desk::Readiness;
+
+/// Tells the other end of a connection.
+pub type PeerOf<'a> = &'a dyn Fn(Outlet) -> Option<SocketAddr>;
 
 /// Says the answer, exactly once, on the shard's thread: it must not block.
 pub type ApiReply = Box<dyn FnOnce(ApiAnswer) + Send>;

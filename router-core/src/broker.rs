@@ -15,7 +15,7 @@ use crate::counters::DropReason;
 use crate::delivery::{Delivery, Known, Named, Outlet};
 use crate::directory::{PatternMatches, Topic};
 use crate::encoding::Source;
-use crate::ids::{PublicationId, SessionId, ShardId, SubscriptionId};
+use crate::ids::{PublicationId, RealmId, RoleId, SessionId, ShardId, SubscriptionId};
 use crate::lanes::{Item, Publication};
 use crate::mutation::{Mutation, planted};
 use crate::parcel::Parcel;
@@ -25,12 +25,22 @@ use crate::shard::Shard;
 use crate::subscription::{ByEncoding, LocalSubscription, Streams};
 use crate::uri::{self, MatchPolicy, UriRule};
 
-/// A request that waits for room, in a ring or in a stream. Its session's input is not read meanwhile, so nothing of
-/// that session passes it.
+/// Who asks for a publication or a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Origin {
+    Session {
+        outlet: Outlet,
+        session: SessionId,
+    },
+    /// The request by API that the shard works on.
+    Api,
+}
+
+/// A request that waits for room, in a ring or in a stream. Its session's input is not read meanwhile, and no other request
+/// by API is begun, so nothing of the same origin passes it.
 #[derive(Debug)]
 pub(crate) struct Parked {
-    outlet: Outlet,
-    session: SessionId,
+    origin: Origin,
     since: Instant,
     /// Since when a full ring, and not only a congested stream, is the reason.
     ring_since: Option<Instant>,
@@ -52,6 +62,7 @@ enum Waiting {
     Call {
         to: ShardId,
         parcel: Option<Box<Parcel>>,
+        number: u64,
     },
 }
 
@@ -80,6 +91,23 @@ pub(crate) struct PublishRequest<'a> {
     pub(crate) payload: Payload<'a>,
 }
 
+/// A publication that its origin may make, on its way to whoever is interested.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Routing<'a> {
+    pub(crate) origin: Origin,
+    pub(crate) realm: RealmId,
+    pub(crate) uri: &'a str,
+    pub(crate) receivers: Option<&'a ReceiverLists<'a>>,
+    /// Who does not get it though it is subscribed.
+    pub(crate) except: Option<Outlet>,
+    /// Whether its publisher's session is told to subscribers.
+    pub(crate) disclosed: bool,
+    /// The request to answer when it is done later than now.
+    pub(crate) acknowledge: Option<u64>,
+    /// The number under which this shard counts who it matched.
+    pub(crate) receipt: Option<u64>,
+}
+
 /// What became of a publication.
 #[derive(Debug)]
 pub(crate) enum Published {
@@ -100,62 +128,83 @@ impl Shard {
         request: PublishRequest<'_>,
     ) -> Result<Published, Refusal> {
         let PublishRequest { acknowledge, exclude_me, disclose_me, receivers, uri, payload } = request;
-        uri::check_topic(uri, UriRule::Loose)
-            .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
         let session = self.session(outlet).expect("an open session publishes");
         let (realm, role, encoding, session) = (session.realm, session.role, session.encoding, session.id);
-        let Some(disclosure) = self.config.access.permit(realm, role, Action::Publish, uri) else {
-            return Err(self.not_authorized(outlet, Action::Publish, MatchPolicy::Exact, uri));
+        let disclosure = self.permit(realm, role, Action::Publish, uri)?;
+        let disclosed = self.discloses(realm, role, disclosure, disclose_me, uri)?;
+        let routing = Routing {
+            origin: Origin::Session { outlet, session },
+            realm,
+            uri,
+            receivers,
+            // WAMP, "Publisher Exclusion": the publisher is skipped unless `exclude_me` is false.
+            except: (exclude_me && !planted(Mutation::ExcludedPublisherServed)).then_some(outlet),
+            disclosed,
+            acknowledge,
+            receipt: None,
         };
-        let disclosed = self.discloses(outlet, disclosure, disclose_me, uri)?;
+        Ok(self.route(now, routing, &Source::borrowed(encoding.serializer(), payload)))
+    }
+
+    /// What the role's permission says of disclosing, where it allows this at all.
+    pub(crate) fn permit(
+        &self,
+        realm: RealmId,
+        role: RoleId,
+        action: Action,
+        uri: &str,
+    ) -> Result<Disclosure, Refusal> {
+        uri::check_topic(uri, UriRule::Loose)
+            .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
+        let permitted = self.config.access.permit(realm, role, action, uri);
+        permitted.ok_or_else(|| self.not_authorized(realm, role, action, MatchPolicy::Exact, uri))
+    }
+
+    /// Gives a publication to every interested shard, this one too, or parks it.
+    pub(crate) fn route(&mut self, now: Instant, routing: Routing<'_>, source: &Source<'_>) -> Published {
+        let Routing { origin, realm, uri, receivers, except, disclosed, acknowledge, receipt } = routing;
         self.delivery.counters.publications += 1;
         let id = PublicationId::from_random((self.random)());
         let found = self.topics.get(&self.directory, realm, uri);
         let mut interest = found.interest();
         if interest == 0 {
-            return Ok(Published::Done(id));
+            return Published::Done(id);
         }
         let congested = found.congested();
         let subscription = found.exact.map(|topic| topic.id());
         let receivers = match receivers.map(|lists| Audience::new(lists, &self.config.access, realm)) {
             None | Some(Audience::Everybody) => None,
-            Some(Audience::Nobody) => return Ok(Published::Done(id)),
+            Some(Audience::Nobody) => return Published::Done(id),
             Some(Audience::Some(receivers)) => Some(receivers),
         };
         if let Some(receivers) = &receivers {
             interest &= receivers.shards(&self.directory);
         }
-        // WAMP, "Publisher Exclusion": the publisher is skipped unless `exclude_me` is false.
-        let except = (exclude_me && !planted(Mutation::ExcludedPublisherServed)).then_some(outlet);
-        let source = Source::borrowed(encoding.serializer(), payload);
         let here = self.id.bit();
         if interest & !here == 0 && congested & interest == 0 {
             if interest & here != 0 {
                 let patterns = found.patterns.cloned();
-                let publisher = self.disclosed(outlet, disclosed);
-                let named = self.name_receivers(receivers.as_ref(), &source);
+                let publisher = self.disclosed(origin, disclosed);
+                let named = self.name_receivers(receivers.as_ref(), source);
                 let (publisher, named) = (publisher.as_ref(), named.as_ref());
-                let event = Event { publication: id, publisher, source: &source, except, named };
+                let event = Event { publication: id, publisher, source, except, named };
                 self.deliver(subscription, patterns.as_deref(), event);
             }
-            return Ok(Published::Done(id));
+            return Published::Done(id);
         }
         let (exact, patterns) = (found.exact.cloned(), found.patterns.cloned());
-        let publisher = self.disclosed(outlet, disclosed);
+        let publisher = self.disclosed(origin, disclosed);
         let payload = source.to_shared();
-        let publication = Arc::new(Publication { id, subscription, patterns, payload, publisher, receivers });
+        let publication =
+            Arc::new(Publication { id, subscription, patterns, payload, publisher, receivers, receipt });
         let left = self.offer(&publication, exact.as_ref(), interest, except);
         if left == 0 {
-            return Ok(Published::Done(id));
+            return Published::Done(id);
         }
-        if planted(Mutation::PublishedBeforePush) {
-            let what = Waiting::Publication { publication, exact, left, except, acknowledge: None };
-            self.park(now, outlet, session, what);
-            return Ok(Published::Done(id));
-        }
-        let what = Waiting::Publication { publication, exact, left, except, acknowledge };
-        self.park(now, outlet, session, what);
-        Ok(Published::Parked)
+        let too_early = planted(Mutation::PublishedBeforePush) && origin != Origin::Api;
+        let acknowledge = acknowledge.filter(|_| !too_early);
+        self.park(now, origin, Waiting::Publication { publication, exact, left, except, acknowledge });
+        if too_early { Published::Done(id) } else { Published::Parked }
     }
 
     /// Gives a publication to the shards of `left` that have room for it; returns the others. One item per shard, however
@@ -177,12 +226,16 @@ impl Shard {
                 waiting |= to.bit();
             }
         }
+        if let Some(number) = publication.receipt {
+            self.desk.await_receipts(number, left & !waiting & !self.id.bit());
+        }
         waiting
     }
 
     /// Delivers what was shared between shards.
     pub(crate) fn deliver_publication(&mut self, publication: &Publication, except: Option<Outlet>) {
-        let Publication { id, subscription, patterns, payload, publisher, receivers } = publication;
+        let Publication { id, subscription, patterns, payload, publisher, receivers, receipt: _ } =
+            publication;
         let source = Source::Shared(payload);
         let receivers = receivers.as_ref().filter(|_| !planted(Mutation::ListsLostInRing));
         let named = self.name_receivers(receivers, &source);
@@ -258,20 +311,31 @@ impl Shard {
 
     // --- parking -----------------------------------------------------------------------------------------------
 
-    fn park(&mut self, now: Instant, outlet: Outlet, session: SessionId, what: Waiting) {
+    fn park(&mut self, now: Instant, origin: Origin, what: Waiting) {
         self.delivery.counters.parked += 1;
-        self.session_mut(outlet).expect("its request is being routed").parked =
-            !planted(Mutation::ParkedStillRead);
-        self.parked.push_back(Parked { outlet, session, since: now, ring_since: None, what });
+        match origin {
+            Origin::Session { outlet, .. } => {
+                self.session_mut(outlet).expect("its request is being routed").parked =
+                    !planted(Mutation::ParkedStillRead);
+            }
+            Origin::Api => self.desk.is_parked = !planted(Mutation::ApiPassesParked),
+        }
+        self.parked.push_back(Parked { origin, since: now, ring_since: None, what });
     }
 
     /// Parks a call until the ring to its callee's shard has room.
-    pub(crate) fn park_call(&mut self, now: Instant, outlet: Outlet, to: ShardId, parcel: Box<Parcel>) {
-        let session = self.session(outlet).expect("its request is being routed").id;
-        self.park(now, outlet, session, Waiting::Call { to, parcel: Some(parcel) });
+    pub(crate) fn park_call(
+        &mut self,
+        now: Instant,
+        origin: Origin,
+        to: ShardId,
+        parcel: Box<Parcel>,
+        number: u64,
+    ) {
+        self.park(now, origin, Waiting::Call { to, parcel: Some(parcel), number });
     }
 
-    /// Tries some of the parked requests, oldest first; those that still wait go to the back. A session has one at most,
+    /// Tries some of the parked requests, oldest first; those that still wait go to the back. An origin has one at most,
     /// so their order among each other means nothing.
     ///
     /// Bounded, because a crowd of publishers may wait for one stream, and the turns must serve that stream. What a pass
@@ -283,35 +347,65 @@ impl Shard {
                 break;
             }
             let Some(mut entry) = self.parked.pop_front() else { break };
-            if self.outlets.get(&entry.session) != Some(&entry.outlet) {
+            if let Origin::Session { outlet, session } = entry.origin
+                && self.outlets.get(&session) != Some(&outlet)
+            {
                 self.count_orphan(&entry);
-            } else if self.try_one(now, &mut entry) {
-                released += entry.payload_bytes();
-                let session = self.session_mut(entry.outlet).expect("its id is known");
-                session.parked = false;
-                self.listen_again(entry.outlet);
-                // At once: a stream that is congested again must stop the next one.
-                self.apply_notices(now);
-            } else {
-                self.parked.push_back(entry);
+                continue;
             }
+            let matched = self.delivery.counters.matched;
+            let Some(tried) = self.try_one(now, &mut entry) else {
+                self.count_local_receipt(&entry, matched);
+                self.parked.push_back(entry);
+                continue;
+            };
+            released += entry.payload_bytes();
+            match entry.origin {
+                Origin::Session { outlet, .. } => {
+                    self.session_mut(outlet).expect("its id is known").parked = false;
+                    self.listen_again(outlet);
+                }
+                Origin::Api => {
+                    self.count_local_receipt(&entry, matched);
+                    self.api_request_unparked(now, &entry, tried);
+                }
+            }
+            // At once: a stream that is congested again must stop the next one.
+            self.apply_notices(now);
         }
     }
 
-    /// True when the request is done, one way or the other.
-    fn try_one(&mut self, now: Instant, entry: &mut Parked) -> bool {
+    /// Counts whom this shard has matched since `before` for a publication that asks for it.
+    fn count_local_receipt(&mut self, entry: &Parked, before: u64) {
+        if let Waiting::Publication { publication, .. } = &entry.what
+            && let Some(number) = publication.receipt
+        {
+            self.desk.count_matched(number, self.delivery.counters.matched - before);
+        }
+    }
+
+    /// The request by API goes on that was parked.
+    fn api_request_unparked(&mut self, now: Instant, entry: &Parked, tried: Tried) {
+        self.desk.is_parked = false;
+        if let Waiting::Publication { publication, .. } = &entry.what {
+            self.api_publication_done(now, publication.id, publication.receipt, tried);
+        }
+    }
+
+    /// Says how the request ended; `None`: it waits on.
+    fn try_one(&mut self, now: Instant, entry: &mut Parked) -> Option<Tried> {
         match &mut entry.what {
             Waiting::Publication { publication, exact, left, except, acknowledge } => {
                 // Who lost its last subscriber meanwhile needs it no more.
                 *left &= publication.found(exact.as_ref()).interest();
                 *left = self.offer(publication, exact.as_ref(), *left, *except);
                 if *left == 0 {
-                    if let Some(request) = *acknowledge {
+                    if let (Some(request), Origin::Session { outlet, .. }) = (*acknowledge, entry.origin) {
                         let id = publication.id;
-                        let encoding = self.session(entry.outlet).expect("checked by the caller").encoding;
-                        self.delivery.reply(entry.outlet, |out| encoding.write_published(request, id, out));
+                        let encoding = self.session(outlet).expect("checked by the caller").encoding;
+                        self.delivery.reply(outlet, |out| encoding.write_published(request, id, out));
                     }
-                    return true;
+                    return Some(Tried::Done);
                 }
                 let limits = &self.config.limits;
                 let (since, limit, reason) = if *left & !publication.found(exact.as_ref()).congested() == 0 {
@@ -323,16 +417,24 @@ impl Shard {
                 // An acknowledged publication waits for as long as it takes; its publisher knows.
                 if acknowledge.is_none() && now.since(since) >= limit {
                     self.delivery.counters.drop_events(reason, u64::from(left.count_ones()));
-                    return true;
+                    return Some(Tried::GivenUp(reason));
                 }
-                false
+                None
             }
-            Waiting::Call { to, parcel } => {
-                let room = self.lanes.has_room(*to);
-                if room && let Some(parcel) = parcel.take() {
+            // Its caller by API waits no more.
+            Waiting::Call { number, .. }
+                if entry.origin == Origin::Api && !self.calls.contains_key(number) =>
+            {
+                Some(Tried::Done)
+            }
+            Waiting::Call { to, parcel, .. } => {
+                if !self.lanes.has_room(*to) {
+                    return None;
+                }
+                if let Some(parcel) = parcel.take() {
                     self.lanes.stage(*to, Item::Call(parcel));
                 }
-                room
+                Some(Tried::Done)
             }
         }
     }
@@ -348,7 +450,8 @@ impl Shard {
     /// Identification"): its role's permission decides, and may leave it to the session.
     pub(crate) fn discloses(
         &self,
-        outlet: Outlet,
+        realm: RealmId,
+        role: RoleId,
         disclosure: Disclosure,
         disclose_me: bool,
         uri: &str,
@@ -360,29 +463,29 @@ impl Shard {
         };
         let disclosure = if left { Disclosure::OnRequest } else { disclosure };
         disclosure.decide(disclose_me).ok_or_else(|| {
-            let session = self.session(outlet).expect("its request is being routed");
-            let role = self.config.access.role_name(session.realm, session.role);
+            let role = self.config.access.role_name(realm, role);
             let words = format!("role \"{role}\" is never disclosed at {uri}: leave disclose_me out");
             Refusal::new(error::DISCLOSE_ME_DISALLOWED, words)
         })
     }
 
     /// Who the session is, if it is to be disclosed. These fields are written here alone, never taken from a client.
-    pub(crate) fn disclosed(&self, outlet: Outlet, disclosed: bool) -> Option<Identity> {
+    pub(crate) fn disclosed(&self, origin: Origin, disclosed: bool) -> Option<Identity> {
+        let Origin::Session { outlet, .. } = origin else { return None };
         let session = self.session(outlet).filter(|_| disclosed)?;
         Some(session.identity(&self.config.access))
     }
 
-    /// The words for a request that the session's role does not allow.
+    /// The words for a request that the role does not allow.
     pub(crate) fn not_authorized(
         &self,
-        outlet: Outlet,
+        realm: RealmId,
+        role: RoleId,
         action: Action,
         policy: MatchPolicy,
         uri: &str,
     ) -> Refusal {
-        let session = self.session(outlet).expect("its request is being routed");
-        let role = self.config.access.role_name(session.realm, session.role);
+        let role = self.config.access.role_name(realm, role);
         let verb = action.verb();
         let words = if uri::is_reserved(uri) {
             format!("URIs that begin with \"wamp.\" are the router's own: no client may {verb} {uri}")
@@ -394,6 +497,15 @@ impl Shard {
         };
         Refusal::new(error::NOT_AUTHORIZED, words)
     }
+}
+
+/// How a parked request ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Tried {
+    /// It is where it should be.
+    Done,
+    /// Not every shard has it, and none will have it later.
+    GivenUp(DropReason),
 }
 
 /// One event on its way into the streams of this shard.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use fanwire_codec::wamp2::{Payload, Serializer};
 
 use crate::access::Action;
+use crate::broker::Origin;
 use crate::clock::Instant;
 use crate::delivery::Outlet;
 use crate::directory::{Callee, Candidates, RegisterError, Registration};
@@ -24,11 +25,21 @@ use crate::uri::{self, MatchPolicy, UriRule};
 /// A call of one of this shard's sessions that has no final answer yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PendingCall {
-    caller: SessionId,
-    outlet: Outlet,
-    request: u64,
+    caller: Caller,
     /// The caller has its answer; the callee's is still owed, and counts against `calls_max` until it comes.
     cancelled: bool,
+}
+
+/// Who waits for a call's answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Caller {
+    Session {
+        session: SessionId,
+        outlet: Outlet,
+        request: u64,
+    },
+    /// A request by API, known by the call's number.
+    Api(u64),
 }
 
 /// What a callee says, still in its message.
@@ -53,7 +64,7 @@ impl Shard {
         let session = self.session(outlet).expect("an open session registers");
         let (realm, role, id) = (session.realm, session.role, session.id);
         if !self.config.access.authorize_pattern(realm, role, Action::Register, policy, uri) {
-            return Err(self.not_authorized(outlet, Action::Register, policy, uri));
+            return Err(self.not_authorized(realm, role, Action::Register, policy, uri));
         }
         if session.registrations.len() >= self.config.limits.registrations_max {
             return Err(Refusal::new(
@@ -114,14 +125,11 @@ impl Shard {
         disclose_me: bool,
         payload: Payload<'_>,
     ) -> Result<(), Refusal> {
-        uri::check_topic(uri, UriRule::Loose)
-            .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
         let session = self.session(outlet).expect("an open session calls");
-        let (realm, role, encoding, caller) = (session.realm, session.role, session.encoding, session.id);
-        let Some(disclosure) = self.config.access.permit(realm, role, Action::Call, uri) else {
-            return Err(self.not_authorized(outlet, Action::Call, MatchPolicy::Exact, uri));
-        };
-        let disclosed = self.discloses(outlet, disclosure, disclose_me, uri)?;
+        let (realm, role, encoding, id) = (session.realm, session.role, session.encoding, session.id);
+        let disclosure = self.permit(realm, role, Action::Call, uri)?;
+        let disclosed = self.discloses(realm, role, disclosure, disclose_me, uri)?;
+        let session = self.session(outlet).expect("as above");
         if session.calls.len() >= self.config.limits.calls_max {
             return Err(Refusal::new(
                 error::UNAVAILABLE,
@@ -134,50 +142,74 @@ impl Shard {
                 format!("request {request} is a call that has no answer yet: count request ids up"),
             ));
         }
-        let Some((registration, callee, is_pattern)) = self.pick(realm, uri) else {
-            return Err(Refusal::new(error::NO_SUCH_PROCEDURE, format!("nobody has registered {uri}")));
-        };
+        let picked = self.pick(realm, uri)?;
         // WAMP, "Caller Identification": the callee may ask for it too, where nothing forbids it.
-        let disclosed = disclosed || callee.disclose_caller && disclosure.decide(true) == Some(true);
-        // WAMP, "Pattern-based Registrations": who registered a pattern is told what was called.
-        let procedure = is_pattern.then_some(uri);
+        let disclosed = disclosed || picked.callee.disclose_caller && disclosure.decide(true) == Some(true);
+        let number = self.note_call(|_| Caller::Session { session: id, outlet, request });
+        self.session_mut(outlet).expect("as above").calls.insert(request, number);
+        let origin = Origin::Session { outlet, session: id };
+        let caller = self.disclosed(origin, disclosed);
+        self.send_call(now, origin, number, &picked, uri, caller, encoding.serializer(), payload);
+        Ok(())
+    }
+
+    /// Gives a call its number, by which its answer will find the caller.
+    pub(crate) fn note_call(&mut self, caller: impl FnOnce(u64) -> Caller) -> u64 {
         self.last_call += 1;
         let number = self.last_call;
-        let call = CallKey { shard: self.id, number };
-        self.calls.insert(number, PendingCall { caller, outlet, request, cancelled: false });
-        self.session_mut(outlet).expect("as above").calls.insert(request, number);
+        self.calls.insert(number, PendingCall { caller: caller(number), cancelled: false });
         self.delivery.counters.calls += 1;
         self.delivery.counters.calls_pending += 1;
-        let caller = self.disclosed(outlet, disclosed);
+        number
+    }
+
+    /// Invokes the procedure, or sends an item to the callee's shard.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all that a call has; a struct would be taken apart at once"
+    )]
+    pub(crate) fn send_call(
+        &mut self,
+        now: Instant,
+        origin: Origin,
+        number: u64,
+        picked: &Picked,
+        uri: &str,
+        caller: Option<Identity>,
+        serializer: Serializer,
+        payload: Payload<'_>,
+    ) {
+        let call = CallKey { shard: self.id, number };
+        let Picked { registration, callee, is_pattern } = *picked;
+        // WAMP, "Pattern-based Registrations": who registered a pattern is told what was called.
+        let procedure = is_pattern.then_some(uri);
         if callee.shard == self.id {
-            let source = Source::borrowed(encoding.serializer(), payload);
+            let source = Source::borrowed(serializer, payload);
             let callee = callee.session;
             if let Err(why) = self.invoke(call, registration, callee, procedure, caller.as_ref(), &source) {
                 self.fail_call(number, why);
             }
-            return Ok(());
+            return;
         }
         let procedure = procedure.map(Box::from);
         let invocation = Invocation { call, registration, callee: callee.session, procedure, caller };
-        let parcel = self.spares.pack(Errand::Invoke(invocation), encoding.serializer(), payload);
+        let parcel = self.spares.pack(Errand::Invoke(invocation), serializer, payload);
         if self.lanes.has_room(callee.shard) {
             self.lanes.stage(callee.shard, Item::Call(parcel));
         } else {
-            self.park_call(now, outlet, callee.shard, parcel);
+            self.park_call(now, origin, callee.shard, parcel, number);
         }
-        Ok(())
     }
 
     /// Who answers a call of this procedure, and whether by a pattern.
     ///
     /// A pattern's callee gets only what its role might have registered by name; or a broad pattern would be a way to
     /// procedures that narrower rules keep from it.
-    fn pick(&mut self, realm: RealmId, uri: &str) -> Option<(RegistrationId, Callee, bool)> {
+    pub(crate) fn pick(&mut self, realm: RealmId, uri: &str) -> Result<Picked, Refusal> {
+        let nobody = || Refusal::new(error::NO_SUCH_PROCEDURE, format!("nobody has registered {uri}"));
         let matches = match self.procedures.get(&self.directory, realm, uri) {
-            Candidates::Nobody => return None,
-            Candidates::Exact(registration) => {
-                return Some((registration.id(), registration.callee(), false));
-            }
+            Candidates::Nobody => return Err(nobody()),
+            Candidates::Exact(registration) => return Ok(Picked::new(registration, false)),
             Candidates::Patterns(matches) => matches,
         };
         let access = &self.config.access;
@@ -191,7 +223,7 @@ impl Shard {
         } else {
             matches.entries().iter().find(may)
         };
-        picked.map(|registration| (registration.id(), registration.callee(), true))
+        picked.map(|registration| Picked::new(registration, true)).ok_or_else(nobody)
     }
 
     /// The caller wants no answer any more. The callee is not told (WAMP, "Call Canceling", mode `skip`); its answer is
@@ -228,39 +260,42 @@ impl Shard {
     fn answer_call(&mut self, number: u64, said: Said<'_>, source: &Source<'_>) {
         // None: the caller left or cancelled.
         let Some(call) = self.take_call(number) else { return };
-        let encoding = self.session(call.outlet).expect("a call without its caller was abandoned").encoding;
+        let Caller::Session { outlet, request, .. } = call.caller else {
+            return self.answer_api_call(number, said, source);
+        };
+        let encoding = self.session(outlet).expect("a call without its caller was abandoned").encoding;
         let Ok(payload) = source.get(encoding.serializer()) else {
-            let words = format!("the callee's answer has no form in {}", encoding.serializer());
-            return self.refuse_call(call, error::INVALID_ARGUMENT, &words);
+            return self.refuse_call(call, error::INVALID_ARGUMENT, &no_form(encoding.serializer()));
         };
         match said {
             Said::Result => {
-                self.delivery.reply(call.outlet, |out| encoding.write_result(call.request, payload, out));
+                self.delivery.reply(outlet, |out| encoding.write_result(request, payload, out));
             }
             Said::Error(uri) => {
                 self.delivery.counters.call_errors += 1;
-                self.delivery
-                    .reply(call.outlet, |out| encoding.write_call_error(call.request, uri, payload, out));
+                self.delivery.reply(outlet, |out| encoding.write_call_error(request, uri, payload, out));
             }
         }
     }
 
-    fn refuse_call(&mut self, call: PendingCall, uri: &str, words: &str) {
+    fn refuse_call(&mut self, call: PendingCall, uri: &'static str, words: &str) {
+        let (outlet, request) = match call.caller {
+            Caller::Session { outlet, request, .. } => (outlet, request),
+            Caller::Api(number) => return self.refuse_api_call(number, uri, words),
+        };
         self.delivery.counters.call_errors += 1;
-        let encoding = self.session(call.outlet).expect("a call without its caller was abandoned").encoding;
-        self.delivery.reply(call.outlet, |out| encoding.write_call_refusal(call.request, uri, words, out));
+        let encoding = self.session(outlet).expect("a call without its caller was abandoned").encoding;
+        self.delivery.reply(outlet, |out| encoding.write_call_refusal(request, uri, words, out));
     }
 
     /// Ends a call; none if its caller left or has its answer already.
     fn take_call(&mut self, number: u64) -> Option<PendingCall> {
         let call = self.calls.remove(&number)?;
         self.delivery.counters.calls_pending -= 1;
-        debug_assert_eq!(
-            self.outlets.get(&call.caller),
-            Some(&call.outlet),
-            "abandoned when the caller left"
-        );
-        self.session_mut(call.outlet)?.calls.remove(&call.request);
+        if let Caller::Session { session, outlet, request } = call.caller {
+            debug_assert_eq!(self.outlets.get(&session), Some(&outlet), "abandoned when the caller left");
+            self.session_mut(outlet)?.calls.remove(&request);
+        }
         (!call.cancelled).then_some(call)
     }
 
@@ -383,4 +418,24 @@ impl Shard {
         let parcel = self.spares.pack(answer, serializer, payload);
         self.lanes.stage(call.shard, Item::Call(parcel));
     }
+}
+
+/// The registration that a call goes to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Picked {
+    registration: RegistrationId,
+    callee: Callee,
+    /// By a prefix or wildcard.
+    is_pattern: bool,
+}
+
+impl Picked {
+    fn new(registration: &Registration, is_pattern: bool) -> Self {
+        Self { registration: registration.id(), callee: registration.callee(), is_pattern }
+    }
+}
+
+/// The words for an answer that its caller could not read.
+pub(crate) fn no_form(serializer: Serializer) -> String {
+    format!("the callee's answer has no form in {serializer}")
 }

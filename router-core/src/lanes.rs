@@ -28,12 +28,17 @@ impl RingItem {
         match &self.0 {
             Item::Publish(publication) => publication.payload.original().len(),
             Item::Call(parcel) => parcel.len(),
+            Item::Receipt { .. } => 0,
         }
     }
 
-    /// Whether it is the end of a call, which no bound of bytes holds up.
+    /// Whether it answers something that this shard was asked, which no bound of bytes holds up.
     pub fn is_answer(&self) -> bool {
-        matches!(&self.0, Item::Call(parcel) if parcel.is_answer())
+        match &self.0 {
+            Item::Publish(_) => false,
+            Item::Call(parcel) => parcel.is_answer(),
+            Item::Receipt { .. } => true,
+        }
     }
 }
 
@@ -55,7 +60,7 @@ impl RingItem {
                 let first = publication.patterns.as_ref().map(|matches| matches.entries()[0].id());
                 publication.subscription.or(first).map(|id| id.get())
             }
-            Item::Call(_) => None,
+            Item::Call(_) | Item::Receipt { .. } => None,
         }
     }
 }
@@ -66,6 +71,8 @@ pub(crate) enum Item {
     Publish(Arc<Publication>),
     /// Invoke a procedure of this shard's session, or end a call of this shard's session.
     Call(Box<Parcel>),
+    /// So many subscribers of this shard has a publication matched that the other one asked a receipt for.
+    Receipt { number: u64, matched: u32 },
 }
 
 /// One routed event, shared by all shards that have subscribers.
@@ -81,6 +88,8 @@ pub(crate) struct Publication {
     pub(crate) publisher: Option<Identity>,
     /// Whom it is for, unless for all subscribers.
     pub(crate) receivers: Option<Arc<Receivers>>,
+    /// The publisher's shard wants to hear under this number whom it matched.
+    pub(crate) receipt: Option<u64>,
 }
 
 impl Publication {

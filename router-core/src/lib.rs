@@ -34,6 +34,7 @@ mod shard;
 mod subscription;
 mod wamp2;
 
+pub use api::Readiness;
 pub use clock::Instant;
 pub use config::{Compression, CoreConfig, Limits};
 pub use counters::{Counters, DropReason, LoginOutcome};

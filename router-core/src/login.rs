@@ -209,7 +209,7 @@ impl Shard {
             Ok(grant) => {
                 let Login { realm, authid, method, .. } = *login;
                 let principal = Principal { authid, method, provider: grant.provider };
-                self.open_session(outlet, realm, grant.role, Some(Arc::new(principal)));
+                self.open_session(now, outlet, realm, grant.role, Some(Arc::new(principal)));
                 self.delivery.counters.login(LoginOutcome::TicketWelcomed);
                 self.welcome(outlet);
             }
@@ -227,6 +227,7 @@ impl Shard {
     /// From now on the session exists for others.
     pub(crate) fn open_session(
         &mut self,
+        now: Instant,
         outlet: Outlet,
         realm: RealmId,
         role: RoleId,
@@ -245,6 +246,7 @@ impl Shard {
         session.realm = realm;
         session.role = role;
         session.principal = principal;
+        session.since = now;
         let label = session.label();
         self.delivery.set_label(outlet, label);
         self.outlets.insert(id, outlet);

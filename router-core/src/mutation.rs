@@ -109,6 +109,18 @@ pub enum Mutation {
     EncoderOutlivesConnection,
     /// A reply goes through its connection's encoder before events that are on the wire before it.
     EncodedWhenSaid,
+    /// The next request by API goes on while the one before it waits for room.
+    ApiPassesParked,
+    /// A request by API that had to wait is never answered.
+    ApiUnanswered,
+    /// Nobody asks what the role of a request by API may do.
+    ApiUnauthorized,
+    /// What the publisher's own shard matched counts twice in a receipt.
+    ReceiptCountedTwice,
+    /// A receipt is given before other shards have said whom they matched.
+    ReceiptNotAwaited,
+    /// A call by API is never given up.
+    ApiCallNeverTimesOut,
     /// Decoding a message panics. Not for the simulation to find: the session must end with 1011 and nothing else.
     DecoderPanics,
 }

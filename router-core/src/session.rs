@@ -19,6 +19,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::access::Access;
+use crate::clock::Instant;
 use crate::directory::Registration;
 use crate::encoding::Encoding;
 use crate::ids::{RealmId, RoleId, SessionId, SubscriptionId};
@@ -51,6 +52,8 @@ pub(crate) struct Session {
     pub(crate) principal: Option<Arc<Principal>>,
     /// Only in `Challenged` and `Verifying`.
     pub(crate) login: Option<Box<Login>>,
+    /// When it was welcomed.
+    pub(crate) since: Instant,
     /// Sorted.
     pub(crate) subscriptions: Vec<SubscriptionId>,
     pub(crate) registrations: Vec<Arc<Registration>>,
@@ -78,6 +81,7 @@ impl Session {
             role: RoleId::new(0),
             principal: None,
             login: None,
+            since: Instant::START,
             subscriptions: Vec::new(),
             registrations: Vec::new(),
             patterns: 0,

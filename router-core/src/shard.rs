@@ -9,6 +9,7 @@ use fanwire_codec::ws;
 use fanwire_codec::ws::deflate::Agreement;
 use hashbrown::HashMap;
 
+use crate::api::Desk;
 use crate::clock::Instant;
 use crate::config::{Compression, CoreConfig};
 use crate::counters::{Counters, DropReason, LoginOutcome};
@@ -21,7 +22,7 @@ use crate::lanes::{Item, Lanes, RingItem, RingSpace};
 use crate::login::LoginRequest;
 use crate::mutation::{self, Mutation, planted};
 use crate::parcel::Spares;
-use crate::session::{IdMap, Session, State};
+use crate::session::{IdMap, Session, State, error};
 use crate::subscription::LocalSubscription;
 
 /// What the driver must do, or may do again.
@@ -31,6 +32,8 @@ pub enum Effect {
     Resume(Outlet),
     /// The session is open: its login deadline is over.
     Established(Outlet),
+    /// It was told goodbye by request: [`close`](Shard::close) it if it does not answer in time.
+    Dismissed(Outlet),
     /// Everything was written and nothing follows: half-close, wait for the peer, then `peer_closed` and `release`.
     Finished(Outlet),
     /// Close the socket now: it passed a limit or is dead. The core has forgotten the connection; `release` it.
@@ -58,6 +61,7 @@ pub enum Flow {
 /// for each other shard: set_ring_space(to, space)
 /// for each item of an inbound ring:     handle_item(now, from, item)
 /// for each verdict of the control thread: handle_verdict(now, verdict)
+/// while readiness() says so, for each request of the control thread: handle_api(now, request, …)
 /// for each connection with input:       receive(now, outlet, …)      obey its Flow
 /// push_items(push into the outbound rings, wake their owners)
 /// while flush(now, wire, budget) and nothing new came in: …
@@ -92,6 +96,7 @@ pub struct Shard {
     pub(crate) effects: Vec<Effect>,
     pub(crate) last_login: u64,
     pub(crate) login_requests: Vec<LoginRequest>,
+    pub(crate) desk: Desk,
 }
 
 impl std::fmt::Debug for Shard {
@@ -136,6 +141,7 @@ impl Shard {
             effects: Vec::new(),
             last_login: 0,
             login_requests: Vec::new(),
+            desk: Desk::default(),
             delivery: Delivery::with_compression(limits, config.compression),
             config,
         }
@@ -253,7 +259,9 @@ impl Shard {
     /// [`close`](Self::close).
     pub fn shut_down(&mut self, now: Instant, outlet: Outlet) {
         match self.session(outlet).map(|session| session.state) {
-            Some(State::Open) => self.say_goodbye(now, outlet),
+            Some(State::Open) => {
+                self.say_goodbye(now, outlet, error::CLOSE_SYSTEM_SHUTDOWN, "the router stops", 1001);
+            }
             Some(State::Closing | State::Over) => {}
             Some(State::Waiting | State::Challenged | State::Verifying) | None => {
                 self.close(now, outlet, 1001, "the router stops")
@@ -265,6 +273,11 @@ impl Shard {
     /// The socket takes bytes again.
     pub fn writable(&mut self, outlet: Outlet) {
         self.delivery.writable(outlet);
+    }
+
+    /// One more than the greatest number of a connection so far.
+    pub(crate) fn outlet_count(&self) -> u32 {
+        self.sessions.len() as u32
     }
 
     pub(crate) fn session(&self, outlet: Outlet) -> Option<&Session> {
@@ -326,8 +339,15 @@ impl Shard {
         match item.0 {
             Item::Publish(publication) => {
                 self.delivery.counters.publications_forwarded_in += 1;
+                let matched = self.delivery.counters.matched;
                 self.deliver_publication(&publication, None);
+                if let Some(number) = publication.receipt {
+                    let matched = self.delivery.counters.matched - matched;
+                    let matched = u32::try_from(matched).unwrap_or(u32::MAX);
+                    self.lanes.stage(from, Item::Receipt { number, matched });
+                }
             }
+            Item::Receipt { number, matched } => self.receipt_came(number, from, matched),
             Item::Call(parcel) => self.handle_parcel(from, parcel),
         }
         self.apply_notices(now);
@@ -356,6 +376,7 @@ impl Shard {
             self.try_parked(now);
             self.apply_notices(now);
         }
+        self.continue_requests(now);
         self.retry_at = now + RETRY;
     }
 
@@ -401,12 +422,13 @@ impl Shard {
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
         let retry = (!self.parked.is_empty() || !self.lanes.is_empty()).then_some(self.retry_at);
-        [retry, self.delivery.next_deadline()].into_iter().flatten().min()
+        [retry, self.delivery.next_deadline(), self.desk.next_deadline()].into_iter().flatten().min()
     }
 
     /// Does what is due by now: parked requests, consumers that are too slow.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.retry_parked(now);
+        self.expire_requests(now);
         self.delivery.handle_timeout(now);
         self.apply_notices(now);
     }

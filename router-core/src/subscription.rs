@@ -81,7 +81,7 @@ impl Shard {
         let session = self.session(outlet).expect("an open session subscribes");
         let (realm, role, encoding) = (session.realm, session.role, session.encoding);
         if !self.config.access.authorize_pattern(realm, role, Action::Subscribe, policy, uri) {
-            return Err(self.not_authorized(outlet, Action::Subscribe, policy, uri));
+            return Err(self.not_authorized(realm, role, Action::Subscribe, policy, uri));
         }
         let here = match policy {
             MatchPolicy::Exact => self.topics.get_exact(&self.directory, realm, uri).map(|topic| topic.id()),

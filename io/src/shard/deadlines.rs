@@ -82,9 +82,13 @@ impl<S: Service> Shard<S> {
         let hot = &self.slots.hot[slot as usize];
         let cold = &mut self.slots.cold[slot as usize];
         let mut next = None;
-        if hot.has(flag::DRAINING) {
+        if hot.has(flag::LEAVING) {
             if self.now >= cold.stage_at {
-                self.close(slot, 1001, "the router stops", CloseReason::Drain);
+                let (code, words) = match cold.why {
+                    CloseReason::Drain => (1001, "the router stops"),
+                    _ => (1000, "an administrator ended this session"),
+                };
+                self.close(slot, code, words, CloseReason::Service);
                 return;
             }
             next = earlier(next, cold.stage_at);

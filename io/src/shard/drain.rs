@@ -62,11 +62,7 @@ impl<S: Service> Shard<S> {
                 self.begin_closing(slot, CloseReason::Drain);
             }
             Stage::Open => {
-                self.because(slot, CloseReason::Drain);
-                let answer_by = self.now + self.config.deadlines.close.min(GOODBYE_WAIT);
-                self.slots.hot[slot as usize].set(flag::DRAINING);
-                self.slots.cold[slot as usize].stage_at = answer_by;
-                self.wheel.enter(self.now, slot, answer_by);
+                self.await_goodbye(slot, CloseReason::Drain);
                 self.service.shut_down(self.now, Outlet(slot));
             }
             Stage::Free | Stage::Dead | Stage::Closing | Stage::Lingering => {}
@@ -99,5 +95,3 @@ impl<S: Service> Shard<S> {
 
 /// A handful of connections is gone within the second; many are spread over the drain time.
 const STEP_MAX: Duration = Duration::from_millis(50);
-/// How long a session may take to answer a goodbye before its WebSocket is closed.
-const GOODBYE_WAIT: Duration = Duration::from_secs(2);

@@ -1,5 +1,7 @@
 //! How connections end: politely, after their last words are written and the peer has closed too, or at once.
 
+use std::time::Duration;
+
 use fanwire_core::Outlet;
 use rustix::net::Shutdown;
 
@@ -30,6 +32,7 @@ impl<S: Service> Shard<S> {
                         self.slots.cold[outlet.index()].receiver.hold_compressed(false);
                         self.look_later(outlet.0);
                     }
+                    Effect::Dismissed(outlet) => self.await_goodbye(outlet.0, CloseReason::Service),
                     Effect::Finished(outlet) => self.finished(outlet.0),
                     Effect::Abort(outlet, _) => self.lose(outlet.0, CloseReason::Aborted),
                 }
@@ -45,6 +48,18 @@ impl<S: Service> Shard<S> {
             // Whether or not something is there: what came behind the pause, and a socket not read until empty.
             self.make_ready(slot);
         }
+    }
+
+    /// The peer was told goodbye in its own protocol: it may answer within a time.
+    pub(super) fn await_goodbye(&mut self, slot: u32, why: CloseReason) {
+        if self.slots.hot[slot as usize].stage != Stage::Open {
+            return;
+        }
+        self.because(slot, why);
+        let answer_by = self.now + self.config.deadlines.close.min(GOODBYE_WAIT);
+        self.slots.hot[slot as usize].set(flag::LEAVING);
+        self.slots.cold[slot as usize].stage_at = answer_by;
+        self.wheel.enter(self.now, slot, answer_by);
     }
 
     /// The first reason is the one that counts.
@@ -161,6 +176,9 @@ impl<S: Service> Shard<S> {
         true
     }
 }
+
+/// How long a session may take to answer a goodbye before its WebSocket is closed.
+const GOODBYE_WAIT: Duration = Duration::from_secs(2);
 
 fn counter(counters: &ShardCounters, why: CloseReason) -> &Count {
     match why {

@@ -33,6 +33,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use crossbeam_queue::ArrayQueue;
 use fanwire_codec::ws::Pool;
+use fanwire_core::api::{ApiRequest, Readiness};
 use fanwire_core::ids::ShardId;
 use fanwire_core::login::LoginVerdict;
 use fanwire_core::{Instant, Outlet, RingSpace};
@@ -45,6 +46,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::counters::ShardCounters;
 use crate::doorbell::{Bell, Doorbell};
+use crate::handover::peer;
 use crate::listen::Listening;
 use crate::park::Park;
 use crate::ring::Ring;
@@ -87,15 +89,22 @@ pub(crate) enum Order {
 pub(crate) struct Mailbox {
     pub(crate) orders: ArrayQueue<Order>,
     pub(crate) verdicts: ArrayQueue<LoginVerdict>,
+    /// Boxed, so that an empty queue is small.
+    pub(crate) requests: ArrayQueue<Box<ApiRequest>>,
 }
 
 impl Mailbox {
     pub(crate) fn new() -> Self {
-        Self { orders: ArrayQueue::new(MAILBOX_ORDERS), verdicts: ArrayQueue::new(MAILBOX_VERDICTS) }
+        Self {
+            orders: ArrayQueue::new(MAILBOX_ORDERS),
+            verdicts: ArrayQueue::new(MAILBOX_VERDICTS),
+            requests: ArrayQueue::new(MAILBOX_REQUESTS),
+        }
     }
 
-    fn is_empty(&self) -> bool {
-        self.orders.is_empty() && self.verdicts.is_empty()
+    /// Whether there is something to do. `later`: requests must wait for others.
+    fn is_empty(&self, later: bool) -> bool {
+        self.orders.is_empty() && self.verdicts.is_empty() && (later || self.requests.is_empty())
     }
 }
 
@@ -223,6 +232,7 @@ impl<S: Service> Shard<S> {
         if self.obey_orders() {
             return After::Done;
         }
+        busy |= self.handle_requests();
         // Before the deadlines: what came while this thread had no time is no silence.
         busy |= self.harvest();
         self.handle_deadlines();
@@ -278,7 +288,9 @@ impl<S: Service> Shard<S> {
     fn has_mail(&self) -> bool {
         let Links { inbound, mailbox, spread, .. } = &self.links;
         let own = usize::from(self.id.get());
-        !mailbox.is_empty() || spread.has_arrivals(own) || inbound.iter().any(|ring| !ring.is_empty())
+        !mailbox.is_empty(self.service.readiness() == Readiness::Later)
+            || spread.has_arrivals(own)
+            || inbound.iter().any(|ring| !ring.is_empty())
     }
 
     /// Prepares to sleep: the timer is set, the doorbell knows. False = something came in meanwhile.
@@ -369,6 +381,24 @@ impl<S: Service> Shard<S> {
             }
         }
         false
+    }
+
+    /// Requests of the control thread, as many as the service takes in a turn. True = there is more to do at once.
+    fn handle_requests(&mut self) -> bool {
+        let Self { service, links, slots, now, worked, .. } = self;
+        let hot = &slots.hot;
+        let peer = |outlet: Outlet| hot.get(outlet.index())?.socket.as_ref().and_then(peer);
+        loop {
+            match service.readiness() {
+                Readiness::Later => return false,
+                Readiness::NextTurn => return true,
+                Readiness::Now => {}
+            }
+            let Some(request) = links.mailbox.requests.pop() else { return false };
+            *worked = true;
+            let handled = service.handle_api(*now, *request, &peer);
+            debug_assert!(handled.is_ok(), "it has just said that it takes one");
+        }
     }
 
     /// Takes the events that have come, without waiting. True = there may be more.
@@ -531,6 +561,8 @@ const TOKEN_DOORBELL: u64 = u64::MAX;
 const MAILBOX_ORDERS: usize = 64;
 /// The control thread waits for room: a shard reads all of them each turn.
 const MAILBOX_VERDICTS: usize = 256;
+/// What the control thread asks for: four turns' worth, so that a shard never waits for it. 16 KiB while it is empty.
+const MAILBOX_REQUESTS: usize = 1_024;
 /// One receive: large enough that a busy peer's backlog comes in one call, small enough for the second-level cache.
 const SCRATCH_BYTES: usize = 64 << 10;
 const EVENTS_PER_TURN: usize = 256;

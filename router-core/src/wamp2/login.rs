@@ -80,7 +80,7 @@ impl Shard {
             }
             Ok((realm, LoginMethod::Anonymous)) => {
                 let role = self.config.access.anonymous_role(realm).expect("the realm offers it");
-                self.open_session(outlet, realm, role, None);
+                self.open_session(now, outlet, realm, role, None);
                 self.delivery.counters.login(LoginOutcome::AnonymousWelcomed);
                 self.welcome(outlet);
             }

@@ -230,17 +230,21 @@ impl Shard {
     }
 
     /// GOODBYE of ours: the close code follows when the client answers.
-    pub(crate) fn say_goodbye(&mut self, now: Instant, outlet: Outlet) {
+    pub(crate) fn say_goodbye(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        reason: &str,
+        words: &str,
+        close_code: u16,
+    ) {
         let Some(session) = self.session(outlet) else { return };
         let Encoding::Wamp2(serializer, _) = session.encoding;
         self.end_session(now, outlet);
         let session = self.session_mut(outlet).expect("ended, not gone");
         session.state = State::Closing;
-        session.close_code = 1001;
-        let goodbye = Message::Goodbye {
-            reason: error::CLOSE_SYSTEM_SHUTDOWN.into(),
-            message: Some("the router stops".into()),
-        };
+        session.close_code = close_code;
+        let goodbye = Message::Goodbye { reason: reason.into(), message: Some(words.into()) };
         self.delivery.reply(outlet, |out| frames::message(serializer, &goodbye, out));
     }
 

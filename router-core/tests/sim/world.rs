@@ -304,7 +304,7 @@ impl World {
                             self.clients[client.0 as usize].paused = false;
                         }
                     }
-                    Effect::Established(_) => {}
+                    Effect::Established(_) | Effect::Dismissed(_) => {}
                     Effect::Finished(outlet) => self.homes[at].finished.push(outlet),
                     Effect::Abort(outlet, _) => {
                         if let Some(client) = self.homes[at].tenants[outlet.index()] {

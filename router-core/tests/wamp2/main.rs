@@ -2,6 +2,7 @@
 
 mod support;
 
+mod api;
 mod call;
 mod disclosure;
 mod lists;

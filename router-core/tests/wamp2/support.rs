@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::IoSlice;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::{Kind, Limits as WsLimits, Pool, Received, Receiver, Role};
@@ -210,7 +211,10 @@ impl Router {
                 self.effects.extend(effects.into_iter().map(|effect| (shard, effect)));
                 assert_eq!(self.shards[shard].counters().balance(), 0);
             }
-            let waiting = self.shards.iter().any(|shard| shard.next_deadline().is_some());
+            // Calls by API wait for longer.
+            let soon = self.now + Duration::from_secs(2);
+            let is_due = |shard: &Shard| shard.next_deadline().is_some_and(|at| at < soon);
+            let waiting = self.shards.iter().any(is_due);
             if !waiting && self.rings.iter().flatten().all(|ring| ring.is_empty()) {
                 return;
             }

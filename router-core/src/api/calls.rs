@@ -1,0 +1,104 @@
+//! Calls by API: the caller is a reply instead of a session.
+
+use fanwire_codec::payload::OwnedPayload;
+use fanwire_codec::wamp2::Serializer;
+
+use super::desk::Desk;
+use super::{ApiAnswer, ApiCall, ApiRefusal, ApiReply, CallFailure};
+use crate::access::Action;
+use crate::broker::Origin;
+use crate::clock::Instant;
+use crate::dealer::{Caller, Said, no_form};
+use crate::encoding::Source;
+use crate::mutation::{Mutation, planted};
+use crate::session::{Refusal, error};
+use crate::shard::Shard;
+
+impl Desk {
+    /// The reply of a call that has no answer yet.
+    fn take_call(&mut self, number: u64) -> Option<ApiReply> {
+        let (deadline, reply) = self.calls.remove(&number)?;
+        self.call_deadlines.remove(&(deadline, number));
+        Some(reply)
+    }
+}
+
+impl Shard {
+    pub(super) fn call_for_api(&mut self, now: Instant, call: ApiCall, reply: ApiReply) {
+        let ApiCall { actor, procedure, payload, timeout } = call;
+        let permitted = self.permit(actor.realm, actor.role, Action::Call, &procedure).map(drop);
+        let picked = permitted
+            .and_then(|()| self.desk.has_room_for_calls())
+            .and_then(|()| self.pick(actor.realm, &procedure));
+        let picked = match picked {
+            Ok(picked) => picked,
+            Err(refusal) => {
+                self.delivery.counters.call_errors += 1;
+                self.delivery.counters.requests_refused += 1;
+                return reply(ApiAnswer::Called(Err(CallFailure::Refused(refusal.into()))));
+            }
+        };
+        let number = self.note_call(Caller::Api);
+        let deadline = now + timeout;
+        self.desk.calls.insert(number, (deadline, reply));
+        self.desk.call_deadlines.insert((deadline, number));
+        let (serializer, view) = (payload.serializer(), payload.view());
+        self.send_call(now, Origin::Api, number, &picked, &procedure, None, serializer, view);
+    }
+
+    /// The callee has answered.
+    pub(crate) fn answer_api_call(&mut self, number: u64, said: Said<'_>, source: &Source<'_>) {
+        let Ok(payload) = source.get(Serializer::Json) else {
+            return self.refuse_api_call(number, error::INVALID_ARGUMENT, &no_form(Serializer::Json));
+        };
+        let Some(reply) = self.desk.take_call(number) else { return };
+        let payload = OwnedPayload::copy_from(Serializer::Json, &payload);
+        reply(ApiAnswer::Called(match said {
+            Said::Result => Ok(payload),
+            Said::Error(uri) => {
+                self.delivery.counters.call_errors += 1;
+                Err(CallFailure::Callee { error: uri.into(), payload })
+            }
+        }));
+    }
+
+    /// The callee left, or never had it.
+    pub(crate) fn refuse_api_call(&mut self, number: u64, error: &'static str, words: &str) {
+        self.delivery.counters.call_errors += 1;
+        if let Some(reply) = self.desk.take_call(number) {
+            let refusal = ApiRefusal { error, words: words.to_owned() };
+            reply(ApiAnswer::Called(Err(CallFailure::Refused(refusal))));
+        }
+    }
+
+    /// Ends calls whose time is over. What the callee still says finds no call. Unlike a cancelled call of a session this one
+    /// counts no more against its caller, which is a key of the operator's; the callee's own limit protects the callee.
+    pub(super) fn expire_calls(&mut self, now: Instant) {
+        while let Some((at, number)) = self.desk.call_deadlines.first().copied()
+            && at <= now
+        {
+            self.desk.call_deadlines.pop_first();
+            if planted(Mutation::ApiCallNeverTimesOut) {
+                continue;
+            }
+            self.abandon_calls(std::iter::once(number));
+            self.delivery.counters.call_errors += 1;
+            if let Some((_, reply)) = self.desk.calls.remove(&number) {
+                reply(ApiAnswer::Called(Err(CallFailure::TimedOut)));
+            }
+        }
+    }
+}
+
+impl Desk {
+    fn has_room_for_calls(&self) -> Result<(), Refusal> {
+        if self.calls.len() < CALLS_MAX {
+            return Ok(());
+        }
+        let words = format!("{CALLS_MAX} calls by API wait on this shard, the most allowed: try again later");
+        Err(Refusal::new(error::UNAVAILABLE, words))
+    }
+}
+
+/// Calls by API of one shard without an answer: as those of four busy sessions.
+const CALLS_MAX: usize = 4_096;

@@ -1,0 +1,82 @@
+//! What an operator may know of sessions, and how one is sent away.
+
+use super::{PeerOf, SessionCursor, SessionFilter, SessionInfo};
+use crate::clock::Instant;
+use crate::delivery::Outlet;
+use crate::ids::SessionId;
+use crate::login::LoginMethod;
+use crate::session::{Session, State};
+use crate::shard::{Effect, Shard};
+
+impl Shard {
+    /// Open sessions that `filter` admits, in the order of their connections' numbers, which they keep for life.
+    pub(super) fn list_sessions(
+        &self,
+        now: Instant,
+        filter: &SessionFilter,
+        after: SessionCursor,
+        limit: usize,
+        peer: PeerOf<'_>,
+    ) -> (Vec<SessionInfo>, Option<SessionCursor>) {
+        if let Some(session) = filter.session {
+            let known = self.outlets.get(&session).filter(|_| after == SessionCursor::default());
+            let info = known.and_then(|outlet| self.session_info(now, filter, *outlet, peer));
+            return (info.into_iter().collect(), None);
+        }
+        let mut page = Vec::new();
+        let end = self.outlet_count();
+        let last = end.min(after.0.saturating_add(LOOKED_AT_MAX));
+        for index in after.0..last {
+            if page.len() >= limit {
+                return (page, Some(SessionCursor(index)));
+            }
+            page.extend(self.session_info(now, filter, Outlet(index), peer));
+        }
+        (page, (last < end).then_some(SessionCursor(last)))
+    }
+
+    fn session_info(
+        &self,
+        now: Instant,
+        filter: &SessionFilter,
+        outlet: Outlet,
+        peer: PeerOf<'_>,
+    ) -> Option<SessionInfo> {
+        let session = self.session(outlet).filter(|session| filter.admits(session))?;
+        Some(SessionInfo {
+            session: session.id,
+            realm: session.realm,
+            role: session.role,
+            authid: session.authid().into(),
+            method: session.principal.as_ref().map_or(LoginMethod::Anonymous, |principal| principal.method),
+            shard: self.id,
+            protocol: session.encoding.protocol(),
+            serializer: session.encoding.serializer(),
+            peer: peer(outlet),
+            open_for: now.since(session.since),
+            subscriptions: session.subscriptions.len(),
+            registrations: session.registrations.len(),
+            outbox_bytes: self.delivery.waiting_bytes(outlet) as u64,
+        })
+    }
+
+    /// GOODBYE to a session of this shard; false if there is none such.
+    pub(super) fn dismiss(&mut self, now: Instant, session: SessionId, reason: &str) -> bool {
+        let Some(outlet) = self.outlets.get(&session).copied() else { return false };
+        self.say_goodbye(now, outlet, reason, "an administrator ended this session", 1000);
+        self.effects.push(Effect::Dismissed(outlet));
+        true
+    }
+}
+
+impl SessionFilter {
+    fn admits(&self, session: &Session) -> bool {
+        session.state == State::Open
+            && self.realm.is_none_or(|realm| realm == session.realm)
+            && self.role.is_none_or(|role| role == session.role)
+            && self.authid.as_ref().is_none_or(|authid| **authid == *session.authid())
+    }
+}
+
+/// Connections that one page looks at, open or not: a fraction of a millisecond.
+const LOOKED_AT_MAX: u32 = 4_096;
