@@ -1,8 +1,6 @@
 //! Clients that stop, reset, dawdle or never answer: each harms itself alone.
 
 use std::io::{Read, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,69 +8,11 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Client, Heard, Launch, PATIENCE, Program, Router, dial, drip, eventually, has_answered, reset, status,
+    Client, Heard, Launch, PATIENCE, Program, Router, dial, drip, eventually, has_answered, publish_blocks,
+    publish_to_readers, reset, status, subscribed,
 };
 
 const TOPIC: &str = "com.fanwire.fault";
-/// 4 KiB in one event.
-const BLOCK_BYTES: usize = 4 << 10;
-
-/// Publishes the blocks with these numbers, all of them at once, and waits for the acknowledgements.
-fn publish_blocks(publisher: &mut Client, numbers: std::ops::Range<u64>) {
-    let block = "x".repeat(BLOCK_BYTES);
-    for number in numbers.clone() {
-        publisher.send(json!([16, number + 1, {"acknowledge": true}, TOPIC, [number, block]]));
-    }
-    for number in numbers {
-        let answer = publisher.expect();
-        assert_eq!((&answer[0], &answer[1]), (&json!(17), &json!(number + 1)), "{answer}");
-    }
-}
-
-/// Blocks that a publisher may be ahead of a healthy reader: well within an outbox of 256 KiB.
-const AHEAD: u64 = 128 * 1024 / BLOCK_BYTES as u64;
-/// Of them, what it publishes before it waits for the answers.
-const AT_ONCE: u64 = 16;
-
-/// Publishes `count` blocks and checks that each of `healthy` gets all of them, once and in order.
-///
-/// The publisher keeps within what an outbox holds, so that a reader to which the machine gives no time is not taken for
-/// one that does not read.
-fn publish_to_readers(router: &Router, healthy: Vec<Client>, count: u64) {
-    let read: Arc<Vec<AtomicU64>> = Arc::new(healthy.iter().map(|_| AtomicU64::new(0)).collect());
-    let readers: Vec<_> = healthy
-        .into_iter()
-        .enumerate()
-        .map(|(index, mut reader)| {
-            let read = Arc::clone(&read);
-            thread::spawn(move || {
-                for number in 0..count {
-                    assert_eq!(reader.expect_event()[0], json!(number));
-                    read[index].store(number + 1, Ordering::Relaxed);
-                }
-            })
-        })
-        .collect();
-    let mut publisher = Client::join(router.wamp);
-    for number in (0..count).step_by(AT_ONCE as usize) {
-        publish_blocks(&mut publisher, number..number + AT_ONCE);
-        while read.iter().any(|read| read.load(Ordering::Relaxed) + AHEAD < number)
-            && !readers.iter().any(thread::JoinHandle::is_finished)
-        {
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-    for reader in readers {
-        reader.join().expect("a healthy subscriber lost something");
-    }
-}
-
-fn subscribed(router: &Router, topic: &str) -> Client {
-    let mut client = Client::join(router.wamp);
-    client.subscribe(topic);
-    client
-}
-
 on_both_drivers! {
     /// Its outbox fills up to the limit, then it is cut; the others get every event in order.
     fn client_that_never_reads_is_cut_and_the_others_lose_nothing(driver: &str) {
@@ -80,7 +20,7 @@ on_both_drivers! {
         let mut stuck: Vec<_> = (0..4).map(|_| subscribed(&router, TOPIC)).collect();
         let count = 4_000;
         let healthy = (0..6).map(|_| subscribed(&router, TOPIC)).collect();
-        publish_to_readers(&router, healthy, count);
+        publish_to_readers(&router, TOPIC, healthy, count);
         eventually("the four being cut", || router.metric("fanwire_sessions", "") == 0.0);
         assert!(router.metric("fanwire_events_dropped_total", "") > 0.0, "what they did not get is counted");
         for client in &mut stuck {
@@ -114,7 +54,7 @@ on_both_drivers! {
             let mut publisher = Client::join(router.wamp);
             let mut next = 0;
             eventually(&format!("being cut by {reason}"), || {
-                publish_blocks(&mut publisher, next..next + 200);
+                publish_blocks(&mut publisher, TOPIC, next..next + 200);
                 next += 200;
                 router.metric("fanwire_slow_consumers_cut_total", "") == 1.0
             });
@@ -130,7 +70,7 @@ on_both_drivers! {
         let process = Program::start(&["sub", TOPIC, "--url", &router.url()]);
         eventually("its subscription", || router.metric("fanwire_subscriptions", "") == 1.0);
         process.signal(Signal::STOP);
-        publish_to_readers(&router, vec![subscribed(&router, TOPIC)], 4_000);
+        publish_to_readers(&router, TOPIC, vec![subscribed(&router, TOPIC)], 4_000);
         eventually("the stopped one being cut", || router.metric("fanwire_sessions", "") == 0.0);
         assert_eq!(router.metric("fanwire_slow_consumers_cut_total", ""), 1.0);
     }
@@ -222,13 +162,13 @@ on_both_drivers! {
         let router =
             Launch::on(driver).set("limits.ping_interval", "1s").set("limits.pong_wait", "5s").start();
         let mut dead = Client::join(router.wamp);
-        dead.answers_pings = false;
+        dead.answer_pings(false);
         let mut alive = subscribed(&router, TOPIC);
         let address = router.wamp;
         let publisher = thread::spawn(move || {
             // In silence, longer than interval and wait together. A client that is blocked in a read answers pings.
             let mut publisher = Client::join(address);
-            publisher.answers_pings = true;
+            publisher.answer_pings(true);
             for number in 0..4 {
                 thread::sleep(Duration::from_millis(1_800));
                 publisher.publish(TOPIC, json!([number]));

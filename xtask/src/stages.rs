@@ -45,6 +45,11 @@ pub const STAGES: &[Stage] = &[
         about: "the real process: stuck, reset and slow clients, signals, limits",
         run: process,
     },
+    Stage {
+        name: "stress",
+        about: "healthy clients notice nothing of slow, cut, damaged and very many other ones",
+        run: stress,
+    },
     Stage { name: "clients", about: "unmodified clients of Python and npm, and broken rules", run: clients },
     Stage { name: "autobahn", about: "WebSocket conformance of the echo example", run: autobahn },
     Stage { name: "load", about: "the load generator loses, doubles and reorders nothing", run: load },
@@ -216,6 +221,19 @@ fn process(place: &Workplace) -> Result<Outcome> {
         total = total.and(end_to_end(place, "not test(/^clients::/)", *shards, &[])?);
     }
     Ok(total)
+}
+
+fn stress(place: &Workplace) -> Result<Outcome> {
+    ensure_built(place)?;
+    let attempt = || {
+        let mut command = place.command(place.released("fanwire-stress"));
+        // Few enough to take about a minute; the default is ten thousand.
+        let arguments: &[&str] =
+            if place.full { &["--repeat", "3"] } else { &["--crowd", "1000", "--together"] };
+        command.args(arguments);
+        Ok(command)
+    };
+    run_twice(place, attempt, if place.full { 60 * MINUTE } else { 10 * MINUTE })
 }
 
 fn clients(place: &Workplace) -> Result<Outcome> {

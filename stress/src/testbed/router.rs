@@ -1,10 +1,9 @@
 //! Starts the binary and finds out where it listens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -14,9 +13,30 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{PATIENCE, eventually, get};
 
-/// The binary under test.
+/// The binary under test: what `FANWIRE_BIN` names, else the one that was built with this program.
 pub fn binary() -> OsString {
-    std::env::var_os("FANWIRE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_fanwire").into())
+    if let Some(named) = std::env::var_os("FANWIRE_BIN") {
+        return named;
+    }
+    // Programs are in `target/PROFILE`, tests in `target/PROFILE/deps`.
+    let ours = std::env::current_exe().expect("Linux knows it");
+    let beside = ours.ancestors().skip(1).take(2).map(|folder| folder.join("fanwire"));
+    beside.clone().find(|path| path.is_file()).map_or_else(
+        || panic!("no fanwire beside {}; build it, or name it in FANWIRE_BIN", ours.display()),
+        Into::into,
+    )
+}
+
+/// Routers that run, so that who gives up can end them.
+static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+/// Kills all routers that this process has started; for who ends without unwinding.
+pub fn kill_all() {
+    for id in RUNNING.lock().expect("nobody panics with it").iter() {
+        if let Some(pid) = Pid::from_raw(id.cast_signed()) {
+            _ = kill_process(pid, Signal::KILL);
+        }
+    }
 }
 
 /// How to start a router.
@@ -26,6 +46,7 @@ pub struct Launch {
     prefix: Vec<OsString>,
     settings: BTreeMap<String, String>,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 /// No deadline comes while a test waits on a busy machine. Who tests a deadline sets that one.
@@ -43,7 +64,14 @@ impl Launch {
         let shards =
             std::env::var("FANWIRE_TEST_SHARDS").ok().and_then(|count| count.parse().ok()).unwrap_or(2);
         let settings = PATIENT.map(|key| (key.to_owned(), "300s".to_owned())).into();
-        Self { driver: driver.to_owned(), shards, prefix: Vec::new(), settings, arguments: Vec::new() }
+        Self {
+            driver: driver.to_owned(),
+            shards,
+            prefix: Vec::new(),
+            settings,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        }
     }
 
     /// With a key of the configuration.
@@ -58,10 +86,15 @@ impl Launch {
         self
     }
 
+    /// With a variable of the environment.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Through `launch.py` with these options.
     pub fn launched_with(mut self, options: &[&str]) -> Self {
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/end_to_end/support/launch.py");
-        self.prefix = vec!["python3".into(), script.into()];
+        self.prefix = vec!["python3".into(), "-c".into(), include_str!("launch.py").into()];
         self.prefix.extend(options.iter().map(OsString::from));
         self.prefix.push("--".into());
         self
@@ -76,6 +109,7 @@ impl Launch {
         for (key, value) in &self.settings {
             command.args(["--set", &format!("{key}={value}")]);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.args(["--driver", &self.driver]);
         if !self.arguments.iter().any(|word| word == "--shards") {
             command.args(["--shards", &self.shards.to_string()]);
@@ -112,6 +146,7 @@ impl Router {
 
     fn start(launch: &Launch) -> Self {
         let mut child = launch.command().spawn().expect("the binary starts");
+        RUNNING.lock().expect("nobody panics with it").insert(child.id());
         let said = Arc::new(Mutex::new(Vec::new()));
         listen(child.stdout.take().expect("piped"), &said);
         listen(child.stderr.take().expect("piped"), &said);
@@ -177,15 +212,7 @@ impl Router {
 
     /// The sum of a metric over its samples whose labels contain `label`. There must be at least one.
     pub fn metric(&self, name: &str, label: &str) -> f64 {
-        let body = get(self.admin, "/metrics");
-        let values: Vec<f64> = body
-            .lines()
-            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
-            .filter(|line| line.contains(label))
-            .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
-            .collect();
-        assert!(!values.is_empty(), "no metric {name} {label} in:\n{body}");
-        values.iter().sum()
+        sum_of(&get(self.admin, "/metrics"), name, label)
     }
 
     /// Memory that it holds.
@@ -206,8 +233,22 @@ impl Router {
     }
 }
 
+/// The sum of a metric of the page over its samples whose labels contain `label`. There must be at least one.
+pub fn sum_of(page: &str, name: &str, label: &str) -> f64 {
+    let values: Vec<f64> = page
+        .lines()
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+        .filter(|line| line.contains(label))
+        .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
+        .collect();
+    assert!(!values.is_empty(), "no metric {name} {label} in:\n{page}");
+    values.iter().sum()
+}
+
 impl Drop for Router {
     fn drop(&mut self) {
+        // Before it is reaped: then its number may be somebody else's.
+        RUNNING.lock().expect("nobody panics with it").remove(&self.child.id());
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {

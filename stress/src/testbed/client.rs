@@ -2,45 +2,25 @@
 //!
 //! Messages are JSON values as they are on the wire: `alice.send(json!([32, 1, {}, "com.topic"]))`.
 
-use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use bytes::BytesMut;
+use fanwire_codec::ws;
 use fanwire_codec::ws::deflate::{Context, Deflater, Offer, write_client_deflated_message};
-use fanwire_codec::ws::{self, Control, Kind, Limits, Pool, Received, Receiver, Role, handshake};
 use serde_json::{Value, json};
 
-use super::dial;
-
-const SUBPROTOCOL: &str = "wamp.2.json";
-/// The field of the handshake that compression is offered in.
-pub const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
-const KEY: [u8; 16] = *b"sixteen bytes...";
-const MASK: [u8; 4] = [0x5A, 0xC3, 0x0F, 0x99];
-
-/// What a client heard.
-#[derive(Debug, PartialEq)]
-pub enum Heard {
-    /// A message.
-    Message(Value),
-    /// A close frame.
-    Close(u16, String),
-    /// The end of the connection: in order, or by a reset.
-    End,
-}
+use super::wire::{self, Heard, MASK, Wire};
+use super::{PATIENCE, dial};
 
 /// One connection that has been upgraded.
 pub struct Client {
     stream: TcpStream,
-    receiver: Receiver,
-    pool: Pool,
-    heard: VecDeque<Heard>,
+    wire: Wire,
     last_request: u64,
     /// Where compression was agreed on, and what our next message may refer to.
     compressed: Option<(Deflater, Option<Context>)>,
-    /// Whether pings are answered.
-    pub answers_pings: bool,
 }
 
 impl Client {
@@ -70,7 +50,7 @@ impl Client {
     /// Connects with this offer of compression; says no HELLO.
     pub fn connect_compressed(address: SocketAddr, offer: &Offer) -> Self {
         let mut stream = dial(address);
-        stream.write_all(&Self::request_with(address, &[(EXTENSIONS, &offer.to_string())])).expect("sent");
+        stream.write_all(&wire::request(address, &[(wire::EXTENSIONS, &offer.to_string())])).expect("sent");
         Self::upgraded_with(stream, Some(offer))
     }
 
@@ -85,7 +65,7 @@ impl Client {
         let (deflater, context) = self.compressed.as_mut().expect("agreed on");
         let parts = [message.to_string()];
         let parts = parts.each_ref().map(|part| part.as_bytes());
-        write_client_deflated_message(&mut frame, Kind::Text, &parts, MASK, deflater, context.as_mut());
+        write_client_deflated_message(&mut frame, ws::Kind::Text, &parts, MASK, deflater, context.as_mut());
         self.stream.write_all(&frame).expect("sent");
     }
 
@@ -96,34 +76,20 @@ impl Client {
             stream.read_exact(&mut byte).expect("an answer to the upgrade");
             head.push(byte[0]);
         }
-        let opened = handshake::verify_response_with(&head, &KEY, &[SUBPROTOCOL], offer).expect("upgraded");
-        assert_eq!(opened.subprotocol, Some(SUBPROTOCOL));
-        let mut receiver = Receiver::new(Role::Client);
-        let compressed = opened.deflate.map(|agreement| {
-            receiver.use_compression(&agreement);
-            (Deflater::new(9, agreement.client.window_bits), agreement.client.context())
-        });
-        Self {
-            stream,
-            receiver,
-            compressed,
-            pool: Pool::default(),
-            heard: VecDeque::new(),
-            last_request: 0,
-            answers_pings: true,
-        }
+        let (wire, agreement) = Wire::opened(&head, offer);
+        let compressed = agreement
+            .map(|agreement| (Deflater::new(9, agreement.client.window_bits), agreement.client.context()));
+        Self { stream, wire, compressed, last_request: 0 }
+    }
+
+    /// Whether pings are answered. They are, unless told otherwise.
+    pub fn answer_pings(&mut self, answer: bool) {
+        self.wire.answers_pings = answer;
     }
 
     /// The bytes of the request for an upgrade.
     pub fn upgrade_request(address: SocketAddr) -> Vec<u8> {
-        Self::request_with(address, &[])
-    }
-
-    fn request_with(address: SocketAddr, extra: &[(&str, &str)]) -> Vec<u8> {
-        let mut request = BytesMut::new();
-        handshake::write_request(&mut request, &address.to_string(), "/ws", &[SUBPROTOCOL], KEY, extra)
-            .expect("nothing in it breaks the head");
-        request.to_vec()
+        wire::request(address, &[])
     }
 
     /// Connects and joins `realm1`.
@@ -133,19 +99,23 @@ impl Client {
         client
     }
 
+    /// The same through somebody at another address, such as a proxy.
+    pub fn join_through(address: SocketAddr, router: SocketAddr) -> Self {
+        let mut client = Self::upgrade(dial(address), router);
+        client.hello();
+        client
+    }
+
     /// Joins `realm1`.
     pub fn hello(&mut self) {
-        let roles = json!({"publisher": {}, "subscriber": {}, "caller": {}, "callee": {}});
-        self.send(json!([1, "realm1", {"roles": roles}]));
+        self.send(wire::hello());
         let welcome = self.expect();
         assert_eq!(welcome[0], 2, "{welcome}");
     }
 
     /// The bytes of a message as a frame.
     pub fn frame(message: &Value) -> Vec<u8> {
-        let mut frame = BytesMut::new();
-        ws::write_client_message(&mut frame, Kind::Text, &[message.to_string().as_bytes()], MASK);
-        frame.to_vec()
+        wire::frame(message)
     }
 
     /// Sends a message.
@@ -173,50 +143,42 @@ impl Client {
 
     /// The next message, close frame or end.
     pub fn hear(&mut self) -> Heard {
-        loop {
-            if let Some(heard) = self.heard.pop_front() {
-                return heard;
-            }
-            let mut buffer = vec![0; 64 << 10];
-            match self.stream.read(&mut buffer) {
-                Ok(0) => self.heard.push_back(Heard::End),
-                Ok(count) => self.take_in(&mut buffer[..count]),
-                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
-                    self.heard.push_back(Heard::End);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => panic!("nothing was heard: {error}"),
-            }
+        self.listen().unwrap_or_else(|error| panic!("nothing was heard: {error}"))
+    }
+
+    /// The same, if it comes in time.
+    pub fn hear_within(&mut self, time: Duration) -> Option<Heard> {
+        self.stream.set_read_timeout(Some(time)).expect("a valid timeout");
+        let heard = self.listen();
+        self.stream.set_read_timeout(Some(PATIENCE)).expect("a valid timeout");
+        match heard {
+            Ok(heard) => Some(heard),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(error) => panic!("nothing was heard: {error}"),
         }
     }
 
-    fn take_in(&mut self, mut input: &mut [u8]) {
-        let limits = Limits { message_bytes_max: 32 << 20 };
-        let mut answers = BytesMut::new();
-        while !input.is_empty() {
-            let (count, received) =
-                self.receiver.receive(input, &limits, &mut self.pool).expect("the router keeps to RFC 6455");
-            match received {
-                Some(Received::Message { kind, payload }) => {
-                    assert_eq!(kind, Kind::Text, "JSON is text");
-                    self.heard.push_back(Heard::Message(serde_json::from_slice(payload).expect("JSON")));
-                }
-                Some(Received::Ping(payload)) if self.answers_pings => {
-                    ws::write_client_control(&mut answers, Control::Pong, payload, MASK);
-                }
-                Some(Received::Close(reason)) => {
-                    let (code, words) = reason.unwrap_or((1005, ""));
-                    // RFC 6455, 5.5.1: who gets a close frame answers it.
-                    ws::write_client_close(&mut answers, code, "", MASK);
-                    self.heard.push_back(Heard::Close(code, words.to_owned()));
-                }
-                _ => {}
+    fn listen(&mut self) -> io::Result<Heard> {
+        loop {
+            if let Some(heard) = self.wire.next() {
+                return Ok(heard);
             }
-            input = &mut input[count..];
+            let mut buffer = vec![0; 64 << 10];
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Ok(Heard::End),
+                Ok(count) => {
+                    let mut answers = BytesMut::new();
+                    self.wire.take_in(&mut buffer[..count], &mut answers);
+                    // The router may be gone by now; then the end is heard next.
+                    let _ = self.stream.write_all(&answers);
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                    return Ok(Heard::End);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
-        self.receiver.recycle(&mut self.pool);
-        // The router may be gone by now; then the end is heard next.
-        let _ = self.stream.write_all(&answers);
     }
 
     /// The next thing must be a message.
