@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -38,6 +39,12 @@ The ticket is asked for twice, or read from standard input where that is no term
   fanwire passwd users.txt joe --delete
 A router reads the file when it starts.";
 
+const HEALTH_HELP: &str = "\
+It asks the admin port that the configuration names, or --address. Exit status: 0 well, 1 not (draining), 2 there is no
+admin port to ask, 3 nobody is there, 4 no answer in time. Examples:
+  fanwire health                          # readiness
+  fanwire health --live -c fanwire.toml   # liveness, for the health check of a container";
+
 const COMPLETION_HELP: &str = "\
 bash, this session:  source <(fanwire completion bash)
 bash, for good:      fanwire completion bash > ~/.local/share/bash-completion/completions/fanwire
@@ -65,6 +72,9 @@ pub enum Command {
     /// Add, change or remove a user who logs in by ticket: fanwire passwd users.txt joe --role member
     #[command(after_help = PASSWD_HELP)]
     Passwd(PasswdArgs),
+    /// Ask the router on this machine how it is: exit 0 if it takes clients
+    #[command(after_help = HEALTH_HELP)]
+    Health(HealthArgs),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETION_HELP)]
     Completion {
@@ -98,6 +108,23 @@ pub struct PasswdArgs {
     /// Read the ticket from standard input also where that is a terminal
     #[arg(long)]
     pub stdin: bool,
+}
+
+/// `fanwire health`
+#[derive(Debug, Args)]
+pub struct HealthArgs {
+    /// Ask whether the process answers at all, not whether new clients are welcome
+    #[arg(long)]
+    pub live: bool,
+    /// Ask there, whatever the configuration says
+    #[arg(long, value_name = "ADDRESS")]
+    pub address: Option<SocketAddr>,
+    /// Wait so long for the answer, such as 500ms or 10s
+    #[arg(short, long, value_name = "TIME", default_value = "5s")]
+    pub timeout: String,
+    /// The configuration of the router that is asked.
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 /// Where the router's configuration comes from.

@@ -5,8 +5,10 @@ mod cli;
 mod client;
 mod config;
 mod generate;
+mod health;
 mod limits;
 mod log;
+mod notify;
 mod port_owner;
 mod prompt;
 mod refusal;
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Some(Command::Man { folder: None }) => return print_bytes(&generate::man_page()),
         Some(Command::Man { folder: Some(folder) }) => return man_pages(&folder),
         Some(Command::Version) => return print(concat!("fanwire ", env!("CARGO_PKG_VERSION"), "\n")),
+        Some(Command::Health(args)) => return health::health(&args, &sources(None, &args.run)),
         Some(Command::Passwd(args)) => return passwd(&args),
         Some(Command::Pub(args)) => client::publish(&args),
         Some(Command::Sub(args)) => client::subscribe(&args),

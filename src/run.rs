@@ -18,7 +18,7 @@ use crate::config::units::ranges;
 use crate::config::{Config, Loaded, schema};
 use crate::log::Log;
 use crate::refusal::{self, Refusal};
-use crate::{limits, wiring};
+use crate::{limits, notify, wiring};
 
 /// Runs until told to end.
 #[allow(clippy::disallowed_methods, reason = "the banner tells how long the start took")]
@@ -41,6 +41,10 @@ pub fn run(loaded: &Loaded) -> ExitCode {
     tracing::debug!(addresses = ?router.running.addresses(), admin = ?router.control.admin_address, "started");
     // A closed standard output (a service without one) is no reason not to run.
     _ = std::io::Write::write_all(&mut std::io::stdout(), banner.as_bytes());
+    notify::ready(banner.lines().next().unwrap_or_default());
+    if let Err(error) = notify::reassure(&router.running) {
+        tracing::warn!(%error, "no thread for the service manager's watchdog, which will end this process");
+    }
     router.running.wait();
     tracing::info!("all shards have ended; good bye");
     router.control.stop();
@@ -60,10 +64,12 @@ struct Orders(Arc<Running>);
 
 impl fanwire_control::Shards for Orders {
     fn drain(&self) {
+        notify::stopping();
         self.0.drain();
     }
 
     fn stop_now(&self) {
+        notify::stopping();
         self.0.stop_now();
     }
 
@@ -209,7 +215,7 @@ fn line(out: &mut String, text: fmt::Arguments<'_>) {
 }
 
 /// An address that a client on this machine can use.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
+pub fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         let loopback: std::net::IpAddr = match address {
             SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),

@@ -148,6 +148,11 @@ impl Running {
         Ok(())
     }
 
+    /// Wakes every shard that sleeps, for a turn: whether one still can is seen from its count of turns.
+    pub fn nudge(&self) {
+        self.doorbells.iter().for_each(|doorbell| _ = doorbell.ring());
+    }
+
     /// Whether all shards have ended.
     pub fn has_ended(&self) -> bool {
         self.threads.lock().map_or(true, |threads| threads.iter().all(JoinHandle::is_finished))

@@ -21,6 +21,7 @@ mod listeners;
 mod logins;
 mod passwd;
 mod resources;
+mod service;
 mod shutdown;
 mod start_up;
 mod traffic;

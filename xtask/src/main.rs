@@ -21,6 +21,7 @@
 
 mod causes;
 mod compare;
+mod deploy;
 mod figures;
 mod instructions;
 mod measure;

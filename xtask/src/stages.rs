@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::deploy;
 use crate::run::{Outcome, Workplace, exists, run, run_twice};
 use crate::tools;
 
@@ -50,12 +51,17 @@ pub const STAGES: &[Stage] = &[
         about: "healthy clients notice nothing of slow, cut, damaged and very many other ones",
         run: stress,
     },
+    Stage {
+        name: "deploy",
+        about: "alert rules, dashboard, systemd unit and container recipe",
+        run: deploy::deploy,
+    },
     Stage { name: "clients", about: "unmodified clients of Python and npm, and broken rules", run: clients },
     Stage { name: "autobahn", about: "WebSocket conformance of the echo example", run: autobahn },
     Stage { name: "load", about: "the load generator loses, doubles and reorders nothing", run: load },
 ];
 
-const MINUTE: Duration = Duration::from_secs(60);
+pub const MINUTE: Duration = Duration::from_secs(60);
 const DRIVERS: [&str; 2] = ["io_uring", "epoll"];
 
 fn fmt(place: &Workplace) -> Result<Outcome> {
@@ -175,7 +181,7 @@ fn released_build(place: &Workplace) -> Command {
 }
 
 /// The release binaries, built now if the stage runs alone.
-fn ensure_built(place: &Workplace) -> Result<()> {
+pub fn ensure_built(place: &Workplace) -> Result<()> {
     match run(place, released_build(place), 20 * MINUTE)? {
         ran if ran.is_failure() => bail!("the release build failed"),
         _ => Ok(()),

@@ -50,6 +50,39 @@ pub fn cargo_deny(place: &Workplace) -> Tool {
     Ok(binary)
 }
 
+/// `promtool`: the installed one, else that of Debian's package, which is unpacked under `target/tools` and not installed,
+/// because that would start a server.
+pub fn promtool(place: &Workplace) -> Tool {
+    if exists("promtool") {
+        return Ok(PathBuf::from("promtool"));
+    }
+    let home = place.tools.join("prometheus");
+    let binary = home.join("usr/bin/promtool");
+    if binary.exists() {
+        return Ok(binary);
+    }
+    if !(exists("apt-get") && exists("dpkg")) {
+        return Err("no promtool here, and no Debian package of it".to_owned());
+    }
+    println!("unpacking Debian's prometheus into target/tools (once)");
+    let script = r#"
+        set -e
+        rm -rf "$1" && mkdir -p "$1/package"
+        # A warning that another user than root cannot write here is of no account.
+        cd "$1/package"
+        apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; }
+        dpkg -x prometheus_*.deb "$1"
+        rm -rf "$1/package" "$1/usr/bin/prometheus"
+    "#;
+    let make = || {
+        let mut command = place.command("sh");
+        command.args(["-c", script, "sh"]).arg(&home);
+        run_quietly(place, command, INSTALL_TIME)
+    };
+    repeatedly(make).map_err(|error| format!("no promtool: {error:#}"))?;
+    Ok(binary)
+}
+
 /// A Python with the pinned clients of `tests/clients/requirements.txt`.
 pub fn python(place: &Workplace) -> Tool {
     if !exists("python3") {

@@ -1,0 +1,109 @@
+//! `fanwire health`: asks the admin port of a router on this machine how it is.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::cli::HealthArgs;
+use crate::config::Sources;
+use crate::config::units::{Scalar, Time};
+use crate::run::reachable;
+
+/// It answered, and not with 200.
+const EXIT_UNWELL: u8 = 1;
+/// There is no admin port.
+const EXIT_USAGE: u8 = 2;
+/// Nobody is there, or does not answer like an admin port.
+const EXIT_UNREACHABLE: u8 = 3;
+/// No answer in time.
+const EXIT_LATE: u8 = 4;
+/// An answer is a line.
+const ANSWER_BYTES_MAX: u64 = 16 << 10;
+
+/// Asks, prints the answer, and says by the exit status what it was.
+pub fn health(args: &HealthArgs, sources: &Sources) -> ExitCode {
+    let (address, time) = match address(args, sources).and_then(|address| Ok((address, time(args)?))) {
+        Ok(asked) => asked,
+        Err(words) => {
+            eprintln!("{words}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let path = if args.live { "/livez" } else { "/readyz" };
+    match ask(address, path, time) {
+        Ok((status, body)) => {
+            // Who does not want to read it has the exit status.
+            _ = std::io::stdout().write_all(body.as_bytes());
+            if status == 200 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_UNWELL) }
+        }
+        Err(error) => {
+            eprintln!(
+                "error: http://{address}{path}: {error}; is the router running, and is that its admin port?"
+            );
+            let late = matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
+            ExitCode::from(if late { EXIT_LATE } else { EXIT_UNREACHABLE })
+        }
+    }
+}
+
+/// Where the router that is configured like this has its admin port.
+fn address(args: &HealthArgs, sources: &Sources) -> Result<SocketAddr, String> {
+    if let Some(address) = args.address {
+        return Ok(address);
+    }
+    let config = sources.load().map_err(|problems| problems.to_string())?.config;
+    let Some(bind) = config.admin.bind.0 else {
+        return Err(
+            "error: admin.bind is \"none\", so nobody can be asked; give the router an admin port".to_owned()
+        );
+    };
+    if bind.0.port() == 0 {
+        return Err(format!(
+            "error: admin.bind = \"{}\" takes any free port; name the one that it took, with --address",
+            bind.0
+        ));
+    }
+    Ok(reachable(bind.0))
+}
+
+fn time(args: &HealthArgs) -> Result<Duration, String> {
+    match Time::from_text(&args.timeout) {
+        Ok(Time(time)) if !time.is_zero() => Ok(time),
+        Ok(_) => Err("error: --timeout: no time at all is none to answer in".to_owned()),
+        Err(wrong) => Err(format!("error: --timeout: {wrong}; allowed: {}", Time::allowed())),
+    }
+}
+
+/// `GET path`: the status and the body.
+fn ask(address: SocketAddr, path: &str, time: Duration) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, time)?;
+    stream.set_read_timeout(Some(time))?;
+    stream.set_write_timeout(Some(time))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
+    parse(&answer).ok_or_else(|| std::io::Error::other("the answer is no HTTP"))
+}
+
+fn parse(answer: &str) -> Option<(u16, String)> {
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+    Some((status, body.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn answers_are_read() {
+        assert_eq!(parse("HTTP/1.1 200 OK\r\na: b\r\n\r\nok\n"), Some((200, "ok\n".to_owned())));
+        assert_eq!(parse("HTTP/1.1 503 x\r\n\r\nnot ready"), Some((503, "not ready".to_owned())));
+        assert!(
+            ["", "HTTP/1.1 200", "SSH-2.0-x\r\n\r\n", "HTTP/1.1 2\r\n\r\n"]
+                .iter()
+                .all(|a| parse(a).is_none())
+        );
+    }
+}
