@@ -77,7 +77,11 @@ impl<S: Service> Shard<S> {
             return true;
         }
         // Not the slots alone: another shard may be about to hand one over.
-        self.links.spread.loads.of(usize::from(self.id.get())) == 0
+        let has_ended = self.links.spread.loads.of(usize::from(self.id.get())) == 0;
+        if has_ended {
+            self.drop_requests();
+        }
+        has_ended
     }
 
     /// Cuts everybody now.
@@ -89,7 +93,13 @@ impl<S: Service> Shard<S> {
             self.lose(slot, CloseReason::Drain);
         }
         self.bury();
+        self.drop_requests();
         self.publish_counters();
+    }
+
+    /// Nobody will handle what the control thread still asks for: whoever asked learns it by that.
+    fn drop_requests(&mut self) {
+        while self.links.mailbox.requests.pop().is_some() {}
     }
 }
 

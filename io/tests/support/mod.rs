@@ -11,6 +11,7 @@ use std::time::{Duration, Instant as Clock};
 use fanwire_codec::http::HttpError;
 use fanwire_codec::ws::handshake::{Upgrade, verify_response, write_request};
 use fanwire_codec::ws::{self, Kind, Received, Receiver, Role};
+use fanwire_core::api::{ApiAnswer, ApiRequest, Ask, PeerOf, SessionCursor};
 use fanwire_core::delivery::{Delivery, Notice};
 use fanwire_core::ids::ShardId;
 use fanwire_core::{FlushBudget, Instant, Limits, Outlet, RingSpace, Wire};
@@ -117,6 +118,26 @@ impl Service for Puppet {
         control.try_send(connection).map_err(|error| match error {
             TrySendError::Full(connection) | TrySendError::Disconnected(connection) => connection,
         })
+    }
+
+    /// Answers with the number of connections that have a peer, or sends the connection of this number (and one) away.
+    fn handle_api(&mut self, _now: Instant, request: ApiRequest, peer: PeerOf<'_>) -> Result<(), ApiRequest> {
+        match request.ask {
+            Ask::Disconnect { session, .. } => {
+                let outlet = Outlet(session.get() as u32 - 1);
+                self.say(outlet, Kind::Text, b"goodbye");
+                self.effects.push(Effect::Dismissed(outlet));
+                (request.reply)(ApiAnswer::Disconnected(true));
+            }
+            _ => {
+                let known = self.outlets.iter().filter(|outlet| peer(**outlet).is_some()).count();
+                (request.reply)(ApiAnswer::Sessions {
+                    page: Vec::new(),
+                    next: Some(SessionCursor(known as u32)),
+                });
+            }
+        }
+        Ok(())
     }
 
     fn receive(&mut self, now: Instant, outlet: Outlet, kind: Kind, message: &mut [u8]) -> Flow {
