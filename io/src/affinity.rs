@@ -34,6 +34,16 @@ impl Machine {
     pub fn pinning(&self, shards: usize) -> Option<Vec<usize>> {
         (self.cpus.len() == shards).then(|| self.cpus.clone())
     }
+
+    /// The shards beside `shard` that share a CPU with it, where `shards` of them are pinned to `pinned` in turn. Without
+    /// pinning it is all others if there are more shards than CPUs, and nobody else.
+    pub(crate) fn beside(&self, shard: usize, shards: usize, pinned: Option<&[usize]>) -> Vec<usize> {
+        let meets = |other: usize| match pinned {
+            Some(cpus) => cpus[other % cpus.len()] == cpus[shard % cpus.len()],
+            None => shards > self.cpus.len(),
+        };
+        (0..shards).filter(|other| *other != shard && meets(*other)).collect()
+    }
 }
 
 /// Binds the calling thread to one CPU.
@@ -162,6 +172,16 @@ mod tests {
         let machine = Machine { quota_cpus: Some(9), ..machine };
         assert_eq!((machine.shards(), machine.pinning(4)), (4, Some(vec![0, 2, 4, 6])));
         assert_eq!(Machine { cpus: vec![], quota_cpus: None }.shards(), 1);
+    }
+
+    #[test]
+    fn shards_share_a_cpu_where_there_are_more_of_them() {
+        let machine = Machine { cpus: vec![0, 1], quota_cpus: None };
+        assert_eq!(machine.beside(0, 2, Some(&[0, 1])), []);
+        assert_eq!(machine.beside(1, 5, Some(&[0, 1])), [3]);
+        assert_eq!(machine.beside(2, 3, Some(&[7, 8, 7])), [0]);
+        assert_eq!(machine.beside(0, 2, None), [], "the scheduler has a CPU for each");
+        assert_eq!(machine.beside(1, 3, None), [0, 2]);
     }
 
     #[test]

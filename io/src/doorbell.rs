@@ -43,6 +43,11 @@ impl<B: Bell> Doorbell<B> {
         &self.bell
     }
 
+    /// Whether the shard sleeps, or is about to. A guess: nothing may rest on it.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.parked.load(Ordering::Relaxed)
+    }
+
     /// Producer, after pushing: wakes the shard if it sleeps. Returns whether this call rang.
     pub(crate) fn ring(&self) -> bool {
         // Pairs with the fence in `park`: either the shard's check sees what was pushed, or the load sees `parked`.

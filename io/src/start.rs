@@ -243,6 +243,7 @@ where
             mailbox: Arc::clone(&running.mailboxes[index]),
             counters: Arc::clone(&running.counters[index]),
             spread: Arc::clone(&spread),
+            beside: machine.beside(index, count, cpus.as_deref()),
         };
         let seed = Seed {
             index,

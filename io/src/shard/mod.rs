@@ -20,6 +20,7 @@ mod deadlines;
 mod drain;
 mod ending;
 mod input;
+mod sharing;
 mod spin;
 #[cfg(test)]
 mod tests;
@@ -57,6 +58,7 @@ use crate::timers::Wheel;
 use accept::Acceptor;
 pub(crate) use arrivals::Spread;
 use drain::Drain;
+use sharing::Sharing;
 use spin::Spin;
 
 /// What wakes a shard in the program.
@@ -119,6 +121,8 @@ pub(crate) struct Links<T> {
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) counters: Arc<ShardCounters>,
     pub(crate) spread: Arc<Spread>,
+    /// Other shards that share this one's CPU.
+    pub(crate) beside: Vec<usize>,
 }
 
 /// What follows a turn.
@@ -156,6 +160,7 @@ pub(crate) struct Shard<S: Service> {
     /// The ring that is drained first in the next turn.
     first_ring: usize,
     spin: Spin,
+    sharing: Sharing,
     /// This turn found something to do.
     worked: bool,
     /// Turns since the service's counters were copied.
@@ -208,6 +213,7 @@ impl<S: Service> Shard<S> {
             now,
             first_ring: 0,
             spin: Spin::new(config.spin, now),
+            sharing: Sharing::new(links.beside.len()),
             worked: false,
             unpublished_turns: 0,
             scratch: vec![0; SCRATCH_BYTES],
@@ -260,6 +266,16 @@ impl<S: Service> Shard<S> {
             return After::Done;
         }
         if busy { After::Busy } else { After::Idle }
+    }
+
+    /// Between two turns: lets the shards that share this CPU have theirs, if there are any and they are awake.
+    pub(crate) fn give_way(&mut self) {
+        let Self { sharing, links: Links { beside, doorbells, .. }, .. } = self;
+        if sharing.gives_way(|| beside.iter().any(|shard| !doorbells[*shard].is_parked())) {
+            let before = clock::now();
+            rustix::thread::sched_yield();
+            sharing.gave_way(clock::now().since(before));
+        }
     }
 
     /// Before sleep: looks for something to do as long as that pays. True = there is something. Not longer than
@@ -524,6 +540,7 @@ pub(crate) async fn run<S: Service>(mut shard: Shard<S>, park: Park) {
         };
         if wakeful {
             wakeful_turns += 1;
+            shard.give_way();
             if wakeful_turns.is_multiple_of(TURNS_BETWEEN_BREATHS) {
                 park.breathe().await;
             }
