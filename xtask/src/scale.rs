@@ -40,7 +40,7 @@ pub struct Options {
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
     /// The router's driver.
-    #[arg(long, default_value = "auto")]
+    #[arg(long, default_value = "auto", value_parser = ["auto", "io_uring", "epoll"])]
     driver: String,
 }
 
