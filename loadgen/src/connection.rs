@@ -113,6 +113,8 @@ pub struct Connection {
     pub is_ending: bool,
     /// The step of the set-up that is under way, at a server that is no WAMP router.
     pub step: u8,
+    /// What such a server calls this connection, if its file captures that.
+    pub captured: Box<str>,
     /// There is no WebSocket, see [`Target::is_plain_tcp`].
     pub is_plain_tcp: bool,
     /// Bytes of such a stream that cannot be searched yet.
@@ -161,6 +163,7 @@ impl Connection {
             is_queued: false,
             is_ending: false,
             step: 0,
+            captured: Box::default(),
             is_plain_tcp: false,
             held: Vec::new(),
             answers: None,
@@ -196,6 +199,7 @@ impl Connection {
         self.deflate = None;
         self.is_ending = false;
         self.step = 0;
+        self.captured = Box::default();
         self.is_plain_tcp = target.is_plain_tcp;
         self.held = Vec::new();
         self.answers = None;

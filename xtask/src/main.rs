@@ -8,6 +8,7 @@
 //! cargo xtask test --full             the long matrices too
 //! cargo xtask figures                 measures and writes the tables of docs/performance.md
 //! cargo xtask compare                 measures it beside other servers; --list has the rows
+//! cargo xtask unread                  what a subscriber that stops reading does to it and to other servers
 //! cargo xtask scale                   measures it with 1, 2, 4 and more shards, where there are CPUs for them
 //! cargo xtask rivals                  installs the servers that Fanwire is measured against; --start NAME runs one
 //! cargo xtask instructions            counts what the hot functions execute, for the table there
@@ -31,6 +32,7 @@ mod scale;
 mod stages;
 mod tables;
 mod tools;
+mod unread;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -55,6 +57,8 @@ enum Task {
     Figures(figures::Options),
     /// Measures Fanwire beside other servers and writes the table of docs/performance.md.
     Compare(compare::Options),
+    /// Shows what a subscriber that stops reading does to Fanwire and to other servers.
+    Unread(unread::Options),
     /// Measures the router with one shard and with more, and prints a table.
     Scale(scale::Options),
     /// Installs the servers that Fanwire is measured against, or starts one.
@@ -87,6 +91,7 @@ fn main() -> ExitCode {
         Task::Test(options) => options,
         Task::Figures(options) => return end(figures::figures(&Workplace::find(false), &options)),
         Task::Compare(options) => return end(compare::compare(&Workplace::find(false), &options)),
+        Task::Unread(options) => return end(unread::unread(&Workplace::find(false), &options)),
         Task::Scale(options) => return end(scale::scale(&Workplace::find(false), &options)),
         Task::Rivals(options) => return end(rivals::rivals(&Workplace::find(false), &options)),
         Task::Instructions(options) => {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Piece, Publish, Script, Step, Template, http};
+use super::{Capture, Piece, Publish, Script, Step, Template, http};
 use crate::failure::Failure;
 
 #[derive(Debug, Deserialize)]
@@ -33,6 +33,14 @@ struct StepFile {
     #[serde(default)]
     send: Vec<String>,
     ready: Option<String>,
+    capture: Option<CaptureFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaptureFile {
+    after: String,
+    until: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,6 +87,10 @@ fn parse(text: &str) -> Result<Script, String> {
             "url has a {topic}: then a publisher would be a subscriber too; publish by post".to_owned()
         );
     }
+    if file.subscribe.capture.is_some() {
+        return Err("capture belongs to [connect]".to_owned());
+    }
+    let capture = capture(&file.connect)?;
     Ok(Script {
         name: file.name,
         url: file.url,
@@ -86,6 +98,7 @@ fn parse(text: &str) -> Result<Script, String> {
         headers: file.headers.into_iter().collect(),
         is_binary: file.binary,
         connect: step("connect", file.connect)?,
+        capture,
         subscribe: step("subscribe", file.subscribe)?,
         publish,
         answers: file
@@ -94,6 +107,18 @@ fn parse(text: &str) -> Result<Script, String> {
             .map(|answer| Ok((bytes("answer.to", &answer.to)?, Template::parse(&answer.send))))
             .collect::<Result<_, String>>()?,
     })
+}
+
+fn capture(connect: &StepFile) -> Result<Option<Capture>, String> {
+    let Some(CaptureFile { after, until }) = &connect.capture else { return Ok(None) };
+    if connect.ready.is_none() {
+        return Err("connect.capture needs a connect.ready: the message that it is in".to_owned());
+    }
+    if until.is_empty() {
+        return Err("connect.capture.until must not be empty".to_owned());
+    }
+    let (after, until) = (bytes("connect.capture.after", after)?, bytes("connect.capture.until", until)?);
+    Ok(Some(Capture { after, until }))
 }
 
 /// What is compared with bytes of the server; it may have bytes in hexadecimal in it, but no other places.
@@ -152,6 +177,10 @@ mod tests {
             ("name = 'x'\nbogus = 1\n[publish]\nsend = '{payload}'", "unknown field `bogus`"),
             ("name = 'x'\n[publish]\npost = 'ftp://x'", "http://"),
             ("name = 'x'\n[connect]\nready = '{n}'\n[publish]\nsend = '{payload}'", "no places"),
+            (
+                "name = 'x'\n[connect]\ncapture = { after = 'a', until = 'b' }\n[publish]\nsend = '{payload}'",
+                "needs a connect.ready",
+            ),
             ("name = 'x'\nurl = 'ws://x/{topic}'\n[publish]\nsend = '{payload}'", "publish by post"),
         ] {
             let error = parse(text).unwrap_err();

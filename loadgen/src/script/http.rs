@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 
-use super::Template;
+use super::{Template, Values};
 
 /// The head of an answer at most.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -43,18 +43,11 @@ impl Post {
     }
 
     /// Appends a request.
-    pub fn write(
-        &self,
-        out: &mut BytesMut,
-        topic: &str,
-        payload: &[u8],
-        number: u64,
-        scratch: &mut BytesMut,
-    ) {
+    pub fn write(&self, out: &mut BytesMut, values: Values<'_>, scratch: &mut BytesMut) {
         scratch.clear();
-        self.body.write(scratch, topic, payload, number);
+        self.body.write(scratch, values);
         out.extend_from_slice(b"POST ");
-        self.path.write(out, topic, payload, number);
+        self.path.write(out, values);
         out.extend_from_slice(b" HTTP/1.1\r\n");
         out.extend_from_slice(&self.fields);
         out.extend_from_slice(format!("Content-Length: {}\r\n\r\n", scratch.len()).as_bytes());
@@ -223,7 +216,7 @@ mod tests {
         )
         .unwrap();
         let (mut out, mut scratch) = (BytesMut::new(), BytesMut::new());
-        post.write(&mut out, "t", b"fw", 1, &mut scratch);
+        post.write(&mut out, Values { topic: "t", payload: b"fw", ..Values::default() }, &mut scratch);
         let text = String::from_utf8_lossy(&out).into_owned();
         assert_eq!(text, "POST /pub?id=t HTTP/1.1\r\nHost: h:1\r\nA: b\r\nContent-Length: 4\r\n\r\n<fw>");
     }

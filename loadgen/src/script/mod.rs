@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use fanwire_codec::ws::Kind;
 use memchr::memmem;
-pub use template::{Piece, Template};
+pub use template::{Piece, Template, Values};
 
 use crate::connection::{Connection, Stage};
 use crate::plan::Setup;
@@ -33,6 +33,22 @@ pub struct Step {
     send: Vec<Template>,
     /// Without it the step is done at once.
     ready: Option<Vec<u8>>,
+}
+
+/// Where a server names what it calls a connection: between two texts.
+#[derive(Clone, Debug)]
+pub struct Capture {
+    after: Vec<u8>,
+    until: Vec<u8>,
+}
+
+impl Capture {
+    /// The first text between the two in `message`.
+    fn find<'a>(&self, message: &'a [u8]) -> Option<&'a str> {
+        let from = memmem::find(message, &self.after)? + self.after.len();
+        let length = memmem::find(&message[from..], &self.until)?;
+        std::str::from_utf8(&message[from..from + length]).ok()
+    }
 }
 
 /// How to publish.
@@ -58,6 +74,8 @@ pub struct Script {
     /// Frames are binary.
     pub is_binary: bool,
     connect: Step,
+    /// What of the answer to `connect` is said again later.
+    capture: Option<Capture>,
     subscribe: Step,
     /// How to publish.
     pub publish: Publish,
@@ -90,7 +108,9 @@ impl Script {
 
     fn push(&self, connection: &mut Connection, template: &Template, topic: &str, tools: &mut Tools<'_>) {
         tools.scratch.clear();
-        template.write(tools.scratch, topic, b"", connection.take_request());
+        let number = connection.take_request();
+        let captured = &connection.captured;
+        template.write(tools.scratch, Values { topic, payload: b"", number, captured });
         self.send(connection, tools);
     }
 
@@ -124,6 +144,11 @@ impl Script {
         }
         let ready = self.step(&connection.setup, connection.step).and_then(|step| step.ready.as_deref());
         if ready.is_some_and(|ready| memmem::find(message, ready).is_some()) {
+            if connection.step == 0
+                && let Some(capture) = &self.capture
+            {
+                connection.captured = capture.find(message).unwrap_or_default().into();
+            }
             connection.step += 1;
             self.advance(connection, tools);
             return;
@@ -143,13 +168,17 @@ impl Script {
     /// Publishes once: `payload` is the mark and what follows it.
     pub fn publish(&self, connection: &mut Connection, topic: &str, payload: &[u8], tools: &mut Tools<'_>) {
         let number = connection.take_request();
+        let values = Values { topic, payload, number, captured: &connection.captured };
         match &self.publish {
             Publish::Frame(template) => {
                 tools.scratch.clear();
-                template.write(tools.scratch, topic, payload, number);
+                template.write(tools.scratch, values);
                 self.send(connection, tools);
             }
-            Publish::Post(post) => post.write(&mut connection.out, topic, payload, number, tools.scratch),
+            Publish::Post(post) => {
+                let values = Values { captured: "", ..values };
+                post.write(&mut connection.out, values, tools.scratch);
+            }
         }
     }
 

@@ -17,6 +17,8 @@ pub enum Piece {
     Payload,
     /// The number of the message.
     Number,
+    /// What the server's answer to `connect` said: `connect.capture`.
+    Captured,
     /// Length of the topic, in decimal digits.
     TopicSize,
     /// Length of the payload, in decimal digits.
@@ -27,10 +29,24 @@ pub enum Piece {
     RestVarint,
 }
 
+/// What the places are filled with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Values<'a> {
+    /// Where it goes.
+    pub topic: &'a str,
+    /// The mark and what follows it.
+    pub payload: &'a [u8],
+    /// Counts a connection's messages from 1.
+    pub number: u64,
+    /// Empty without `connect.capture`.
+    pub captured: &'a str,
+}
+
 const PLACES: &[(&str, Piece)] = &[
     ("{topic}", Piece::Topic),
     ("{payload}", Piece::Payload),
     ("{n}", Piece::Number),
+    ("{captured}", Piece::Captured),
     ("{topic.size}", Piece::TopicSize),
     ("{payload.size}", Piece::PayloadSize),
     ("{topic.u16}", Piece::TopicU16),
@@ -77,21 +93,23 @@ impl Template {
         }
     }
 
-    /// Appends the text. `number` counts a session's messages from 1.
-    pub fn write(&self, out: &mut BytesMut, topic: &str, payload: &[u8], number: u64) {
+    /// Appends the text.
+    pub fn write(&self, out: &mut BytesMut, values: Values<'_>) {
+        let Values { topic, payload, number, captured } = values;
         for (index, piece) in self.0.iter().enumerate() {
             match piece {
                 Piece::Text(text) => out.extend_from_slice(text),
                 Piece::Topic => out.extend_from_slice(topic.as_bytes()),
                 Piece::Payload => out.extend_from_slice(payload),
                 Piece::Number => out.extend_from_slice(number.to_string().as_bytes()),
+                Piece::Captured => out.extend_from_slice(captured.as_bytes()),
                 Piece::TopicSize => out.extend_from_slice(topic.len().to_string().as_bytes()),
                 Piece::PayloadSize => out.extend_from_slice(payload.len().to_string().as_bytes()),
                 Piece::TopicU16 => out.put_u16(topic.len() as u16),
                 Piece::RestVarint => {
                     let behind = Template(self.0[index + 1..].to_vec());
                     let mut rest = BytesMut::new();
-                    behind.write(&mut rest, topic, payload, number);
+                    behind.write(&mut rest, values);
                     put_varint(out, rest.len());
                     out.extend_from_slice(&rest);
                     return;
@@ -124,15 +142,18 @@ mod tests {
 
     fn written(text: &str, topic: &str, payload: &[u8]) -> BytesMut {
         let mut out = BytesMut::new();
-        Template::parse(text).write(&mut out, topic, payload, 7);
+        Template::parse(text).write(&mut out, Values { topic, payload, number: 7, captured: "me" });
         out
     }
 
     #[test]
     fn places_are_filled_and_other_braces_stay() {
-        let text = r#"{"id":{n},"publish":{"to":"{topic}","data":"{payload}"},"ä":{}}"#;
+        let text = r#"{"id":{n},"publish":{"to":"{topic}","by":"{captured}","data":"{payload}"},"ä":{}}"#;
         let out = written(text, "news", b"fw01");
-        assert_eq!(String::from_utf8_lossy(&out), r#"{"id":7,"publish":{"to":"news","data":"fw01"},"ä":{}}"#);
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            r#"{"id":7,"publish":{"to":"news","by":"me","data":"fw01"},"ä":{}}"#
+        );
         assert!(Template::parse(text).has(&Piece::Payload));
         assert!(!Template::parse("{payload").has(&Piece::Payload));
     }

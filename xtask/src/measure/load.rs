@@ -94,6 +94,11 @@ impl Report {
         self.0.pointer(pointer).and_then(Value::as_f64)
     }
 
+    /// The list at a JSON pointer; empty if there is none.
+    pub fn list(&self, pointer: &str) -> &[Value] {
+        self.0.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+
     /// A figure of one kind of requests: `("call beside", "/latency/p99_ns")`.
     pub fn operation(&self, name: &str, pointer: &str) -> Option<f64> {
         let operations = self.0.pointer("/operations")?.as_array()?;

@@ -130,6 +130,14 @@ pub const RIVALS: &[Rival] = &[
         launch: packaged::launch_crossbar,
     },
     Rival {
+        name: "faye",
+        title: "Faye on Node.js (Bayeux)",
+        target: Some("faye.toml"),
+        port: 9060,
+        install: packaged::faye,
+        launch: packaged::launch_faye,
+    },
+    Rival {
         name: "redis",
         title: "Redis Pub/Sub over TCP, without WebSocket",
         target: Some("redis.toml"),

@@ -15,6 +15,8 @@ use crate::tools::apt;
 const INSTALL_TIME: Duration = Duration::from_secs(5 * 60);
 /// The version of the package `ws` of npm.
 const WS_VERSION: &str = "8.23.0";
+/// The version of the package `faye` of npm.
+const FAYE_VERSION: &str = "1.4.3";
 /// The version of the package `crossbar` of PyPI; it needs Python 3.11 or later.
 const CROSSBAR_VERSION: &str = "26.10.1";
 const NCHAN_MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
@@ -44,31 +46,51 @@ pub fn launch_nchan(site: &Site<'_>) -> Result<Launch> {
 
 /// The package `ws`, in a folder of its own.
 pub fn ws_node(place: &Workplace) -> Result<Tool> {
+    npm(place, "ws", WS_VERSION)
+}
+
+/// A broadcast server as tutorials write it.
+pub fn launch_ws_node(site: &Site<'_>) -> Result<Launch> {
+    launch_node(site, "ws-node.mjs", "/")
+}
+
+/// The package `faye`, in a folder of its own.
+pub fn faye(place: &Workplace) -> Result<Tool> {
+    npm(place, "faye", FAYE_VERSION)
+}
+
+/// A Bayeux server as its documentation shows it.
+pub fn launch_faye(site: &Site<'_>) -> Result<Launch> {
+    launch_node(site, "faye.mjs", "/bayeux")
+}
+
+/// A package of npm for Node.
+fn npm(place: &Workplace, package: &str, version: &str) -> Result<Tool> {
     if !(exists("node") && exists("npm")) {
         apt(place, &["nodejs", "npm"]);
     }
     ensure!(exists("node") && exists("npm"), "no node and npm here");
-    let home = place.target.join("rivals/ws");
+    let home = place.target.join("rivals").join(package);
     fs::create_dir_all(&home)?;
-    let manifest = home.join("node_modules/ws/package.json");
-    let wanted = format!("\"version\": \"{WS_VERSION}\"");
+    let manifest = home.join("node_modules").join(package).join("package.json");
+    let wanted = format!("\"version\": \"{version}\"");
     if !fs::read_to_string(&manifest).is_ok_and(|text| text.contains(&wanted)) {
         let mut command = place.command("npm");
         command.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]);
-        command.arg(format!("ws@{WS_VERSION}")).arg("--prefix").arg(&home);
+        command.arg(format!("{package}@{version}")).arg("--prefix").arg(&home);
         run_quietly(place, command, INSTALL_TIME)?;
     }
     let node = said_by("node", "--version")?;
-    Ok(Tool { path: PathBuf::from("node"), version: format!("{WS_VERSION} (Node.js {})", node.trim()) })
+    Ok(Tool { path: PathBuf::from("node"), version: format!("{version} (Node.js {})", node.trim()) })
 }
 
 /// The server is copied beside the package, where Node looks for it.
-pub fn launch_ws_node(site: &Site<'_>) -> Result<Launch> {
-    let program = site.home.join("ws-node.mjs");
-    fs::copy(site.targets.join("ws-node.mjs"), &program)?;
+fn launch_node(site: &Site<'_>, server: &str, path: &'static str) -> Result<Launch> {
+    let program = site.home.join(server);
+    fs::copy(site.targets.join(server), &program)?;
     let mut command = Command::new(site.tool);
     command.arg(program).arg(site.port.to_string());
-    Ok(Launch { command, path: "/", worker: None })
+    Ok(Launch { command, path, worker: None })
 }
 
 /// nats-server of Debian.
