@@ -234,8 +234,11 @@ fn stress(place: &Workplace) -> Result<Outcome> {
     let attempt = || {
         let mut command = place.command(place.released("fanwire-stress"));
         // Few enough to take about a minute; the default is ten thousand.
-        let arguments: &[&str] =
-            if place.full { &["--repeat", "3"] } else { &["--crowd", "1000", "--together"] };
+        let arguments: &[&str] = if place.full {
+            &["--repeat", "3"]
+        } else {
+            &["--crowd", "1000", "--together", "--slack", "30s"]
+        };
         command.args(arguments);
         Ok(command)
     };

@@ -73,7 +73,7 @@ fn fast_publishers(stage: &mut Stage) -> String {
     stage.close(
         control,
         format_args!(
-            "{} KiB/s each at 3 x pace, {sent} sent, held {parked} times, {dropped} events dropped, {} KiB more memory",
+            "{} KiB/s wanted, {sent} sent, held {parked} times, {dropped} events dropped, {} KiB more memory",
             pace * 3 * BYTES as u64 / 1024,
             memory >> 10
         ),
