@@ -278,7 +278,7 @@ const METRICS: &[Metric] = &{
             "Messages whose decoding panicked, each of which ended a session: a bug of ours.",
         ),
         counter("requests_refused", "Requests that the router answered with an error."),
-        counter("publications", "Publications accepted from this shard's sessions."),
+        counter("publications", "Publications accepted by this shard, from its sessions and by API."),
         counter("publications_forwarded", "Publications that came from other shards."),
         counter("events_matched", "Publications times their subscribers here."),
         counter(

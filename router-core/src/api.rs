@@ -78,7 +78,7 @@ pub enum Ask {
 /// Reason of a GOODBYE to a session that an administrator ends (WAMP, "Session Meta API").
 pub const CLOSE_KILLED: &str = "wamp.close.killed";
 
-/// Whose permissions count.
+/// Whose permissions count. Both numbers are of this process's [`Access`](crate::access::Access), which knows no others.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Actor {
     /// Where it acts.

@@ -121,7 +121,7 @@ pub struct Counters {
     pub decoder_panics: u64,
     /// Requests answered with ERROR by the router itself.
     pub requests_refused: u64,
-    /// Publications accepted from this shard's sessions.
+    /// Publications accepted by this shard, from its sessions and by API.
     pub publications: u64,
     /// Publications that came from other shards.
     pub publications_forwarded_in: u64,

@@ -152,6 +152,7 @@ impl Client {
                     exclude_me: !rng.chance(plan.include_me),
                     disclose: rng.chance(plan.disclosed),
                     lists: rng.chance(plan.listed).then(|| Box::new(lists(people, rng))),
+                    receipt: false,
                 }
             }
             Act::Register => {
@@ -225,7 +226,7 @@ impl Client {
 }
 
 /// Mostly one list, sometimes any of them.
-fn lists(people: &[Person], rng: &mut Rng) -> Lists {
+pub fn lists(people: &[Person], rng: &mut Rng) -> Lists {
     let only = rng.below(8);
     let mut list = |number: usize| {
         let is_there = if only < 6 { only == number } else { rng.chance(40) };

@@ -73,6 +73,7 @@ fn name(event: &Event) -> &'static str {
             Op::Subscribe { topic, .. } if names::is_pattern(*topic) => "SUBSCRIBE by pattern",
             Op::Subscribe { .. } => "SUBSCRIBE",
             Op::Unsubscribe { .. } => "UNSUBSCRIBE",
+            Op::Publish { receipt: true, .. } => "PUBLISH by API with receipt",
             Op::Publish { lists: Some(_), .. } => "PUBLISH with lists of receivers",
             Op::Publish { acknowledge: true, .. } => "PUBLISH with acknowledge",
             Op::Publish { .. } => "PUBLISH",
@@ -93,6 +94,7 @@ fn name(event: &Event) -> &'static str {
             Seen::Goodbye { .. } => "saw GOODBYE",
             Seen::Subscribed { .. } => "saw SUBSCRIBED",
             Seen::Unsubscribed { .. } => "saw UNSUBSCRIBED",
+            Seen::Published { matched: Some(_), .. } => "saw a receipt",
             Seen::Published { .. } => "saw PUBLISHED",
             Seen::Event { topic: Some(_), .. } => "saw EVENT by pattern",
             Seen::Event { .. } => "saw EVENT",
@@ -104,6 +106,7 @@ fn name(event: &Event) -> &'static str {
             Seen::Error { uri, .. } => match uri.as_str() {
                 "wamp.error.no_such_procedure" => "saw no_such_procedure",
                 "wamp.error.option_disallowed.disclose_me" => "saw disclose_me refused",
+                "timed out" => "saw a call by API time out",
                 "wamp.error.canceled" => "saw canceled",
                 "wamp.error.not_authorized" => "saw not_authorized",
                 "wamp.error.unavailable" => "saw unavailable",

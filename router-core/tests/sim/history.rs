@@ -1,5 +1,8 @@
 //! What happened, as the clients know it: the checkers judge by this alone, and the trace hash is over it.
 
+use fanwire_codec::wamp2::ReceiverLists;
+use std::borrow::Cow;
+
 /// One connection with its session; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub u32);
@@ -56,6 +59,23 @@ impl Lists {
     }
 }
 
+impl Lists {
+    /// As the core is given them.
+    pub fn to_owned_receivers(&self) -> ReceiverLists<'static> {
+        let names = |list: &Option<Vec<String>>| {
+            list.as_ref().map(|names| names.iter().map(|name| Cow::Owned(name.clone())).collect())
+        };
+        ReceiverLists {
+            exclude: self.exclude.clone(),
+            exclude_authid: names(&self.exclude_authid),
+            exclude_authrole: names(&self.exclude_authrole),
+            eligible: self.eligible.clone(),
+            eligible_authid: names(&self.eligible_authid),
+            eligible_authrole: names(&self.eligible_authrole),
+        }
+    }
+}
+
 /// What a client asked of the router. It counts from when the shard was given the message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
@@ -84,6 +104,8 @@ pub enum Op {
         exclude_me: bool,
         disclose: bool,
         lists: Option<Box<Lists>>,
+        /// By API: whether its source wants to hear whom it matched.
+        receipt: bool,
     },
     /// A procedure or a pattern.
     Register {
@@ -136,6 +158,8 @@ pub enum Seen {
     Published {
         request: u64,
         publication: u64,
+        /// By API: how many subscribers, where that is known.
+        matched: Option<u64>,
     },
     Event {
         subscription: u64,

@@ -4,7 +4,7 @@
 //! A name is a number. The top bit is the realm, so that the same URI in two realms is two names; the next one says
 //! pattern.
 
-use super::plan::disclosure;
+use super::{history::ClientId, plan::disclosure};
 use fanwire_codec::wamp2::MatchPolicy;
 use fanwire_core::access::{Permission, RealmConfig, RoleConfig};
 
@@ -14,7 +14,7 @@ pub const REALM_BIT: u8 = 0x80;
 pub const PATTERN_BIT: u8 = 0x40;
 
 /// The roles of each realm; the first one may do everything.
-pub const ROLES: [&str; 2] = ["anonymous", "limited"];
+pub const ROLES: [&str; 3] = ["anonymous", "limited", "feeder"];
 
 /// Beginnings, as components; `*` is any. A last component in brackets is the beginning of one.
 const PATTERNS: [&[&str]; 10] = [
@@ -102,6 +102,21 @@ pub fn may_have(role: u8, name: u8) -> bool {
     role == 0 || !(group == "ab" || number == "0")
 }
 
+/// The role of a source by API, by index in [`ROLES`]: that which may do everything, or that of feeders.
+pub fn source_role(source: ClientId) -> u8 {
+    [0, 2][source.0 as usize % 2]
+}
+
+/// Whether this source may publish to this topic, or call this procedure.
+pub fn may_ask_by_api(source: ClientId, name: u8) -> bool {
+    may_send(source_role(source), name)
+}
+
+/// Feeders may not publish or call everything.
+fn may_send(role: u8, name: u8) -> bool {
+    role != 2 || components(name)[1] != "b"
+}
+
 /// Whether it is allowed to ask for the name. The limited role may ask for any pattern but those that lie wholly in what it
 /// may not have.
 pub fn may_ask(role: u8, asked: u8) -> bool {
@@ -125,6 +140,8 @@ pub fn realm(name: &str) -> RealmConfig {
                     match_policy: MatchPolicy::Exact,
                     subscribe: is_allowed,
                     register: is_allowed,
+                    publish: may_send(role, name),
+                    call: may_send(role, name),
                     disclose: disclosure(name),
                     ..everything.clone()
                 }

@@ -38,9 +38,10 @@ pub enum Step {
     Drain,
     Ping,
     Decide,
+    Api,
 }
 
-pub const STEPS: [Step; 19] = [
+pub const STEPS: [Step; 20] = [
     Step::Connect,
     Step::Act,
     Step::Hand,
@@ -60,6 +61,7 @@ pub const STEPS: [Step; 19] = [
     Step::Drain,
     Step::Ping,
     Step::Decide,
+    Step::Api,
 ];
 
 /// One kind of client operation.
@@ -121,6 +123,9 @@ pub struct Plan {
     pub listed: usize,
     /// Percent of publications and calls with `disclose_me`.
     pub disclosed: usize,
+    /// Who asks by API, and percent of an operator's thoughts of sending somebody away that it acts upon.
+    pub sources: usize,
+    pub dismissals: usize,
     pub payload_bytes: [usize; 4],
     pub step_weights: [u32; STEPS.len()],
     pub act_weights: [u32; ACTS.len()],
@@ -163,6 +168,7 @@ impl Plan {
             Step::Drain => rng.pick(&[0, 0, 1, 4]),
             Step::Ping => rng.pick(&[0, 2, 10]),
             Step::Decide => rng.pick(&[4, 20, 100]),
+            Step::Api => rng.pick(&[0, 0, 30, 100, 300]),
         });
         let act_weights = ACTS.map(|act| match act {
             Act::Subscribe => rng.pick(&[20, 60]),
@@ -205,6 +211,8 @@ impl Plan {
             include_me: rng.pick(&[0, 30, 100]),
             listed: rng.pick(&[0, 10, 60]),
             disclosed: rng.pick(&[0, 30]),
+            sources: rng.pick(&[1, 2, 4]),
+            dismissals: rng.pick(&[0, 0, 5]),
             payload_bytes: rng.pick(&[
                 [0; 4],
                 [0, 10, 100, 100],

@@ -1,6 +1,6 @@
 //! The test of the tester: each planted bug must be found, and by a rule, soon.
 //!
-//! `cargo test -p fanwire-core --features mutations --test sim`
+//! `cargo test -p fanwire-core --features mutations --test sim`; `FANWIRE_SIM_ONLY=Api` plants those alone that are named so.
 
 use super::run_with;
 use fanwire_core::mutation::{Mutation, plant};
@@ -62,6 +62,12 @@ const ALL: &[Mutation] = &[
     Mutation::VerdictOfAnother,
     Mutation::VerdictNotResumed,
     Mutation::DenialForgotten,
+    Mutation::ApiPassesParked,
+    Mutation::ApiUnanswered,
+    Mutation::ApiUnauthorized,
+    Mutation::ReceiptCountedTwice,
+    Mutation::ReceiptNotAwaited,
+    Mutation::ApiCallNeverTimesOut,
 ];
 
 /// The first seed that finds the bug, and the rule's words.
@@ -80,8 +86,9 @@ fn every_planted_bug_is_found() {
     std::panic::set_hook(Box::new(|_| {}));
     let mut hidden = Vec::new();
     let planted = ALL.iter().map(|mutation| (format!("{mutation:?}"), Some(*mutation), false));
+    let only = std::env::var("FANWIRE_SIM_ONLY").unwrap_or_default();
     let routed = [("RoutedByTopicOwner".to_owned(), None, true)];
-    for (name, mutation, by_topic_owner) in planted.chain(routed) {
+    for (name, mutation, by_topic_owner) in planted.chain(routed).filter(|(name, ..)| name.contains(&only)) {
         match find(mutation, by_topic_owner) {
             Some((_, words)) => println!("{name}: {words}"),
             None => hidden.push(name),

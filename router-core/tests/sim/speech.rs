@@ -1,15 +1,15 @@
 //! WAMP as the modelled clients speak it: operations to bytes, bytes to what was seen.
 
 use super::{
-    history::{ClientId, Lists, Op, Person, Seen, Tag},
+    history::{ClientId, Op, Person, Seen, Tag},
     names,
     plan::REALMS,
 };
 use bytes::BytesMut;
 use fanwire_codec::{
     wamp2::{
-        self, CallOptions, DecodeLimits, HelloDetails, Message, Payload, PublishOptions, ReceiverLists,
-        RegisterOptions, Roles, Serializer, SubscribeOptions, YieldOptions, code,
+        self, CallOptions, DecodeLimits, HelloDetails, Message, Payload, PublishOptions, RegisterOptions,
+        Roles, Serializer, SubscribeOptions, YieldOptions, code,
     },
     ws::Kind,
 };
@@ -68,7 +68,7 @@ pub fn speak(from: ClientId, serializer: Serializer, op: &Op, padding: usize) ->
         Op::Unsubscribe { request, subscription, .. } => {
             Message::Unsubscribe { request: *request, subscription: *subscription }
         }
-        Op::Publish { request, tag, acknowledge, exclude_me, disclose, lists } => Message::Publish {
+        Op::Publish { request, tag, acknowledge, exclude_me, disclose, lists, .. } => Message::Publish {
             request: *request,
             options: PublishOptions {
                 acknowledge: *acknowledge,
@@ -79,7 +79,7 @@ pub fn speak(from: ClientId, serializer: Serializer, op: &Op, padding: usize) ->
                     Some(false)
                 },
                 disclose_me: disclose.then_some(true),
-                receivers: lists.as_deref().map(receivers),
+                receivers: lists.as_deref().map(|lists| Box::new(lists.to_owned_receivers())),
                 ..Default::default()
             },
             topic: names::uri(tag.name).into(),
@@ -139,7 +139,9 @@ pub fn understand(serializer: Serializer, got: Kind, bytes: &[u8]) -> Result<See
         Message::Goodbye { reason, .. } => Seen::Goodbye { reason: reason.into_owned() },
         Message::Subscribed { request, subscription } => Seen::Subscribed { request, subscription },
         Message::Unsubscribed { request } => Seen::Unsubscribed { request },
-        Message::Published { request, publication } => Seen::Published { request, publication },
+        Message::Published { request, publication } => {
+            Seen::Published { request, publication, matched: None }
+        }
         Message::Event { subscription, publication, payload, details } => {
             let topic = details.topic.map(Cow::into_owned);
             let publisher = told(details.publisher, details.publisher_authid, details.publisher_authrole)?;
@@ -176,22 +178,8 @@ fn told(
     }
 }
 
-fn receivers(lists: &Lists) -> Box<ReceiverLists<'_>> {
-    fn names(list: &Option<Vec<String>>) -> Option<Vec<Cow<'_, str>>> {
-        list.as_ref().map(|names| names.iter().map(|name| name.as_str().into()).collect())
-    }
-    Box::new(ReceiverLists {
-        exclude: lists.exclude.clone(),
-        exclude_authid: names(&lists.exclude_authid),
-        exclude_authrole: names(&lists.exclude_authrole),
-        eligible: lists.eligible.clone(),
-        eligible_authid: names(&lists.eligible_authid),
-        eligible_authrole: names(&lists.eligible_authrole),
-    })
-}
-
 /// A list of one string: `<from.number.name>` and padding.
-fn arguments(serializer: Serializer, tag: &Tag, padding: usize) -> Vec<u8> {
+pub fn arguments(serializer: Serializer, tag: &Tag, padding: usize) -> Vec<u8> {
     let text = format!("<{}.{}.{}>{}", tag.from.0, tag.number, tag.name, "x".repeat(padding));
     match serializer {
         Serializer::Json => format!("[\"{text}\"]").into_bytes(),
@@ -206,7 +194,7 @@ fn arguments(serializer: Serializer, tag: &Tag, padding: usize) -> Vec<u8> {
     }
 }
 
-fn read_tag(args: &[u8]) -> Option<Tag> {
+pub fn read_tag(args: &[u8]) -> Option<Tag> {
     // The last one: the length before the string may be the same byte.
     let start = args.iter().rposition(|&byte| byte == b'<')? + 1;
     let length = args[start..].iter().position(|&byte| byte == b'>')?;

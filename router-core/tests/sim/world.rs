@@ -2,6 +2,8 @@
 //!
 //! What a shard's turn does in one go, is here many steps in any order, with other shards' and clients' steps between.
 
+mod api;
+
 use super::{
     check::{Jury, Verdict, accounting},
     client::Client,
@@ -12,13 +14,14 @@ use super::{
     speech,
     wire::Sockets,
 };
+use api::Sources;
 use bytes::BytesMut;
 use fanwire_codec::{
     wamp2::Serializer,
     ws::{Control, write_control},
 };
 use fanwire_core::{
-    Effect, Flow, FlushBudget, Instant, Outlet, RingItem, RingSpace, Shard,
+    Effect, Flow, FlushBudget, Instant, Outlet, Readiness, RingItem, RingSpace, Shard,
     directory::Directory,
     ids::{RoleId, ShardId},
     login::{Denial, Grant, LoginRequest, Proof},
@@ -45,6 +48,7 @@ pub struct World {
     live: Vec<ClientId>,
     /// Who was welcomed of late, there still or not.
     people: VecDeque<Person>,
+    api: Sources,
     jury: Jury,
     hash: DefaultHasher,
     pub log: Vec<Event>,
@@ -112,6 +116,7 @@ fn shard_id(index: usize) -> ShardId {
 
 impl World {
     pub fn new(plan: Plan) -> Self {
+        let shards = plan.shards;
         let mut rng = Rng::new(plan.seed ^ 0x5eed);
         let directory = Arc::new(Directory::new(rng.next()));
         let homes = (0..plan.shards)
@@ -147,6 +152,7 @@ impl World {
             logins: Vec::new(),
             live: Vec::new(),
             people: VecDeque::new(),
+            api: Sources::new(shards),
             jury: Jury::new(),
             hash: DefaultHasher::new(),
             log: Vec::new(),
@@ -158,6 +164,7 @@ impl World {
 
     /// All steps, rest, everybody's leaving, rest. Returns the trace hash.
     pub fn run(&mut self) -> Result<u64, String> {
+        self.introduce_sources()?;
         for _ in 0..self.plan.steps {
             let step = STEPS[self.rng.weighted(&self.plan.step_weights)];
             self.step(step)?;
@@ -278,6 +285,7 @@ impl World {
                 }
             }
             Step::Decide => self.decide()?,
+            Step::Api => self.api(at)?,
             Step::Ping => {
                 if let Some(client) = self.someone() {
                     let Client { shard, outlet, .. } = self.clients[client.0 as usize];
@@ -294,6 +302,7 @@ impl World {
 
     /// After each step: effects, what sockets found wrong, the books.
     fn obey(&mut self) -> Verdict {
+        self.hear_answers()?;
         for at in 0..self.homes.len() {
             let effects: Vec<Effect> = self.homes[at].shard.effects().collect();
             for effect in effects {
@@ -318,6 +327,20 @@ impl World {
                 return Err(fault.clone());
             }
             accounting::step(at, home.shard.counters(), &home.sockets)?;
+        }
+        Ok(())
+    }
+
+    /// The first clients are no connections: they ask by API.
+    fn introduce_sources(&mut self) -> Verdict {
+        self.jury.facts.sources = self.plan.sources as u32;
+        for index in 0..self.plan.sources as u32 {
+            let (id, shard) = (ClientId(index), self.rng.below(self.plan.shards));
+            let realm = self.rng.below(self.plan.realms) as u8;
+            let outlet = Outlet(u32::MAX);
+            self.clients.push(Client::new(id, shard, outlet, Serializer::Json, realm, None, 0));
+            self.api.add(id, shard, realm);
+            self.tell(Event::Opened { client: id, shard })?;
         }
         Ok(())
     }
@@ -519,13 +542,19 @@ impl World {
 
     fn fire(&mut self, at: usize) -> Verdict {
         let shard = &mut self.homes[at].shard;
+        let mut is_told = false;
         if shard.next_deadline().is_some_and(|deadline| deadline <= self.now) || self.rng.chance(5) {
             shard.handle_timeout(self.now);
+            is_told = true;
             if shard.next_deadline().is_some_and(|deadline| deadline <= self.now) {
                 return Err(format!(
                     "shard {at} asks for a timeout that it has just had: its driver would spin"
                 ));
             }
+        }
+        if is_told {
+            self.hear_answers()?;
+            self.calls_are_given_up(at)?;
         }
         Ok(())
     }
@@ -619,6 +648,7 @@ impl World {
                     self.deliver(from, at, usize::MAX);
                 }
                 self.homes[at].shard.retry_parked(self.now);
+                self.hand_requests(at, usize::MAX)?;
                 self.push(at)?;
                 let home = &mut self.homes[at];
                 let work_left = home.shard.flush(self.now, &mut home.sockets, &FlushBudget::default());
@@ -661,10 +691,14 @@ impl World {
             if counters.queued != 0 || counters.outbox_bytes != 0 || home.shard.has_work() {
                 return Err(format!("shard {at} is at rest with something queued: {counters:?}"));
             }
+            if home.shard.readiness() == Readiness::Later {
+                return Err(format!("shard {at} is at rest with a request by API in hand"));
+            }
             if home.shard.staged_items() != 0 {
                 return Err(format!("shard {at} is at rest with items for other shards"));
             }
         }
+        self.api.are_answered()?;
         for client in &self.live {
             let state = &self.clients[client.0 as usize];
             if state.paused && !state.deaf {

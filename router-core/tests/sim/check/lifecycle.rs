@@ -57,6 +57,8 @@ impl Checker for Lifecycle {
                     _ => {}
                 }
             }
+            // Sources have no session.
+            Event::Saw { client, .. } if facts.is_source(*client) => {}
             Event::Saw { client, seen } => self.saw(*client, seen, facts.role(*client))?,
             Event::Ended { client, end } => {
                 let session = self.sessions.remove(client).expect("it was opened");

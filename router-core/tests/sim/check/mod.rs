@@ -18,10 +18,12 @@
 //! | – | publishers and callers are disclosed as they asked and as the permissions say | `disclosed` |
 //! | – | one event per subscription that covers the topic, one call to the most precise registration | `reach`, `order`, `calls` |
 //! | – | by a pattern comes nothing that a direct request would have been refused, and its name is told | `lifecycle` |
+//! | – | by API comes nothing that the source's role may not ask for; receipts are what was matched | `api` |
 //! | – | matched = delivered + queued + dropped, after every step; delivered is what sockets took | `accounting` |
 //! | – | nothing is left when everybody has gone | `accounting` |
 
 pub mod accounting;
+mod api;
 mod calls;
 mod disclosed;
 mod lifecycle;
@@ -42,6 +44,8 @@ pub struct Facts {
     clients: Vec<ClientFacts>,
     /// Losses that the router has counted and that no connection's end explains.
     pub losses: u64,
+    /// The first so many clients are sources by API.
+    pub sources: u32,
     /// Lines of history so far.
     pub line: u64,
 }
@@ -53,6 +57,11 @@ struct ClientFacts {
 }
 
 impl Facts {
+    /// Whether it asks by API and is no session.
+    pub fn is_source(&self, client: ClientId) -> bool {
+        client.0 < self.sources
+    }
+
     pub fn shard(&self, client: ClientId) -> usize {
         self.clients[client.0 as usize].shard
     }
@@ -128,6 +137,7 @@ impl Jury {
                 Box::new(reach::Reach::default()),
                 Box::new(replies::Replies::default()),
                 Box::new(calls::Calls::default()),
+                Box::new(api::Api::default()),
             ],
         }
     }

@@ -36,7 +36,7 @@ impl Checker for Order {
             Event::Saw { client, seen: Seen::Event { subscription, publication, tag, .. } } => {
                 self.event(*client, *subscription, *publication, tag)
             }
-            Event::Saw { client, seen: Seen::Published { request, publication } } => {
+            Event::Saw { client, seen: Seen::Published { request, publication, .. } } => {
                 let published = self.published.range_mut((*client, 0)..=(*client, u32::MAX));
                 let mut of_request = published.filter(|(_, published)| published.request == *request);
                 match of_request.next() {

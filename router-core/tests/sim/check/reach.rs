@@ -104,7 +104,8 @@ impl Reach {
                         facts.person(*subscriber).is_some_and(|one| lists.are_for(one))
                     });
                 }
-                if *disclose && disclosure(tag.name) == Disclosure::Never {
+                let is_refused = facts.is_source(client) && !names::may_ask_by_api(client, tag.name);
+                if is_refused || *disclose && disclosure(tag.name) == Disclosure::Never {
                     owed_to.clear();
                 }
                 for ((subscriber, by), subscribe) in owed_to {

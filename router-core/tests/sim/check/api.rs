@@ -1,0 +1,82 @@
+//! Publications by API: none that its role may not make, and receipts say how many events there are.
+//!
+//! A receipt is judged when all is at rest. It never says fewer than were seen. Where nothing was lost and nobody left since
+//! the publication, it says as many.
+
+use super::{Checker, Facts, Verdict};
+use crate::{
+    history::{Event, Lists, Op, Seen, Tag},
+    names,
+};
+use std::collections::BTreeMap;
+
+#[derive(Default)]
+pub struct Api {
+    by_request: BTreeMap<(crate::history::ClientId, u64), Tag>,
+    receipts: BTreeMap<Tag, Receipt>,
+    /// Clients that began to leave, or left, so far.
+    departures: u64,
+}
+
+struct Receipt {
+    is_asked: bool,
+    said: Option<u64>,
+    seen: u64,
+    departures_before: u64,
+}
+
+impl Checker for Api {
+    fn observe(&mut self, event: &Event, facts: &Facts) -> Verdict {
+        match event {
+            Event::Did { client, op: Op::Publish { tag, request, receipt, lists, .. } }
+                if facts.is_source(*client) =>
+            {
+                self.by_request.insert((*client, *request), *tag);
+
+                let is_asked = *receipt && lists.as_ref().is_none_or(|lists| **lists == Lists::default());
+                let receipt = Receipt { is_asked, said: None, seen: 0, departures_before: self.departures };
+                self.receipts.insert(*tag, receipt);
+            }
+            Event::Did { op: Op::Goodbye | Op::Violate, .. }
+            | Event::Draining { .. }
+            | Event::Ended { .. } => self.departures += 1,
+            Event::Saw { client, seen: Seen::Published { request, matched, .. } }
+                if facts.is_source(*client) =>
+            {
+                let tag = self.by_request.get(&(*client, *request)).ok_or("PUBLISHED out of nothing")?;
+                let receipt = self.receipts.get_mut(tag).expect("both are noted at once");
+                receipt.said = *matched;
+                if matched.is_some() && !receipt.is_asked {
+                    return Err(format!("{client:?} has a receipt for {tag:?} that it cannot have"));
+                }
+                if !names::may_ask_by_api(*client, tag.name) {
+                    return Err(format!("{client:?} may not publish {tag:?}, and was not refused"));
+                }
+            }
+            Event::Saw { client, seen: Seen::Event { tag, .. } } if facts.is_source(tag.from) => {
+                if !names::may_ask_by_api(tag.from, tag.name) {
+                    return Err(format!("{client:?} saw {tag:?}, which its publisher may not publish"));
+                }
+                self.receipts.get_mut(tag).ok_or("an event that nobody published")?.seen += 1;
+            }
+            Event::Saw { client, seen: Seen::Invocation { tag, .. } }
+                if facts.is_source(tag.from) && !names::may_ask_by_api(tag.from, tag.name) =>
+            {
+                return Err(format!("{client:?} saw {tag:?}, which its caller may not call"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn settled(&mut self, facts: &Facts) -> Verdict {
+        for (tag, receipt) in &self.receipts {
+            let Some(said) = receipt.said else { continue };
+            let nothing_lost = facts.losses == 0 && receipt.departures_before == self.departures;
+            if receipt.seen > said || nothing_lost && receipt.seen < said {
+                return Err(format!("{tag:?} matched {said} by its receipt, and {} were seen", receipt.seen));
+            }
+        }
+        Ok(())
+    }
+}
