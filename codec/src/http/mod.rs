@@ -7,15 +7,17 @@
 //! Strict means: what two parsers could read in two ways is refused (see [`parse_request`]), and after an error the
 //! connection is closed. The grammar itself is `httparse`'s.
 //!
-//! What this module does not do: bodies. [`RequestHead::body`] says what follows the head; reading or refusing it is
-//! the caller's part.
+//! [`RequestHead::body`] says what follows the head; reading or refusing it is the caller's part, by [`ChunkedBody`] where it
+//! comes in chunks.
 
+mod chunked;
 mod error;
 mod fields;
 mod request;
 mod response;
 mod scan;
 
+pub use chunked::{ChunkedBody, PASSED_OVER_BYTES_MAX};
 pub use error::{HttpError, reason_phrase};
 pub(crate) use fields::is_token;
 pub use fields::{Fields, tokens};
