@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fanwire_codec::wamp2::MatchPolicy;
+use fanwire_control::api::keys::AddressRange;
 
 use crate::config::Flag;
+use crate::config::schema::ApiRight;
 
 /// A real-time message router: publish/subscribe and remote procedure calls over WebSocket
 #[derive(Debug, Parser)]
@@ -45,6 +47,11 @@ admin port to ask, 3 nobody is there, 4 no answer in time. Examples:
   fanwire health                          # readiness
   fanwire health --live -c fanwire.toml   # liveness, for the health check of a container";
 
+const APIKEY_HELP: &str = "\
+The key goes to standard error, this once; the table for the configuration, which holds its hash alone, to standard output.
+  fanwire apikey shop --role backend --allow publish,call >> fanwire.toml
+  fanwire apikey ops --role operator --allow read,disconnect --address 10.0.0.0/8";
+
 const COMPLETION_HELP: &str = "\
 bash, this session:  source <(fanwire completion bash)
 bash, for good:      fanwire completion bash > ~/.local/share/bash-completion/completions/fanwire
@@ -75,6 +82,9 @@ pub enum Command {
     /// Ask the router on this machine how it is: exit 0 if it takes clients
     #[command(after_help = HEALTH_HELP)]
     Health(HealthArgs),
+    /// Make a key of the HTTP API: fanwire apikey shop --role backend --allow publish,call
+    #[command(after_help = APIKEY_HELP)]
+    Apikey(ApikeyArgs),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETION_HELP)]
     Completion {
@@ -125,6 +135,25 @@ pub struct HealthArgs {
     /// The configuration of the router that is asked.
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// `fanwire apikey`
+#[derive(Debug, Args)]
+pub struct ApikeyArgs {
+    /// Whose key it is
+    pub name: String,
+    /// Role whose permissions its publications and calls need
+    #[arg(long, value_name = "NAME")]
+    pub role: String,
+    /// Realm where it may be used; may be given several times
+    #[arg(short, long, value_name = "NAME", default_value = "realm1")]
+    pub realm: Vec<String>,
+    /// What it may be used for
+    #[arg(long, value_name = "RIGHTS", value_enum, value_delimiter = ',', default_value = "publish")]
+    pub allow: Vec<ApiRight>,
+    /// From where it may be used, such as 10.0.0.0/8; may be given several times. Without it from everywhere
+    #[arg(long, value_name = "RANGE")]
+    pub address: Vec<AddressRange>,
 }
 
 /// Where the router's configuration comes from.

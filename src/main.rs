@@ -1,6 +1,7 @@
 //! Fanwire: a real-time message router. This crate is the command line, the configuration and the start; what a message
 //! means is in `fanwire-core`, when bytes move in `fanwire-io`.
 
+mod apikey;
 mod cli;
 mod client;
 mod config;
@@ -48,6 +49,11 @@ fn main() -> ExitCode {
         Some(Command::Version) => return print(concat!("fanwire ", env!("CARGO_PKG_VERSION"), "\n")),
         Some(Command::Health(args)) => return health::health(&args, &sources(None, &args.run)),
         Some(Command::Passwd(args)) => return passwd(&args),
+        Some(Command::Apikey(args)) => {
+            let (key, table) = apikey::apikey(&args);
+            eprintln!("key of {}, shown this once: {key}", args.name);
+            return print(&table);
+        }
         Some(Command::Pub(args)) => client::publish(&args),
         Some(Command::Sub(args)) => client::subscribe(&args),
         Some(Command::Call(args)) => client::call(&args),

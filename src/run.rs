@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fanwire_control::login;
 use fanwire_control::metrics::{Build, Metrics, ReadNumber};
+use fanwire_control::{api, login};
 use fanwire_core::Shard;
+use fanwire_core::api::ApiRequest;
 use fanwire_core::directory::Directory;
 use fanwire_core::ids::ShardId;
 use fanwire_core::login::LoginVerdict;
@@ -60,21 +61,36 @@ struct Parts {
 }
 
 /// What the control thread may do with the shards.
-struct Orders(Arc<Running>);
+struct Orders {
+    running: Arc<Running>,
+    directory: Arc<Directory>,
+}
 
 impl fanwire_control::Shards for Orders {
     fn drain(&self) {
         notify::stopping();
-        self.0.drain();
+        self.running.drain();
     }
 
     fn stop_now(&self) {
         notify::stopping();
-        self.0.stop_now();
+        self.running.stop_now();
     }
 
     fn answer_login(&self, shard: ShardId, verdict: LoginVerdict) -> Result<(), LoginVerdict> {
-        self.0.answer_login(shard, verdict)
+        self.running.answer_login(shard, verdict)
+    }
+
+    fn count(&self) -> usize {
+        self.running.shards().len()
+    }
+
+    fn ask(&self, shard: ShardId, request: ApiRequest) -> Result<(), ApiRequest> {
+        self.running.ask(shard, request)
+    }
+
+    fn directory(&self) -> &Directory {
+        &self.directory
     }
 }
 
@@ -94,15 +110,19 @@ impl Parts {
         let users = wiring::users(config, &loaded.users, &core.access, &mut random);
         let (logins, desk) = login::desk(users, wiring::login_limits(config, Machine::detect().shards()));
         let figures = desk.figures(&logins);
+        let (api_queue, api_desk) = api::desk(wiring::api_config(loaded, &io, &core));
+        let api_figures = api_desk.figures();
+        let offers_api = config.listener.iter().any(schema::Listener::offers_api);
         let directory = Arc::new(Directory::new(random()));
+        let shared = Arc::clone(&directory);
         let running = fanwire_io::start(io, move |id, shards| {
             let shards = u8::try_from(shards).expect("at most 63 shards");
             let random = Box::new(fanwire_io::random_source());
-            let logins = logins.clone();
+            let (logins, api_queue) = (logins.clone(), api_queue.clone());
             Router::new(
                 Shard::new(Arc::clone(&core), id, shards, Arc::clone(&directory), random),
                 Box::new(move |from, request| logins.submit(from, request)),
-                Box::new(Err),
+                Box::new(move |connection| api_queue.submit(connection)),
             )
         })
         .map_err(|error| refusal::of_shards(error, config.listener.len()))?;
@@ -111,8 +131,10 @@ impl Parts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             driver: running.shards().first().map_or("none", |shard| shard.driver.rung.driver()).to_owned(),
         };
-        let metrics = Metrics::new(running.counters().to_vec(), build, log_lines_dropped, figures);
-        let control = fanwire_control::start(admin, Orders(Arc::clone(&running)), metrics, desk)
+        let metrics =
+            Metrics::new(running.counters().to_vec(), build, log_lines_dropped, figures, api_figures);
+        let orders = Orders { running: Arc::clone(&running), directory: shared };
+        let control = fanwire_control::start(admin, orders, metrics, desk, offers_api.then_some(api_desk))
             .map_err(|error| Refusal(error.to_string()))?;
         Ok(Self { running, control })
     }
@@ -153,6 +175,16 @@ fn banner(loaded: &Loaded, parts: &Parts, open_files: u64, took: Duration) -> St
     if let Some(address) = parts.control.admin_address {
         let url = format!("http://{}/metrics", reachable(address));
         line(&mut out, format_args!("  admin    {url:<39} also /readyz /livez"));
+    }
+    let api =
+        config.listener.iter().zip(parts.running.addresses()).filter(|(listener, _)| listener.offers_api());
+    for (_, address) in api {
+        let url = match address {
+            ListenAddress::Ip(address) => format!("http://{}/v1/publish", reachable(*address)),
+            unix @ ListenAddress::Unix { .. } => format!("{unix}, /v1/publish"),
+        };
+        let who = if config.http_api.key.is_empty() { "programs of this machine" } else { "with a key" };
+        line(&mut out, format_args!("  api      {url:<39} {who}; docs/http-api.md"));
     }
     if let Some(url) = first_url {
         // What the small clients use by themselves need not be typed.

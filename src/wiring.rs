@@ -1,6 +1,12 @@
 //! The configuration in the words of the crates that carry it out.
 
+use std::sync::Arc;
+
 use fanwire_codec::ws::deflate::DeflatePolicy;
+use fanwire_control::api::connection::Times;
+use fanwire_control::api::keys::{self, ApiKeys, Grant, Principal};
+use fanwire_control::api::routes::PATH_PREFIX;
+use fanwire_control::api::{ApiConfig, ApiLimits};
 use fanwire_control::login::LoginLimits;
 use fanwire_control::login::users::{User, Users};
 use fanwire_core::access::{self, Access};
@@ -8,10 +14,11 @@ use fanwire_core::{CoreConfig, Limits as CoreLimits};
 use fanwire_io as io;
 
 use crate::config::Loaded;
+use crate::config::api::ReadKey;
 use crate::config::bind::Bind;
 use crate::config::schema::{
-    Action, Compression, Config, Disclose, Driver, Listener, Match, NO_ROLE, ORIGIN_ANY, Permission,
-    Protocol, Realm, Role, Shards,
+    Action, ApiKey, ApiRight, Compression, Config, Disclose, Driver, Listener, Match, NO_ROLE, ORIGIN_ANY,
+    Permission, Protocol, Realm, Role, Shards,
 };
 use crate::config::units::{Auto, Count, CpuList, Size};
 use crate::config::users::RealmUser;
@@ -87,7 +94,7 @@ fn listener(listener: &Listener) -> io::Listener {
         },
         backlog: listener.backlog.given().map(|count| count.0),
         endpoints: listener.endpoints.iter().map(endpoint).collect(),
-        control: Vec::new(),
+        control: listener.offers_api().then(|| PATH_PREFIX.to_owned()).into_iter().collect(),
         origins: io::Origins { any: !any.is_empty(), allowed },
     }
 }
@@ -136,6 +143,61 @@ pub fn login_limits(config: &Config, cpus: usize) -> LoginLimits {
 
 /// 76 MiB for key derivations are enough for 60 to 200 logins a second.
 const LOGINS_AT_ONCE_MAX: usize = 4;
+
+/// For the HTTP API.
+pub fn api_config(loaded: &Loaded, io: &io::Config, core: &Arc<CoreConfig>) -> ApiConfig {
+    let config = &loaded.config;
+    let (api, limits) = (&config.http_api, &config.limits);
+    let key = |(key, read): (&ApiKey, &ReadKey)| api_key(key, read, &core.access);
+    ApiConfig {
+        core: Arc::clone(core),
+        keys: ApiKeys(api.key.iter().zip(&loaded.api_keys).map(key).collect()),
+        local: Principal::local(config.realm.iter().filter_map(|realm| local(realm, &core.access)).collect()),
+        origins: io.listeners.iter().map(|listener| listener.origins.clone()).collect(),
+        limits: ApiLimits {
+            head: io.head,
+            body_bytes_max: bytes(api.body),
+            batch_max: api.batch.0 as usize,
+            connections_max: api.connections.0.into(),
+            times: Times { head: limits.handshake_time.0, body: limits.message_time.0, idle: API_IDLE_TIME },
+            call_time_max: api.call_time.0,
+            idempotency_window: api.idempotency_window.0,
+            idempotency_entries_max: api.idempotency_keys.0 as usize,
+        },
+    }
+}
+
+/// Longer than the pools of most clients keep a connection, so that the client is the one who ends it.
+const API_IDLE_TIME: std::time::Duration = std::time::Duration::from_secs(120);
+
+fn api_key(key: &ApiKey, read: &ReadKey, access: &Access) -> keys::ApiKey {
+    let grant = |name: &String| {
+        let realm = access.realm(name).expect("realms of keys were checked");
+        let role = access.role(realm, &key.role).expect("roles of keys were checked");
+        Grant { realm, role, manages: true }
+    };
+    let right = |right: &ApiRight| match right {
+        ApiRight::Publish => keys::Right::Publish,
+        ApiRight::Call => keys::Right::Call,
+        ApiRight::Read => keys::Right::Read,
+        ApiRight::Disconnect => keys::Right::Disconnect,
+    };
+    let principal = Principal {
+        name: format!("the key {:?}", key.name),
+        rights: key.allow.iter().map(right).collect(),
+        grants: key.realms.iter().map(grant).collect(),
+    };
+    keys::ApiKey { hash: read.hash, principal, addresses: read.addresses.clone() }
+}
+
+/// What programs of this machine are in a realm, if anonymous clients are something there. Who may do everything may look
+/// around too; a smaller role must not learn by the API who is there, or send them away.
+fn local(realm: &Realm, access: &Access) -> Option<Grant> {
+    let anonymous = realm.anonymous()?;
+    let id = access.realm(&realm.name).expect("the realms are the same");
+    let role = access.role(id, &anonymous.name).expect("the roles are the same");
+    Some(Grant { realm: id, role, manages: anonymous.may_do_everything() })
+}
 
 /// For the core of every shard. `ring_items` is what the rings between the shards really hold.
 pub fn core_config(loaded: &Loaded, ring_items: usize, seed: u64) -> Result<CoreConfig, access::AccessError> {

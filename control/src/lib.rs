@@ -1,15 +1,18 @@
-//! Everything slow or operator-facing, on one thread of its own with tokio: the admin port and the signals.
+//! Everything slow or operator-facing, on one thread of its own with tokio: the admin port, the HTTP API and the signals.
 //!
 //! ```text
 //! SIGTERM, SIGINT ──▶ ┌─────────┐ ──drain, then stop_now──▶ shards
 //! GET /readyz ──────▶ │ control │ ◀──counters, lock-free─── shards
 //! GET /metrics ─────▶ │         │ ◀──login requests──────── shards
-//! key derivations ◀─▶ └─────────┘ ──verdicts──────────────▶ shards
+//! key derivations ◀─▶ │         │ ──verdicts──────────────▶ shards
+//! /v1/… ◀───────────▶ └─────────┘ ◀──API requests, answers▶ shards
 //! ```
 //!
-//! Nothing here is ever on the way of a message, and no shard waits for it. Read [`start`], then [`login`] and [`metrics`].
+//! Nothing here is ever on the way of a session's message, and no shard waits for it. Read [`start`], then [`login`], [`api`] and
+//! [`metrics`].
 
 pub mod admin;
+pub mod api;
 pub mod login;
 pub mod metrics;
 pub mod page;
@@ -22,11 +25,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use fanwire_core::api::ApiRequest;
+use fanwire_core::directory::Directory;
 use fanwire_core::ids::ShardId;
 use fanwire_core::login::LoginVerdict;
 use tokio::sync::oneshot;
 
 use crate::admin::Admin;
+use crate::api::{Api, ApiDesk};
 use crate::login::LoginDesk;
 use crate::metrics::Metrics;
 use crate::state::{Readiness, Reason};
@@ -39,6 +45,12 @@ pub trait Shards: Send + Sync + 'static {
     fn stop_now(&self);
     /// Answers a login request; gives the verdict back while the shard has no room for it.
     fn answer_login(&self, shard: ShardId, verdict: LoginVerdict) -> Result<(), LoginVerdict>;
+    /// How many there are.
+    fn count(&self) -> usize;
+    /// Asks a shard; gives the request back while the shard has no room for it.
+    fn ask(&self, shard: ShardId, request: ApiRequest) -> Result<(), ApiRequest>;
+    /// What the shards share.
+    fn directory(&self) -> &Directory;
 }
 
 /// The running control thread.
@@ -72,12 +84,14 @@ pub enum StartError {
 
 /// Starts the thread. When this returns, signals are handled and the admin port answers.
 ///
-/// The admin port is bound by the caller, so that a port in use is found before any shard runs.
+/// The admin port is bound by the caller, so that a port in use is found before any shard runs. Without `api` nothing serves what
+/// shards hand over.
 pub fn start(
     admin: Option<TcpListener>,
     shards: impl Shards,
     metrics: Metrics,
     logins: LoginDesk,
+    api: Option<ApiDesk>,
 ) -> Result<Control, StartError> {
     let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
     let readiness = Arc::new(Readiness::default());
@@ -106,6 +120,10 @@ pub fn start(
             };
             let shards = Arc::new(shards);
             tokio::spawn(logins.run(Arc::clone(&shards)));
+            if let Some(desk) = api {
+                let shards = Arc::clone(&shards) as Arc<dyn Shards>;
+                tokio::spawn(Api::run(desk, shards, Arc::clone(&state.readiness)));
+            }
             tokio::select! {
                 () = signals.handle(&*shards, &state.readiness) => {}
                 _ = stopped => {}

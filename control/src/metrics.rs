@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use fanwire_io::counters::{self, Count, ShardCounters, TURN_BOUNDS};
 
+use crate::api::figures::ApiFigures;
 use crate::login::LoginFigures;
 use crate::page::{Kind, Page, label, labels};
 use crate::process::Process;
@@ -19,6 +20,7 @@ pub struct Metrics {
     build: Build,
     log_lines_dropped: ReadNumber,
     logins: LoginFigures,
+    api: Arc<ApiFigures>,
     process: Process,
 }
 
@@ -41,8 +43,9 @@ impl Metrics {
         build: Build,
         log_lines_dropped: ReadNumber,
         logins: LoginFigures,
+        api: Arc<ApiFigures>,
     ) -> Self {
-        Self { shards, build, log_lines_dropped, logins, process: Process::new() }
+        Self { shards, build, log_lines_dropped, logins, api, process: Process::new() }
     }
 
     /// The page as of now.
@@ -71,6 +74,7 @@ impl Metrics {
         let help = "Log lines dropped because standard error was too slow.";
         page.add("fanwire_log_lines_dropped_total", Kind::Counter, help, "", dropped);
         collect_logins(&mut page, &self.logins);
+        self.api.collect(&mut page);
         self.process.collect(&mut page);
         page.finish()
     }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use tokio::sync::Notify;
+
 /// Why new clients are not welcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -23,13 +25,16 @@ impl Reason {
 
 /// Ready until told otherwise; never ready again.
 #[derive(Debug, Default)]
-pub struct Readiness(AtomicU8);
+pub struct Readiness {
+    reason: AtomicU8,
+    ended: Notify,
+}
 
 impl Readiness {
     /// `None` while ready.
     pub fn reason(&self) -> Option<Reason> {
         // Relaxed: nothing else is published by it.
-        match self.0.load(Ordering::Relaxed) {
+        match self.reason.load(Ordering::Relaxed) {
             0 => None,
             1 => Some(Reason::Draining),
             _ => Some(Reason::Stopped),
@@ -38,7 +43,19 @@ impl Readiness {
 
     /// No longer ready. A later reason never takes an earlier one back to "draining".
     pub fn end(&self, reason: Reason) {
-        self.0.fetch_max(reason as u8, Ordering::Relaxed);
+        self.reason.fetch_max(reason as u8, Ordering::Relaxed);
+        self.ended.notify_waiters();
+    }
+
+    /// Waits until new clients are not welcome any more.
+    pub async fn ended(&self) {
+        let notified = self.ended.notified();
+        tokio::pin!(notified);
+        // From here on nothing is missed, also before it is waited for.
+        notified.as_mut().enable();
+        if self.reason().is_none() {
+            notified.await;
+        }
     }
 }
 

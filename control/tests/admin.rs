@@ -7,10 +7,12 @@ use fanwire_control::login::users::Users;
 use fanwire_control::login::{LoginLimits, desk};
 use fanwire_control::metrics::{Build, Metrics};
 use fanwire_control::{Control, Shards, start};
+use fanwire_core::api::ApiRequest;
+use fanwire_core::directory::Directory;
 use fanwire_core::ids::ShardId;
 use fanwire_core::login::LoginVerdict;
 
-struct NoShards;
+struct NoShards(Directory);
 
 impl Shards for NoShards {
     fn drain(&self) {}
@@ -18,14 +20,23 @@ impl Shards for NoShards {
     fn answer_login(&self, _: ShardId, _: LoginVerdict) -> Result<(), LoginVerdict> {
         Ok(())
     }
+    fn count(&self) -> usize {
+        0
+    }
+    fn ask(&self, _: ShardId, request: ApiRequest) -> Result<(), ApiRequest> {
+        Err(request)
+    }
+    fn directory(&self) -> &Directory {
+        &self.0
+    }
 }
 
 fn control() -> (Control, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let build = Build { version: "1.2.3".into(), driver: "epoll".into() };
     let (queue, desk) = desk(Users::new([], || 1), LoginLimits { waiting: 1, at_once: 1 });
-    let metrics = Metrics::new(Vec::new(), build, Box::new(|| 7), desk.figures(&queue));
-    let control = start(Some(listener), NoShards, metrics, desk).expect("it starts");
+    let metrics = Metrics::new(Vec::new(), build, Box::new(|| 7), desk.figures(&queue), Default::default());
+    let control = start(Some(listener), NoShards(Directory::new(1)), metrics, desk, None).expect("it starts");
     let address = control.admin_address.expect("it was given a listener");
     (control, address)
 }

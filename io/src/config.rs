@@ -147,6 +147,13 @@ pub struct Origins {
     pub allowed: Vec<String>,
 }
 
+impl Origins {
+    /// Whether a page of this origin may ask. `host`: the value of `Host`.
+    pub fn allow(&self, origin: &str, host: Option<&str>) -> bool {
+        crate::request::origin_allowed(self, origin, host)
+    }
+}
+
 /// What a shard waits with. The data path is the same system calls in both cases.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Driver {

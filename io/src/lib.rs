@@ -79,6 +79,8 @@ pub use counters::{Metric, ShardCounters};
 pub use engine::{DriverReport, Rung};
 #[cfg(not(loom))]
 pub use handover::HandedOver;
+#[cfg(not(loom))]
+pub use request::is_loopback_authority;
 // For the benchmarks.
 #[cfg(not(loom))]
 #[doc(hidden)]

@@ -59,7 +59,7 @@ fn endpoint(listener: &Listener, path: &str) -> Option<EndpointId> {
 }
 
 /// The rule of [`Origins`]. `Origin` is `scheme "://" host [":" port]` or `null` (RFC 6454, 7).
-fn origin_allowed(origins: &Origins, origin: &str, host: Option<&str>) -> bool {
+pub(crate) fn origin_allowed(origins: &Origins, origin: &str, host: Option<&str>) -> bool {
     if origins.any {
         return true;
     }
@@ -83,6 +83,11 @@ fn origin_allowed(origins: &Origins, origin: &str, host: Option<&str>) -> bool {
     // origin's own default.
     origin_host.eq_ignore_ascii_case(own_host)
         && origin_port.unwrap_or(default_port) == own_port.unwrap_or(default_port)
+}
+
+/// Whether an authority, such as the value of `Host`, names this machine by what only this machine can mean.
+pub fn is_loopback_authority(authority: &str) -> bool {
+    split_authority(authority).is_some_and(|(host, _)| is_loopback(host))
 }
 
 /// `host[:port]` with a bracketed IPv6 address; `None` if there is anything else in it.

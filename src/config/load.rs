@@ -13,6 +13,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
+use super::api::{self, ReadKey};
 use super::bind::Bind;
 use super::check;
 use super::problem::{Place, Problem, Problems, reword};
@@ -59,6 +60,8 @@ pub struct Loaded {
     pub origins: Origins,
     /// The users of each realm, in the order of the realms.
     pub users: Vec<Vec<RealmUser>>,
+    /// The keys of the HTTP API, in the order of the configuration.
+    pub api_keys: Vec<ReadKey>,
     /// What can be started, but should not stay as it is.
     pub warnings: Vec<String>,
 }
@@ -124,8 +127,11 @@ impl Sources {
                 problems.extend(check::check(&config, &origins));
                 let users = users::gather(&config, &origins);
                 problems.extend(users.problems);
+                let (api_keys, wrong) = api::gather(&config, &origins);
+                problems.extend(wrong);
                 if problems.is_empty() {
-                    Ok(Loaded { config, origins, users: users.realms, warnings: users.warnings })
+                    let (users, warnings) = (users.realms, users.warnings);
+                    Ok(Loaded { config, origins, users, api_keys, warnings })
                 } else {
                     Err(Problems(problems))
                 }

@@ -8,6 +8,7 @@
 //! the key, the value and what is allowed. Nothing but this module reads the environment or the file; nothing here touches a
 //! socket. Read [`schema`] first.
 
+pub mod api;
 pub mod bind;
 pub mod check;
 pub mod describe;

@@ -29,6 +29,11 @@ described! {
         ///
         /// A connection stays on its shard for life.
         pub shards: Shards,
+        /// Publishing, calling and looking around by HTTP requests, for programs that hold no connection.
+        ///
+        /// [HTTP API](http-api.md) has all of it. Without a key only programs of this machine may use it, as the realm's anonymous
+        /// role.
+        pub http_api: HttpApi,
         /// Worlds of topics and procedures that do not see each other. A file that has `[[realm]]` replaces the default one.
         pub realm: Vec<Realm>,
         /// Bounds on what one connection can cost, in memory and in time.
@@ -57,6 +62,7 @@ impl Default for Config {
             listener: vec![Listener::at(Bind::Ip(Address::loopback(8080)))],
             admin: Admin::default(),
             shards: Shards::default(),
+            http_api: HttpApi::default(),
             realm: vec![Realm::open()],
             limits: Limits::default(),
             compression: Compression::default(),
@@ -96,6 +102,11 @@ described! {
         /// Its subprotocols are `wamp.2.json`, `wamp.2.msgpack` and `wamp.2.cbor`.
         #[serde(default = "Listener::default_endpoints")]
         pub endpoints: BTreeMap<String, Protocol>,
+        /// Whether the HTTP API is here, at `/v1/`: `true`, `false`, or `auto`: where only this machine can connect.
+        ///
+        /// Where other machines can connect it needs a key, `[[http_api.key]]`, or Fanwire does not start.
+        #[serde(default = "Listener::default_api")]
+        pub api: Auto<bool>,
     }
 }
 
@@ -103,7 +114,17 @@ impl Listener {
     /// A listener with everything but the address at its default.
     pub fn at(bind: Bind) -> Self {
         let (mode, backlog) = (Auto::Auto, Auto::Auto);
-        Self { bind, mode, backlog, allowed_origins: Vec::new(), endpoints: Self::default_endpoints() }
+        let endpoints = Self::default_endpoints();
+        Self { bind, mode, backlog, allowed_origins: Vec::new(), endpoints, api: Self::default_api() }
+    }
+
+    /// Whether the HTTP API is here.
+    pub fn offers_api(&self) -> bool {
+        self.api.given().copied().unwrap_or_else(|| self.bind.is_local())
+    }
+
+    fn default_api() -> Auto<bool> {
+        Auto::Auto
     }
 
     fn default_mode() -> Auto<FileMode> {
@@ -146,6 +167,76 @@ impl Default for Admin {
     fn default() -> Self {
         Self { bind: Limit(Some(Address::loopback(8081))) }
     }
+}
+
+described! {
+    /// Publishing, calling and looking around by HTTP requests.
+    #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct HttpApi {
+        /// A request's body, and a line of a stream of publications; larger ones are answered 413.
+        pub body: Size,
+        /// Publications in one batch.
+        pub batch: Count,
+        /// Connections at once; further ones are answered 503. Worst case in memory: each has two bodies.
+        pub connections: Count,
+        /// Longest time that a call may wait for its callee, and the time of calls that do not say.
+        pub call_time: Time,
+        /// How long the answer to a request with an `Idempotency-Key` is kept, to be given again.
+        pub idempotency_window: Time,
+        /// How many such answers are kept, of 16 MiB together; beyond it the oldest is forgotten.
+        pub idempotency_keys: Count,
+        /// Who may use it: `[[http_api.key]]` with `name`, `key_hash`, `realms`, `role`, `allow` and `addresses`.
+        ///
+        /// `fanwire apikey` makes a key and prints such a table. `role` is the role whose permissions its publications and calls
+        /// need; `allow` has some of `publish`, `call`, `read`, `disconnect`; `addresses` has addresses and ranges such as
+        /// `10.0.0.0/8`, and may be left out. With one key or more nobody may use the API without one.
+        pub key: Vec<ApiKey>,
+    }
+}
+
+impl Default for HttpApi {
+    fn default() -> Self {
+        Self {
+            body: Size(1 << 20),
+            batch: Count(1_000),
+            connections: Count(256),
+            call_time: Time::seconds(30),
+            idempotency_window: Time::seconds(300),
+            idempotency_keys: Count(10_000),
+            key: Vec::new(),
+        }
+    }
+}
+
+/// A key of the HTTP API. Explained at `http_api.key`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKey {
+    /// Whose key it is.
+    pub name: String,
+    /// What `fanwire apikey` made of it.
+    pub key_hash: String,
+    /// Where it may be used.
+    pub realms: Vec<String>,
+    /// The role, in each of the realms, whose permissions it needs.
+    pub role: String,
+    /// What it may be used for.
+    pub allow: Vec<ApiRight>,
+    /// From where it may be used; empty: from everywhere.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+}
+
+/// What a key of the HTTP API may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum ApiRight {
+    // Not documented for clap: a line each would make the help longer and no clearer.
+    Publish,
+    Call,
+    Read,
+    Disconnect,
 }
 
 described! {

@@ -432,3 +432,58 @@ fn the_default_file_is_accepted_and_changes_nothing() {
     let loaded = with_file(&reference::default_file(), &[], Vec::new()).expect("it is right");
     assert_eq!(loaded.config, Config::default());
 }
+
+/// A key of the HTTP API with one line changed.
+fn api_key(line: &str) -> String {
+    let name = line.split(' ').next().expect("a key");
+    let hash = format!("key_hash = \"sha256:{}\"", "0".repeat(64));
+    let lines =
+        ["name = \"shop\"", &hash, "realms = [\"realm1\"]", "role = \"anonymous\"", "allow = [\"publish\"]"];
+    let kept: Vec<&str> = lines.into_iter().filter(|kept| !kept.starts_with(&format!("{name} "))).collect();
+    format!("[[http_api.key]]\n{line}\n{}\n", kept.join("\n"))
+}
+
+#[test]
+fn keys_of_the_api_are_checked() {
+    let loaded = with_file(&api_key("addresses = [\"10.0.0.0/8\"]"), &[], Vec::new()).expect("right");
+    assert_eq!(loaded.api_keys[0].addresses[0].to_string(), "10.0.0.0/8");
+    for (line, wanted) in [
+        ("name = \"\"", "http_api.key.0.name"),
+        ("key_hash = \"sha256:0\"", "fanwire apikey NAME"),
+        ("key_hash = \"fwk_00\"", "this is a key itself"),
+        ("realms = []", "for no realm"),
+        ("realms = [\"realm2\"]", "did you mean realm1?"),
+        ("realms = [\"realm1\", \"realm1\"]", "named twice"),
+        ("role = \"anonymus\"", "did you mean anonymous?"),
+        ("allow = []", "may do nothing"),
+        ("allow = [\"write\"]", "allowed: publish, call, read, disconnect"),
+        ("addresses = [\"10.0.0.1/8\"]", "first address of the range"),
+    ] {
+        let words = refused(&api_key(line));
+        assert!(words.contains(wanted) && words.contains("fanwire.toml:"), "{line}: {words}");
+    }
+    let twice = refused(&format!("{0}{0}", api_key("name = \"a\"")));
+    assert!(twice.contains("already") && twice.contains("the same key"), "{twice}");
+}
+
+#[test]
+fn the_api_is_where_only_this_machine_can_connect_unless_it_is_said() {
+    let offers = |text: &str| {
+        let text = format!("[[listener]]\n{text}\n[[realm]]\nname = \"a\"\nanonymous_role = \"none\"\n");
+        with_file(&text, &[], Vec::new()).map(|loaded| loaded.config.listener[0].offers_api())
+    };
+    assert_eq!(offers("bind = \"127.0.0.1:8080\""), Ok(true));
+    assert_eq!(offers("bind = \"unix:/run/fanwire.sock\""), Ok(true));
+    assert_eq!(offers("bind = \"0.0.0.0:8080\""), Ok(false));
+    assert_eq!(offers("bind = \"127.0.0.1:8080\"\napi = false"), Ok(false));
+    let open = offers("bind = \"0.0.0.0:8080\"\napi = true").expect_err("no key");
+    assert!(open.contains("fanwire.toml:3") && open.contains("fanwire apikey NAME --realm a"), "{open}");
+    let path =
+        offers("bind = \"127.0.0.1:8080\"\nendpoints = { \"/v1/ws\" = \"wamp\" }").expect_err("its path");
+    assert!(path.contains("HTTP API"), "{path}");
+    assert!(
+        offers("bind = \"127.0.0.1:8080\"\napi = 5")
+            .expect_err("no number")
+            .contains("\"auto\" or true or false")
+    );
+}

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 use serde::ser::{Serialize, Serializer};
 
 use super::bind::{Bind, FileMode};
@@ -21,6 +21,10 @@ pub trait Scalar: Sized {
     fn from_text(text: &str) -> Result<Self, String>;
     /// Reads the value from an integer.
     fn from_integer(number: i64) -> Result<Self, String>;
+    /// Reads the value from `true` or `false`; `None` where those cannot stand.
+    fn from_bool(_: bool) -> Option<Self> {
+        None
+    }
     /// The value as it is written in a file.
     fn to_written(&self) -> Written;
 }
@@ -31,6 +35,8 @@ pub enum Written {
     Text(String),
     /// Bare.
     Integer(i64),
+    /// `true` or `false`.
+    Boolean(bool),
 }
 
 struct ScalarVisitor<T>(PhantomData<T>);
@@ -46,6 +52,10 @@ impl<T: Scalar> Visitor<'_> for ScalarVisitor<T> {
         T::from_text(text).map_err(|wrong| E::custom(format!("{wrong}\nallowed: {}", T::allowed())))
     }
 
+    fn visit_bool<E: Error>(self, value: bool) -> Result<T, E> {
+        T::from_bool(value).ok_or_else(|| E::invalid_type(Unexpected::Bool(value), &self))
+    }
+
     fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
         T::from_integer(number).map_err(|wrong| E::custom(format!("{wrong}\nallowed: {}", T::allowed())))
     }
@@ -59,6 +69,7 @@ fn write<T: Scalar, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> 
     match value.to_written() {
         Written::Text(text) => to.serialize_str(&text),
         Written::Integer(number) => to.serialize_i64(number),
+        Written::Boolean(value) => to.serialize_bool(value),
     }
 }
 
@@ -333,6 +344,28 @@ impl<T> Auto<T> {
     }
 }
 
+impl Scalar for bool {
+    fn allowed() -> String {
+        "true or false".into()
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("{text:?} is neither true nor false"))
+    }
+
+    fn from_integer(number: i64) -> Result<Self, String> {
+        Err(format!("{number} is neither true nor false"))
+    }
+
+    fn from_bool(value: bool) -> Option<Self> {
+        Some(value)
+    }
+
+    fn to_written(&self) -> Written {
+        Written::Boolean(*self)
+    }
+}
+
 impl<T: Scalar> Scalar for Auto<T> {
     fn allowed() -> String {
         format!("\"auto\" or {}", T::allowed())
@@ -344,6 +377,10 @@ impl<T: Scalar> Scalar for Auto<T> {
 
     fn from_integer(number: i64) -> Result<Self, String> {
         T::from_integer(number).map(Self::Given)
+    }
+
+    fn from_bool(value: bool) -> Option<Self> {
+        T::from_bool(value).map(Self::Given)
     }
 
     fn to_written(&self) -> Written {

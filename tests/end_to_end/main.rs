@@ -17,6 +17,8 @@ mod compression;
 mod faults;
 mod handshakes;
 mod hostile;
+mod http_api;
+mod http_api_described;
 mod listeners;
 mod logins;
 mod passwd;

@@ -1,6 +1,11 @@
 //! The router in a process of its own and the clients that speak to it are those of the stress scenarios.
 
+mod http;
+mod schema;
+
 pub use fanwire_stress::testbed::*;
+pub use http::{Answer, Http};
+pub use schema::flaws;
 
 /// The drivers that every test runs on.
 macro_rules! on_both_drivers {
