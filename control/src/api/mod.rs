@@ -266,13 +266,13 @@ enum Reply {
 
 /// A refusal, with the methods that there are.
 struct Refused {
-    error: ApiError,
+    error: Box<ApiError>,
     allow: Option<String>,
 }
 
 impl From<ApiError> for Refused {
     fn from(error: ApiError) -> Self {
-        Self { error, allow: None }
+        Self { error: Box::new(error), allow: None }
     }
 }
 
@@ -288,7 +288,8 @@ fn find<'a>(head: &RequestHead<'a>) -> Result<(usize, &'a str), Refused> {
         Found::Route(index, part) => Ok((index, part)),
         Found::OtherMethods(methods) => {
             let words = format!("{} is no method of {path}; it has {methods}", head.method);
-            Err(Refused { error: ApiError::new(Code::MethodNotAllowed, words), allow: Some(methods) })
+            let error = Box::new(ApiError::new(Code::MethodNotAllowed, words));
+            Err(Refused { error, allow: Some(methods) })
         }
         Found::Nothing => {
             let words = format!("there is nothing at {path}; /v1/openapi.json tells what there is");
