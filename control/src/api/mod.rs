@@ -10,7 +10,7 @@
 //! Whatever one connection publishes goes through that one shard, so it arrives in the order of its requests.
 //!
 //! What this module does not do: it decides nothing about topics and procedures. The router does, by the permissions of the
-//! key's role, as for a session of that role. Read [`Api`], then [`routes`] and [`publish`].
+//! key's role, as for a session of that role. Read [`Api`], then [`routes`] and the module `publish`.
 
 mod call;
 pub mod connection;
