@@ -143,7 +143,6 @@ pub fn realm(name: &str) -> RealmConfig {
                     publish: may_send(role, name),
                     call: may_send(role, name),
                     disclose: disclosure(name),
-                    ..everything.clone()
                 }
             };
             let wide = [Some(everything.clone()), (role == 1).then(|| hidden.clone())].into_iter().flatten();

@@ -34,8 +34,11 @@ pub struct Sources {
     queues: Vec<VecDeque<Wish>>,
     waiting: BTreeMap<u64, Waiting>,
     last_token: u64,
-    answers: (Sender<(u64, ApiAnswer)>, Receiver<(u64, ApiAnswer)>),
+    answers: (Sender<Answered>, Receiver<Answered>),
 }
+
+/// Which question, and its answer.
+type Answered = (u64, ApiAnswer);
 
 struct Source {
     id: ClientId,
