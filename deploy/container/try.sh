@@ -19,7 +19,7 @@ trap end EXIT INT TERM
 say() { echo "container: $*"; }
 fail() { echo "container: $*" >&2; exit 1; }
 
-# What the Dockerfile copies, and the libraries that distroless/cc has; the binary must need no others.
+# What the Dockerfile copies, and the C library; the binary must need no others.
 mkdir -p "$root/usr/bin" "$root/etc/fanwire" "$root/proc"
 cp "$binary" "$root/usr/bin/fanwire"
 cp "$here/../fanwire.toml" "$root/etc/fanwire/fanwire.toml"
@@ -28,7 +28,7 @@ ldd "$binary" | while read -r name arrow path _; do
         linux-vdso* | statically) continue ;;
         /*) path=$name ;;
         libc.so.* | libm.so.* | libgcc_s.so.* | libpthread.so.* | libdl.so.* | librt.so.*) ;;
-        *) fail "$name is not in distroless/cc" ;;
+        *) fail "$name is not in Debian's slim image" ;;
     esac
     mkdir -p "$root$(dirname "$path")"
     cp -L "$path" "$root$path"
