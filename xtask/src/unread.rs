@@ -89,7 +89,8 @@ pub fn unread(workplace: &Workplace, options: &Options) -> Result<()> {
         options.readers,
         options.seconds
     );
-    fs::write(&path, replace(&page, "unread", &format!("{how}\n\n{table}"))?)?;
+    let picture = "![Memory of each server over time](unread.svg)";
+    fs::write(&path, replace(&page, "unread", &format!("{how}\n\n{table}\n{picture}"))?)?;
     println!("written: docs/performance.md, docs/unread.svg");
     Ok(())
 }
