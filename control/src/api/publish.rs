@@ -61,9 +61,7 @@ impl Api {
         caller: &Caller<'_>,
         head: &RequestHead<'_>,
     ) -> Result<Reply, Failure> {
-        check_json(head)?;
-        let key = idempotency_key(caller, head)?;
-        let body = connection.whole_body(self.config.limits.body_bytes_max).await?;
+        let (key, body) = self.request(connection, caller, head).await?;
         self.once(key, b"publish", &body, self.publish_one(caller, &body)).await
     }
 
@@ -73,10 +71,21 @@ impl Api {
         caller: &Caller<'_>,
         head: &RequestHead<'_>,
     ) -> Result<Reply, Failure> {
+        let (key, body) = self.request(connection, caller, head).await?;
+        self.once(key, b"batch", &body, self.publish_several(caller, &body)).await
+    }
+
+    /// The idempotency key, if there is one, and the body. What the head has wrong is said before the body is read.
+    async fn request(
+        &self,
+        connection: &mut Connection,
+        caller: &Caller<'_>,
+        head: &RequestHead<'_>,
+    ) -> Result<(Option<OwnedKey>, Bytes), Failure> {
         check_json(head)?;
         let key = idempotency_key(caller, head)?;
         let body = connection.whole_body(self.config.limits.body_bytes_max).await?;
-        self.once(key, b"batch", &body, self.publish_several(caller, &body)).await
+        Ok((key, body))
     }
 
     async fn publish_one(&self, caller: &Caller<'_>, body: &[u8]) -> Result<Bytes, ApiError> {

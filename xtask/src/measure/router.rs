@@ -1,6 +1,6 @@
 //! A router of ours on CPUs of its own.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -56,9 +56,10 @@ impl Router {
         command.args(setup.set.iter().flat_map(|setting| ["--set", setting]));
         let mut child = command
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .context("cannot start the router (is `taskset` of util-linux there?)")?;
+        let mut complaints = child.stderr.take().context("standard error is piped")?;
         let mut lines = BufReader::new(child.stdout.take().context("the banner is piped")?).lines();
         let (mut url, mut admin) = (None, None);
         for line in lines.by_ref().map_while(Result::ok) {
@@ -74,14 +75,22 @@ impl Router {
                 break;
             }
         }
-        // The rest of the banner must have a reader.
-        std::thread::spawn(move || lines.for_each(drop));
         match (url, admin) {
-            (Some(url), Some(admin)) => Ok(Self { child, url, admin }),
+            (Some(url), Some(admin)) => {
+                // The rest of the banner and the log must have a reader.
+                std::thread::spawn(move || lines.for_each(drop));
+                std::thread::spawn(move || std::io::copy(&mut complaints, &mut std::io::sink()));
+                Ok(Self { child, url, admin })
+            }
             _ => {
                 let _ = child.kill();
                 let _ = child.wait();
-                bail!("the router did not start: its banner names no WebSocket or no admin address")
+                let mut words = String::new();
+                let _ = complaints.read_to_string(&mut words);
+                bail!(
+                    "the router did not start: its banner names no WebSocket or no admin address\n{}",
+                    words.trim_end()
+                )
             }
         }
     }
