@@ -201,6 +201,7 @@ fn simulation(place: &Workplace) -> Result<Outcome> {
     // The bugs are in a build of the core of their own, which nothing else ever sees.
     let mut planted = place.cargo([
         "test",
+        "--release",
         "--package",
         "fanwire-core",
         "--features",
