@@ -73,6 +73,8 @@ pub enum Command {
     /// Answer calls of a procedure.
     #[command(about = "Answer calls of a procedure: fanwire register demo.add --exec 'jq .args[0]+.args[1]'")]
     Register(RegisterArgs),
+    /// List the clients that do not read as fast as they are sent to: fanwire slow
+    Slow(SlowArgs),
     /// Check, show or explain a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -282,6 +284,20 @@ pub struct Values {
     pub kw: Vec<String>,
 }
 
+/// `fanwire slow`
+#[derive(Debug, Args)]
+pub struct SlowArgs {
+    /// The router's admin port (admin.bind)
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
+    pub address: std::net::SocketAddr,
+    /// How many at most, those with most bytes waiting first
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub limit: u16,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `fanwire pub`
 #[derive(Debug, Args)]
 pub struct PubArgs {
@@ -301,6 +317,9 @@ pub struct PubArgs {
     /// Tell the subscribers who publishes
     #[arg(long)]
     pub disclose: bool,
+    /// What the event is about: slow subscribers of a topic that conflates get only the newest of each
+    #[arg(long, value_name = "KEY")]
+    pub conflate_key: Option<String>,
     /// Print each publication as JSON
     #[arg(long)]
     pub json: bool,

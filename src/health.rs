@@ -18,8 +18,8 @@ const EXIT_USAGE: u8 = 2;
 const EXIT_UNREACHABLE: u8 = 3;
 /// No answer in time.
 const EXIT_LATE: u8 = 4;
-/// An answer is a line.
-const ANSWER_BYTES_MAX: u64 = 16 << 10;
+/// A line, or a thousand slow clients.
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 /// Asks, prints the answer, and says by the exit status what it was.
 pub fn health(args: &HealthArgs, sources: &Sources) -> ExitCode {
@@ -75,8 +75,8 @@ fn time(args: &HealthArgs) -> Result<Duration, String> {
     }
 }
 
-/// `GET path`: the status and the body.
-fn ask(address: SocketAddr, path: &str, time: Duration) -> std::io::Result<(u16, String)> {
+/// `GET path` of an admin port: the status and the body.
+pub fn ask(address: SocketAddr, path: &str, time: Duration) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, time)?;
     stream.set_read_timeout(Some(time))?;
     stream.set_write_timeout(Some(time))?;

@@ -1,6 +1,7 @@
 //! Fanwire: a real-time message router. This crate is the command line, the configuration and the start; what a message
 //! means is in `fanwire-core`, when bytes move in `fanwire-io`.
 
+mod allocator;
 mod apikey;
 mod cli;
 mod client;
@@ -24,10 +25,6 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command, ConfigCommand, PasswdArgs, RunArgs};
 use crate::config::{Loaded, Problems, Sources};
-
-// Frames are freed on other threads than made them; glibc's allocator is slow at that, musl's at everything.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Names the configuration file where no flag does. One underscore: it is no key.
 const CONFIG_VARIABLE: &str = "FANWIRE_CONFIG";
@@ -58,6 +55,7 @@ fn main() -> ExitCode {
         Some(Command::Sub(args)) => client::subscribe(&args),
         Some(Command::Call(args)) => client::call(&args),
         Some(Command::Register(args)) => client::register(&args),
+        Some(Command::Slow(args)) => client::slow(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fanwire_control::memory::{MemoryBudget, MemoryWatch};
 use fanwire_control::metrics::{Build, Metrics, ReadNumber};
 use fanwire_control::{api, login};
 use fanwire_core::Shard;
@@ -104,6 +105,7 @@ impl Parts {
         let mut io = wiring::io_config(config);
         let ring_items = wiring::ring_items(config, io.shard_count());
         io.ring_items = Some(ring_items);
+        io.release_memory = Some(crate::allocator::release);
         let mut random = fanwire_io::random_source();
         let core =
             Arc::new(wiring::core_config(loaded, ring_items, random()).map_err(|e| Refusal(e.to_string()))?);
@@ -115,6 +117,7 @@ impl Parts {
         let offers_api = config.listener.iter().any(schema::Listener::offers_api);
         let directory = Arc::new(Directory::new(random()));
         let shared = Arc::clone(&directory);
+        let names = Arc::clone(&core);
         let running = fanwire_io::start(io, move |id, shards| {
             let shards = u8::try_from(shards).expect("at most 63 shards");
             let random = Box::new(fanwire_io::random_source());
@@ -133,11 +136,26 @@ impl Parts {
         };
         let metrics =
             Metrics::new(running.counters().to_vec(), build, log_lines_dropped, figures, api_figures);
+        let memory = memory_watch(config, Arc::clone(&running));
         let orders = Orders { running: Arc::clone(&running), directory: shared };
-        let control = fanwire_control::start(admin, orders, metrics, desk, offers_api.then_some(api_desk))
-            .map_err(|error| Refusal(error.to_string()))?;
+        let control = fanwire_control::start(
+            admin,
+            orders,
+            metrics,
+            desk,
+            offers_api.then_some(api_desk),
+            names,
+            memory,
+        )
+        .map_err(|error| Refusal(error.to_string()))?;
         Ok(Self { running, control })
     }
+}
+
+/// Tells the shards when memory is short.
+fn memory_watch(config: &Config, running: Arc<Running>) -> MemoryWatch {
+    let budget = MemoryBudget::new(config.limits.memory.given().map(|size| size.0));
+    MemoryWatch::new(budget, Box::new(move |level, shed_bytes| running.set_pressure(level, shed_bytes)))
 }
 
 /// What a person reads first. Lines that name an address or a command can be pasted.

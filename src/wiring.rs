@@ -10,6 +10,8 @@ use fanwire_control::api::{ApiConfig, ApiLimits};
 use fanwire_control::login::LoginLimits;
 use fanwire_control::login::users::{User, Users};
 use fanwire_core::access::{self, Access};
+use fanwire_core::topics::{Handling, TopicRule, TopicRules};
+use fanwire_core::uri::MatchPolicy;
 use fanwire_core::{CoreConfig, Limits as CoreLimits};
 use fanwire_io as io;
 
@@ -20,6 +22,7 @@ use crate::config::schema::{
     Action, ApiKey, ApiRight, Compression, Config, Disclose, Driver, Listener, Match, NO_ROLE, ORIGIN_ANY,
     Permission, Protocol, Realm, Role, Shards,
 };
+use crate::config::topics::Topic;
 use crate::config::units::{Auto, Count, CpuList, Size};
 use crate::config::users::RealmUser;
 
@@ -60,8 +63,24 @@ pub fn io_config(config: &Config) -> io::Config {
         turn: turn(&config.shards),
         spin: config.shards.spin.0,
         connections_max_per_shard: limits.connections_per_shard.0.map(|count| count.0),
+        accept_rate: limits.accept_rate.0.map(|rate| rate_of(rate, Some(Count(rate.0.div_ceil(10))))),
+        connections_per_address: limits.connections_per_address.0.map(|count| count.0),
+        connects_per_address: limits.connects_per_address.0.map(|rate| rate_of(rate, None)),
+        messages_rate: limits
+            .messages_per_second
+            .0
+            .map(|rate| rate_of(rate, limits.messages_burst.given().copied())),
+        bytes_rate: limits.bytes_per_second.0.map(|rate| io::Rate {
+            per_second: rate.0,
+            burst: limits.bytes_burst.given().map_or(rate.0, |burst| burst.0),
+        }),
         ..defaults
     }
+}
+
+/// Without a burst of its own, what comes in a second may come at once.
+fn rate_of(per_second: Count, burst: Option<Count>) -> io::Rate {
+    io::Rate { per_second: per_second.0.into(), burst: burst.unwrap_or(per_second).0.into() }
 }
 
 /// How much of each kind of work a turn does.
@@ -202,8 +221,12 @@ fn local(realm: &Realm, access: &Access) -> Option<Grant> {
 /// For the core of every shard. `ring_items` is what the rings between the shards really hold.
 pub fn core_config(loaded: &Loaded, ring_items: usize, seed: u64) -> Result<CoreConfig, access::AccessError> {
     let config = &loaded.config;
-    let realms: Vec<_> =
-        config.realm.iter().zip(&loaded.users).map(|(realm, users)| self::realm(realm, users)).collect();
+    let realms: Vec<_> = config
+        .realm
+        .iter()
+        .zip(&loaded.users)
+        .map(|(realm, users)| self::realm(config, realm, users))
+        .collect();
     let limits = &config.limits;
     Ok(CoreConfig {
         access: Access::new(&realms, seed)?,
@@ -211,6 +234,7 @@ pub fn core_config(loaded: &Loaded, ring_items: usize, seed: u64) -> Result<Core
             outbox_bytes_max: bytes(limits.outbox),
             outbox_messages_max: limits.outbox_messages.0,
             outbox_age_max: limits.outbox_age.0,
+            pause_max: limits.pause.0,
             reply_reserve_bytes: bytes(limits.reply_reserve),
             subscriptions_max: limits.subscriptions_per_session.0 as usize,
             registrations_max: limits.registrations_per_session.0 as usize,
@@ -236,12 +260,38 @@ fn compression(compression: &Compression) -> fanwire_core::Compression {
     }
 }
 
-fn realm(realm: &Realm, users: &[RealmUser]) -> access::RealmConfig {
+fn realm(config: &Config, realm: &Realm, users: &[RealmUser]) -> access::RealmConfig {
     access::RealmConfig {
         name: realm.name.clone(),
         roles: realm.role.iter().map(role).collect(),
         anonymous_role: (realm.anonymous_role != NO_ROLE).then(|| realm.anonymous_role.clone()),
         ticket_login: !users.is_empty(),
+        topics: topics(config, realm),
+    }
+}
+
+fn topics(config: &Config, realm: &Realm) -> TopicRules {
+    let default = *realm.slow_consumer.given().unwrap_or(&config.limits.slow_consumer);
+    let rule = |topic: &Topic| TopicRule {
+        uri: topic.uri.clone(),
+        match_policy: match_policy(topic.match_policy),
+        handling: Handling {
+            slow_consumer: topic.slow_consumer.given().unwrap_or(&default).0,
+            outbox_bytes_max: topic.outbox.given().map(|size| bytes(*size)),
+            outbox_messages_max: topic.outbox_messages.given().map(|count| count.0),
+        },
+    };
+    TopicRules {
+        default: Handling { slow_consumer: default.0, ..Handling::default() },
+        rules: realm.topic.iter().map(rule).collect(),
+    }
+}
+
+fn match_policy(policy: Match) -> MatchPolicy {
+    match policy {
+        Match::Exact => MatchPolicy::Exact,
+        Match::Prefix => MatchPolicy::Prefix,
+        Match::Wildcard => MatchPolicy::Wildcard,
     }
 }
 
@@ -256,11 +306,7 @@ fn permission(permission: &Permission) -> access::Permission {
     let allows = |action| permission.allow.contains(&action);
     access::Permission {
         uri: permission.uri.clone(),
-        match_policy: match permission.match_policy {
-            Match::Exact => fanwire_core::uri::MatchPolicy::Exact,
-            Match::Prefix => fanwire_core::uri::MatchPolicy::Prefix,
-            Match::Wildcard => fanwire_core::uri::MatchPolicy::Wildcard,
-        },
+        match_policy: match_policy(permission.match_policy),
         publish: allows(Action::Publish),
         subscribe: allows(Action::Subscribe),
         call: allows(Action::Call),
@@ -305,6 +351,10 @@ mod tests {
         assert_eq!(ours.balance, theirs.balance);
         assert_eq!(format!("{:?}", ours.turn), format!("{:?}", theirs.turn));
         assert_eq!(ours.spin, theirs.spin);
+        assert_eq!(ours.accept_rate, theirs.accept_rate);
+        assert_eq!(ours.connections_per_address, theirs.connections_per_address);
+        assert_eq!(ours.connects_per_address, theirs.connects_per_address);
+        assert_eq!((ours.messages_rate, ours.bytes_rate), (theirs.messages_rate, theirs.bytes_rate));
         let ours =
             core_config(&loaded(), CoreLimits::default().ring_capacity, 0).expect("the defaults are right");
         assert_eq!(format!("{:?}", ours.limits), format!("{:?}", CoreLimits::default()));

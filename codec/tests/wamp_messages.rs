@@ -107,7 +107,7 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
             },
         ),
         (
-            r#"[16,1,{"acknowledge":true,"exclude_me":false,"disclose_me":true,"retain":false},"a.b",[],{"color":"orange","sizes":[23,42,7]}]"#,
+            r#"[16,1,{"acknowledge":true,"exclude_me":false,"disclose_me":true,"retain":false,"x_conflate_key":"eur"},"a.b",[],{"color":"orange","sizes":[23,42,7]}]"#,
             Message::Publish {
                 request: 1,
                 options: PublishOptions {
@@ -116,6 +116,7 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
                     disclose_me: Some(true),
                     retain: Some(false),
                     receivers: None,
+                    conflate_key: Some(words("eur")),
                 },
                 topic: words("a.b"),
                 payload: Payload {

@@ -191,13 +191,23 @@ fn receivers() -> BoxedStrategy<Option<Box<ReceiverLists<'static>>>> {
         .boxed()
 }
 
+fn publish_options() -> BoxedStrategy<PublishOptions<'static>> {
+    (any::<bool>(), flag(), flag(), flag(), receivers(), option::of(string()))
+        .prop_map(|(acknowledge, exclude_me, disclose_me, retain, receivers, conflate_key)| PublishOptions {
+            acknowledge,
+            exclude_me,
+            disclose_me,
+            retain,
+            receivers,
+            conflate_key,
+        })
+        .boxed()
+}
+
 fn broker_message(serializer: Serializer) -> BoxedStrategy<Message<'static>> {
     prop_oneof![
-        (id(), (any::<bool>(), flag(), flag(), flag(), receivers()), string(), payload(serializer)).prop_map(
-            |(request, (acknowledge, exclude_me, disclose_me, retain, receivers), topic, payload)| {
-                let options = PublishOptions { acknowledge, exclude_me, disclose_me, retain, receivers };
-                Message::Publish { request, options, topic, payload }
-            }
+        (id(), publish_options(), string(), payload(serializer)).prop_map(
+            |(request, options, topic, payload)| Message::Publish { request, options, topic, payload }
         ),
         (id(), id()).prop_map(|(request, publication)| Message::Published { request, publication }),
         (id(), policy(), flag(), string()).prop_map(|(request, match_policy, get_retained, topic)| {

@@ -1,4 +1,4 @@
-//! The admin port: `/livez`, `/readyz`, `/metrics`, and `/` to find them.
+//! The admin port: `/livez`, `/readyz`, `/metrics`, `/slow`, and `/` to find them.
 //!
 //! Whoever reaches the port may read it, so it is on loopback unless configured otherwise, and a stranger's connection costs
 //! a bounded amount: a head has a deadline, a connection has one, and there are at most 64.
@@ -7,16 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, RawQuery, State};
 use axum::http::{HeaderName, StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::memory::MemoryFigures;
 use crate::metrics::Metrics;
 use crate::page;
+use crate::slow::{NoList, SlowList};
 use crate::state::{Readiness, Reason};
 
 /// Scrapers and probes need a few; more are a mistake or an attack.
@@ -36,6 +39,17 @@ pub struct Admin {
     pub metrics: Metrics,
     /// Whether new clients are welcome.
     pub readiness: Arc<Readiness>,
+    /// Who does not read in time.
+    pub slow: SlowList,
+    /// How much memory is left.
+    pub memory: Arc<MemoryFigures>,
+}
+
+impl Admin {
+    /// Why new clients are not welcome.
+    fn not_ready(&self) -> Option<&'static str> {
+        self.readiness.reason().map(Reason::words).or_else(|| self.memory.reason())
+    }
 }
 
 /// Serves until the task is dropped.
@@ -70,6 +84,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/slow", get(slow))
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(admin)
@@ -79,6 +94,7 @@ const INDEX: &str = "Fanwire admin port
   /livez    200 while the process answers
   /readyz   200 while new clients are welcome, else 503 and why
   /metrics  counters for Prometheus
+  /slow     clients that do not read in time, as JSON; ?limit=20&format=text
 ";
 
 async fn index() -> &'static str {
@@ -90,15 +106,24 @@ async fn livez() -> &'static str {
 }
 
 async fn readyz(State(admin): State<Arc<Admin>>) -> (StatusCode, String) {
-    match admin.readiness.reason() {
+    match admin.not_ready() {
         None => (StatusCode::OK, "ok\n".to_owned()),
-        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", Reason::words(reason))),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", reason)),
     }
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> ([(HeaderName, &'static str); 2], String) {
     let head = [(header::CONTENT_TYPE, page::CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")];
-    (head, admin.metrics.render(admin.readiness.reason().is_none()))
+    (head, admin.metrics.render(admin.not_ready().is_none(), &admin.memory))
+}
+
+async fn slow(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> impl IntoResponse {
+    let (status, kind, body) = match admin.slow.answer(&query.unwrap_or_default()).await {
+        Ok((kind, body)) => (StatusCode::OK, kind, body),
+        Err(NoList::Query(words)) => (StatusCode::BAD_REQUEST, "text/plain", words + "\n"),
+        Err(NoList::Silent(words)) => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", words),
+    };
+    (status, [(header::CONTENT_TYPE, kind)], body)
 }
 
 async fn not_found() -> (StatusCode, &'static str) {

@@ -14,10 +14,12 @@
 pub mod admin;
 pub mod api;
 pub mod login;
+pub mod memory;
 pub mod metrics;
 pub mod page;
 pub mod process;
 mod signals;
+pub mod slow;
 pub mod state;
 
 use std::io;
@@ -25,6 +27,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use fanwire_core::CoreConfig;
 use fanwire_core::api::ApiRequest;
 use fanwire_core::directory::Directory;
 use fanwire_core::ids::ShardId;
@@ -34,7 +37,9 @@ use tokio::sync::oneshot;
 use crate::admin::Admin;
 use crate::api::{Api, ApiDesk};
 use crate::login::LoginDesk;
+use crate::memory::{MemoryFigures, MemoryWatch};
 use crate::metrics::Metrics;
+use crate::slow::SlowList;
 use crate::state::{Readiness, Reason};
 
 /// What the control thread may tell the shards.
@@ -92,10 +97,16 @@ pub fn start(
     metrics: Metrics,
     logins: LoginDesk,
     api: Option<ApiDesk>,
+    core: Arc<CoreConfig>,
+    memory: MemoryWatch,
 ) -> Result<Control, StartError> {
     let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
     let readiness = Arc::new(Readiness::default());
-    let state = Arc::new(Admin { metrics, readiness: Arc::clone(&readiness) });
+    let shards = Arc::new(shards);
+    let slow = SlowList::new(Arc::clone(&shards) as Arc<dyn Shards>, core);
+    let figures = Arc::new(MemoryFigures::default());
+    let state =
+        Arc::new(Admin { metrics, readiness: Arc::clone(&readiness), slow, memory: Arc::clone(&figures) });
     // The blocking threads derive keys, and nothing else so far.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -118,12 +129,12 @@ pub fn start(
                     return;
                 }
             };
-            let shards = Arc::new(shards);
             tokio::spawn(logins.run(Arc::clone(&shards)));
             if let Some(desk) = api {
                 let shards = Arc::clone(&shards) as Arc<dyn Shards>;
                 tokio::spawn(Api::run(desk, shards, Arc::clone(&state.readiness)));
             }
+            tokio::spawn(memory.run(figures));
             tokio::select! {
                 () = signals.handle(&*shards, &state.readiness) => {}
                 _ = stopped => {}

@@ -8,6 +8,7 @@ use fanwire_io::counters::{self, Count, ShardCounters, TURN_BOUNDS};
 
 use crate::api::figures::ApiFigures;
 use crate::login::LoginFigures;
+use crate::memory::MemoryFigures;
 use crate::page::{Kind, Page, label, labels};
 use crate::process::Process;
 
@@ -49,7 +50,7 @@ impl Metrics {
     }
 
     /// The page as of now.
-    pub fn render(&self, ready: bool) -> String {
+    pub fn render(&self, ready: bool, memory: &MemoryFigures) -> String {
         let mut page = Page::default();
         let build = labels(&label("version", &self.build.version), &label("driver", &self.build.driver));
         page.add("fanwire_build_info", Kind::Gauge, "Always 1; the labels say what is running.", &build, 1.0);
@@ -73,11 +74,21 @@ impl Metrics {
         let dropped = (self.log_lines_dropped)() as f64;
         let help = "Log lines dropped because standard error was too slow.";
         page.add("fanwire_log_lines_dropped_total", Kind::Counter, help, "", dropped);
+        collect_memory(&mut page, memory);
         collect_logins(&mut page, &self.logins);
         self.api.collect(&mut page);
         self.process.collect(&mut page);
         page.finish()
     }
+}
+
+fn collect_memory(page: &mut Page, memory: &MemoryFigures) {
+    let usage = memory.usage();
+    let mut gauge = |name: &str, help: &str, value: f64| page.add(name, Kind::Gauge, help, "", value);
+    gauge("fanwire_memory_budget_bytes", "Memory that may be used.", usage.budget as f64);
+    gauge("fanwire_memory_used_bytes", "Memory that counts against it.", usage.used as f64);
+    let help = "What is done about it: 0 nothing, 1 spare buffers are freed, 2 new clients are refused, 3 slow ones are cut.";
+    gauge("fanwire_memory_level", help, f64::from(memory.level()));
 }
 
 fn collect_logins(page: &mut Page, logins: &LoginFigures) {

@@ -2,17 +2,25 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 
 use fanwire_control::login::users::Users;
 use fanwire_control::login::{LoginLimits, desk};
+use fanwire_control::memory::{MemoryBudget, MemoryWatch};
 use fanwire_control::metrics::{Build, Metrics};
 use fanwire_control::{Control, Shards, start};
-use fanwire_core::api::ApiRequest;
+use fanwire_core::access::Access;
+use fanwire_core::api::{ApiAnswer, ApiRequest, Ask};
 use fanwire_core::directory::Directory;
 use fanwire_core::ids::ShardId;
 use fanwire_core::login::LoginVerdict;
+use fanwire_core::{CoreConfig, Limits};
 
-struct NoShards(Directory);
+/// One of them answers, one has no room, one never answers; the last two only where `deaf`.
+struct NoShards {
+    directory: Directory,
+    deaf: bool,
+}
 
 impl Shards for NoShards {
     fn drain(&self) {}
@@ -21,22 +29,50 @@ impl Shards for NoShards {
         Ok(())
     }
     fn count(&self) -> usize {
-        0
+        if self.deaf { 3 } else { 1 }
     }
-    fn ask(&self, _: ShardId, request: ApiRequest) -> Result<(), ApiRequest> {
-        Err(request)
+    fn ask(&self, shard: ShardId, request: ApiRequest) -> Result<(), ApiRequest> {
+        let Ask::Slow { limit } = request.ask else { return Err(request) };
+        assert!(limit <= 1_000);
+        match shard.get() {
+            0 => (request.reply)(ApiAnswer::Slow(Vec::new())),
+            1 => return Err(request),
+            // A shard that ends drops what it was asked.
+            _ => drop(request),
+        }
+        Ok(())
     }
     fn directory(&self) -> &Directory {
-        &self.0
+        &self.directory
     }
 }
 
 fn control() -> (Control, SocketAddr) {
+    control_of(false)
+}
+
+fn control_of(deaf: bool) -> (Control, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let build = Build { version: "1.2.3".into(), driver: "epoll".into() };
     let (queue, desk) = desk(Users::new([], || 1), LoginLimits { waiting: 1, at_once: 1 });
     let metrics = Metrics::new(Vec::new(), build, Box::new(|| 7), desk.figures(&queue), Default::default());
-    let control = start(Some(listener), NoShards(Directory::new(1)), metrics, desk, None).expect("it starts");
+    let core = Arc::new(CoreConfig {
+        access: Access::new(&[], 1).expect("nothing is wrong with nothing"),
+        limits: Limits::default(),
+        compression: None,
+        agent: String::new(),
+    });
+    let memory = MemoryWatch::new(MemoryBudget::new(None), Box::new(|_, _| {}));
+    let control = start(
+        Some(listener),
+        NoShards { directory: Directory::new(1), deaf },
+        metrics,
+        desk,
+        None,
+        core,
+        memory,
+    )
+    .expect("it starts");
     let address = control.admin_address.expect("it was given a listener");
     (control, address)
 }
@@ -64,6 +100,9 @@ fn every_page_answers() {
         ask(address, "POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             .starts_with("HTTP/1.1 405 ")
     );
+    assert!(get(address, "/slow").ends_with("\r\n\r\n[]\n"));
+    assert!(get(address, "/slow?limit=3&format=text").ends_with("\r\n\r\nnobody is slow\n"));
+    assert!(get(address, "/slow?limit=0").starts_with("HTTP/1.1 400 "));
     let metrics = get(address, "/metrics");
     assert!(metrics.contains("content-type: text/plain; version=0.0.4"), "{metrics}");
     assert!(metrics.contains("\nfanwire_build_info{version=\"1.2.3\",driver=\"epoll\"} 1\n"), "{metrics}");
@@ -71,6 +110,18 @@ fn every_page_answers() {
     assert!(metrics.contains("\nfanwire_log_lines_dropped_total 7\n"), "{metrics}");
     control.stop();
     assert!(TcpStream::connect(address).is_err(), "nothing listens any more");
+}
+
+#[test]
+fn shards_that_do_not_answer_are_not_taken_for_empty_ones() {
+    let (control, address) = control_of(true);
+    let json = get(address, "/slow");
+    assert!(json.starts_with("HTTP/1.1 503 "), "{json}");
+    assert!(json.ends_with("\r\n\r\n2 of 3 shards did not answer\n"), "{json}");
+    let text = get(address, "/slow?format=text");
+    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    assert!(text.ends_with("\r\n\r\n2 of 3 shards did not answer\n"), "{text}");
+    control.stop();
 }
 
 #[test]

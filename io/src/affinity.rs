@@ -1,9 +1,11 @@
 //! How many shards, and on which CPUs: the affinity mask of the process, cut by the CPU quota of its cgroup.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::cgroup::{self, Group, Version};
 
 /// What the machine gives this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,40 +60,12 @@ pub(crate) fn pin(cpu: usize) -> std::io::Result<()> {
 
 /// The tightest CPU quota on the way from this process's cgroup to the root, in whole CPUs, rounded up.
 fn quota(proc_self: &Path, cgroup_root: &Path) -> Option<usize> {
-    let groups = fs::read_to_string(proc_self.join("cgroup")).unwrap_or_default();
-    let mut tightest: Option<usize> = None;
-    let mut consider = |limit: Option<usize>| {
-        if let Some(limit) = limit {
-            tightest = Some(tightest.map_or(limit, |known| known.min(limit)));
-        }
+    let groups = cgroup::groups_in(proc_self, cgroup_root, "cpu");
+    let quota = |Group { version, folder }: &Group| match version {
+        Version::V1 => quota_v1(folder),
+        Version::V2 => quota_v2(folder),
     };
-    for line in groups.lines() {
-        // "hierarchy:controllers:path"; version 2 is hierarchy 0 without controllers.
-        let mut fields = line.splitn(3, ':');
-        let (Some(hierarchy), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next())
-        else {
-            continue;
-        };
-        if hierarchy == "0" && controllers.is_empty() {
-            for group in ancestors(cgroup_root, path) {
-                consider(quota_v2(&group));
-            }
-        } else if controllers.split(',').any(|name| name == "cpu") {
-            // Version 1 mounts the controller under its own name; in a container the path may not be visible.
-            for mount in [controllers, "cpu", "cpu,cpuacct"] {
-                for group in ancestors(&cgroup_root.join(mount), path) {
-                    consider(quota_v1(&group));
-                }
-            }
-        }
-    }
-    tightest
-}
-
-/// `root/path` and all its parents down to `root`.
-fn ancestors(root: &Path, path: &str) -> Vec<PathBuf> {
-    let full = root.join(path.trim_start_matches('/'));
-    full.ancestors().take_while(|group| group.starts_with(root)).map(Path::to_path_buf).collect()
+    groups.iter().filter_map(quota).min()
 }
 
 /// `cpu.max`: "max 100000" or "150000 100000".
@@ -114,6 +88,8 @@ fn whole_cpus(quota: u64, period: u64) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     struct Tree(PathBuf);

@@ -8,6 +8,8 @@ use std::time::Duration;
 use fanwire_codec::http::HeadLimits;
 use fanwire_core::FlushBudget;
 
+use crate::rate::Rate;
+
 /// How the shards run and what they listen on.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -43,6 +45,19 @@ pub struct Config {
     pub spin: Duration,
     /// Items of the ring of one ordered pair of shards. `None`: 8,192 / shards, at least 128.
     pub ring_items: Option<usize>,
+    /// New connections that the process accepts; more wait in the backlog. `None`: as many as come.
+    pub accept_rate: Option<Rate>,
+    /// Connections of one address (IPv6: of one network of 64 bits) at once; further ones are answered 429.
+    pub connections_per_address: Option<u32>,
+    /// New connections of one address; further ones are answered 429.
+    pub connects_per_address: Option<Rate>,
+    /// Messages of one connection, control frames too. Who sends more is not read for a while.
+    pub messages_rate: Option<Rate>,
+    /// Bytes of one connection, as they come on the wire. Who sends more is not read for a while.
+    pub bytes_rate: Option<Rate>,
+    /// Asks the allocator to give freed memory back to the system. Called on a shard's thread, after it freed something because
+    /// memory is short; it may take a millisecond.
+    pub release_memory: Option<fn()>,
     /// Bounds of one turn of a shard's loop.
     pub turn: TurnBudget,
 }
@@ -63,6 +78,12 @@ impl Default for Config {
             balance: true,
             spin: Duration::ZERO,
             ring_items: None,
+            accept_rate: None,
+            connections_per_address: None,
+            connects_per_address: None,
+            messages_rate: None,
+            bytes_rate: None,
+            release_memory: None,
             turn: TurnBudget::default(),
         }
     }

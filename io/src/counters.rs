@@ -105,6 +105,9 @@ counters! {
     Counter rejected_upgrade = "connections_rejected" "reason=\"upgrade\"" "Connections refused at accept, or requests refused with an HTTP error.";
     Counter rejected_subprotocol = "connections_rejected" "reason=\"subprotocol\"" "Connections refused at accept, or requests refused with an HTTP error.";
     Counter rejected_control = "connections_rejected" "reason=\"control_busy\"" "Connections refused at accept, or requests refused with an HTTP error.";
+    Counter rejected_memory = "connections_rejected" "reason=\"memory\"" "Connections refused at accept, or requests refused with an HTTP error.";
+    Counter rejected_address = "connections_rejected" "reason=\"address\"" "Connections refused at accept, or requests refused with an HTTP error.";
+    Counter throttled = "connections_throttled" "" "Times that a connection was not read for a while, because it sent more than its rate.";
     Counter closed_by_peer = "connections_closed" "reason=\"peer\"" "Connections that ended, by who or what ended them.";
     Counter closed_lost = "connections_closed" "reason=\"lost\"" "Connections that ended, by who or what ended them.";
     Counter closed_by_service = "connections_closed" "reason=\"router\"" "Connections that ended, by who or what ended them.";
@@ -117,6 +120,7 @@ counters! {
     Counter closed_refused = "connections_closed" "reason=\"refused\"" "Connections that ended, by who or what ended them.";
     Counter closed_drain = "connections_closed" "reason=\"drain\"" "Connections that ended, by who or what ended them.";
     Counter closed_panic = "connections_closed" "reason=\"decoder_panic\"" "Connections that ended, by who or what ended them.";
+    Counter closed_memory = "connections_closed" "reason=\"memory\"" "Connections that ended, by who or what ended them.";
     Counter decoder_panics = "decoder_panics" "" "Panics while decoding input, each of which ended one connection: a bug of ours.";
     Counter received_bytes = "received_bytes" "" "Bytes received from clients.";
     Counter receives = "receives" "" "Receive calls.";

@@ -22,7 +22,11 @@
 extern crate self as fanwire_io;
 
 #[cfg(not(loom))]
+mod addresses;
+#[cfg(not(loom))]
 mod affinity;
+#[cfg(not(loom))]
+pub mod cgroup;
 #[cfg(not(loom))]
 mod clock;
 #[cfg(not(loom))]
@@ -41,6 +45,10 @@ mod listen;
 mod loads;
 #[cfg(not(loom))]
 mod park;
+#[cfg(not(loom))]
+mod pressure;
+#[cfg(not(loom))]
+mod rate;
 #[cfg(not(loom))]
 mod request;
 #[cfg_attr(loom, allow(dead_code, reason = "the model uses a part of it"))]
@@ -79,6 +87,10 @@ pub use counters::{Metric, ShardCounters};
 pub use engine::{DriverReport, Rung};
 #[cfg(not(loom))]
 pub use handover::HandedOver;
+#[cfg(not(loom))]
+pub use pressure::Level;
+#[cfg(not(loom))]
+pub use rate::Rate;
 #[cfg(not(loom))]
 pub use request::is_loopback_authority;
 // For the benchmarks.

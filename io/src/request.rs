@@ -24,6 +24,7 @@ pub(crate) enum RefusalReason {
     Upgrade,
     Subprotocol,
     ControlBusy,
+    Memory,
 }
 
 /// Finds the endpoint and checks the upgrade.

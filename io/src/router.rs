@@ -180,6 +180,18 @@ impl Service for Router {
         self.shard.flush(now, wire, budget)
     }
 
+    fn group(&self, outlet: Outlet) -> u16 {
+        self.shard.group(outlet)
+    }
+
+    fn shed(&mut self, now: Instant, bytes: usize) -> usize {
+        self.shard.shed(now, bytes)
+    }
+
+    fn drop_spares(&mut self) {
+        self.shard.drop_spares();
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         self.shard.next_deadline()
     }
@@ -233,6 +245,8 @@ impl Service for Router {
             counters.slow_consumers_cut,
             counters.parked,
             counters.held,
+            counters.pauses,
+            counters.gap_notices,
             counters.subscriptions,
             counters.registrations,
             counters.streams,
@@ -244,7 +258,7 @@ impl Service for Router {
     }
 }
 
-const PLAIN: usize = 29;
+const PLAIN: usize = 31;
 
 const METRICS: &[Metric] = &{
     const fn counter(name: &'static str, help: &'static str) -> Metric {
@@ -313,12 +327,19 @@ const METRICS: &[Metric] = &{
         counter("slow_consumers_cut", "Connections cut because they did not read."),
         counter("requests_parked", "Requests that had to wait for room."),
         counter("connections_held", "Times that a connection was not read until it read its answers."),
+        counter("publishers_paused", "Times that publishers had to wait for a slow subscriber of a topic."),
+        counter("gap_notices", "Notices of lost events, for sessions that asked for them."),
         gauge("subscriptions", "Subscriptions of this shard's sessions."),
         gauge("registrations", "Registrations of this shard's sessions."),
         gauge("event_streams", "Event streams alive."),
         dropped("reason=\"slow_consumer_bytes\""),
         dropped("reason=\"slow_consumer_messages\""),
         dropped("reason=\"slow_consumer_age\""),
+        dropped("reason=\"slow_consumer_pause\""),
+        dropped("reason=\"drop_oldest\""),
+        dropped("reason=\"drop_newest\""),
+        dropped("reason=\"conflated\""),
+        dropped("reason=\"memory\""),
         dropped("reason=\"connection_gone\""),
         dropped("reason=\"stream_overflow\""),
         dropped("reason=\"ring_full\""),

@@ -139,6 +139,21 @@ pub trait Service: 'static {
     /// Sends within the budget. True = there is more to send that no socket refuses.
     fn flush(&mut self, now: Instant, wire: &mut impl Wire, budget: &FlushBudget) -> bool;
 
+    /// Which connections have their turn to be read one after another: 0 for those without a session, another number for each
+    /// realm. Asked once, when a connection is established. Groups take turns.
+    fn group(&self, _outlet: Outlet) -> u16 {
+        0
+    }
+
+    /// The process is short of memory: gives up about so many bytes of what waits to be sent, the largest outboxes first, a
+    /// slice of it. Returns how many it were; 0 if there is nothing to give up.
+    fn shed(&mut self, _now: Instant, _bytes: usize) -> usize {
+        0
+    }
+
+    /// Frees what is only kept to be used again.
+    fn drop_spares(&mut self) {}
+
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called. Whoever waits for something that changes without
     /// a call on this shard (room in a ring, another shard's congestion) asks for a moment soon.
     fn next_deadline(&self) -> Option<Instant>;

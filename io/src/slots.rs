@@ -151,6 +151,8 @@ pub(crate) enum CloseReason {
     Refused,
     Drain,
     Panic,
+    /// There was not enough memory for it.
+    Memory,
     /// It goes on elsewhere.
     HandedOver,
 }

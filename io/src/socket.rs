@@ -51,8 +51,8 @@ fn send_piece(socket: &OwnedFd, piece: &[u8]) -> Result<usize, Errno> {
 }
 
 /// Refuses a connection that cannot be served: an answer if it goes out at once, and the end.
-pub(crate) fn refuse(socket: OwnedFd) {
-    let _ = rustix::net::send(&socket, OVERLOADED, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+pub(crate) fn refuse(socket: OwnedFd, answer: &[u8]) {
+    let _ = rustix::net::send(&socket, answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     let _ = rustix::net::shutdown(&socket, Shutdown::Write);
     // A request that was not read would turn the close into a reset, and the answer might be lost with it.
     let mut sink = [0u8; 4096];
@@ -76,7 +76,8 @@ pub(crate) fn raise_descriptor_limit() -> u64 {
 
 /// UIO_MAXIOV of Linux.
 const IOV_MAX: usize = 1024;
-const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n\
+/// There is no room for another connection.
+pub(crate) const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n\
 Content-Type: text/plain\r\nContent-Length: 50\r\n\r\nThe server has no room for another connection now\n";
 
 #[cfg(test)]
@@ -118,7 +119,7 @@ mod tests {
         let mut client = TcpStream::connect(bound).unwrap();
         client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
         let socket = accept(&listener).unwrap();
-        refuse(socket);
+        refuse(socket, FULL);
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();

@@ -16,6 +16,7 @@ use crate::doorbell::Doorbell;
 use crate::engine::{DriverReport, Engine};
 use crate::listen::{self, Listening};
 use crate::park::Park;
+use crate::pressure::{Level, Pressure};
 use crate::ring::{self, Mesh};
 use crate::service::Service;
 use crate::shard::{EventFd, Links, Mailbox, Order, Shard, Spread, run, shard_id};
@@ -90,6 +91,7 @@ pub struct Running {
     counters: Vec<Arc<ShardCounters>>,
     mailboxes: Vec<Arc<Mailbox>>,
     doorbells: Arc<[Doorbell<EventFd>]>,
+    pressure: Arc<Pressure>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -146,6 +148,13 @@ impl Running {
         self.mailboxes[shard.index()].requests.push(Box::new(request)).map_err(|request| *request)?;
         self.doorbells[shard.index()].ring();
         Ok(())
+    }
+
+    /// Tells the shards how short of memory the process is. At [`Level::Shed`] they give up `shed_bytes` of what waits for slow
+    /// clients, each its part; 0 asks for nothing more than before.
+    pub fn set_pressure(&self, level: Level, shed_bytes: u64) {
+        self.pressure.set(level, shed_bytes.div_ceil(self.doorbells.len() as u64));
+        self.nudge();
     }
 
     /// Wakes every shard that sleeps, for a turn: whether one still can is seen from its count of turns.
@@ -224,7 +233,7 @@ where
         (0..count).map(|_| Ok(Doorbell::new(EventFd::new()?))).collect::<io::Result<Vec<_>>>()?.into();
     let counters: Vec<_> = (0..count).map(|_| Arc::new(ShardCounters::new(S::METRICS))).collect();
     let mailboxes: Vec<_> = (0..count).map(|_| Arc::new(Mailbox::new())).collect();
-    let spread = Arc::new(Spread::new(count, config.balance, descriptors_max));
+    let spread = Arc::new(Spread::new(count, &config, descriptors_max));
     let make_service = Arc::new(make_service);
     let (report, reports) = mpsc::channel();
     let mut running = Running {
@@ -233,6 +242,7 @@ where
         counters,
         mailboxes,
         doorbells,
+        pressure: Arc::default(),
         threads: Mutex::new(Vec::new()),
     };
     for index in 0..count {
@@ -244,6 +254,7 @@ where
             counters: Arc::clone(&running.counters[index]),
             spread: Arc::clone(&spread),
             beside: machine.beside(index, count, cpus.as_deref()),
+            pressure: Arc::clone(&running.pressure),
         };
         let seed = Seed {
             index,

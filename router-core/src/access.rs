@@ -9,10 +9,13 @@
 use crate::{
     ids::{RealmId, RoleId},
     login::LoginMethod,
+    rules::Rules,
+    topics::{GAP_TOPIC, Handling, TopicRules},
     uri::{self, MatchPolicy, UriError, UriRule},
 };
 use hashbrown::HashMap;
 use std::fmt;
+use std::hash::BuildHasher;
 
 /// One realm, as configured.
 #[derive(Clone, Debug)]
@@ -25,6 +28,8 @@ pub struct RealmConfig {
     pub anonymous_role: Option<String>,
     /// Whether sessions may log in by ticket.
     pub ticket_login: bool,
+    /// How events wait for slow subscribers.
+    pub topics: TopicRules,
 }
 
 impl RealmConfig {
@@ -44,6 +49,7 @@ impl RealmConfig {
             roles: vec![RoleConfig { name: "anonymous".to_owned(), permissions: vec![everything] }],
             anonymous_role: Some("anonymous".to_owned()),
             ticket_login: false,
+            topics: TopicRules::default(),
         }
     }
 }
@@ -160,6 +166,15 @@ pub enum AccessError {
         /// What is wrong with it.
         why: UriError,
     },
+    /// The URI of a topic's rule is not valid under its policy.
+    TopicUri {
+        /// The realm.
+        realm: String,
+        /// The URI.
+        uri: String,
+        /// What is wrong with it.
+        why: UriError,
+    },
     /// More realms than 2^32 or more roles than 2^16.
     TooMany {
         /// Which, in words.
@@ -177,6 +192,9 @@ impl fmt::Display for AccessError {
             }
             AccessError::PermissionUri { realm, role, uri, why } => {
                 write!(f, "realm {realm:?}, role {role:?}, permission for {uri:?}: {why}")
+            }
+            AccessError::TopicUri { realm, uri, why } => {
+                write!(f, "realm {realm:?}, topic rule for {uri:?}: {why}")
             }
             AccessError::TooMany { what } => write!(f, "too many {what}"),
         }
@@ -198,16 +216,14 @@ struct Realm {
     roles: Vec<Role>,
     anonymous_role: Option<RoleId>,
     ticket_login: bool,
+    handling: Handling,
+    topics: Rules<Handling>,
 }
 
 #[derive(Debug)]
 struct Role {
     name: Box<str>,
-    exact: HashMap<Box<str>, Allowed, foldhash::fast::FixedState>,
-    /// Longest first.
-    prefixes: Vec<(Box<str>, Allowed)>,
-    /// In the order of their shapes.
-    wildcards: Vec<(Box<str>, Allowed)>,
+    rules: Rules<Allowed>,
 }
 
 /// What a rule says of the URIs that it decides on.
@@ -280,6 +296,11 @@ impl Access {
         }
     }
 
+    /// What is kept of a publication's `x_conflate_key`.
+    pub(crate) fn conflate_key(&self, key: &str) -> u64 {
+        self.hasher().hash_one(key)
+    }
+
     /// A hasher that no client can aim at.
     pub(crate) fn hasher(&self) -> &foldhash::fast::FixedState {
         self.by_name.hasher()
@@ -295,9 +316,21 @@ impl Access {
         &self.realms[realm.index()].roles[role.index()].name
     }
 
+    /// How the events of this subscription wait for slow subscribers: what the most specific rule says that covers all that
+    /// the subscription may bring, or the realm's default.
+    pub(crate) fn handling(&self, realm: RealmId, policy: MatchPolicy, uri: &str) -> Handling {
+        let realm = &self.realms[realm.index()];
+        let rule = match policy {
+            MatchPolicy::Exact if uri == GAP_TOPIC => return Handling::default(),
+            MatchPolicy::Exact => realm.topics.get(uri),
+            MatchPolicy::Prefix | MatchPolicy::Wildcard => realm.topics.covering(policy, uri),
+        };
+        rule.unwrap_or(realm.handling)
+    }
+
     /// True if a session of this role may do this with this URI.
     ///
-    /// Nobody publishes or registers below `wamp.`, whatever the rules say: those are the router's own.
+    /// Nobody publishes or registers below `wamp.` and `fanwire.`, whatever the rules say: those are the router's own.
     pub fn authorize(&self, realm: RealmId, role: RoleId, action: Action, uri: &str) -> bool {
         self.permit(realm, role, action, uri).is_some()
     }
@@ -307,7 +340,7 @@ impl Access {
         if matches!(action, Action::Publish | Action::Register) && uri::is_reserved(uri) {
             return None;
         }
-        let rule = self.realms[realm.index()].roles[role.index()].rule(uri)?;
+        let rule = self.realms[realm.index()].roles[role.index()].rules.get(uri)?;
         rule.contains(action).then_some(rule.disclose)
     }
 
@@ -326,13 +359,15 @@ impl Access {
         uri: &str,
     ) -> bool {
         if policy == MatchPolicy::Exact {
-            return self.authorize(realm, role, action, uri);
+            // What was lost of its own events concerns each session, and nobody else.
+            let is_own_gaps = action == Action::Subscribe && uri == GAP_TOPIC;
+            return is_own_gaps || self.authorize(realm, role, action, uri);
         }
         if action == Action::Register && uri::is_reserved(uri) {
             return false;
         }
         let role = &self.realms[realm.index()].roles[role.index()];
-        role.rule_for((policy, uri)).is_some_and(|rule| rule.contains(action))
+        role.rules.covering(policy, uri).is_some_and(|rule| rule.contains(action))
     }
 }
 
@@ -343,6 +378,8 @@ impl Realm {
             roles: Vec::new(),
             anonymous_role: None,
             ticket_login: config.ticket_login,
+            handling: config.topics.default,
+            topics: topic_rules(&config.name, &config.topics, hasher)?,
         };
         if config.roles.len() > usize::from(u16::MAX) {
             return Err(AccessError::TooMany { what: "roles" });
@@ -377,12 +414,7 @@ impl Role {
         config: &RoleConfig,
         hasher: &foldhash::fast::FixedState,
     ) -> Result<Self, AccessError> {
-        let mut role = Self {
-            name: config.name.as_str().into(),
-            exact: HashMap::with_hasher(hasher.clone()),
-            prefixes: Vec::new(),
-            wildcards: Vec::new(),
-        };
+        let mut rules = Rules::new(hasher.clone());
         for rule in &config.permissions {
             uri::check_pattern(&rule.uri, rule.match_policy, UriRule::Loose).map_err(|why| {
                 AccessError::PermissionUri {
@@ -392,13 +424,7 @@ impl Role {
                     why,
                 }
             })?;
-            let (uri, allowed) = (Box::<str>::from(rule.uri.as_str()), Allowed::new(rule));
-            let twice = match rule.match_policy {
-                MatchPolicy::Exact => role.exact.insert(uri, allowed).is_some(),
-                MatchPolicy::Prefix => push_once(&mut role.prefixes, uri, allowed),
-                MatchPolicy::Wildcard => push_once(&mut role.wildcards, uri, allowed),
-            };
-            if twice {
+            if !rules.insert(rule.match_policy, &rule.uri, Allowed::new(rule)) {
                 let what = format!(
                     "the {:?} permission for {:?} of role {:?} in realm {realm:?}",
                     rule.match_policy, rule.uri, config.name
@@ -406,34 +432,28 @@ impl Role {
                 return Err(AccessError::Twice { what });
             }
         }
-        role.prefixes.sort_by_key(|(uri, _)| std::cmp::Reverse(uri.len()));
-        role.wildcards.sort_by_key(|(uri, _)| uri::Shape::of(uri));
-        Ok(role)
-    }
-
-    fn rule(&self, uri: &str) -> Option<Allowed> {
-        if let Some(&rule) = self.exact.get(uri) {
-            return Some(rule);
-        }
-        self.rule_for((MatchPolicy::Exact, uri))
-    }
-
-    /// The prefix or wildcard rule that decides on all that `asked` covers.
-    fn rule_for(&self, asked: (MatchPolicy, &str)) -> Option<Allowed> {
-        let covers =
-            |policy| move |(pattern, _): &&(Box<str>, Allowed)| uri::contains((policy, &**pattern), asked);
-        self.prefixes
-            .iter()
-            .find(covers(MatchPolicy::Prefix))
-            .or_else(|| self.wildcards.iter().find(covers(MatchPolicy::Wildcard)))
-            .map(|&(_, rule)| rule)
+        rules.sort();
+        Ok(Self { name: config.name.as_str().into(), rules })
     }
 }
 
-fn push_once(rules: &mut Vec<(Box<str>, Allowed)>, uri: Box<str>, allowed: Allowed) -> bool {
-    let twice = rules.iter().any(|(known, _)| *known == uri);
-    rules.push((uri, allowed));
-    twice
+fn topic_rules(
+    realm: &str,
+    config: &TopicRules,
+    hasher: &foldhash::fast::FixedState,
+) -> Result<Rules<Handling>, AccessError> {
+    let mut rules = Rules::new(hasher.clone());
+    for rule in &config.rules {
+        uri::check_pattern(&rule.uri, rule.match_policy, UriRule::Loose)
+            .map_err(|why| AccessError::TopicUri { realm: realm.to_owned(), uri: rule.uri.clone(), why })?;
+        if !rules.insert(rule.match_policy, &rule.uri, rule.handling) {
+            let what =
+                format!("the {:?} topic rule for {:?} in realm {realm:?}", rule.match_policy, rule.uri);
+            return Err(AccessError::Twice { what });
+        }
+    }
+    rules.sort();
+    Ok(rules)
 }
 
 #[cfg(test)]
@@ -459,6 +479,7 @@ mod tests {
             roles: vec![RoleConfig { name: "guest".to_owned(), permissions }],
             anonymous_role: Some("guest".to_owned()),
             ticket_login: false,
+            topics: TopicRules::default(),
         }
     }
 

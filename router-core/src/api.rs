@@ -24,6 +24,7 @@ use fanwire_codec::wamp2::{ReceiverLists, Serializer};
 use crate::delivery::Outlet;
 use crate::ids::{PublicationId, RealmId, RoleId, SessionId, ShardId};
 use crate::login::LoginMethod;
+use crate::topics::SlowConsumer;
 
 pub(crate) use desk::Desk;
 pub use desk::Readiness;
@@ -66,6 +67,11 @@ pub enum Ask {
         /// Most sessions of the answer.
         limit: usize,
     },
+    /// The open sessions that most bytes wait for: [`ApiAnswer::Slow`].
+    Slow {
+        /// Most sessions of the answer.
+        limit: usize,
+    },
     /// Sends a session away with GOODBYE and this reason, such as [`CLOSE_KILLED`]: [`ApiAnswer::Disconnected`].
     Disconnect {
         /// Whom.
@@ -98,6 +104,8 @@ pub struct ApiPublication {
     pub payload: OwnedPayload,
     /// Whom it is for; by default all subscribers.
     pub receivers: ReceiverLists<'static>,
+    /// What it is about, for slow subscribers that want only the newest of each.
+    pub conflate_key: Option<Box<str>>,
     /// Asks every interested shard how many subscribers it matched. Otherwise the answer does not wait for them.
     pub receipt: bool,
 }
@@ -147,6 +155,8 @@ pub enum ApiAnswer {
         /// Where to go on; `None` at the end.
         next: Option<SessionCursor>,
     },
+    /// The largest first.
+    Slow(Vec<SlowSession>),
     /// False: this shard has no such session.
     Disconnected(bool),
 }
@@ -190,6 +200,21 @@ pub enum CallFailure {
     Refused(ApiRefusal),
     /// The callee did not answer in time. It may still do what it was asked.
     TimedOut,
+}
+
+/// One open session that does not read as fast as it is sent to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SlowSession {
+    /// Which one, with the bytes that wait for it.
+    pub session: SessionInfo,
+    /// How many messages that are.
+    pub messages: u32,
+    /// How long the oldest byte has waited that will not be dropped.
+    pub waiting_for: Option<Duration>,
+    /// Events dropped since something waits.
+    pub dropped: u64,
+    /// What is done with most of what waits.
+    pub policy: SlowConsumer,
 }
 
 /// One open session.

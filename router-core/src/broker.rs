@@ -4,12 +4,14 @@
 //! of a subscription live on their shards alone. It is never routed by topic owner: that would break the order of one
 //! publisher's events across topics (WAMP, "Ordering Guarantees").
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use fanwire_codec::wamp2::{Payload, ReceiverLists};
 
-use crate::access::{Action, Disclosure};
+use crate::access::{Access, Action, Disclosure};
 use crate::clock::Instant;
 use crate::counters::DropReason;
 use crate::delivery::{Delivery, Known, Named, Outlet};
@@ -87,6 +89,8 @@ pub(crate) struct PublishRequest<'a> {
     pub(crate) disclose_me: bool,
     /// Whom it is for, unless for all subscribers.
     pub(crate) receivers: Option<&'a ReceiverLists<'a>>,
+    /// What it is about, for subscribers that want only the newest of each.
+    pub(crate) conflate_key: Option<&'a str>,
     pub(crate) uri: &'a str,
     pub(crate) payload: Payload<'a>,
 }
@@ -106,6 +110,8 @@ pub(crate) struct Routing<'a> {
     pub(crate) acknowledge: Option<u64>,
     /// The number under which this shard counts who it matched.
     pub(crate) receipt: Option<u64>,
+    /// A hash of what it is about, where its publisher says so.
+    pub(crate) key: Option<u64>,
 }
 
 /// What became of a publication.
@@ -127,7 +133,8 @@ impl Shard {
         outlet: Outlet,
         request: PublishRequest<'_>,
     ) -> Result<Published, Refusal> {
-        let PublishRequest { acknowledge, exclude_me, disclose_me, receivers, uri, payload } = request;
+        let PublishRequest { acknowledge, exclude_me, disclose_me, receivers, conflate_key, uri, payload } =
+            request;
         let session = self.session(outlet).expect("an open session publishes");
         let (realm, role, encoding, session) = (session.realm, session.role, session.encoding, session.id);
         let disclosure = self.permit(realm, role, Action::Publish, uri)?;
@@ -142,6 +149,7 @@ impl Shard {
             disclosed,
             acknowledge,
             receipt: None,
+            key: conflate_key.map(|key| self.config.access.conflate_key(key)),
         };
         Ok(self.route(now, routing, &Source::borrowed(encoding.serializer(), payload)))
     }
@@ -162,7 +170,7 @@ impl Shard {
 
     /// Gives a publication to every interested shard, this one too, or parks it.
     pub(crate) fn route(&mut self, now: Instant, routing: Routing<'_>, source: &Source<'_>) -> Published {
-        let Routing { origin, realm, uri, receivers, except, disclosed, acknowledge, receipt } = routing;
+        let Routing { origin, realm, uri, receivers, except, disclosed, acknowledge, receipt, key } = routing;
         self.delivery.counters.publications += 1;
         let id = PublicationId::from_random((self.random)());
         let found = self.topics.get(&self.directory, realm, uri);
@@ -187,7 +195,7 @@ impl Shard {
                 let publisher = self.disclosed(origin, disclosed);
                 let named = self.name_receivers(receivers.as_ref(), source);
                 let (publisher, named) = (publisher.as_ref(), named.as_ref());
-                let event = Event { publication: id, publisher, source, except, named };
+                let event = Event { publication: id, publisher, source, except, named, key };
                 self.deliver(subscription, patterns.as_deref(), event);
             }
             return Published::Done(id);
@@ -196,7 +204,7 @@ impl Shard {
         let publisher = self.disclosed(origin, disclosed);
         let payload = source.to_shared();
         let publication =
-            Arc::new(Publication { id, subscription, patterns, payload, publisher, receivers, receipt });
+            Arc::new(Publication { id, subscription, patterns, payload, publisher, receivers, receipt, key });
         let left = self.offer(&publication, exact.as_ref(), interest, except);
         if left == 0 {
             return Published::Done(id);
@@ -234,13 +242,13 @@ impl Shard {
 
     /// Delivers what was shared between shards.
     pub(crate) fn deliver_publication(&mut self, publication: &Publication, except: Option<Outlet>) {
-        let Publication { id, subscription, patterns, payload, publisher, receivers, receipt: _ } =
+        let Publication { id, subscription, patterns, payload, publisher, receivers, receipt: _, key } =
             publication;
         let source = Source::Shared(payload);
         let receivers = receivers.as_ref().filter(|_| !planted(Mutation::ListsLostInRing));
         let named = self.name_receivers(receivers, &source);
         let (publisher, named) = (publisher.as_ref(), named.as_ref());
-        let event = Event { publication: *id, publisher, source: &source, except, named };
+        let event = Event { publication: *id, publisher, source: &source, except, named, key: *key };
         self.deliver(*subscription, patterns.as_deref(), event);
     }
 
@@ -254,7 +262,7 @@ impl Shard {
         // None: the last member left while the item was on its way.
         let local = exact.and_then(|id| self.subscriptions.get(&id));
         if let Some(LocalSubscription { topic, streams: Streams::Exact(streams), .. }) = local {
-            event.append(&mut self.delivery, topic.id(), None, streams);
+            event.append(&mut self.delivery, topic.id(), None, streams, &self.config.access);
         }
         let Some(matches) = patterns else { return };
         if local.is_some() && planted(Mutation::ExactHidesPatterns) {
@@ -269,7 +277,13 @@ impl Shard {
                 let authorize =
                     || self.config.access.authorize(topic.realm(), *role, Action::Subscribe, matches.uri());
                 if matches.permits(*role, authorize) || planted(Mutation::PatternUnchecked) {
-                    event.append(&mut self.delivery, topic.id(), Some(matches.uri()), streams);
+                    event.append(
+                        &mut self.delivery,
+                        topic.id(),
+                        Some(matches.uri()),
+                        streams,
+                        &self.config.access,
+                    );
                 } else {
                     withhold(&mut self.delivery, streams);
                 }
@@ -408,9 +422,14 @@ impl Shard {
                     return Some(Tried::Done);
                 }
                 let limits = &self.config.limits;
-                let (since, limit, reason) = if *left & !publication.found(exact.as_ref()).congested() == 0 {
+                let found = publication.found(exact.as_ref());
+                let (since, limit, reason) = if *left & !found.congested() == 0 {
                     entry.ring_since = None;
-                    (entry.since, limits.park_congested_max, DropReason::StreamCongested)
+                    // Who asks for too much time is cut, so it ends. One request by API waits for no subscriber that long:
+                    // all others of the shard wait behind it.
+                    let asks = *left & found.paused() != 0 && entry.origin != Origin::Api;
+                    let asked = if asks { limits.pause_max } else { Duration::ZERO };
+                    (entry.since, limits.park_congested_max + asked, DropReason::StreamCongested)
                 } else {
                     (*entry.ring_since.get_or_insert(now), limits.park_max, DropReason::RingFull)
                 };
@@ -488,7 +507,9 @@ impl Shard {
         let role = self.config.access.role_name(realm, role);
         let verb = action.verb();
         let words = if uri::is_reserved(uri) {
-            format!("URIs that begin with \"wamp.\" are the router's own: no client may {verb} {uri}")
+            format!(
+                "URIs that begin with \"wamp.\" or \"fanwire.\" are the router's own: no client may {verb} {uri}"
+            )
         } else if policy == MatchPolicy::Exact {
             format!("role \"{role}\" may not {verb} {uri}")
         } else {
@@ -516,6 +537,8 @@ struct Event<'a> {
     source: &'a Source<'a>,
     except: Option<Outlet>,
     named: Option<&'a Named>,
+    /// A hash of what it is about, where its publisher says so.
+    key: Option<u64>,
 }
 
 impl Event<'_> {
@@ -526,10 +549,15 @@ impl Event<'_> {
         subscription: SubscriptionId,
         topic: Option<&str>,
         streams: &ByEncoding,
+        access: &Access,
     ) {
-        let Self { publication, publisher, source, except, named } = self;
+        let Self { publication, publisher, source, except, named, key } = self;
         for encoding in crate::wamp2::ENCODINGS {
             let Some(stream) = streams[encoding.index()] else { continue };
+            if delivery.conflates(stream) {
+                // The topic, which subscribers by pattern get several of, and the key.
+                delivery.conflate_by(access.hasher().hash_one((topic, key)));
+            }
             match source.get(encoding.serializer()) {
                 Ok(payload) => {
                     let write = |out: &mut BytesMut| {

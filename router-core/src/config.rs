@@ -75,6 +75,9 @@ pub struct Limits {
     /// How long an unacknowledged publication waits for a congested stream. Longer than `park_max`, because a stream of
     /// many thousand subscribers needs that long for one round while everything is in order.
     pub park_congested_max: Duration,
+    /// How long publishers wait for one subscriber of a topic with [`SlowConsumer::PausePublisher`](crate::topics::SlowConsumer)
+    /// before it is cut.
+    pub pause_max: Duration,
     /// Slots of the ring between two shards; data sees it full while [`Self::ring_reserve`] slots are left.
     pub ring_capacity: usize,
     /// Payload bytes in the ring between two shards at which it takes no more data. It may hold one message more, and the
@@ -109,6 +112,7 @@ impl Default for Limits {
             small_stream_members: 256,
             park_max: Duration::from_millis(100),
             park_congested_max: Duration::from_secs(1),
+            pause_max: Duration::from_secs(5),
             ring_capacity: 1024,
             ring_bytes_max: 8 << 20,
             topic_cache_entries: 16_384,

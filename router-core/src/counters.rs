@@ -10,6 +10,16 @@ pub enum DropReason {
     SlowConsumerMessages,
     /// The oldest unsent byte waited longer than `limits.outbox_age_max`.
     SlowConsumerAge,
+    /// Publishers waited for the receiver longer than `limits.pause` (topics with `pause_publisher`).
+    SlowConsumerPause,
+    /// It waited longest when there was no room for another one (topics with `drop_oldest` or `conflate`).
+    DropOldest,
+    /// There was no room for it (topics with `drop_newest`).
+    DropNewest,
+    /// A newer event of the same key took its place (topics with `conflate`).
+    Conflated,
+    /// The process was short of memory (`limits.memory`), and the receiver's outbox was among the largest.
+    Memory,
     /// The connection went away with frames still unsent.
     ConnectionGone,
     /// The event stream of the topic held more than `limits.stream_bytes_max`.
@@ -26,10 +36,15 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in the order of [`Counters::dropped`].
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 14] = [
         Self::SlowConsumerBytes,
         Self::SlowConsumerMessages,
         Self::SlowConsumerAge,
+        Self::SlowConsumerPause,
+        Self::DropOldest,
+        Self::DropNewest,
+        Self::Conflated,
+        Self::Memory,
         Self::ConnectionGone,
         Self::StreamOverflow,
         Self::RingFull,
@@ -49,6 +64,11 @@ impl DropReason {
             Self::SlowConsumerBytes => "slow_consumer_bytes",
             Self::SlowConsumerMessages => "slow_consumer_messages",
             Self::SlowConsumerAge => "slow_consumer_age",
+            Self::SlowConsumerPause => "slow_consumer_pause",
+            Self::DropOldest => "drop_oldest",
+            Self::DropNewest => "drop_newest",
+            Self::Conflated => "conflated",
+            Self::Memory => "memory",
             Self::ConnectionGone => "connection_gone",
             Self::StreamOverflow => "stream_overflow",
             Self::RingFull => "ring_full",
@@ -170,6 +190,10 @@ pub struct Counters {
     pub parked: u64,
     /// Times that a connection was not read because it did not read its answers.
     pub held: u64,
+    /// Notices of gaps written for sessions that want them.
+    pub gap_notices: u64,
+    /// Times that a connection made the publishers of a topic wait.
+    pub pauses: u64,
     /// Subscriptions held by this shard's sessions now.
     pub subscriptions: u64,
     /// Registrations held by this shard's sessions now.

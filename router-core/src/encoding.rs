@@ -85,6 +85,24 @@ impl Encoding {
         }
     }
 
+    /// Says that `lost` events of subscription `of` are missing from here on, and by which policy; as an event of the
+    /// session's subscription to its own gaps.
+    pub(crate) fn write_gap(
+        self,
+        subscription: SubscriptionId,
+        publication: PublicationId,
+        of: SubscriptionId,
+        lost: u64,
+        reason: &str,
+        out: &mut BytesMut,
+    ) {
+        match self {
+            Self::Wamp2(serializer, _) => {
+                frames::gap(serializer, subscription, publication, of, lost, reason, out);
+            }
+        }
+    }
+
     /// The acknowledgement of a publication.
     pub(crate) fn write_published(self, request: u64, publication: PublicationId, out: &mut BytesMut) {
         match self {

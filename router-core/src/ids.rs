@@ -122,6 +122,11 @@ impl RealmId {
     pub const fn new(index: u32) -> Self {
         Self(index)
     }
+
+    /// Its index.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
 }
 
 impl RoleId {

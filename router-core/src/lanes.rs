@@ -90,6 +90,8 @@ pub(crate) struct Publication {
     pub(crate) receivers: Option<Arc<Receivers>>,
     /// The publisher's shard wants to hear under this number whom it matched.
     pub(crate) receipt: Option<u64>,
+    /// A hash of what it is about, where its publisher says so.
+    pub(crate) key: Option<u64>,
 }
 
 impl Publication {

@@ -18,6 +18,7 @@ pub mod directory;
 pub mod encoding;
 pub mod ids;
 pub mod login;
+pub mod topics;
 pub mod uri;
 
 mod broker;
@@ -29,6 +30,7 @@ pub mod mutation;
 mod mutation;
 mod parcel;
 mod receivers;
+mod rules;
 mod session;
 mod shard;
 mod subscription;

@@ -59,6 +59,8 @@ pub enum Mutation {
     WordsAfterClose,
     /// The events of a backlog that is cut are not counted.
     CutNotCounted,
+    /// Where memory is short, the smallest outboxes are given up first.
+    SmallestShedFirst,
     /// UNREGISTER leaves the directory's entry.
     RegistrationLeft,
     /// A verdict is taken for that of whoever has the outlet now.
@@ -121,6 +123,20 @@ pub enum Mutation {
     ReceiptNotAwaited,
     /// A call by API is never given up.
     ApiCallNeverTimesOut,
+    /// A dropped event is counted twice.
+    DropCountedTwice,
+    /// A frame of which the socket has taken a part is dropped.
+    BegunFrameDropped,
+    /// A newer event of a key is dropped, and the older one stays.
+    ConflateKeepsOlder,
+    /// An event that is dropped while it waits is missing in what the client is told.
+    GapOfOldestForgotten,
+    /// What was lost last is told after newer events.
+    GapAfterWhatFollows,
+    /// A reply is dropped behind events that wait.
+    ReplyDropped,
+    /// Publishers wait for a subscriber that has caught up.
+    PauseNeverEnds,
     /// Decoding a message panics. Not for the simulation to find: the session must end with 1011 and nothing else.
     DecoderPanics,
 }

@@ -1,6 +1,7 @@
 //! One shard: all state of one core's connections.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,6 +124,8 @@ impl Shard {
     ) -> Self {
         assert!(id.get() < shards && shards <= crate::ids::SHARD_COUNT_MAX, "shard {id:?} of {shards}");
         let limits = config.limits.clone();
+        let mut delivery = Delivery::with_compression(limits.clone(), config.compression);
+        delivery.seed_gaps(config.access.hasher().hash_one(id.get()));
         Self {
             id,
             directory,
@@ -142,7 +145,7 @@ impl Shard {
             last_login: 0,
             login_requests: Vec::new(),
             desk: Desk::default(),
-            delivery: Delivery::with_compression(limits, config.compression),
+            delivery,
             config,
         }
     }
@@ -433,6 +436,35 @@ impl Shard {
         self.apply_notices(now);
     }
 
+    /// The realm of a connection's session, as a number from 1 on; 0 without a session.
+    pub fn group(&self, outlet: Outlet) -> u16 {
+        match self.session(outlet) {
+            Some(session) if session.state == State::Open => {
+                u16::try_from(session.realm.get()).map_or(u16::MAX, |realm| realm.saturating_add(1))
+            }
+            _ => 0,
+        }
+    }
+
+    /// The process is short of memory: cuts connections whose socket is full, the largest outboxes first, until so many bytes
+    /// are given up, a slice of them at a time. Returns how many were: 0 when there is nothing left to give up.
+    pub fn shed(&mut self, now: Instant, bytes: usize) -> usize {
+        let freed = self.delivery.shed(bytes);
+        self.apply_notices(now);
+        freed
+    }
+
+    /// Gives back memory that is only kept to be used again.
+    pub fn drop_spares(&mut self) {
+        self.delivery.drop_spares();
+        self.spares = Spares::default();
+    }
+
+    /// Connections whose socket is full, and the bytes that wait for each.
+    pub fn backlogs(&self) -> impl Iterator<Item = (Outlet, usize)> {
+        self.delivery.backlogs()
+    }
+
     /// What the driver must act on, oldest first. Drain it once a turn.
     pub fn effects(&mut self) -> std::vec::Drain<'_, Effect> {
         self.effects.drain(..)
@@ -463,6 +495,7 @@ impl Shard {
             for notice in notices {
                 match notice {
                     Notice::Congested { tag, congested } => self.note_congestion(tag, congested),
+                    Notice::Paused { tag, paused } => self.note_pause(tag, paused),
                     Notice::Relieved(_) if planted(Mutation::HeldNeverResumed) => {}
                     Notice::Relieved(outlet) => self.listen_again(outlet),
                     Notice::Finished(outlet) => self.effects.push(Effect::Finished(outlet)),

@@ -7,10 +7,11 @@ use crate::clock::Instant;
 use crate::delivery::{Outlet, StreamId};
 use crate::directory::Topic;
 use crate::encoding::Encoding;
-use crate::ids::{RealmId, RoleId, SubscriptionId};
+use crate::ids::{RealmId, RoleId, ShardId, SubscriptionId};
 use crate::mutation::{self, Mutation, planted};
 use crate::session::{Refusal, error};
 use crate::shard::Shard;
+use crate::topics::GAP_TOPIC;
 use crate::uri::{self, MatchPolicy, UriRule};
 
 /// One subscription entry, as far as this shard has members of it.
@@ -19,6 +20,7 @@ pub(crate) struct LocalSubscription {
     pub(crate) topic: Arc<Topic>,
     pub(crate) streams: Streams,
     congested_streams: u32,
+    paused_streams: u32,
 }
 
 /// The members' classes: who gets the same bytes, and may get them.
@@ -116,16 +118,26 @@ impl Shard {
                 }
                 let id = topic.id();
                 let streams = Streams::new(policy);
-                self.subscriptions.insert(id, LocalSubscription { topic, streams, congested_streams: 0 });
+                self.subscriptions.insert(
+                    id,
+                    LocalSubscription { topic, streams, congested_streams: 0, paused_streams: 0 },
+                );
                 id
             }
         };
         let subscription = self.subscriptions.get_mut(&id).expect("found or inserted above");
-        let stream = *subscription
-            .streams
-            .slot(role, encoding)
-            .get_or_insert_with(|| self.delivery.create_stream_in(id.get(), encoding.is_deflated()));
+        let stream = *subscription.streams.slot(role, encoding).get_or_insert_with(|| {
+            let stream = self.delivery.create_stream_in(id.get(), encoding.is_deflated());
+            let handling = self.config.access.handling(realm, policy, uri);
+            if !handling.is_plain() {
+                self.delivery.set_rule(stream, id, encoding, handling);
+            }
+            stream
+        });
         self.delivery.join(outlet, stream);
+        if is_own_gaps(&subscription.topic) {
+            self.delivery.tell_gaps(outlet, Some(id));
+        }
         let session = self.session_mut(outlet).expect("as above");
         session.patterns += u32::from(policy != MatchPolicy::Exact);
         let place = session.subscriptions.partition_point(|held| *held < id);
@@ -183,6 +195,9 @@ impl Shard {
         self.delivery.counters.subscriptions -= 1;
         let subscription = self.subscriptions.get_mut(&id).expect("a held subscription is here");
         let policy = subscription.topic.policy();
+        if is_own_gaps(&subscription.topic) {
+            self.delivery.tell_gaps(outlet, None);
+        }
         let slot = subscription.streams.slot(role, encoding);
         let stream = slot.expect("a member's class has a stream");
         self.delivery.part(now, outlet, stream);
@@ -207,13 +222,33 @@ impl Shard {
         else {
             return;
         };
-        if congested {
-            subscription.congested_streams += 1;
-        } else {
-            subscription.congested_streams = subscription.congested_streams.saturating_sub(1);
-        }
-        subscription.topic.set_congested(self.id, subscription.congested_streams > 0);
+        let count = &mut subscription.congested_streams;
+        *count = if congested { *count + 1 } else { count.saturating_sub(1) };
+        subscription.show_congestion(self.id);
     }
+
+    /// A member of a stream of the subscription `tag` asks for time, or none does any more.
+    pub(crate) fn note_pause(&mut self, tag: u64, paused: bool) {
+        let Some(subscription) = SubscriptionId::new(tag).and_then(|id| self.subscriptions.get_mut(&id))
+        else {
+            return;
+        };
+        let count = &mut subscription.paused_streams;
+        *count = if paused { *count + 1 } else { count.saturating_sub(1) };
+        subscription.show_congestion(self.id);
+    }
+}
+
+impl LocalSubscription {
+    fn show_congestion(&self, shard: ShardId) {
+        self.topic.set_paused(shard, self.paused_streams > 0);
+        self.topic.set_congested(shard, self.congested_streams + self.paused_streams > 0);
+    }
+}
+
+/// Whether its subscribers are told which of their own events were lost.
+fn is_own_gaps(topic: &Topic) -> bool {
+    topic.policy() == MatchPolicy::Exact && topic.uri() == GAP_TOPIC
 }
 
 /// The words for a session that has as many prefixes and wildcards as it may have.

@@ -197,10 +197,10 @@ impl Shape {
     }
 }
 
-/// True for URIs that begin with `wamp.`: the router's own, which clients may neither publish nor register
-/// (WAMP, "URIs", reserved).
+/// True for URIs that begin with `wamp.` (WAMP, "URIs", reserved) or `fanwire.`: the router's own, which clients may neither
+/// publish nor register.
 pub fn is_reserved(uri: &str) -> bool {
-    uri.starts_with("wamp.")
+    uri.starts_with("wamp.") || uri.starts_with("fanwire.")
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

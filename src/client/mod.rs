@@ -10,6 +10,7 @@ mod exec;
 mod failure;
 mod login;
 mod publish;
+mod slow;
 mod stats;
 mod stream;
 mod values;
@@ -27,6 +28,7 @@ use crate::config::units::{Scalar, Time};
 use connection::{Connection, Sender};
 pub use failure::Failure;
 pub use publish::publish;
+pub use slow::slow;
 use stats::Stats;
 use values::{Values, json_string};
 

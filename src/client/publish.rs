@@ -58,6 +58,7 @@ fn publish_in(
                 acknowledge: true,
                 disclose_me: args.disclose.then_some(true),
                 receivers: lists(&args.receivers),
+                conflate_key: args.conflate_key.as_deref().map(Into::into),
                 ..PublishOptions::default()
             },
             topic: args.topic.as_str().into(),

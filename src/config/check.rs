@@ -10,7 +10,8 @@ use super::load::Origins;
 use super::problem::{Problem, nearest};
 use fanwire_codec::ws::deflate::{WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 
-use super::schema::{Compression, Config, Limits, Listener, Match, NO_ROLE, ORIGIN_ANY, Permission, Realm};
+use super::schema::{Compression, Config, Limits, Listener, Match, NO_ROLE, ORIGIN_ANY, Realm};
+use super::topics::Topic;
 use super::units::{Auto, Count, CpuList, Size, Time};
 
 /// The directory keeps a shard's interest as one bit of a 64-bit word, and one bit is spent otherwise.
@@ -203,8 +204,15 @@ impl Checker<'_> {
                 );
             }
             for (index, permission) in role.permission.iter().enumerate() {
-                self.permission(&format!("{role_key}.permission.{index}"), permission);
+                self.pattern(
+                    &format!("{role_key}.permission.{index}.uri"),
+                    &permission.uri,
+                    permission.match_policy,
+                );
             }
+        }
+        for (index, topic) in realm.topic.iter().enumerate() {
+            self.topic(&format!("{key}.topic.{index}"), topic, &realm.topic[..index]);
         }
         if realm.anonymous().is_none() && realm.anonymous_role != NO_ROLE {
             let names: Vec<&str> = realm.role.iter().map(|role| role.name.as_str()).collect();
@@ -223,24 +231,38 @@ impl Checker<'_> {
         }
     }
 
-    fn permission(&mut self, key: &str, permission: &Permission) {
-        let uri = &permission.uri;
+    fn topic(&mut self, key: &str, topic: &Topic, before: &[Topic]) {
+        self.pattern(&format!("{key}.uri"), &topic.uri, topic.match_policy);
+        if before.iter().any(|other| (&other.uri, other.match_policy) == (&topic.uri, topic.match_policy)) {
+            self.refuse(
+                format!("{key}.uri"),
+                format!("there is a rule for {:?} already", topic.uri),
+                ["put all that is said of a topic into one [[realm.topic]]"],
+            );
+        }
+        if let Auto::Given(outbox) = &topic.outbox {
+            self.within(&format!("{key}.outbox"), outbox, Size(1 << 10), Size(1 << 30));
+        }
+        if let Auto::Given(messages) = &topic.outbox_messages {
+            self.within(&format!("{key}.outbox_messages"), messages, Count(1), Count(1 << 20));
+        }
+    }
+
+    fn pattern(&mut self, key: &str, uri: &str, policy: Match) {
         let wrong = if uri.len() > 255 {
             format!("it has {} bytes; a URI has at most 255", uri.len())
         } else if uri.chars().any(|c| c.is_whitespace() || c == '#') {
             format!("{uri:?} cannot match: URIs have no spaces and no #")
-        } else if uri.is_empty() && permission.match_policy != Match::Prefix {
+        } else if uri.is_empty() && policy != Match::Prefix {
             "the empty URI stands for all only with match = \"prefix\"".to_owned()
-        } else if permission.match_policy == Match::Exact
-            && (uri.split('.').any(str::is_empty) || uri.ends_with('*'))
-        {
+        } else if policy == Match::Exact && (uri.split('.').any(str::is_empty) || uri.ends_with('*')) {
             format!(
                 "{uri:?} is no URI of a topic or procedure; patterns need match = \"prefix\" or \"wildcard\""
             )
         } else {
             return;
         };
-        self.refuse(format!("{key}.uri"), wrong, [
+        self.refuse(key, wrong, [
             "allowed: \"a.b.c\" (exact), \"a.b.\" or \"\" (prefix), \"a..c\" (wildcard: an empty component stands for any)",
         ]);
     }
@@ -279,6 +301,9 @@ impl Checker<'_> {
         // The timers of a shard tick 60 times a second.
         let least = Time(std::time::Duration::from_millis(100));
         let day = Time::seconds(24 * 3_600);
+        if let Auto::Given(memory) = &limits.memory {
+            self.within("limits.memory", memory, Size(32 << 20), Size(1 << 50));
+        }
         self.within("limits.message", &limits.message, kib(1), gib);
         self.within("limits.request_head", &limits.request_head, Size(512), kib(64));
         self.within("limits.request_head_fields", &limits.request_head_fields, Count(8), Count(256));
@@ -291,6 +316,7 @@ impl Checker<'_> {
             ("limits.ping_interval", limits.ping_interval),
             ("limits.pong_wait", limits.pong_wait),
             ("limits.outbox_age", limits.outbox_age),
+            ("limits.pause", limits.pause),
         ] {
             self.within(key, &time, least, day);
         }
@@ -313,9 +339,50 @@ impl Checker<'_> {
         if let Some(connections) = &limits.connections_per_shard.0 {
             self.within("limits.connections_per_shard", connections, Count(1), Count(1 << 24));
         }
+        self.rates(limits);
         self.within("limits.ring", &limits.ring, kib(64), gib);
         if let Auto::Given(items) = &limits.ring_items {
             self.within("limits.ring_items", items, Count(128), Count(1 << 20));
+        }
+    }
+
+    fn rates(&mut self, limits: &Limits) {
+        for (key, limit) in [
+            ("limits.accept_rate", &limits.accept_rate),
+            ("limits.connections_per_address", &limits.connections_per_address),
+            ("limits.connects_per_address", &limits.connects_per_address),
+            ("limits.messages_per_second", &limits.messages_per_second),
+        ] {
+            if let Some(count) = &limit.0 {
+                self.within(key, count, Count(1), Count(1 << 24));
+            }
+        }
+        if let Some(bytes) = &limits.bytes_per_second.0 {
+            self.within("limits.bytes_per_second", bytes, Size(1 << 10), Size(1 << 40));
+        }
+        let bursts = [
+            ("messages", limits.messages_burst.given().is_some(), limits.messages_per_second.0.is_none()),
+            ("bytes", limits.bytes_burst.given().is_some(), limits.bytes_per_second.0.is_none()),
+        ];
+        for (what, is_given, is_unlimited) in bursts {
+            if is_given && is_unlimited {
+                let wrong =
+                    format!("there is no rate that it could be the burst of: {what}_per_second is \"none\"");
+                self.refuse(
+                    format!("limits.{what}_burst"),
+                    wrong,
+                    [format!("set limits.{what}_per_second too")],
+                );
+            }
+        }
+        // Connections that wait are looked at some thirty times a second, and cannot take more than a burst then.
+        if let (Auto::Given(burst), Some(rate)) = (&limits.messages_burst, limits.messages_per_second.0) {
+            let least = Count(rate.0.div_ceil(30).min(1 << 24));
+            self.within("limits.messages_burst", burst, least, Count(1 << 24));
+        }
+        if let (Auto::Given(burst), Some(rate)) = (&limits.bytes_burst, limits.bytes_per_second.0) {
+            let least = Size(rate.0.div_ceil(30).clamp(1 << 10, 1 << 40));
+            self.within("limits.bytes_burst", burst, least, Size(1 << 40));
         }
     }
 

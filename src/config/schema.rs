@@ -8,10 +8,12 @@
 
 use std::collections::BTreeMap;
 
+use fanwire_core::topics::SlowConsumer;
 use serde::{Deserialize, Serialize};
 
 use super::bind::{Bind, FileMode};
 use super::describe::described;
+use super::topics::{Policy, Topic};
 use super::units::{Address, Auto, Count, CpuList, Limit, Size, Time};
 
 described! {
@@ -330,6 +332,16 @@ described! {
         /// `fanwire passwd - NAME --role ROLE` prints such a table. A ticket itself cannot stand in a configuration.
         #[serde(default)]
         pub user: Vec<User>,
+        /// What happens to events that a subscriber does not read in time; `auto`: what `limits.slow_consumer` says.
+        #[serde(default = "Realm::default_slow_consumer")]
+        pub slow_consumer: Auto<Policy>,
+        /// The same by topic: `[[realm.topic]]` with `uri`, `match`, `slow_consumer`, `outbox`, `outbox_messages`.
+        ///
+        /// Only `uri` must be there. The most specific rule decides that covers all of a subscription. `outbox` and
+        /// `outbox_messages` bound what waits of one subscription for one connection. See
+        /// [slow consumers](operators.md#slow-consumers).
+        #[serde(default)]
+        pub topic: Vec<Topic>,
         /// Who may do what. What no permission mentions is refused.
         #[serde(default)]
         pub role: Vec<Role>,
@@ -350,6 +362,8 @@ impl Realm {
             allow_anonymous_everywhere: false,
             users_file: Self::default_users_file(),
             user: Vec::new(),
+            slow_consumer: Auto::Auto,
+            topic: Vec::new(),
             role: vec![Role {
                 name: Self::default_anonymous_role(),
                 permission: vec![Permission::everything()],
@@ -359,6 +373,10 @@ impl Realm {
 
     fn default_anonymous_role() -> String {
         "anonymous".to_owned()
+    }
+
+    fn default_slow_consumer() -> Auto<Policy> {
+        Auto::Auto
     }
 
     fn default_users_file() -> String {
@@ -499,6 +517,13 @@ described! {
     #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
     #[serde(deny_unknown_fields, default)]
     pub struct Limits {
+        /// Memory that the process may use. `auto`: what its control group allows, else the machine's.
+        ///
+        /// Measured is the resident memory, and for each control group with a limit of its own what the kernel counts there,
+        /// without pages of files; whatever is nearest to its limit decides. At 85 % new clients are refused (503, close 1013),
+        /// at 95 % clients that read too slowly are cut, those with the largest outboxes first. See
+        /// [operators](operators.md#overload).
+        pub memory: Auto<Size>,
         /// One WebSocket message, all its frames together, inflated if it is compressed.
         ///
         /// Larger ones close the connection with 1009. An incomplete message holds at most twice what has arrived.
@@ -529,8 +554,17 @@ described! {
         pub outbox_messages: Count,
         /// How long the oldest of them may wait.
         ///
-        /// Beyond one of the three the connection is cut, and what it had not got is counted.
+        /// Beyond one of the three the connection is cut, and what it had not got is counted; or what `limits.slow_consumer`
+        /// says happens. Who takes nothing at all for this long is cut in any case.
         pub outbox_age: Time,
+        /// What happens to events that a subscriber does not read in time, unless its realm or topic says otherwise.
+        ///
+        /// `disconnect` (beyond one of the three limits), `drop_oldest`, `drop_newest`, `conflate` (a new event replaces the one of
+        /// its topic, or of its topic and `x_conflate_key`), or `pause_publisher`. See
+        /// [slow consumers](operators.md#slow-consumers).
+        pub slow_consumer: Policy,
+        /// How long publishers wait for one subscriber with `pause_publisher` before it is cut.
+        pub pause: Time,
         /// Room for replies and goodbyes beyond `limits.outbox`.
         pub reply_reserve: Size,
         /// Subscriptions of one session.
@@ -555,6 +589,30 @@ described! {
         ///
         /// Without it, the limit of open files decides.
         pub connections_per_shard: Limit<Count>,
+        /// New connections that the process accepts in a second; more wait in the backlog.
+        ///
+        /// A tenth of it may come at once. For storms, when thousands come back after a fault; see `listener.backlog`.
+        pub accept_rate: Limit<Count>,
+        /// Connections of one address at once; further ones are answered 429. An IPv6 address counts by its first 64 bits.
+        ///
+        /// Not for a router behind a proxy, where everybody has the proxy's address. Connections to the HTTP API do not count.
+        pub connections_per_address: Limit<Count>,
+        /// New connections of one address in a second, and as many at once; further ones are answered 429.
+        pub connects_per_address: Limit<Count>,
+        /// Messages of one connection in a second, WebSocket control frames too.
+        ///
+        /// Who sends more is not read until it may again: nothing is lost, its own socket fills up.
+        pub messages_per_second: Limit<Count>,
+        /// Messages that a connection may send at once after a silence. `auto`: those of a second.
+        ///
+        /// At least those of a thirtieth of a second, which is how often connections that wait are looked at.
+        pub messages_burst: Auto<Count>,
+        /// Bytes of one connection in a second, as they come on the wire; beyond that as with `limits.messages_per_second`.
+        pub bytes_per_second: Limit<Size>,
+        /// Bytes that a connection may send at once after a silence. `auto`: those of a second.
+        ///
+        /// At least those of a thirtieth of a second. One receive more is possible, of 64 KiB, or 256 KiB of a large message, and has to be waited for afterwards.
+        pub bytes_burst: Auto<Size>,
         /// Payload bytes on the way from one shard to another, beyond which publishers wait, as for a slow subscriber.
         ///
         /// One more message may be on its way, of any size. Answers of calls are bounded by their number.
@@ -569,6 +627,7 @@ described! {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            memory: Auto::Auto,
             message: Size(1 << 20),
             request_head: Size(8 << 10),
             request_head_fields: Count(64),
@@ -582,6 +641,8 @@ impl Default for Limits {
             outbox: Size(1 << 20),
             outbox_messages: Count(8_192),
             outbox_age: Time::seconds(10),
+            slow_consumer: Policy(SlowConsumer::Disconnect),
+            pause: Time::seconds(5),
             reply_reserve: Size(64 << 10),
             subscriptions_per_session: Count(1_024),
             registrations_per_session: Count(1_024),
@@ -591,6 +652,13 @@ impl Default for Limits {
             logins_waiting: Count(256),
             logins_at_once: Auto::Auto,
             connections_per_shard: Limit(None),
+            accept_rate: Limit(None),
+            connections_per_address: Limit(None),
+            connects_per_address: Limit(None),
+            messages_per_second: Limit(None),
+            messages_burst: Auto::Auto,
+            bytes_per_second: Limit(None),
+            bytes_burst: Auto::Auto,
             ring: Size(8 << 20),
             ring_items: Auto::Auto,
         }

@@ -487,3 +487,29 @@ fn the_api_is_where_only_this_machine_can_connect_unless_it_is_said() {
             .contains("\"auto\" or true or false")
     );
 }
+
+#[test]
+fn topic_rules_are_read_and_checked_with_their_lines() {
+    let realm = "[[realm]]\nname = \"r\"\nanonymous_role = \"none\"\nslow_consumer = \"drop_newest\"\n";
+    let good = format!(
+        "{realm}[[realm.topic]]\nuri = \"ticks.\"\nmatch = \"prefix\"\nslow_consumer = \"conflate\"\noutbox = \"64KiB\"\n\
+         [[realm.topic]]\nuri = \"log\"\noutbox_messages = 10\n"
+    );
+    let loaded = with_file(&good, &[], Vec::new()).unwrap_or_else(|told| panic!("{told}"));
+    assert_eq!(loaded.config.realm[0].topic.len(), 2);
+    let told = |topic: &str| refused(&format!("{realm}[[realm.topic]]\n{topic}\n"));
+    let unknown = told("uri = \"a\"\nslow_consumer = \"drop-oldest\"");
+    assert!(
+        unknown.contains("fanwire.toml:7:17: realm.0.topic.0.slow_consumer: unknown policy"),
+        "{unknown}"
+    );
+    assert!(unknown.contains("disconnect, drop_oldest, drop_newest, conflate, pause_publisher"), "{unknown}");
+    let no_uri = told("uri = \"a b\"");
+    assert!(no_uri.contains("fanwire.toml:6:7: realm.0.topic.0.uri: \"a b\" cannot match"), "{no_uri}");
+    let twice = told("uri = \"a\"\n[[realm.topic]]\nuri = \"a\"");
+    assert!(twice.contains("realm.0.topic.1.uri: there is a rule for \"a\" already"), "{twice}");
+    let small = told("uri = \"a\"\noutbox = \"5B\"");
+    assert!(small.contains("fanwire.toml:7:10: realm.0.topic.0.outbox: 5B is out of range"), "{small}");
+    let misspelt = told("uri = \"a\"\noutbx = \"5KiB\"");
+    assert!(misspelt.contains("did you mean outbox?"), "{misspelt}");
+}

@@ -12,6 +12,7 @@ use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 use serde::ser::{Serialize, Serializer};
 
 use super::bind::{Bind, FileMode};
+use super::topics::Policy;
 
 /// One configuration value that is written as a text or as an integer.
 pub trait Scalar: Sized {
@@ -83,7 +84,7 @@ macro_rules! serde_by_scalar {
         }
     )*};
 }
-serde_by_scalar!(Size, Time, Count, Address, Bind, FileMode, CpuList, Auto<T>, Limit<T>);
+serde_by_scalar!(Size, Time, Count, Address, Bind, FileMode, CpuList, Policy, Auto<T>, Limit<T>);
 
 /// A number of bytes. Written with a unit: `"255B"`, `"64KiB"`, `"1MiB"`, `"2GiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -439,6 +439,7 @@ impl<'a, R: Reader<'a>> Elements<R> {
                 "exclude_me" => options.exclude_me = values.bool("exclude_me")?,
                 "disclose_me" => options.disclose_me = values.bool("disclose_me")?,
                 "retain" => options.retain = values.bool("retain")?,
+                "x_conflate_key" => options.conflate_key = values.string("x_conflate_key")?,
                 other => return receiver_list(values, other, &mut options.receivers, &mut room),
             }
             Ok(true)

@@ -339,6 +339,7 @@ impl Pairs for PublishOptions<'_> {
         put_bool(writer, "exclude_me", self.exclude_me);
         put_bool(writer, "disclose_me", self.disclose_me);
         put_bool(writer, "retain", self.retain);
+        put_str(writer, "x_conflate_key", self.conflate_key.as_deref());
         if let Some(receivers) = &self.receivers {
             receivers.write(writer);
         }

@@ -178,6 +178,9 @@ pub struct PublishOptions<'a> {
     pub retain: Option<bool>,
     /// Which subscribers it is for. Boxed, since hardly any publication says so.
     pub receivers: Option<Box<ReceiverLists<'a>>>,
+    /// `x_conflate_key`, an extension of Fanwire: what the event is about. A slow subscriber of a topic that conflates gets
+    /// only the newest event of each key.
+    pub conflate_key: Option<Cow<'a, str>>,
 }
 
 /// Subscribers that shall not get an event, and those that alone may (WAMP, "Subscriber Black- and Whitelisting").

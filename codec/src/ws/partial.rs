@@ -116,6 +116,10 @@ impl Partial {
         self.message.is_some()
     }
 
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     #[inline]
     pub(super) fn is_mid_frame(&self) -> bool {
         self.frame.is_some()

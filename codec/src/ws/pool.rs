@@ -36,6 +36,11 @@ impl Pool {
         self.inflater.as_ref().map_or_else(Inflated::default, |inflater| inflater.done)
     }
 
+    /// Frees the buffers at rest.
+    pub fn drop_spares(&mut self) {
+        self.free = Vec::new();
+    }
+
     pub(super) fn inflater(&mut self) -> &mut Inflater {
         self.inflater.get_or_insert_default()
     }

@@ -221,6 +221,11 @@ impl Receiver {
         !self.done && (self.stash_len > 0 || self.partial.as_ref().is_some_and(|partial| !partial.is_spent()))
     }
 
+    /// Bytes of memory that an incomplete message holds.
+    pub fn held_bytes(&self) -> usize {
+        self.partial.as_ref().map_or(0, |partial| partial.held_bytes())
+    }
+
     /// A close frame or a violation came; what comes now is discarded.
     pub fn is_done(&self) -> bool {
         self.done

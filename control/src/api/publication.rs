@@ -47,6 +47,16 @@ struct Options<'a> {
     eligible_authid: Field<'a>,
     #[serde(borrow)]
     eligible_authrole: Field<'a>,
+    #[serde(borrow)]
+    x_conflate_key: Field<'a>,
+}
+
+/// The options, read.
+#[derive(Default)]
+struct Read {
+    receivers: ReceiverLists<'static>,
+    conflate_key: Option<Box<str>>,
+    receipt: bool,
 }
 
 /// Reads one. What the router decides is not decided here: whether the topic is a URI, and whether it is allowed.
@@ -55,11 +65,12 @@ pub fn read(text: &str, principal: &Principal, access: &Access) -> Result<ApiPub
     let actor = actor(publication.realm, principal, access)?;
     let topic = fields::required("topic", publication.topic)?;
     let payload = payload(publication.args, publication.kwargs, publication.data)?;
-    let (receivers, receipt) = match publication.options {
+    let options = match publication.options {
         Some(options) => self::options(options.get()).map_err(|error| error.inside("options"))?,
-        None => (ReceiverLists::default(), false),
+        None => Read::default(),
     };
-    Ok(ApiPublication { actor, topic: topic.into(), payload, receivers, receipt })
+    let Read { receivers, conflate_key, receipt } = options;
+    Ok(ApiPublication { actor, topic: topic.into(), payload, receivers, conflate_key, receipt })
 }
 
 /// Who acts: the principal, in the realm that is named, or in its only one.
@@ -128,7 +139,7 @@ fn malformed(flaw: Malformed, name: &str) -> ApiError {
     .field(name)
 }
 
-fn options(text: &str) -> Result<(ReceiverLists<'static>, bool), ApiError> {
+fn options(text: &str) -> Result<Read, ApiError> {
     let options: Options<'_> = fields::object(text, "an object of options")?;
     let receivers = ReceiverLists {
         exclude: sessions("exclude", options.exclude)?,
@@ -152,7 +163,12 @@ fn options(text: &str) -> Result<(ReceiverLists<'static>, bool), ApiError> {
             format!("the lists of receivers have {entries} entries; together they may have {RECEIVERS_MAX}");
         return Err(ApiError::new(Code::TooLarge, words).field("eligible"));
     }
-    Ok((receivers, fields::flag("acknowledge", options.acknowledge)?))
+    let key = options.x_conflate_key.map(|key| fields::string("x_conflate_key", key)).transpose()?;
+    Ok(Read {
+        receivers,
+        conflate_key: key.map(Box::from),
+        receipt: fields::flag("acknowledge", options.acknowledge)?,
+    })
 }
 
 fn sessions(name: &str, value: Field<'_>) -> Result<Option<Vec<u64>>, ApiError> {
@@ -209,12 +225,13 @@ mod tests {
 
     #[test]
     fn options_are_read() {
-        let text = r#"{"realm":"one","topic":"a","options":{"acknowledge":true,"exclude":[7],"eligible_authrole":["staff"]}}"#;
+        let text = r#"{"realm":"one","topic":"a","options":{"acknowledge":true,"exclude":[7],"eligible_authrole":["staff"],"x_conflate_key":"EUR"}}"#;
         let publication = parse(text).expect("right");
         assert!(publication.receipt && publication.payload.is_empty());
         assert_eq!(publication.receivers.exclude, Some(vec![7]));
         assert_eq!(publication.receivers.eligible_authrole, Some(vec!["staff".into()]));
         assert_eq!(publication.receivers.eligible, None);
+        assert_eq!(publication.conflate_key.as_deref(), Some("EUR"));
     }
 
     #[test]
@@ -233,6 +250,7 @@ mod tests {
             (r#"{"topic":"a","options":{"acknowledged":true}}"#, Code::UnknownField, "options.acknowledged"),
             (r#"{"topic":"a","options":{"acknowledge":1}}"#, Code::InvalidField, "options.acknowledge"),
             (r#"{"topic":"a","options":{"exclude":[0]}}"#, Code::InvalidField, "options.exclude"),
+            (r#"{"topic":"a","options":{"x_conflate_key":1}}"#, Code::InvalidField, "options.x_conflate_key"),
             (r#"{"topic":"a","options":{"eligible":["x"]}}"#, Code::InvalidField, "options.eligible"),
             (
                 r#"{"topic":"a","options":{"eligible_authid":"x"}}"#,

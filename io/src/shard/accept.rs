@@ -4,12 +4,18 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
+use fanwire_codec::http::{HttpError, write_error};
 use fanwire_core::{Instant, Outlet};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
 
 use super::Shard;
+use super::arrivals::Arrival;
+use super::ready::STRANGERS;
+use crate::addresses::{Address, Met};
+use crate::handover::peer;
 use crate::listen::Listening;
+use crate::pressure::Level;
 use crate::service::Service;
 use crate::socket;
 
@@ -86,9 +92,21 @@ impl<S: Service> Shard<S> {
                     return true;
                 }
                 budget -= 1;
+                if let Some(admission) = &self.links.spread.admission
+                    && let Err(at) = admission.take(self.now)
+                {
+                    // In the backlog they wait without costing anything.
+                    self.acceptor.again_at = Some(at.max(self.now + ADMISSION_WAIT));
+                    return false;
+                }
                 match self.accept_one(index) {
                     Accepted::Connection | Accepted::Refused | Accepted::Gone => {}
-                    Accepted::Empty => self.acceptor.listeners[index].pending = false,
+                    Accepted::Empty => {
+                        self.acceptor.listeners[index].pending = false;
+                        if let Some(admission) = &self.links.spread.admission {
+                            admission.give_back();
+                        }
+                    }
                     Accepted::Exhausted => {
                         self.acceptor.again_at = Some(self.now + EXHAUSTED_WAIT);
                         return false;
@@ -105,10 +123,20 @@ impl<S: Service> Shard<S> {
         match socket::accept(&listening.socket) {
             Ok(socket) if socket.as_raw_fd() >= self.links.spread.reserved_from => {
                 self.links.counters.rejected_descriptors.add(1);
-                socket::refuse(socket);
+                socket::refuse(socket, socket::FULL);
                 Accepted::Refused
             }
-            Ok(socket) => self.place(socket, listener),
+            Ok(socket) if self.memory.level() == Level::Shed => {
+                self.links.counters.rejected_memory.add(1);
+                {
+                    let refusal = self.memory_refusal();
+                    self.refuse_at_accept(socket, &refusal)
+                }
+            }
+            Ok(socket) => match self.count_address(&socket) {
+                Ok(address) => self.place(Arrival { socket, listener, address }),
+                Err(error) => self.refuse_at_accept(socket, &error),
+            },
             Err(Errno::AGAIN) => Accepted::Empty,
             Err(Errno::MFILE | Errno::NFILE) => self.refuse_with_spare(index),
             Err(Errno::NOBUFS | Errno::NOMEM) => Accepted::Exhausted,
@@ -118,17 +146,26 @@ impl<S: Service> Shard<S> {
     }
 
     /// Serves a connection that is counted for this shard.
-    pub(super) fn welcome(&mut self, socket: OwnedFd, listener: u8) -> Accepted {
+    pub(super) fn welcome(&mut self, arrival: Arrival) -> Accepted {
+        let Arrival { socket, listener, address } = arrival;
         let slot = self.slots.insert(socket, self.now, listener);
         let socket = self.slots.hot[slot as usize].socket.as_ref().expect("just inserted");
         if self.watch(slot, socket).is_err() {
             // No memory, or the user's limit of watches.
             self.links.counters.rejected_descriptors.add(1);
             let socket = self.slots.hot[slot as usize].socket.take().expect("just inserted");
-            socket::refuse(socket);
+            socket::refuse(socket, socket::FULL);
             self.slots.remove(slot);
+            self.links.spread.forget_address(address);
             self.links.spread.loads.release(usize::from(self.id.get()));
             return Accepted::Refused;
+        }
+        self.ready.set_group(slot, STRANGERS);
+        if let Some(throttle) = &mut self.throttle {
+            throttle.begin(slot);
+        }
+        if let Some(address) = address {
+            self.addresses.insert(slot, address);
         }
         self.links.counters.connections_accepted.add(1);
         self.service.attach(self.now, Outlet(slot));
@@ -136,6 +173,32 @@ impl<S: Service> Shard<S> {
         self.slots.cold[slot as usize].stage_at = deadline;
         self.wheel.enter(self.now, slot, deadline);
         Accepted::Connection
+    }
+
+    /// Counts the connection for its address, if there is a limit for that.
+    fn count_address(&mut self, socket: &OwnedFd) -> Result<Option<Address>, HttpError> {
+        let spread = &self.links.spread;
+        let Some(addresses) = &spread.addresses else { return Ok(None) };
+        // A Unix socket has none.
+        let Some(address) = peer(socket).map(Address::of) else { return Ok(None) };
+        let words = match addresses.admit(self.now, address) {
+            Ok(counted) => return Ok(counted.then_some(address)),
+            Err(Met::Connections) => {
+                "this address has as many connections as it may (limits.connections_per_address)"
+            }
+            Err(Met::Rate) => "too many new connections come from this address (limits.connects_per_address)",
+        };
+        self.links.counters.rejected_address.add(1);
+        Err(HttpError::new(429, words).with_headers(self.retry_after()))
+    }
+
+    /// Refuses a connection before a byte of it is read: cheaper than to serve it, and its answer may be lost if it has sent
+    /// a request that comes later.
+    fn refuse_at_accept(&mut self, socket: OwnedFd, error: &HttpError) -> Accepted {
+        self.frame.clear();
+        write_error(&mut self.frame, error);
+        socket::refuse(socket, &self.frame);
+        Accepted::Refused
     }
 
     /// Puts the connection's socket into the shard's set.
@@ -158,7 +221,7 @@ impl<S: Service> Shard<S> {
         let outcome = match accepted {
             Ok(socket) => {
                 self.links.counters.rejected_descriptors.add(1);
-                socket::refuse(socket);
+                socket::refuse(socket, socket::FULL);
                 Accepted::Refused
             }
             Err(Errno::AGAIN) => Accepted::Empty,
@@ -169,5 +232,7 @@ impl<S: Service> Shard<S> {
     }
 }
 
+/// A tenth of the burst of `accept_rate`: several are accepted by one wake-up, and none is lost to the rate.
+const ADMISSION_WAIT: Duration = Duration::from_millis(10);
 /// Ten times a second costs nothing, and a client hardly notices.
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);

@@ -15,15 +15,20 @@ use crossbeam_queue::ArrayQueue;
 
 use super::Shard;
 use super::accept::Accepted;
+use crate::addresses::{Address, Addresses};
+use crate::config::Config;
 use crate::loads::{Claim, Loads};
+use crate::rate::SharedBucket;
 use crate::service::Service;
 use crate::socket;
 
 /// A connection on its way to another shard.
 pub(crate) struct Arrival {
-    socket: OwnedFd,
+    pub(super) socket: OwnedFd,
     /// Index of the listener that it came by.
-    listener: u8,
+    pub(super) listener: u8,
+    /// Whose it is, where connections are counted by address.
+    pub(super) address: Option<Address>,
 }
 
 /// What the shards know of each other to spread connections: shared by all.
@@ -35,17 +40,29 @@ pub(crate) struct Spread {
     balance: bool,
     /// Descriptors from this number on are not for connections.
     pub(super) reserved_from: i32,
+    /// New connections of the process.
+    pub(super) admission: Option<SharedBucket>,
+    pub(super) addresses: Option<Addresses>,
 }
 
 impl Spread {
     /// For a process that may have so many descriptors.
-    pub(crate) fn new(shards: usize, balance: bool, descriptors_max: u64) -> Self {
+    pub(crate) fn new(shards: usize, config: &Config, descriptors_max: u64) -> Self {
         let arrivals = (0..shards).map(|_| ArrayQueue::new(ARRIVALS_MAX)).collect();
         Self {
             loads: Loads::new(shards),
             arrivals,
-            balance,
+            balance: config.balance,
             reserved_from: reserved_from(shards, descriptors_max),
+            admission: config.accept_rate.map(SharedBucket::new),
+            addresses: Addresses::new(config.connections_per_address, config.connects_per_address),
+        }
+    }
+
+    /// A connection that was counted for this address is not there any more.
+    pub(super) fn forget_address(&self, address: Option<Address>) {
+        if let (Some(addresses), Some(address)) = (&self.addresses, address) {
+            addresses.release(address);
         }
     }
 
@@ -65,7 +82,7 @@ fn reserved_from(shards: usize, descriptors_max: u64) -> i32 {
 
 impl<S: Service> Shard<S> {
     /// A connection that this shard has accepted: welcomed here or handed over.
-    pub(super) fn place(&mut self, socket: OwnedFd, listener: u8) -> Accepted {
+    pub(super) fn place(&mut self, arrival: Arrival) -> Accepted {
         let own = usize::from(self.id.get());
         let max = self.config.connections_max_per_shard.unwrap_or(u32::MAX);
         let spread = &self.links.spread;
@@ -77,30 +94,31 @@ impl<S: Service> Shard<S> {
             Claim::Full
         };
         match claim {
-            Claim::Keep => self.welcome(socket, listener),
-            Claim::HandTo(to) => match spread.arrivals[to].push(Arrival { socket, listener }) {
+            Claim::Keep => self.welcome(arrival),
+            Claim::HandTo(to) => match spread.arrivals[to].push(arrival) {
                 Ok(()) => {
                     self.links.counters.handed_to_shard.add(1);
                     self.touched[to] = true;
                     Accepted::Connection
                 }
-                Err(Arrival { socket, listener }) => {
+                Err(arrival) => {
                     spread.loads.release(to);
                     if spread.loads.claim_own(own, max) {
                         self.links.counters.connections_kept.add(1);
-                        self.welcome(socket, listener)
+                        self.welcome(arrival)
                     } else {
-                        self.refuse_full(socket)
+                        self.refuse_full(arrival)
                     }
                 }
             },
-            Claim::Full => self.refuse_full(socket),
+            Claim::Full => self.refuse_full(arrival),
         }
     }
 
-    fn refuse_full(&mut self, socket: OwnedFd) -> Accepted {
+    fn refuse_full(&mut self, arrival: Arrival) -> Accepted {
         self.links.counters.rejected_full.add(1);
-        socket::refuse(socket);
+        self.links.spread.forget_address(arrival.address);
+        socket::refuse(arrival.socket, socket::FULL);
         Accepted::Refused
     }
 
@@ -108,16 +126,17 @@ impl<S: Service> Shard<S> {
     pub(super) fn take_arrivals(&mut self) -> bool {
         let own = usize::from(self.id.get());
         for _ in 0..self.config.turn.accepts {
-            let Some(Arrival { socket, listener }) = self.links.spread.arrivals[own].pop() else {
+            let Some(arrival) = self.links.spread.arrivals[own].pop() else {
                 return false;
             };
             if self.drain.is_some() {
                 // The other shard did not know yet.
                 self.links.counters.rejected_draining.add(1);
                 self.links.spread.loads.release(own);
-                socket::refuse(socket);
+                self.links.spread.forget_address(arrival.address);
+                socket::refuse(arrival.socket, socket::FULL);
             } else {
-                self.welcome(socket, listener);
+                self.welcome(arrival);
             }
         }
         true
@@ -128,6 +147,7 @@ impl<S: Service> Shard<S> {
         let own = usize::from(self.id.get());
         self.links.spread.loads.retire(own);
         while let Some(arrival) = self.links.spread.arrivals[own].pop() {
+            self.links.spread.forget_address(arrival.address);
             drop(arrival);
             self.links.spread.loads.release(own);
         }

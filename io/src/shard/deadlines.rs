@@ -77,11 +77,12 @@ impl<S: Service> Shard<S> {
     }
 
     fn look_at_open(&mut self, slot: u32) {
+        let throttled_until = self.end_throttling(slot);
         let deadlines = &self.config.deadlines;
         let batch = ping_batch(deadlines.ping_interval, self.slots.open());
         let hot = &self.slots.hot[slot as usize];
         let cold = &mut self.slots.cold[slot as usize];
-        let mut next = None;
+        let mut next = throttled_until;
         if hot.has(flag::LEAVING) {
             if self.now >= cold.stage_at {
                 let (code, words) = match cold.why {
@@ -101,7 +102,7 @@ impl<S: Service> Shard<S> {
             next = earlier(next, cold.stage_at);
         }
         // While we do not read, the peer cannot finish a message or show that it lives.
-        let paused = hot.has(flag::PAUSED);
+        let paused = hot.has(flag::PAUSED) || throttled_until.is_some();
         if hot.has(flag::MID_MESSAGE) && !paused {
             if self.now >= cold.message_at {
                 let words = format!("a message was not complete within {}", seconds(deadlines.message));

@@ -30,6 +30,7 @@ impl<S: Service> Shard<S> {
                     Effect::Established(outlet) => {
                         self.slots.hot[outlet.index()].set(flag::ESTABLISHED);
                         self.slots.cold[outlet.index()].receiver.hold_compressed(false);
+                        self.ready.set_group(outlet.0, self.service.group(outlet));
                         self.look_later(outlet.0);
                     }
                     Effect::Dismissed(outlet) => self.await_goodbye(outlet.0, CloseReason::Service),
@@ -171,6 +172,10 @@ impl<S: Service> Shard<S> {
             self.service.release(self.now, Outlet(slot));
             self.slots.remove(slot);
             self.links.spread.loads.release(usize::from(self.id.get()));
+            if self.links.spread.addresses.is_some() {
+                let address = self.addresses.remove(&slot);
+                self.links.spread.forget_address(address);
+            }
         }
         self.dying = dying;
         true
@@ -194,6 +199,7 @@ fn counter(counters: &ShardCounters, why: CloseReason) -> &Count {
         CloseReason::Refused => &counters.closed_refused,
         CloseReason::Drain => &counters.closed_drain,
         CloseReason::Panic => &counters.closed_panic,
+        CloseReason::Memory => &counters.closed_memory,
         CloseReason::HandedOver => &counters.handed_to_control,
     }
 }

@@ -25,6 +25,7 @@ use super::Shard;
 use crate::config::EndpointId;
 use crate::counters::ShardCounters;
 use crate::handover::{HandedOver, is_for_control, peer};
+use crate::pressure::Level;
 use crate::request::{Refusal, RefusalReason, route};
 use crate::service::{Flow, Service};
 use crate::slots::{CloseReason, Hot, Stage, flag};
@@ -52,7 +53,7 @@ impl<S: Service> Shard<S> {
         let mut bytes = self.config.turn.receive_bytes;
         while receives > 0
             && bytes > 0
-            && let Some(slot) = self.ready.pop_front()
+            && let Some(slot) = self.ready.pop()
         {
             // A stale entry of an earlier connection in this slot, or one that was served meanwhile.
             if !self.slots.hot[slot as usize].take(flag::READY) {
@@ -75,6 +76,10 @@ impl<S: Service> Shard<S> {
             hot.set(flag::UNREAD);
             return 0;
         }
+        if self.is_throttled(slot) {
+            return 0;
+        }
+        let hot = &mut self.slots.hot[slot as usize];
         if hot.has(flag::UPGRADED)
             && !hot.has(flag::DISCARD)
             && let Some(extra) = &mut self.slots.cold[slot as usize].extra
@@ -116,6 +121,9 @@ impl<S: Service> Shard<S> {
             }
         };
         self.links.counters.received_bytes.add(count as u64);
+        if let Some(throttle) = &mut self.throttle {
+            throttle.take_bytes(slot, self.now, count as u64);
+        }
         self.slots.hot[slot as usize].heard_at = self.now;
         let direct = count.min(into.direct);
         if direct > 0 {
@@ -233,6 +241,10 @@ impl<S: Service> Shard<S> {
             route(listener, &request)
         });
         match routed {
+            Ok(Ok(_)) if self.memory.level() >= Level::Refuse => {
+                let error = self.memory_refusal();
+                self.refuse_request(slot, &error, RefusalReason::Memory);
+            }
             Ok(Ok((endpoint, mut upgrade))) => match self.service.negotiate(endpoint, &mut upgrade) {
                 Ok(subprotocol) => self.upgrade(slot, endpoint, &upgrade, subprotocol),
                 Err(error) => self.refuse_request(slot, &error, RefusalReason::Subprotocol),
@@ -299,6 +311,7 @@ impl<S: Service> Shard<S> {
             RefusalReason::Upgrade => &counters.rejected_upgrade,
             RefusalReason::Subprotocol => &counters.rejected_subprotocol,
             RefusalReason::ControlBusy => &counters.rejected_control,
+            RefusalReason::Memory => &counters.rejected_memory,
         };
         counter.add(1);
         self.refuse(slot, error, CloseReason::Refused);
@@ -308,7 +321,8 @@ impl<S: Service> Shard<S> {
 
     /// Input of a WebSocket, all of it in `input`.
     fn frames(&mut self, slot: u32, input: &mut [u8]) {
-        let Self { config, service, slots, pool, frame, links, now, .. } = self;
+        let Self { config, service, slots, pool, frame, links, now, throttle, .. } = self;
+        let messages_left = throttle.as_ref().map_or(u64::MAX, |throttle| throttle.messages_left(slot, *now));
         let cold = &mut slots.cold[slot as usize];
         let hot = &mut slots.hot[slot as usize];
         let limits = limits(config, hot);
@@ -337,7 +351,9 @@ impl<S: Service> Shard<S> {
                 break Outcome::Consumed;
             }
             // A few bytes may have become a megabyte each time: the others have their turn between two of those.
-            if (pool.inflated().bytes_out - inflated) as usize >= config.turn.receive_bytes {
+            if (pool.inflated().bytes_out - inflated) as usize >= config.turn.receive_bytes
+                || talk.done.heard() >= messages_left
+            {
                 break Outcome::Enough(at);
             }
         };
@@ -370,6 +386,9 @@ impl<S: Service> Shard<S> {
     }
 
     fn after_frames(&mut self, slot: u32, done: Done, outcome: Outcome) {
+        if let Some(throttle) = &mut self.throttle {
+            throttle.take_messages(slot, self.now, done.heard());
+        }
         let cold = &mut self.slots.cold[slot as usize];
         if matches!(outcome, Outcome::Panicked) {
             // Its state is in doubt: nothing of it goes back to the pool.
@@ -511,6 +530,12 @@ struct Done {
     /// The latest ping, not answered yet.
     pong_kept: Option<Vec<u8>>,
     service_closed: bool,
+}
+
+impl Done {
+    fn heard(&self) -> u64 {
+        self.messages + self.controls
+    }
 }
 
 enum Heard {

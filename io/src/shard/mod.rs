@@ -20,13 +20,16 @@ mod deadlines;
 mod drain;
 mod ending;
 mod input;
+mod memory;
+mod ready;
 mod sharing;
 mod spin;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod wire;
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -43,6 +46,7 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
 
+use crate::addresses::Address;
 use crate::clock;
 use crate::config::Config;
 use crate::counters::ShardCounters;
@@ -50,6 +54,7 @@ use crate::doorbell::{Bell, Doorbell};
 use crate::handover::peer;
 use crate::listen::Listening;
 use crate::park::Park;
+use crate::pressure::Pressure;
 use crate::ring::Ring;
 use crate::service::{Effect, Service};
 use crate::slots::{CloseReason, Slots, Stage, flag};
@@ -58,8 +63,11 @@ use crate::timers::Wheel;
 use accept::Acceptor;
 pub(crate) use arrivals::Spread;
 use drain::Drain;
+use memory::Memory;
+use ready::Ready;
 use sharing::Sharing;
 use spin::Spin;
+use throttle::Throttle;
 
 /// What wakes a shard in the program.
 pub(crate) struct EventFd(pub(crate) OwnedFd);
@@ -123,6 +131,7 @@ pub(crate) struct Links<T> {
     pub(crate) spread: Arc<Spread>,
     /// Other shards that share this one's CPU.
     pub(crate) beside: Vec<usize>,
+    pub(crate) pressure: Arc<Pressure>,
 }
 
 /// What follows a turn.
@@ -152,7 +161,7 @@ pub(crate) struct Shard<S: Service> {
     /// What the timerfd is set to.
     timer_at: Option<Instant>,
     /// Connections that may have unread input, each once.
-    ready: VecDeque<u32>,
+    ready: Ready,
     /// Connections in [`Stage::Dead`].
     dying: Vec<u32>,
     /// The time of the present turn.
@@ -161,6 +170,10 @@ pub(crate) struct Shard<S: Service> {
     first_ring: usize,
     spin: Spin,
     sharing: Sharing,
+    memory: Memory,
+    throttle: Option<Box<Throttle>>,
+    /// By slot, where connections are counted by address.
+    addresses: HashMap<u32, Address>,
     /// This turn found something to do.
     worked: bool,
     /// Turns since the service's counters were copied.
@@ -208,7 +221,10 @@ impl<S: Service> Shard<S> {
             epoll,
             timer,
             timer_at: None,
-            ready: VecDeque::new(),
+            ready: Ready::new(),
+            memory: Memory::default(),
+            throttle: Throttle::new(&config),
+            addresses: HashMap::new(),
             dying: Vec::new(),
             now,
             first_ring: 0,
@@ -242,6 +258,7 @@ impl<S: Service> Shard<S> {
         // Before the deadlines: what came while this thread had no time is no silence.
         busy |= self.harvest();
         self.handle_deadlines();
+        busy |= self.relieve_memory();
         busy |= self.take_arrivals();
         busy |= self.accept();
         self.receive();
@@ -306,6 +323,7 @@ impl<S: Service> Shard<S> {
         let own = usize::from(self.id.get());
         !mailbox.is_empty(self.service.readiness() == Readiness::Later)
             || spread.has_arrivals(own)
+            || self.has_memory_news()
             || inbound.iter().any(|ring| !ring.is_empty())
     }
 
@@ -453,7 +471,10 @@ impl<S: Service> Shard<S> {
         let hot = &mut self.slots.hot[slot as usize];
         if flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR) {
             hot.set(flag::HANGUP);
-            if hot.has(flag::PAUSED) && flags.intersects(EventFlags::HUP | EventFlags::ERR) {
+            let gone = flags.intersects(EventFlags::HUP | EventFlags::ERR);
+            let unread = hot.has(flag::PAUSED)
+                || self.throttle.as_ref().is_some_and(|throttle| throttle.waits_until(slot).is_some());
+            if unread && gone {
                 // Both directions are gone: nobody would ever learn of it by reading.
                 self.lose(slot, CloseReason::Lost);
                 return;
@@ -469,7 +490,7 @@ impl<S: Service> Shard<S> {
         let hot = &mut self.slots.hot[slot as usize];
         if !hot.has(flag::READY) {
             hot.set(flag::READY);
-            self.ready.push_back(slot);
+            self.ready.push(slot);
         }
     }
 

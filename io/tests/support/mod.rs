@@ -25,7 +25,7 @@ use fanwire_io::{
 pub static STALLED: AtomicBool = AtomicBool::new(false);
 
 /// Echoes, except for these texts: `stall` holds the shard up, `login` establishes the session, `pause…` stops the input for 50 ms, `close` ends with
-/// 4000, `panic` panics, `where` tells the shard, `to N …` goes to all connections of shard N.
+/// 4000, `panic` panics, `where` tells the shard, `count` the messages so far, `group N` establishes the session in that group, `to N …` goes to all connections of shard N.
 ///
 /// `stall N` keeps its whole shard from doing anything for N milliseconds, as a machine does that is busy elsewhere.
 pub struct Puppet {
@@ -36,6 +36,7 @@ pub struct Puppet {
     items: Vec<(ShardId, String)>,
     effects: Vec<Effect>,
     messages: u64,
+    groups: Vec<(Outlet, u16)>,
     /// Where connections go whose first request is for the control thread.
     pub control: Option<SyncSender<HandedOver>>,
 }
@@ -51,6 +52,7 @@ impl Puppet {
             items: Vec::new(),
             effects: Vec::new(),
             messages: 0,
+            groups: Vec::new(),
             control: None,
         }
     }
@@ -64,7 +66,7 @@ impl Puppet {
             match notice {
                 Notice::Finished(outlet) => self.effects.push(Effect::Finished(outlet)),
                 Notice::Cut(outlet, reason) => self.effects.push(Effect::Abort(outlet, reason)),
-                Notice::Congested { .. } | Notice::Relieved(_) => {}
+                Notice::Congested { .. } | Notice::Paused { .. } | Notice::Relieved(_) => {}
             }
         }
     }
@@ -164,6 +166,12 @@ impl Service for Puppet {
                 let milliseconds = std::str::from_utf8(&stall[6..]).unwrap().parse().unwrap();
                 std::thread::sleep(Duration::from_millis(milliseconds));
             }
+            b"count" => self.say(outlet, Kind::Text, self.messages.to_string().as_bytes()),
+            group if group.starts_with(b"group ") => {
+                self.groups.push((outlet, std::str::from_utf8(&group[6..]).unwrap().parse().unwrap()));
+                self.effects.push(Effect::Established(outlet));
+                self.say(outlet, kind, message);
+            }
             b"where" => self.say(outlet, Kind::Text, self.id.get().to_string().as_bytes()),
             command if command.starts_with(b"to ") => {
                 let (to, words) = std::str::from_utf8(&command[3..]).unwrap().split_once(' ').unwrap();
@@ -176,6 +184,10 @@ impl Service for Puppet {
 
     fn violate(&mut self, now: Instant, outlet: Outlet, code: u16, words: &str) {
         self.close(now, outlet, code, words);
+    }
+
+    fn group(&self, outlet: Outlet) -> u16 {
+        self.groups.iter().rev().find(|(known, _)| *known == outlet).map_or(0, |(_, group)| *group)
     }
 
     fn peer_closed(&mut self, now: Instant, outlet: Outlet) {

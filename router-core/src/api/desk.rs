@@ -236,6 +236,10 @@ impl Shard {
                 let (page, next) = self.list_sessions(now, &filter, after, limit, peer);
                 reply(ApiAnswer::Sessions { page, next });
             }
+            Ask::Slow { limit } => {
+                self.desk.allowance = self.desk.allowance.saturating_sub(LISTING_COST);
+                reply(ApiAnswer::Slow(self.slow_sessions(now, limit, peer)));
+            }
             Ask::Disconnect { session, reason } => {
                 self.desk.allowance = self.desk.allowance.saturating_sub(cost(0));
                 reply(ApiAnswer::Disconnected(self.dismiss(now, session, &reason)));
@@ -310,7 +314,7 @@ impl Shard {
     }
 
     fn publish_for_api(&mut self, now: Instant, publication: ApiPublication) {
-        let ApiPublication { actor, topic, payload, receivers, receipt } = publication;
+        let ApiPublication { actor, topic, payload, receivers, conflate_key, receipt } = publication;
         let permitted = self.permit(actor.realm, actor.role, Action::Publish, &topic).map(drop);
         let permitted = permitted
             .or_else(|refusal| if planted(Mutation::ApiUnauthorized) { Ok(()) } else { Err(refusal) });
@@ -330,6 +334,7 @@ impl Shard {
             disclosed: false,
             acknowledge: None,
             receipt,
+            key: conflate_key.map(|key| self.config.access.conflate_key(&key)),
         };
         let matched = self.delivery.counters.matched;
         let published = self.route(now, routing, &Source::Shared(&SharedPayload::new(payload)));

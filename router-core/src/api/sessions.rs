@@ -1,8 +1,8 @@
 //! What an operator may know of sessions, and how one is sent away.
 
-use super::{PeerOf, SessionCursor, SessionFilter, SessionInfo};
+use super::{PeerOf, SessionCursor, SessionFilter, SessionInfo, SlowSession};
 use crate::clock::Instant;
-use crate::delivery::Outlet;
+use crate::delivery::{Outlet, SlowConnection};
 use crate::ids::SessionId;
 use crate::login::LoginMethod;
 use crate::session::{Session, State};
@@ -33,6 +33,22 @@ impl Shard {
             page.extend(self.session_info(now, filter, Outlet(index), peer));
         }
         (page, (last < end).then_some(SessionCursor(last)))
+    }
+
+    /// The open sessions that most bytes wait for, the largest first.
+    pub(super) fn slow_sessions(&self, now: Instant, limit: usize, peer: PeerOf<'_>) -> Vec<SlowSession> {
+        let every = SessionFilter::default();
+        let slowest = self.delivery.slowest(limit).into_iter();
+        let told = |slow: SlowConnection| {
+            Some(SlowSession {
+                session: self.session_info(now, &every, slow.outlet, peer)?,
+                messages: slow.messages,
+                waiting_for: slow.since.map(|since| now.since(since)),
+                dropped: slow.dropped,
+                policy: slow.policy,
+            })
+        };
+        slowest.filter_map(told).collect()
     }
 
     fn session_info(

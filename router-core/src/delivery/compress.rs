@@ -9,7 +9,7 @@
 use bytes::BytesMut;
 use fanwire_codec::ws::deflate::{Agreement, Context, Deflater, WINDOW_BITS_MIN, compress_frame};
 
-use super::outbox::Outbox;
+use super::outbox::{Body, Outbox};
 use super::stream::StreamId;
 use super::{Delivery, Outlet, Run, flag};
 use crate::clock::Instant;
@@ -141,6 +141,16 @@ impl Delivery {
         outbox.marks.last_mut().expect("as above").end = outbox.replies.len();
     }
 
+    /// One frame as a connection with an encoder of its own gets it next.
+    pub(super) fn encode_frame(&mut self, outlet: Outlet, frame: &[u8]) -> Body {
+        let Self { encoders, compressors, counters, .. } = self;
+        let Some(Encoder::Own { window_bits, context }) = encoders[outlet.index()].as_deref_mut() else {
+            unreachable!("the flag says that it has an encoder");
+        };
+        let encoded = compressors.compress_for_one(frame, *window_bits, context.as_mut(), counters);
+        Body::Owned(BytesMut::from(encoded))
+    }
+
     /// Moves a run's frames into the backlog of a connection with an encoder of its own.
     pub(super) fn encode(&mut self, now: Instant, outlet: Outlet, run: Run) {
         let Self { streams, outlets, encoders, compressors, counters, .. } = self;
@@ -148,6 +158,7 @@ impl Delivery {
         let Some(Encoder::Own { window_bits, context }) = encoders[outlet.index()].as_deref_mut() else {
             unreachable!("the flag says that it has an encoder");
         };
+        let ages = run.event_of.is_some();
         let replies = std::mem::take(&mut outbox.replies);
         let start =
             |frame: u64, outbox: &Outbox| if frame == 0 { 0 } else { outbox.marks[frame as usize - 1].end };
@@ -157,9 +168,14 @@ impl Delivery {
                 Some(_) => 0..0,
             };
             let mut each = |bytes: &[u8]| {
+                if let Some(waiting) = outbox.waiting.as_mut().filter(|waiting| !waiting.is_empty()) {
+                    // Behind what may still be dropped: the context must not have it before.
+                    counters.outbox_bytes += bytes.len() as u64;
+                    return waiting.push_fixed_copy(now, bytes, ages, true);
+                }
                 let bytes = compressors.compress_for_one(bytes, *window_bits, context.as_mut(), counters);
                 counters.outbox_bytes += bytes.len() as u64;
-                outbox.push_copy(bytes, now);
+                outbox.push_copy(bytes, ages, now);
             };
             match run.source {
                 None => each(&replies[reply]),
@@ -169,7 +185,7 @@ impl Delivery {
                     stream.for_each_slice(frame, frame + 1, 0, each);
                 }
             }
-            outbox.credit(u64::from(run.is_event), 1);
+            outbox.credit(u64::from(run.event_of.is_some()), 1);
         }
         outbox.replies = replies;
     }

@@ -31,9 +31,9 @@ impl Delivery {
         let mut sources = 0;
         if let Some(outbox) = &mut state.outbox {
             let runs = &mut self.runs;
-            outbox.take_replies(|sequence, from, to, is_event| {
+            outbox.take_replies(|sequence, from, to, event_of| {
                 sources = 1;
-                runs.push(Run { sequence, source: None, from, to, is_event });
+                runs.push(Run { sequence, source: None, from, to, event_of });
             });
         }
         if planted(Mutation::PullForwardLeftOut) && !self.runs.is_empty() {
@@ -52,7 +52,7 @@ impl Delivery {
             let source = Some(membership.stream);
             let mut due = |from, to| {
                 let sequence = stream.mark(from).sequence;
-                self.runs.push(Run { sequence, source, from, to, is_event: true });
+                self.runs.push(Run { sequence, source, from, to, event_of: source });
             };
             if stream.is_choosy(&member) {
                 let uncounted = stream.for_each_due(&member, &self.labels[outlet.index()], due);
@@ -97,7 +97,7 @@ impl Delivery {
         self.runs.drain(..count);
         self.runs.sort_unstable();
         self.runs.dedup_by(|next, run| {
-            let joins = (next.source, next.is_event) == (run.source, run.is_event) && next.from == run.to;
+            let joins = (next.source, next.event_of) == (run.source, run.event_of) && next.from == run.to;
             if joins {
                 run.to = next.to;
             }
@@ -118,63 +118,66 @@ impl Delivery {
                 .map_or(0, |outbox| outbox.replies_within(run.from, run.to, skip)),
         };
         let messages = run.to - run.from - done;
-        let events = if run.is_event {
+        let is_event = run.event_of.is_some();
+        let events = if is_event { messages } else { 0 };
+        if is_event {
             self.counters.delivered += done;
             self.counters.queued -= done;
-            messages
-        } else {
-            0
-        };
+        }
         if self.flags[index] & flag::CLOSED != 0 {
             self.counters.queued -= events;
             self.counters.drop_events(DropReason::ConnectionGone, events);
             return;
         }
-        let reserve = if run.is_event { 0 } else { self.limits.reply_reserve_bytes };
-        let outbox =
-            self.outlets[index].outbox.get_or_insert_with(|| self.outboxes.pop().unwrap_or_default());
-        // Who was not found full may read all of it at the next flush; what streams can owe it at once is bounded.
-        let slack = if self.flags[index] & flag::BLOCKED != 0 { 1 } else { UNTRIED_SLACK };
-        let over = if !outbox.has_backlog() {
-            // An empty outbox takes one frame of any size, and a frame that has begun must end.
-            None
-        } else if outbox.backlog_bytes() + bytes > slack * self.limits.outbox_bytes_max + reserve {
-            Some(DropReason::SlowConsumerBytes)
-        } else if run.is_event
-            && outbox.backlog_messages() as usize >= slack * self.limits.outbox_messages_max as usize
-        {
-            Some(DropReason::SlowConsumerMessages)
-        } else {
-            None
-        };
-        if let Some(reason) = over {
+        if let Some(id) = run.event_of.filter(|id| self.has_rule(outlet, *id)) {
+            return self.keep_by_rule(now, outlet, id, run, done, skip);
+        }
+        if planted(Mutation::ReplyDropped) && !is_event && self.waits(outlet) {
+            return;
+        }
+        if let Err(reason) = self.make_room(outlet, bytes, is_event) {
             self.counters.queued -= events;
             self.counters.drop_events(reason, events);
             return self.cut(outlet, reason);
         }
+        self.push_run(now, outlet, run, skip);
+        // An encoder counts them itself, frame by frame.
+        if self.flags[index] & flag::ENCODED == 0
+            && let Some(outbox) = self.outlets[index].outbox.as_mut()
+        {
+            outbox.credit(events, messages);
+        }
+    }
+
+    /// Appends the bytes of a run, less its first `skip`, to what waits, as something that is not dropped.
+    pub(super) fn push_run(&mut self, now: Instant, outlet: Outlet, run: Run, skip: usize) {
+        let index = outlet.index();
+        let bytes = self.run_bytes(outlet, &run) - skip;
+        let outbox =
+            self.outlets[index].outbox.get_or_insert_with(|| self.outboxes.pop().unwrap_or_default());
         if self.flags[index] & flag::ENCODED != 0 {
             debug_assert_eq!(skip, 0, "frames for its encoder are not sent as they lie");
             return self.encode(now, outlet, run);
         }
         self.counters.outbox_bytes += bytes as u64;
+        let ages = run.event_of.is_some();
         match run.source {
             None => {
                 // Split borrow: the replies lie in the outbox that they are appended to.
                 let replies = std::mem::take(&mut outbox.replies);
                 let start = if run.from == 0 { 0 } else { outbox.marks[run.from as usize - 1].end };
-                outbox.push_copy(&replies[start + skip..outbox.marks[run.to as usize - 1].end], now);
+                outbox.push_copy(&replies[start + skip..outbox.marks[run.to as usize - 1].end], ages, now);
                 outbox.replies = replies;
             }
             Some(id) => {
                 let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
                 if bytes <= FRAME_SHARES_CHUNK {
-                    stream.for_each_slice(run.from, run.to, skip, |piece| outbox.push_copy(piece, now));
+                    stream.for_each_slice(run.from, run.to, skip, |piece| outbox.push_copy(piece, ages, now));
                 } else {
-                    stream.share(run.from, run.to, skip, |piece| outbox.push_shared(piece, now));
+                    stream.share(run.from, run.to, skip, |piece| outbox.push_shared(piece, ages, now));
                 }
             }
         }
-        outbox.credit(events, messages);
     }
 
     /// The connection passed a limit: it gets nothing more, and the owner is told.
@@ -201,7 +204,8 @@ impl Delivery {
         }
         // DIRTY and LISTED stay: their lists still name the slot.
         self.flags[index] = (self.flags[index] & (flag::DIRTY | flag::LISTED)) | flag::CLOSED;
-        if let Some(outbox) = self.outlets[index].outbox.take() {
+        if let Some(mut outbox) = self.outlets[index].outbox.take() {
+            self.end_pauses(&mut outbox);
             let events = outbox.waiting_events();
             self.counters.queued -= events;
             if !planted(Mutation::CutNotCounted) {
@@ -235,7 +239,5 @@ impl Delivery {
     }
 }
 
-/// How far beyond its limits an outbox may go while its socket has not been found full.
-const UNTRIED_SLACK: usize = 8;
 /// Memberships up to which walking them beats looking the active streams up in them.
 const WALK_MEMBERSHIPS: usize = 8;

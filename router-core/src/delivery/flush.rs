@@ -4,7 +4,7 @@ use std::io::IoSlice;
 
 use super::outbox::Outbox;
 use super::stream::{Member, Queue};
-use super::{AGE_CHECKS, Delivery, FlushBudget, Notice, Outlet, Run, Sent, StreamId, Wire, flag};
+use super::{Delivery, FlushBudget, Notice, Outlet, Run, Sent, StreamId, Wire, flag};
 use crate::clock::Instant;
 use crate::counters::DropReason;
 use crate::mutation::{Mutation, planted};
@@ -129,12 +129,14 @@ impl Delivery {
             }
             let (cost, stop) = self.stride(id, budget - spent, wire);
             spent += cost;
+            let kept = self.kept;
             match stop {
                 Stop::Reached => {}
                 Stop::Uncommon(outlet) => spent += self.visit_slowly(now, outlet, wire),
                 Stop::Pieces(index) => spent += self.visit_pieces(now, id, index, wire),
                 Stop::Short(index, from, sent) => self.note_short(now, id, index, from, sent),
             }
+            spent += (self.kept - kept) as usize / KEPT_PER_VISIT;
             self.note_passing(id);
         }
     }
@@ -284,7 +286,7 @@ impl Delivery {
         let stream = self.stream(id);
         let (outlet, to) = (stream.members[index].outlet, stream.end());
         self.counters.sent_bytes += taken as u64;
-        self.keep(now, outlet, Run { sequence: 0, source: Some(id), from, to, is_event: true }, taken);
+        self.keep(now, outlet, Run { sequence: 0, source: Some(id), from, to, event_of: Some(id) }, taken);
         if planted(Mutation::PositionNotMoved) {
             self.streams[id.0 as usize].as_mut().expect("it was visited").members[index].pos = from;
         }
@@ -301,6 +303,9 @@ impl Delivery {
         }
         // The socket is asked before any limit is tested: who reads is not slow, however much is due at once.
         self.send_backlog(now, outlet, wire);
+        if !planted(Mutation::GapAfterWhatFollows) && self.tell_last_gaps(now, outlet) {
+            self.send_backlog(now, outlet, wire);
+        }
         if self.flags[index] & (flag::BLOCKED | flag::CLOSED) != 0 {
             return self.collect(now, outlet);
         }
@@ -310,6 +315,9 @@ impl Delivery {
         } else {
             self.gather(outlet);
             self.send_runs(now, outlet, wire);
+        }
+        if self.tell_last_gaps(now, outlet) {
+            self.send_backlog(now, outlet, wire);
         }
         self.settle(outlet);
     }
@@ -341,7 +349,7 @@ impl Delivery {
                 }
                 taken -= rest;
                 part = 0;
-                if runs[at].is_event {
+                if runs[at].event_of.is_some() {
                     self.counters.delivered += runs[at].to - runs[at].from;
                     self.counters.queued -= runs[at].to - runs[at].from;
                 }
@@ -392,6 +400,7 @@ impl Delivery {
 
     fn send_backlog(&mut self, now: Instant, outlet: Outlet, wire: &mut impl Wire) {
         while self.flags[outlet.index()] & (flag::BLOCKED | flag::CLOSED) == 0 {
+            self.commit(now, outlet);
             let Some(outbox) =
                 self.outlets[outlet.index()].outbox.as_mut().filter(|outbox| outbox.has_backlog())
             else {
@@ -462,7 +471,7 @@ impl Delivery {
         if *flags & flag::LISTED == 0 {
             *flags |= flag::LISTED;
             if self.blocked.is_empty() {
-                self.age_check = now + self.limits.outbox_age_max / AGE_CHECKS;
+                self.age_check = now + self.age_interval();
             }
             self.blocked.push(outlet);
         }
@@ -490,6 +499,8 @@ const WHOLE: usize = usize::MAX / SEND_COSTS;
 const SMALL_SLICES: usize = 2;
 /// Frames whose lists are asked for one member, that together cost as much as a visit that sends nothing.
 const ASKED_PER_VISIT: usize = 32;
+/// Frames that are kept one by one for a slow member, because its topic has a rule, that together cost as much.
+const KEPT_PER_VISIT: usize = 4;
 /// What compressing a frame for one connection costs in the same units, about.
 const ENCODE_COSTS: usize = 8;
 /// Pieces of one send. More than this many wait for the next.

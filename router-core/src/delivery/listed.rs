@@ -113,7 +113,7 @@ impl Delivery {
                 .get_or_insert_with(|| self.outboxes.pop().unwrap_or_default());
             outbox.replies.extend_from_slice(&self.frame);
             let sequence = if planted(Mutation::DirectOvertakes) { 0 } else { self.sequence };
-            outbox.mark_reply(sequence, true);
+            outbox.mark_reply(sequence, Some(id));
             self.make_dirty(outlet);
         }
         if self.frame.capacity() > KEEP_FRAME_BYTES {

@@ -17,13 +17,17 @@ mod due;
 mod flush;
 mod listed;
 mod outbox;
+mod shed;
+mod slow;
 mod stream;
+mod waiting;
 mod wire;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use hashbrown::HashMap;
 
 use crate::clock::Instant;
 use crate::config::{Compression, Limits};
@@ -32,9 +36,11 @@ use crate::mutation::{Mutation, planted};
 use crate::session::Label;
 use compress::{Compressors, Encoder};
 use outbox::Outbox;
+use slow::GapListener;
 use stream::{ChunkPool, Member, Queue, Stream};
 
 pub(crate) use listed::{Known, Named};
+pub use slow::SlowConnection;
 pub use stream::StreamId;
 pub use wire::{Outlet, Sent, Wire};
 
@@ -64,6 +70,13 @@ pub enum Notice {
         tag: u64,
         /// Whether it is congested now.
         congested: bool,
+    },
+    /// The publishers of the stream with this tag must wait for a member, or need not any more.
+    Paused {
+        /// The tag given to [`Delivery::create_stream`].
+        tag: u64,
+        /// Whether they must wait now.
+        paused: bool,
     },
     /// Everything was written after [`Delivery::finish`].
     Finished(Outlet),
@@ -104,9 +117,17 @@ pub struct Delivery {
     frame: BytesMut,
     /// Frames that were looked at one by one for a member, in all.
     asked: u64,
+    /// Frames that were kept one by one for a member, in all.
+    kept: u64,
     /// By outlet, as far as one was ever needed.
     encoders: Vec<Option<Box<Encoder>>>,
     compressors: Compressors,
+    /// By outlet.
+    gap_listeners: HashMap<u32, GapListener, foldhash::fast::FixedState>,
+    /// Where the numbers of publications that tell gaps stand.
+    last_gap: u64,
+    /// The key of the next frame, for streams that conflate.
+    next_key: u64,
     /// Read by the shard, which adds its own figures.
     pub counters: Counters,
 }
@@ -135,8 +156,8 @@ struct Run {
     source: Option<StreamId>,
     from: u64,
     to: u64,
-    /// They count as events: those of a stream, and those that were put among the replies.
-    is_event: bool,
+    /// The stream whose events they are, also if they were put among the replies.
+    event_of: Option<StreamId>,
 }
 
 mod flag {
@@ -187,8 +208,12 @@ impl Delivery {
             runs: Vec::new(),
             frame: BytesMut::new(),
             asked: 0,
+            kept: 0,
             encoders: Vec::new(),
             compressors: Compressors::new(compression),
+            gap_listeners: HashMap::default(),
+            last_gap: 0,
+            next_key: 0,
             counters: Counters::default(),
         }
     }
@@ -217,6 +242,7 @@ impl Delivery {
         // A free slot owns nothing.
         self.outlets[outlet.index()].memberships = Vec::new();
         self.labels[outlet.index()] = Label::NOBODY;
+        self.tell_gaps(outlet, None);
         self.forget_encoder(outlet);
     }
 
@@ -237,18 +263,22 @@ impl Delivery {
         if self.is_closed(outlet) || self.flags.get(outlet.index()).is_some_and(finishing) {
             return;
         }
-        self.sequence += 1;
-        self.counters.replies += 1;
         let compressed = self.compresses_replies(outlet);
         let outbox = self.outlets[outlet.index()]
             .outbox
             .get_or_insert_with(|| self.outboxes.pop().unwrap_or_default());
         let at = outbox.replies.len();
         write(&mut outbox.replies);
+        if outbox.replies.len() == at {
+            // Nothing is no frame. The flush puts the outbox away if it is not needed.
+            return self.make_dirty(outlet);
+        }
+        self.sequence += 1;
+        self.counters.replies += 1;
         if compressed {
             self.compressors.compress_for_all(&mut outbox.replies, at, &mut self.counters);
         }
-        outbox.mark_reply(self.sequence, false);
+        outbox.mark_reply(self.sequence, None);
         #[cfg(feature = "mutations")]
         if planted(Mutation::EncodedWhenSaid) {
             self.encode_too_early(outlet, at);
@@ -446,7 +476,7 @@ impl Delivery {
         let except = except.filter(|_| excepted.is_some());
         let (compressors, counters) = (&mut self.compressors, &mut self.counters);
         let compressed = stream.compressed;
-        stream.append(self.sequence, except, &mut self.chunks, |out| {
+        stream.append(self.sequence, except, self.next_key, &mut self.chunks, |out| {
             let at = out.len();
             write(out);
             if compressed {
@@ -493,6 +523,7 @@ impl Delivery {
 
     /// Takes a member out. What it was due has been collected or dropped.
     fn remove_member(&mut self, now: Instant, outlet: Outlet, id: StreamId) {
+        self.leave_share(outlet, id);
         let memberships = &mut self.outlets[outlet.index()].memberships;
         let place = memberships.partition_point(|membership| membership.stream < id);
         let index = memberships.remove(place).index as usize;
@@ -521,7 +552,7 @@ impl Delivery {
         if self.blocked.is_empty() || now < self.age_check {
             return;
         }
-        self.age_check = now + self.limits.outbox_age_max / AGE_CHECKS;
+        self.age_check = now + self.age_interval();
         let mut blocked = std::mem::take(&mut self.blocked);
         let mut cuts = 0;
         blocked.retain(|outlet| {
@@ -540,12 +571,23 @@ impl Delivery {
                 cuts += 1;
                 return false;
             }
+            if self.paused_too_long(now, *outlet) {
+                self.flags[index] &= !flag::LISTED;
+                self.cut(*outlet, DropReason::SlowConsumerPause);
+                cuts += 1;
+                return false;
+            }
             true
         });
         self.blocked = blocked;
         if cuts == CUTS_AT_ONCE {
             self.age_check = now + Duration::from_millis(1);
         }
+    }
+
+    /// How often ages and pauses are looked at.
+    fn age_interval(&self) -> Duration {
+        self.limits.outbox_age_max.min(self.limits.pause_max) / AGE_CHECKS
     }
 
     /// What the owner must act on, oldest first.
@@ -571,5 +613,7 @@ const AGE_CHECKS: u32 = 8;
 /// Connections cut by one look: each may have a thousand subscriptions to leave.
 const CUTS_AT_ONCE: usize = 64;
 
+#[cfg(test)]
+mod slow_tests;
 #[cfg(test)]
 mod tests;

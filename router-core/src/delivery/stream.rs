@@ -17,9 +17,11 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::Outlet;
+use super::waiting::Rule;
 use crate::mutation::{Mutation, planted};
 use crate::receivers::Receivers;
 use crate::session::Label;
+use crate::topics::SlowConsumer;
 
 /// Key of a stream in its shard's [`Delivery`](super::Delivery).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -93,6 +95,17 @@ pub(super) struct Stream {
     #[allow(clippy::box_collection, reason = "hardly any stream has one: 8 bytes instead of 32")]
     listed: Option<Box<VecDeque<Listed>>>,
     listed_bytes: usize,
+    rule: Option<Box<Ruled>>,
+}
+
+/// What a stream has whose topic has a rule.
+#[derive(Debug)]
+struct Ruled {
+    rule: Rule,
+    /// By which each frame replaces others, oldest frame first; none unless the rule is to conflate.
+    keys: VecDeque<u64>,
+    /// Members for which the publishers wait.
+    pausing: u32,
 }
 
 #[derive(Debug)]
@@ -124,7 +137,38 @@ impl Stream {
             listed_end: 0,
             listed: None,
             listed_bytes: 0,
+            rule: None,
         }
+    }
+
+    /// Says how frames wait for slow members; before the first one is appended.
+    pub(super) fn set_rule(&mut self, rule: Rule) {
+        debug_assert_eq!(self.end(), 0, "each frame has a key, or none has");
+        self.rule = Some(Box::new(Ruled { rule, keys: VecDeque::new(), pausing: 0 }));
+    }
+
+    /// How frames wait for slow members, if not as always.
+    pub(super) fn rule(&self) -> Option<&Rule> {
+        self.rule.as_ref().map(|ruled| &ruled.rule)
+    }
+
+    /// By which frame `frame` replaces others.
+    pub(super) fn key(&self, frame: u64) -> Option<u64> {
+        self.rule.as_ref()?.keys.get((frame - self.first) as usize).copied()
+    }
+
+    /// The publishers must wait for one member more; whether it is the first one.
+    pub(super) fn add_pause(&mut self) -> bool {
+        let ruled = self.rule.as_mut().expect("only a rule pauses");
+        ruled.pausing += 1;
+        ruled.pausing == 1
+    }
+
+    /// And for one less; whether it was the last one.
+    pub(super) fn end_pause(&mut self) -> bool {
+        let ruled = self.rule.as_mut().expect("only a rule pauses");
+        ruled.pausing -= 1;
+        ruled.pausing == 0
     }
 
     /// Number of the oldest frame that is kept.
@@ -172,11 +216,12 @@ impl Stream {
         (from..to).take_while(|frame| self.mark(*frame).end <= reached).count() as u64
     }
 
-    /// Appends one frame, written by `write`.
+    /// Appends one frame, written by `write`. `key` is for streams that conflate.
     pub(super) fn append(
         &mut self,
         sequence: u64,
         except: Option<Outlet>,
+        key: u64,
         pool: &mut ChunkPool,
         write: impl FnOnce(&mut BytesMut),
     ) {
@@ -193,6 +238,11 @@ impl Stream {
         let frame_bytes = self.open.len() - before;
         debug_assert!(frame_bytes > 0, "a frame has a header at least");
         self.marks.push_back(Mark { sequence, end: self.end_byte(), except });
+        if let Some(ruled) = &mut self.rule
+            && ruled.rule.handling.slow_consumer == SlowConsumer::Conflate
+        {
+            ruled.keys.push_back(key);
+        }
         if frame_bytes > FRAME_SHARES_CHUNK {
             self.seal();
         }
@@ -329,6 +379,10 @@ impl Stream {
     /// Forgets the frames before `frame`. Nobody's `pos` is below it.
     pub(super) fn trim(&mut self, frame: u64, pool: &mut ChunkPool) {
         debug_assert!(self.members.iter().all(|member| member.pos >= frame), "a member still needs it");
+        if let Some(ruled) = &mut self.rule {
+            let gone = (frame.saturating_sub(self.first) as usize).min(ruled.keys.len());
+            ruled.keys.drain(..gone);
+        }
         while self.first < frame {
             let mark = self.marks.pop_front().expect("first < frame <= end, so there is a mark");
             self.begin = mark.end;
@@ -349,6 +403,9 @@ impl Stream {
         if self.marks.is_empty() {
             if self.marks.capacity() > KEEP_MARKS {
                 self.marks = VecDeque::new();
+            }
+            if let Some(ruled) = self.rule.as_mut().filter(|ruled| ruled.keys.capacity() > KEEP_MARKS) {
+                ruled.keys = VecDeque::new();
             }
             self.open_at = self.begin;
             pool.give(std::mem::take(&mut self.open));
@@ -403,6 +460,10 @@ impl Stream {
             assert!(self.left > 0 || member.pos == self.end(), "an ended scan left nobody behind");
         }
         assert_eq!(self.byte_of(self.end()), self.end_byte());
+        if let Some(ruled) = &self.rule {
+            let conflates = ruled.rule.handling.slow_consumer == SlowConsumer::Conflate;
+            assert_eq!(ruled.keys.len(), if conflates { self.marks.len() } else { 0 });
+        }
         let listed = self.listed.iter().flat_map(|listed| listed.iter());
         assert_eq!(self.listed_bytes, listed.map(|entry| entry.receivers.bytes()).sum::<usize>());
     }
@@ -425,6 +486,10 @@ impl ChunkPool {
             chunk.clear();
             self.free.push(chunk);
         }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.free = Vec::new();
     }
 }
 

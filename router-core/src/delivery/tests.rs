@@ -14,6 +14,11 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
+    /// The same, where frames' heads are no text.
+    pub(super) fn got_lossy(&self, outlet: Outlet) -> String {
+        String::from_utf8_lossy(&self.got[&outlet]).into_owned()
+    }
+
     pub(super) fn text(&self, outlet: Outlet) -> &str {
         self.got.get(&outlet).map_or("", |bytes| std::str::from_utf8(bytes).expect("tests send text"))
     }

@@ -77,6 +77,11 @@ impl Found<'_> {
         self.union(Topic::congested)
     }
 
+    /// The shards on which a subscriber of any of them asks for time.
+    pub fn paused(&self) -> u64 {
+        self.union(Topic::paused)
+    }
+
     fn union(&self, mask_of: impl Fn(&Topic) -> u64) -> u64 {
         let mask = self.exact.map_or(0, |topic| mask_of(topic));
         let Some(matches) = self.patterns else { return mask };

@@ -146,6 +146,7 @@ impl Directory {
     /// Called at the shard's 1 → 0 transition, after it has stopped to deliver the topic's events.
     pub fn unsubscribe(&self, topic: &Arc<Topic>, shard: ShardId) {
         topic.set_congested(shard, false);
+        topic.set_paused(shard, false);
         if !topic.clear_interest(shard) {
             return;
         }

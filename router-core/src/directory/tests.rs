@@ -50,6 +50,19 @@ fn publishing_to_a_million_topics_creates_nothing() {
 }
 
 #[test]
+fn whom_a_shard_made_wait_goes_with_its_last_subscriber() {
+    let directory = Directory::new(1);
+    let topic = subscribe(&directory, "a.b", 0);
+    subscribe(&directory, "a.b", 5);
+    for shard in [shard(0), shard(5)] {
+        topic.set_congested(shard, true);
+        topic.set_paused(shard, true);
+    }
+    directory.unsubscribe(&topic, shard(0));
+    assert_eq!((topic.congested(), topic.paused()), (0b10_0000, 0b10_0000));
+}
+
+#[test]
 fn shards_share_one_entry() {
     let directory = Directory::new(1);
     let one = subscribe(&directory, "a.b", 0);

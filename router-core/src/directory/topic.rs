@@ -29,6 +29,7 @@ const RETIRED: u64 = 1 << 63;
 pub struct Topic {
     interest: AtomicU64,
     congested: AtomicU64,
+    paused: AtomicU64,
     id: SubscriptionId,
     hash: u64,
     uri: Box<str>,
@@ -41,6 +42,7 @@ impl Topic {
         Self {
             interest: AtomicU64::new(first.bit()),
             congested: AtomicU64::new(0),
+            paused: AtomicU64::new(0),
             id,
             hash,
             uri: key.uri.into(),
@@ -89,6 +91,22 @@ impl Topic {
             self.congested.fetch_or(shard.bit(), Ordering::Release);
         } else {
             self.congested.fetch_and(!shard.bit(), Ordering::Release);
+        }
+    }
+
+    /// The shards that are congested because a subscriber there asks for time: publishers wait for it longer.
+    pub fn paused(&self) -> u64 {
+        // Relaxed: it is read by those that found the topic congested, and only the length of their patience hangs on it.
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    /// Sets or clears the shard's bit of [`paused`](Self::paused). Only the shard itself writes its bit.
+    pub fn set_paused(&self, shard: ShardId, paused: bool) {
+        // Relaxed as in `paused`.
+        if paused {
+            self.paused.fetch_or(shard.bit(), Ordering::Relaxed);
+        } else {
+            self.paused.fetch_and(!shard.bit(), Ordering::Relaxed);
         }
     }
 

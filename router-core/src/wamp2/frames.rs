@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::BytesMut;
+use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::{
     self, EventDetails, InvocationDetails, Message, Payload, ResultDetails, Serializer, code,
 };
@@ -44,6 +45,23 @@ pub(crate) fn event(
     frame(serializer, out, |out| {
         wamp2::encode_event(serializer, subscription.get(), publication.get(), &details, &payload, out);
     });
+}
+
+/// An event whose keywords say what of another subscription was lost.
+pub(crate) fn gap(
+    serializer: Serializer,
+    subscription: SubscriptionId,
+    publication: PublicationId,
+    of: SubscriptionId,
+    lost: u64,
+    reason: &str,
+    out: &mut BytesMut,
+) {
+    let kwargs = format!(r#"{{"subscription":{},"lost":{lost},"reason":"{reason}"}}"#, of.get());
+    let payload = Payload { args: Some(b"[]"), kwargs: Some(kwargs.as_bytes()) };
+    let payload = OwnedPayload::copy_from(Serializer::Json, &payload);
+    let payload = payload.transcode(serializer).expect("numbers and words have a form everywhere");
+    event(serializer, subscription, publication, None, None, payload.view(), out);
 }
 
 pub(crate) fn published(

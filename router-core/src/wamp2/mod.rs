@@ -133,6 +133,7 @@ impl Shard {
                     exclude_me: options.exclude_me.unwrap_or(true),
                     disclose_me: options.disclose_me.unwrap_or(false),
                     receivers: options.receivers.as_deref(),
+                    conflate_key: options.conflate_key.as_deref(),
                     uri: &topic,
                     payload,
                 };

@@ -2,7 +2,7 @@
 
 use super::{
     history::{ClientId, Lists, Op, Person, Seen, Tag},
-    names::{PATTERN_BIT, PATTERN_COUNT, REALM_BIT},
+    names::{GAPS, PATTERN_BIT, PATTERN_COUNT, REALM_BIT, is_gaps},
     plan::{Act, Plan},
     rng::Rng,
 };
@@ -18,6 +18,8 @@ pub struct Client {
     pub serializer: Serializer,
     /// Whether it has the right ticket, if it logs in by one.
     by_ticket: Option<bool>,
+    /// It wants to be told of gaps.
+    pub told_of_gaps: bool,
     /// The role of its user, by index in `names::ROLES`.
     pub role: u8,
     /// What it has written and the shard was not given yet.
@@ -70,6 +72,7 @@ impl Client {
             serializer,
             pipeline: VecDeque::from([(Op::Hello { realm, by_ticket }, 0)]),
             by_ticket,
+            told_of_gaps: false,
             role,
             paused: false,
             deaf: false,
@@ -101,14 +104,24 @@ impl Client {
                 let right = self.by_ticket.unwrap_or_default();
                 self.pipeline.push_back((Op::Authenticate { right }, 0));
             }
-            Seen::Welcome { .. } => self.joined = true,
+            Seen::Welcome { .. } => {
+                self.joined = true;
+                if self.told_of_gaps {
+                    let topic = (self.realm * REALM_BIT) | GAPS;
+                    let request = self.ask(Some(Asked::Subscribe(topic)));
+                    self.pipeline.push_back((Op::Subscribe { request, topic }, 0));
+                }
+            }
             Seen::Goodbye { .. } => {
                 self.joined = false;
                 self.must_answer_goodbye = !self.said_goodbye;
             }
             Seen::Abort { .. } | Seen::Close { .. } => self.joined = false,
             Seen::Subscribed { request, subscription } => {
-                if let Some(Asked::Subscribe(topic)) = self.asked.remove(request) {
+                // From its gaps no client unsubscribes.
+                if let Some(Asked::Subscribe(topic)) = self.asked.remove(request)
+                    && !is_gaps(topic)
+                {
                     self.subscriptions.insert(*subscription, topic);
                 }
             }
@@ -153,6 +166,7 @@ impl Client {
                     disclose: rng.chance(plan.disclosed),
                     lists: rng.chance(plan.listed).then(|| Box::new(lists(people, rng))),
                     receipt: false,
+                    key: rng.chance(plan.keyed).then(|| rng.below(3) as u8),
                 }
             }
             Act::Register => {

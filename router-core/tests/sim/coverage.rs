@@ -26,6 +26,7 @@ impl Coverage {
             coverage.add("short sends", counters.sends_short);
             coverage.add("parked requests", counters.parked);
             coverage.add("held connections", counters.held);
+            coverage.add("publishers paused", counters.pauses);
             coverage.add("slow consumers cut", counters.slow_consumers_cut);
             coverage.add("events from other shards", counters.publications_forwarded_in);
             coverage.add("events delivered", counters.delivered);
@@ -74,6 +75,7 @@ fn name(event: &Event) -> &'static str {
             Op::Subscribe { .. } => "SUBSCRIBE",
             Op::Unsubscribe { .. } => "UNSUBSCRIBE",
             Op::Publish { receipt: true, .. } => "PUBLISH by API with receipt",
+            Op::Publish { key: Some(_), .. } => "PUBLISH with a key",
             Op::Publish { lists: Some(_), .. } => "PUBLISH with lists of receivers",
             Op::Publish { acknowledge: true, .. } => "PUBLISH with acknowledge",
             Op::Publish { .. } => "PUBLISH",
@@ -98,6 +100,7 @@ fn name(event: &Event) -> &'static str {
             Seen::Published { .. } => "saw PUBLISHED",
             Seen::Event { topic: Some(_), .. } => "saw EVENT by pattern",
             Seen::Event { .. } => "saw EVENT",
+            Seen::Gap { .. } => "saw a gap",
             Seen::Registered { .. } => "saw REGISTERED",
             Seen::Unregistered { .. } => "saw UNREGISTERED",
             Seen::Invocation { procedure: Some(_), .. } => "saw INVOCATION by pattern",

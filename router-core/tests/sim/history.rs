@@ -106,6 +106,7 @@ pub enum Op {
         lists: Option<Box<Lists>>,
         /// By API: whether its source wants to hear whom it matched.
         receipt: bool,
+        key: Option<u8>,
     },
     /// A procedure or a pattern.
     Register {
@@ -167,6 +168,12 @@ pub enum Seen {
         topic: Option<String>,
         tag: Tag,
         publisher: Option<Person>,
+    },
+    /// Events of a subscription of the client's were lost.
+    Gap {
+        subscription: u64,
+        of: u64,
+        lost: u64,
     },
     Registered {
         request: u64,

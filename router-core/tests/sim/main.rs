@@ -19,6 +19,7 @@ mod plan;
 #[cfg(feature = "mutations")]
 mod planted;
 mod rng;
+mod rules;
 mod speech;
 mod wire;
 mod world;

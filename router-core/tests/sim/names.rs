@@ -7,11 +7,15 @@
 use super::{history::ClientId, plan::disclosure};
 use fanwire_codec::wamp2::MatchPolicy;
 use fanwire_core::access::{Permission, RealmConfig, RoleConfig};
+use fanwire_core::topics::{GAP_TOPIC, TopicRules};
 
 /// The realm's part of a name.
 pub const REALM_BIT: u8 = 0x80;
 /// Set in the names of patterns.
 pub const PATTERN_BIT: u8 = 0x40;
+
+/// The topic of a session's own gaps, in each realm.
+pub const GAPS: u8 = 0x3f;
 
 /// The roles of each realm; the first one may do everything.
 pub const ROLES: [&str; 3] = ["anonymous", "limited", "feeder"];
@@ -42,7 +46,14 @@ pub fn is_pattern(name: u8) -> bool {
     name & PATTERN_BIT != 0
 }
 
+pub fn is_gaps(name: u8) -> bool {
+    name & !REALM_BIT == GAPS
+}
+
 pub fn uri(name: u8) -> String {
+    if is_gaps(name) {
+        return GAP_TOPIC.to_owned();
+    }
     components(name).join(".")
 }
 
@@ -120,12 +131,15 @@ fn may_send(role: u8, name: u8) -> bool {
 /// Whether it is allowed to ask for the name. The limited role may ask for any pattern but those that lie wholly in what it
 /// may not have.
 pub fn may_ask(role: u8, asked: u8) -> bool {
+    if is_gaps(asked) {
+        return true;
+    }
     if is_pattern(asked) { role == 0 || !pattern(asked).contains(&"ab") } else { may_have(role, asked) }
 }
 
 /// The realm with both roles. Each name has a rule of its own, which says who is disclosed there; patterns are decided on by
 /// the two others.
-pub fn realm(name: &str) -> RealmConfig {
+pub fn realm(name: &str, topics: &TopicRules) -> RealmConfig {
     let mut realm = RealmConfig::open(name);
     let everything = realm.roles[0].permissions[0].clone();
     let hidden =
@@ -150,8 +164,8 @@ pub fn realm(name: &str) -> RealmConfig {
             RoleConfig { name: role_name.to_owned(), permissions }
         })
         .collect();
-    RealmConfig { ticket_login: true, ..realm }
+    RealmConfig { ticket_login: true, topics: topics.clone(), ..realm }
 }
 
 /// More than any plan has.
-const NAMES_MAX: u8 = 32;
+pub const NAMES_MAX: u8 = 32;

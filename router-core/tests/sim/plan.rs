@@ -6,6 +6,7 @@
 use super::{
     names::{self, REALM_BIT},
     rng::Rng,
+    rules::Rules,
 };
 use fanwire_codec::ws::deflate::{Agreement, DeflatePolicy, Direction, WINDOW_BITS_MIN};
 use fanwire_core::{
@@ -39,9 +40,10 @@ pub enum Step {
     Ping,
     Decide,
     Api,
+    Shed,
 }
 
-pub const STEPS: [Step; 20] = [
+pub const STEPS: [Step; 21] = [
     Step::Connect,
     Step::Act,
     Step::Hand,
@@ -62,6 +64,7 @@ pub const STEPS: [Step; 20] = [
     Step::Ping,
     Step::Decide,
     Step::Api,
+    Step::Shed,
 ];
 
 /// One kind of client operation.
@@ -126,6 +129,11 @@ pub struct Plan {
     /// Who asks by API, and percent of an operator's thoughts of sending somebody away that it acts upon.
     pub sources: usize,
     pub dismissals: usize,
+    /// Percent of publications with a key by which they replace each other, of clients that want to be told of gaps, and how
+    /// events wait.
+    pub keyed: usize,
+    pub told_of_gaps: usize,
+    pub rules: Rules,
     pub payload_bytes: [usize; 4],
     pub step_weights: [u32; STEPS.len()],
     pub act_weights: [u32; ACTS.len()],
@@ -169,6 +177,7 @@ impl Plan {
             Step::Ping => rng.pick(&[0, 2, 10]),
             Step::Decide => rng.pick(&[4, 20, 100]),
             Step::Api => rng.pick(&[0, 0, 30, 100, 300]),
+            Step::Shed => rng.pick(&[0, 0, 2, 10]),
         });
         let act_weights = ACTS.map(|act| match act {
             Act::Subscribe => rng.pick(&[20, 60]),
@@ -190,6 +199,8 @@ impl Plan {
             before_login: true,
         });
         let shards = rng.pick(&[1, 1, 2, 2, 3, 4]);
+        let rules = Rules::new(rng);
+        let topics = rules.configured();
         Self {
             seed,
             steps,
@@ -213,6 +224,9 @@ impl Plan {
             disclosed: rng.pick(&[0, 30]),
             sources: rng.pick(&[1, 2, 4]),
             dismissals: rng.pick(&[0, 0, 5]),
+            keyed: rng.pick(&[0, 0, 50]),
+            told_of_gaps: rng.pick(&[0, 50, 100]),
+            rules,
             payload_bytes: rng.pick(&[
                 [0; 4],
                 [0, 10, 100, 100],
@@ -222,7 +236,8 @@ impl Plan {
             step_weights,
             act_weights,
             config: Arc::new(CoreConfig {
-                access: Access::new(&REALMS.map(names::realm), seed).expect("the realm is sound"),
+                access: Access::new(&REALMS.map(|name| names::realm(name, &topics)), seed)
+                    .expect("the realm is sound"),
                 limits: limits(rng),
                 compression,
                 agent: String::new(),
@@ -244,6 +259,7 @@ fn limits(rng: &mut Rng) -> Limits {
     let defaults = Limits::default();
     let tight = rng.chance(50);
     let small_stream_members = rng.pick(&[0, 1, 3, defaults.small_stream_members]);
+    let pause_max = Duration::from_millis(rng.pick(&[1, 1, 5, 5_000]));
     let mut or_default = |small: &[usize], default: usize| {
         if tight && rng.chance(50) { rng.pick(small) } else { default }
     };
@@ -269,6 +285,7 @@ fn limits(rng: &mut Rng) -> Limits {
         ),
         small_stream_members,
         park_max: Duration::from_millis(or_default(&[1, 20], 100) as u64),
+        pause_max,
         park_congested_max: Duration::from_millis(or_default(&[1, 20], 1_000) as u64),
         ring_capacity,
         topic_cache_entries: or_default(&[1, 8], 64),

@@ -7,6 +7,7 @@ use super::{
 };
 use bytes::BytesMut;
 use fanwire_codec::{
+    payload::OwnedPayload,
     wamp2::{
         self, CallOptions, DecodeLimits, HelloDetails, Message, Payload, PublishOptions, RegisterOptions,
         Roles, Serializer, SubscribeOptions, YieldOptions, code,
@@ -68,7 +69,7 @@ pub fn speak(from: ClientId, serializer: Serializer, op: &Op, padding: usize) ->
         Op::Unsubscribe { request, subscription, .. } => {
             Message::Unsubscribe { request: *request, subscription: *subscription }
         }
-        Op::Publish { request, tag, acknowledge, exclude_me, disclose, lists, .. } => Message::Publish {
+        Op::Publish { request, tag, acknowledge, exclude_me, disclose, lists, key, .. } => Message::Publish {
             request: *request,
             options: PublishOptions {
                 acknowledge: *acknowledge,
@@ -80,6 +81,7 @@ pub fn speak(from: ClientId, serializer: Serializer, op: &Op, padding: usize) ->
                 },
                 disclose_me: disclose.then_some(true),
                 receivers: lists.as_deref().map(|lists| Box::new(lists.to_owned_receivers())),
+                conflate_key: key.map(|key| conflate_key(key).into()),
                 ..Default::default()
             },
             topic: names::uri(tag.name).into(),
@@ -142,6 +144,9 @@ pub fn understand(serializer: Serializer, got: Kind, bytes: &[u8]) -> Result<See
         Message::Published { request, publication } => {
             Seen::Published { request, publication, matched: None }
         }
+        Message::Event { subscription, payload: Payload { kwargs: Some(kwargs), .. }, .. } => {
+            gap(serializer, subscription, kwargs)?
+        }
         Message::Event { subscription, publication, payload, details } => {
             let topic = details.topic.map(Cow::into_owned);
             let publisher = told(details.publisher, details.publisher_authid, details.publisher_authrole)?;
@@ -161,6 +166,34 @@ pub fn understand(serializer: Serializer, got: Kind, bytes: &[u8]) -> Result<See
         }
         other => return Err(format!("a router does not send {}", other.name())),
     })
+}
+
+/// How a publication names what it is about.
+pub fn conflate_key(key: u8) -> String {
+    format!("key {key}")
+}
+
+/// The only events with keywords are the router's own.
+fn gap(serializer: Serializer, subscription: u64, kwargs: &[u8]) -> Result<Seen, String> {
+    let empty: &[u8] = match serializer {
+        Serializer::Json => b"[]",
+        Serializer::MsgPack => &[0x90],
+        Serializer::Cbor => &[0x80],
+    };
+    let payload = Payload { args: Some(empty), kwargs: Some(kwargs) };
+    let payload = OwnedPayload::copy_from(serializer, &payload);
+    let payload =
+        payload.transcode(Serializer::Json).map_err(|error| format!("a gap cannot be read: {error}"))?;
+    let text = String::from_utf8_lossy(payload.view().kwargs.unwrap_or_default()).into_owned();
+    let number = |key: &str| {
+        let from = text.find(key)? + key.len();
+        let digits = text[from..].bytes().take_while(u8::is_ascii_digit).count();
+        text[from..from + digits].parse().ok()
+    };
+    match (number("\"subscription\":"), number("\"lost\":")) {
+        (Some(of), Some(lost)) => Ok(Seen::Gap { subscription, of, lost }),
+        _ => Err(format!("a gap without numbers: {text}")),
+    }
 }
 
 /// All of it, or nothing.

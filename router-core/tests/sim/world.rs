@@ -21,7 +21,7 @@ use fanwire_codec::{
     ws::{Control, write_control},
 };
 use fanwire_core::{
-    Effect, Flow, FlushBudget, Instant, Outlet, Readiness, RingItem, RingSpace, Shard,
+    DropReason, Effect, Flow, FlushBudget, Instant, Outlet, Readiness, RingItem, RingSpace, Shard,
     directory::Directory,
     ids::{RoleId, ShardId},
     login::{Denial, Grant, LoginRequest, Proof},
@@ -118,6 +118,7 @@ impl World {
     pub fn new(plan: Plan) -> Self {
         let shards = plan.shards;
         let mut rng = Rng::new(plan.seed ^ 0x5eed);
+        let jury = Jury::new(plan.rules.clone());
         let directory = Arc::new(Directory::new(rng.next()));
         let homes = (0..plan.shards)
             .map(|index| {
@@ -153,7 +154,7 @@ impl World {
             live: Vec::new(),
             people: VecDeque::new(),
             api: Sources::new(shards),
-            jury: Jury::new(),
+            jury,
             hash: DefaultHasher::new(),
             log: Vec::new(),
             steps_done: 0,
@@ -172,6 +173,8 @@ impl World {
         }
         self.settle()?;
         self.jury.facts.losses = self.losses();
+        (self.jury.facts.shed, self.jury.facts.shed_for_room) = self.shed();
+        self.jury.facts.parked = self.homes.iter().map(|home| home.shard.counters().parked).sum();
         self.jury.settled()?;
         self.everybody_leaves()?;
         Ok(self.trace())
@@ -192,6 +195,16 @@ impl World {
 
     fn losses(&self) -> u64 {
         self.homes.iter().map(|home| accounting::losses(home.shard.counters())).sum()
+    }
+
+    /// Events that were dropped so that others can come, and those of them that no newer one replaced.
+    fn shed(&self) -> (u64, u64) {
+        let count = |reason| {
+            let dropped = self.homes.iter().map(|home| home.shard.counters().dropped[reason as usize]);
+            dropped.sum::<u64>()
+        };
+        let for_room = count(DropReason::DropOldest) + count(DropReason::DropNewest);
+        (for_room + count(DropReason::Conflated), for_room)
     }
 
     fn tell(&mut self, event: Event) -> Verdict {
@@ -286,6 +299,7 @@ impl World {
             }
             Step::Decide => self.decide()?,
             Step::Api => self.api(at)?,
+            Step::Shed => self.run_short(at)?,
             Step::Ping => {
                 if let Some(client) = self.someone() {
                     let Client { shard, outlet, .. } = self.clients[client.0 as usize];
@@ -371,7 +385,9 @@ impl World {
             self.rng.chance(self.plan.by_ticket).then(|| !self.rng.chance(self.plan.wrong_ticket));
         // Who does not log in has the realm's first role.
         let role = u8::from(by_ticket.is_some() && self.rng.chance(self.plan.limited));
-        self.clients.push(Client::new(client, at, outlet, serializer, realm, by_ticket, role));
+        let mut newcomer = Client::new(client, at, outlet, serializer, realm, by_ticket, role);
+        newcomer.told_of_gaps = self.rng.chance(self.plan.told_of_gaps);
+        self.clients.push(newcomer);
         self.live.push(client);
         self.tell(Event::Opened { client, shard: at })
     }
@@ -555,6 +571,31 @@ impl World {
         if is_told {
             self.hear_answers()?;
             self.calls_are_given_up(at)?;
+        }
+        Ok(())
+    }
+
+    /// Memory is short: the largest outboxes go, no more of them than was asked for.
+    fn run_short(&mut self, at: usize) -> Verdict {
+        let asked = self.rng.pick(&[1, 500, 5_000, usize::MAX]);
+        let shard = &mut self.homes[at].shard;
+        let before: Vec<(Outlet, usize)> = shard.backlogs().collect();
+        let freed = shard.shed(self.now, asked);
+        let after: Vec<(Outlet, usize)> = shard.backlogs().collect();
+        let is_left = |outlet: &Outlet| after.iter().any(|(left, _)| left == outlet);
+        let cut: Vec<usize> =
+            before.iter().filter(|(outlet, _)| !is_left(outlet)).map(|(_, bytes)| *bytes).collect();
+        let least = cut.iter().min().copied().unwrap_or(usize::MAX);
+        // As they were before: who moves into the place of one that goes is given what it is due.
+        if before.iter().any(|(outlet, bytes)| is_left(outlet) && *bytes > least) {
+            return Err(format!("shard {at} gave up an outbox of {least} bytes and kept a larger one"));
+        }
+        let total = cut.iter().sum::<usize>();
+        if freed < total.min(asked) || (asked > 0 && freed == 0 && !before.is_empty()) {
+            return Err(format!("shard {at} gave up {total} bytes, says {freed}, and was asked for {asked}"));
+        }
+        if !cut.is_empty() && total - least >= asked {
+            return Err(format!("shard {at} gave up {total} bytes where {} were enough", total - least));
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use fanwire_core::access::{Access, Disclosure, Permission, RealmConfig, RoleConf
 use fanwire_core::directory::Directory;
 use fanwire_core::ids::{RoleId, ShardId};
 use fanwire_core::login::{Grant, LoginRequest};
+use fanwire_core::topics::TopicRules;
 use fanwire_core::uri::MatchPolicy;
 use fanwire_core::{
     CoreConfig, Effect, Flow, FlushBudget, Instant, Limits, Outlet, RingItem, RingSpace, Sent, Shard, Wire,
@@ -68,6 +69,7 @@ impl Router {
             ..rule.clone()
         });
         let named = RealmConfig {
+            topics: TopicRules::default(),
             name: "named".to_owned(),
             roles: vec![role("user"), role("operator")],
             anonymous_role: None,

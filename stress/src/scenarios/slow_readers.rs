@@ -9,6 +9,8 @@ use crate::testbed::{
 };
 
 const TOPIC: &str = "com.fanwire.load";
+/// Where the router tells a session what it lost.
+const GAPS: &str = "fanwire.gap";
 /// Who never reads, and who reads too slowly; each as many.
 const STUCK: usize = 50;
 const SLOW: usize = 50;
@@ -23,13 +25,19 @@ const MEMORY_SLACK: u64 = 48 << 20;
 /// How a router treats them, and what must become of them.
 struct Policy {
     name: &'static str,
-    settings: &'static [(&'static str, &'static str)],
-    /// What must have become of one that never read.
-    check: fn(Client),
+    /// Whether those that do not keep up lose their connection, rather than events.
+    cuts: bool,
+    /// What must have become of one that never read until all was published.
+    check: fn(Got),
 }
 
-/// A further policy is a line here.
-const POLICIES: &[Policy] = &[Policy { name: "disconnect", settings: &[], check: was_cut }];
+const POLICIES: &[Policy] = &[
+    Policy { name: "disconnect", cuts: true, check: was_cut },
+    Policy { name: "pause_publisher", cuts: true, check: was_cut },
+    Policy { name: "drop_oldest", cuts: false, check: has_the_newest },
+    Policy { name: "drop_newest", cuts: false, check: has_the_oldest },
+    Policy { name: "conflate", cuts: false, check: has_the_newest },
+];
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     let scenario = |policy: &'static Policy| Scenario {
@@ -41,11 +49,14 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 }
 
 fn slow_readers(stage: &mut Stage, policy: &Policy) -> String {
-    let mut launch = stage.launch().set("limits.outbox", &format!("{OUTBOX_BYTES}B"));
-    for (key, value) in policy.settings {
-        launch = launch.set(key, value);
-    }
-    let router = launch.start();
+    let router = stage
+        .launch()
+        .set("limits.outbox", &format!("{OUTBOX_BYTES}B"))
+        .set("limits.slow_consumer", policy.name)
+        .set("limits.pause", "1s")
+        // Who takes nothing is to stay until it is looked at, unless the policy cuts it.
+        .set("limits.outbox_age", "300s")
+        .start();
     let control = stage.control(&router);
     let stuck: Vec<_> = (0..STUCK).map(|_| narrow(&router)).collect();
     let line =
@@ -65,11 +76,11 @@ fn slow_readers(stage: &mut Stage, policy: &Policy) -> String {
     let most = (STUCK + SLOW) as u64 * OUTBOX_BYTES + MEMORY_SLACK;
     assert!(memory <= most, "{memory} bytes for {} slow subscribers, {most} at most", STUCK + SLOW);
     // Everybody whom the policy is for has met it; the control clients are 4 sessions.
-    if policy.name == "disconnect" {
+    if policy.cuts {
         eventually("the cuts", || router.metric("fanwire_sessions", "") == 4.0);
     }
     assert!(router.metric("fanwire_events_dropped_total", "") > 0.0, "what they did not get is not counted");
-    stuck.into_iter().for_each(policy.check);
+    stuck.into_iter().map(Got::hear_all).for_each(policy.check);
     drop((slow, proxy));
     eventually("all events being accounted for", || balance(&router) == 0.0);
     let cut = router.metric("fanwire_slow_consumers_cut_total", "");
@@ -95,20 +106,57 @@ pub(super) fn balance(router: &Router) -> f64 {
 fn narrow(router: &Router) -> Client {
     let mut client = Client::upgrade(dial_narrow(router.wamp), router.wamp);
     client.hello();
+    client.subscribe(GAPS);
     client.subscribe(TOPIC);
     client
 }
 
-/// What was sent before is whole and in order; then comes the end.
-fn was_cut(mut client: Client) {
-    let mut next = 0;
-    loop {
-        match client.hear() {
-            Heard::Message(event) => assert_eq!(event[4][0], next, "not in order"),
-            Heard::Close(..) => continue,
-            Heard::End => break,
+/// What a subscriber got after all was published.
+#[derive(Default)]
+struct Got {
+    first: Option<u64>,
+    last: Option<u64>,
+    /// Events that it got, and that it was told of as lost.
+    known: u64,
+    /// Its connection ended before it knew of all.
+    cut: bool,
+}
+
+impl Got {
+    /// Reads until every event was either got or told as lost, or to the end.
+    fn hear_all(mut client: Client) -> Self {
+        let mut got = Self::default();
+        while got.known < BLOCKS && !got.cut {
+            match client.hear() {
+                Heard::Message(event) if event[5]["lost"].is_u64() => {
+                    got.known += event[5]["lost"].as_u64().expect("just seen");
+                }
+                Heard::Message(event) => {
+                    // Whole, in order, and whatever is missing before it was told before it.
+                    assert_eq!(event[4][0], got.known, "after {:?}", got.last);
+                    got.last = Some(got.known);
+                    got.first.get_or_insert(got.known);
+                    got.known += 1;
+                }
+                Heard::Close(..) => {}
+                Heard::End => got.cut = true,
+            }
         }
-        next += 1;
+        got
     }
-    assert!(next < BLOCKS, "it was not cut");
+}
+
+fn was_cut(got: Got) {
+    assert!(got.cut, "it was not cut");
+}
+
+fn has_the_newest(got: Got) {
+    assert!(!got.cut, "it was cut after {:?}", got.last);
+    assert_eq!(got.last, Some(BLOCKS - 1), "the newest");
+}
+
+fn has_the_oldest(got: Got) {
+    assert!(!got.cut, "it was cut after {:?}", got.last);
+    assert_eq!(got.first, Some(0), "the oldest");
+    assert!(got.last < Some(BLOCKS - 1), "nothing was dropped");
 }

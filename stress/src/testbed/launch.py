@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Starts a program as a hostile environment would: `launch.py [--deny-io-uring] [--nofile N] -- PROGRAM ...`.
+"""Starts a program as a hostile environment would: `launch.py [--deny-io-uring] [--nofile N] [--cgroup FOLDER] -- PROGRAM ...`.
 
 --deny-io-uring  io_uring_setup fails with EPERM, as under the default seccomp profile of a container
 --nofile N       at most N open files
+--cgroup FOLDER  as a member of this control group
 """
 
 import argparse
@@ -39,9 +40,13 @@ def main():
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("--deny-io-uring", action="store_true")
     options.add_argument("--nofile", type=int)
+    options.add_argument("--cgroup")
     options.add_argument("program", nargs=argparse.REMAINDER)
     options = options.parse_args()
     program = [word for index, word in enumerate(options.program) if index or word != "--"]
+    if options.cgroup:
+        with open(os.path.join(options.cgroup, "cgroup.procs"), "w") as members:
+            members.write(str(os.getpid()))
     if options.nofile:
         resource.setrlimit(resource.RLIMIT_NOFILE, (options.nofile, options.nofile))
     if options.deny_io_uring:

@@ -33,6 +33,8 @@ fn cut_off(counters: &Counters) -> u64 {
         DropReason::SlowConsumerBytes,
         DropReason::SlowConsumerMessages,
         DropReason::SlowConsumerAge,
+        DropReason::SlowConsumerPause,
+        DropReason::Memory,
     ]
     .iter()
     .map(|reason| counters.dropped[*reason as usize])

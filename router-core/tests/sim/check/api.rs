@@ -1,7 +1,7 @@
 //! Publications by API: none that its role may not make, and receipts say how many events there are.
 //!
 //! A receipt is judged when all is at rest. It never says fewer than were seen. Where nothing was lost and nobody left, it says
-//! as many. Who has left before the publication counts too: the shard may learn of it later and match them still.
+//! as many, and those that were dropped by rule. Who has left before the publication counts too: the shard may learn of it later and match them still.
 
 use super::{Checker, Facts, Verdict};
 use crate::{
@@ -69,12 +69,16 @@ impl Checker for Api {
     }
 
     fn settled(&mut self, facts: &Facts) -> Verdict {
+        let nothing_lost = facts.losses == 0 && !self.departed;
+        // What was matched may be dropped for something newer.
+        let mut may_lack = facts.shed;
         for (tag, receipt) in &self.receipts {
             let Some(said) = receipt.said else { continue };
-            let nothing_lost = facts.losses == 0 && !self.departed;
-            if receipt.seen > said || nothing_lost && receipt.seen < said {
+            let lacks = said.saturating_sub(receipt.seen);
+            if receipt.seen > said || nothing_lost && lacks > may_lack {
                 return Err(format!("{tag:?} matched {said} by its receipt, and {} were seen", receipt.seen));
             }
+            may_lack = may_lack.saturating_sub(lacks);
         }
         Ok(())
     }

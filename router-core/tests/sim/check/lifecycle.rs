@@ -117,6 +117,18 @@ impl Lifecycle {
                     Some(topic) => comes_by(client, role, *topic, tag.name, told.as_deref(), seen)?,
                 }
             }
+            Seen::Gap { subscription, of, .. } => {
+                let listens =
+                    session.subscriptions.get(subscription).is_some_and(|name| names::is_gaps(*name));
+                if !listens {
+                    return Err(format!("O2, O5: {client:?} was told of a gap and had not asked: {seen:?}"));
+                }
+                if !self.topics.contains_key(of) {
+                    return Err(format!(
+                        "{client:?} was told of a gap in no subscription of its own: {seen:?}"
+                    ));
+                }
+            }
             Seen::Registered { request, registration } => {
                 let procedure = asked(&mut session.registering, *request, client, seen)?;
                 stands_for(&mut self.procedures, *registration, procedure, "registration")?;

@@ -19,6 +19,7 @@
 //! | – | one event per subscription that covers the topic, one call to the most precise registration | `reach`, `order`, `calls` |
 //! | – | by a pattern comes nothing that a direct request would have been refused, and its name is told | `lifecycle` |
 //! | – | by API comes nothing that the source's role may not ask for; receipts are what was matched | `api` |
+//! | – | events are dropped only where a rule says so, for newer ones of their key or for want of room; who asks is told | `gaps` |
 //! | – | matched = delivered + queued + dropped, after every step; delivered is what sockets took | `accounting` |
 //! | – | nothing is left when everybody has gone | `accounting` |
 
@@ -26,6 +27,7 @@ pub mod accounting;
 mod api;
 mod calls;
 mod disclosed;
+mod gaps;
 mod lifecycle;
 mod lists;
 mod logins;
@@ -36,11 +38,18 @@ mod replies;
 use super::{
     history::{ClientId, Event, Op, Person, Seen},
     names,
+    rules::Rules,
 };
 
 /// What all judges need to know of the clients.
-#[derive(Default)]
 pub struct Facts {
+    /// How events wait.
+    pub rules: Rules,
+    /// Events that were dropped by such a rule, and those of them that no newer one replaced; known at rest.
+    pub shed: u64,
+    pub shed_for_room: u64,
+    /// Requests that had to wait for room, in all; known at rest.
+    pub parked: u64,
     clients: Vec<ClientFacts>,
     /// Losses that the router has counted and that no connection's end explains.
     pub losses: u64,
@@ -125,9 +134,18 @@ pub struct Jury {
 }
 
 impl Jury {
-    pub fn new() -> Self {
+    pub fn new(rules: Rules) -> Self {
         Self {
-            facts: Facts::default(),
+            facts: Facts {
+                rules,
+                shed: 0,
+                shed_for_room: 0,
+                parked: 0,
+                clients: Vec::new(),
+                losses: 0,
+                line: 0,
+                sources: 0,
+            },
             checkers: vec![
                 Box::new(order::Order::default()),
                 Box::new(lifecycle::Lifecycle::default()),

@@ -5,7 +5,7 @@
 //! seen, when the subscriber begins to unsubscribe or to leave, or when the router counted the loss: then one
 //! publication may be missing on one shard per counted loss.
 
-use super::{Checker, Facts, Verdict};
+use super::{Checker, Facts, Verdict, gaps::Gaps};
 use crate::{
     history::{ClientId, Event, Op, Seen, Tag},
     names,
@@ -32,6 +32,7 @@ pub struct Reach {
     acknowledged: BTreeMap<ClientId, Vec<(Tag, u64)>>,
     /// (publication, shard) pairs that were missed by somebody.
     missed: BTreeSet<(Tag, usize)>,
+    gaps: Gaps,
 }
 
 struct Debt {
@@ -45,6 +46,7 @@ struct Debt {
 
 impl Checker for Reach {
     fn observe(&mut self, event: &Event, facts: &Facts) -> Verdict {
+        self.gaps.observe(event, facts)?;
         match event {
             Event::Did { client, op } => {
                 self.did(*client, op, facts);
@@ -70,7 +72,8 @@ impl Checker for Reach {
             .iter_mut()
             .flat_map(|(key, debts)| debts.drain(..).map(|debt| (key.0, debt)))
             .collect();
-        owed.into_iter().try_for_each(|(subscriber, debt)| self.miss(subscriber, &debt, "at rest", facts))
+        owed.into_iter().try_for_each(|(subscriber, debt)| self.miss(subscriber, &debt, "at rest", facts))?;
+        self.gaps.settled(&self.asked, facts)
     }
 }
 
@@ -141,6 +144,7 @@ impl Reach {
                 let topic =
                     self.subscribing.remove(&(client, *request)).ok_or("SUBSCRIBED out of nothing")?;
                 self.asked.insert(*subscription, topic);
+                self.gaps.subscribed(client, names::is_gaps(topic));
                 // Unless it has begun to unsubscribe since.
                 let stands =
                     matches!(self.own.get(&(client, topic)), Some((asked, true)) if asked <= request);
@@ -168,6 +172,7 @@ impl Reach {
             Seen::Published { request, .. } => self.published(client, *request, facts),
             Seen::Event { subscription, tag, .. } => {
                 let by = self.asked.get(subscription).copied().ok_or("an event of no subscription")?;
+                self.gaps.saw(client, by, tag);
                 self.event(client, by, tag, facts)
             }
             _ => Ok(()),
@@ -177,7 +182,9 @@ impl Reach {
     /// O8: the publisher's own event comes before PUBLISHED; the others' are on their way.
     fn published(&mut self, client: ClientId, request: u64, facts: &Facts) -> Verdict {
         let Some(tag) = self.publications.get(&(client, request)).copied() else { return Ok(()) };
-        let waiting = |debts: &VecDeque<Debt>| debts.iter().any(|debt| debt.tag == tag && !debt.void);
+        let waiting = |debts: &VecDeque<Debt>| {
+            debts.iter().any(|debt| debt.tag == tag && !debt.void && !facts.rules.drops(debt.by))
+        };
         if facts.losses == 0 && self.debts.get(&(client, client)).is_some_and(waiting) {
             return Err(format!("O8: {client:?} saw PUBLISHED before its own event {tag:?}"));
         }
@@ -198,6 +205,7 @@ impl Reach {
         }
         debts.retain(|debt| debt.tag.number != tag.number || debt.by != by);
         overtaken.iter().try_for_each(|debt| self.miss(client, debt, "later ones came", facts))?;
+        self.gaps.told_before(client, by, &self.asked, facts)?;
         self.ring_is_fifo(client, tag, facts)
     }
 
@@ -207,9 +215,9 @@ impl Reach {
         let Some(acknowledged) = self.acknowledged.get_mut(&client) else { return Ok(()) };
         let debts = &self.debts;
         let still_owed = |owed: &Tag| {
-            debts
-                .get(&(client, owed.from))
-                .is_some_and(|debts| debts.iter().any(|debt| debt.tag == *owed && !debt.void))
+            debts.get(&(client, owed.from)).is_some_and(|debts| {
+                debts.iter().any(|debt| debt.tag == *owed && !debt.void && !facts.rules.drops(debt.by))
+            })
         };
         acknowledged.retain(|(owed, _)| still_owed(owed));
         let done_at = self.done_at[tag];
@@ -226,6 +234,10 @@ impl Reach {
 
     fn miss(&mut self, subscriber: ClientId, debt: &Debt, when: &str, facts: &Facts) -> Verdict {
         if debt.void || facts.is_leaving(subscriber) {
+            return Ok(());
+        }
+        if facts.rules.drops(debt.by) {
+            self.gaps.miss(subscriber, debt.tag, debt.by);
             return Ok(());
         }
         self.missed.insert((debt.tag, facts.shard(subscriber)));
@@ -248,5 +260,6 @@ impl Reach {
         }
         self.debts.retain(|(subscriber, _), _| *subscriber != client);
         self.acknowledged.remove(&client);
+        self.gaps.forget(client);
     }
 }

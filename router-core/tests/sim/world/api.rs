@@ -138,6 +138,7 @@ impl World {
                     disclose: false,
                     lists,
                     receipt: rng.chance(50),
+                    key: rng.chance(plan.keyed).then(|| rng.below(3) as u8),
                 };
                 (publish, rng.pick(&plan.payload_bytes))
             };
@@ -192,12 +193,13 @@ impl World {
             return (Ask::Call(ApiCall { actor, procedure, payload, timeout }), Some(self.now + timeout));
         }
         let publication = |(op, padding): &(Op, usize)| {
-            let Op::Publish { tag, lists, receipt, .. } = op else { unreachable!("calls come alone") };
+            let Op::Publish { tag, lists, key, receipt, .. } = op else { unreachable!("calls come alone") };
             ApiPublication {
                 actor,
                 topic: names::uri(tag.name).into(),
                 payload: payload(tag, *padding),
                 receivers: lists.as_deref().map(Lists::to_owned_receivers).unwrap_or_default(),
+                conflate_key: key.map(|key| speech::conflate_key(key).into()),
                 receipt: *receipt,
             }
         };

@@ -1,0 +1,116 @@
+//! Rates of single connections: who has used its tokens up is not read until there are more, so nothing of its is lost.
+//!
+//! It costs a connection two numbers, and one that waits a timer, its entry in the wheel. Without a rate nothing of this
+//! exists.
+
+use fanwire_core::Instant;
+
+use super::Shard;
+use crate::config::Config;
+use crate::rate::{Bucket, Rate};
+use crate::service::Service;
+use crate::slots::{Stage, flag};
+
+/// The buckets of a shard's connections.
+pub(super) struct Throttle {
+    messages: Option<Rate>,
+    bytes: Option<Rate>,
+    by_slot: Vec<Buckets>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Buckets {
+    messages: Bucket,
+    bytes: Bucket,
+    /// Until when it is not read.
+    waits_until: Option<Instant>,
+}
+
+impl Throttle {
+    /// `None` if there is no limit.
+    pub(super) fn new(config: &Config) -> Option<Box<Self>> {
+        let (messages, bytes) = (config.messages_rate, config.bytes_rate);
+        let limited = messages.is_some() || bytes.is_some();
+        limited.then(|| Box::new(Self { messages, bytes, by_slot: Vec::new() }))
+    }
+
+    /// A new connection has this slot.
+    pub(super) fn begin(&mut self, slot: u32) {
+        if slot as usize >= self.by_slot.len() {
+            self.by_slot.resize(slot as usize + 1, Buckets::default());
+        }
+        self.by_slot[slot as usize] = Buckets::default();
+    }
+
+    /// Messages that may be handled now.
+    pub(super) fn messages_left(&self, slot: u32, now: Instant) -> u64 {
+        self.messages.map_or(u64::MAX, |rate| self.by_slot[slot as usize].messages.left(rate, now))
+    }
+
+    pub(super) fn take_messages(&mut self, slot: u32, now: Instant, count: u64) {
+        if let Some(rate) = self.messages {
+            self.by_slot[slot as usize].messages.take(rate, now, count);
+        }
+    }
+
+    pub(super) fn take_bytes(&mut self, slot: u32, now: Instant, count: u64) {
+        if let Some(rate) = self.bytes {
+            self.by_slot[slot as usize].bytes.take(rate, now, count);
+        }
+    }
+
+    /// When the connection has tokens again, if it has none now.
+    fn empty_until(&self, slot: u32, now: Instant) -> Option<Instant> {
+        let buckets = &self.by_slot[slot as usize];
+        let until = |rate: Option<Rate>, bucket: Bucket| {
+            rate.filter(|rate| bucket.left(*rate, now) == 0).map(|rate| bucket.next_at(rate))
+        };
+        until(self.messages, buckets.messages).max(until(self.bytes, buckets.bytes))
+    }
+
+    /// Until when the connection is not read.
+    pub(super) fn waits_until(&self, slot: u32) -> Option<Instant> {
+        self.by_slot[slot as usize].waits_until
+    }
+}
+
+impl<S: Service> Shard<S> {
+    /// Whether the connection is not to be read now. If so, its timer is set.
+    #[inline]
+    pub(super) fn is_throttled(&mut self, slot: u32) -> bool {
+        self.throttle.is_some() && self.has_no_tokens(slot)
+    }
+
+    fn has_no_tokens(&mut self, slot: u32) -> bool {
+        let Some(throttle) = &mut self.throttle else { return false };
+        let hot = &self.slots.hot[slot as usize];
+        // Requests have a deadline and a size; what comes behind our last words is thrown away.
+        if hot.stage != Stage::Open || hot.has(flag::DISCARD) {
+            return false;
+        }
+        let until = throttle.empty_until(slot, self.now);
+        let waited = std::mem::replace(&mut throttle.by_slot[slot as usize].waits_until, until);
+        let Some(until) = until else { return false };
+        if waited.is_none() {
+            self.links.counters.throttled.add(1);
+        }
+        // The time for a message is the peer's, not ours.
+        let message_at = &mut self.slots.cold[slot as usize].message_at;
+        *message_at = *message_at + until.since(waited.unwrap_or(self.now));
+        self.wheel.enter(self.now, slot, until);
+        true
+    }
+
+    /// The connection's timer rang. Until when it still waits, if it does; otherwise it is read again.
+    pub(super) fn end_throttling(&mut self, slot: u32) -> Option<Instant> {
+        let waits_until = &mut self.throttle.as_mut()?.by_slot[slot as usize].waits_until;
+        let until = (*waits_until)?;
+        if self.now < until {
+            return Some(until);
+        }
+        *waits_until = None;
+        // Whether or not something is there: a socket that was not read until empty.
+        self.make_ready(slot);
+        None
+    }
+}

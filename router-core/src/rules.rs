@@ -1,0 +1,63 @@
+//! Rules over URIs, of which the most specific one decides: an exact one, else the longest prefix, else the wildcard of the
+//! first shape (see [`uri`]).
+
+use hashbrown::HashMap;
+
+use crate::uri::{self, MatchPolicy};
+
+/// What each rule says, by its URI or pattern.
+#[derive(Debug)]
+pub(crate) struct Rules<T> {
+    exact: HashMap<Box<str>, T, foldhash::fast::FixedState>,
+    /// Longest first, once [`Self::sort`] was called.
+    prefixes: Vec<(Box<str>, T)>,
+    /// In the order of their shapes, likewise.
+    wildcards: Vec<(Box<str>, T)>,
+}
+
+impl<T: Copy> Rules<T> {
+    pub(crate) fn new(hasher: foldhash::fast::FixedState) -> Self {
+        Self { exact: HashMap::with_hasher(hasher), prefixes: Vec::new(), wildcards: Vec::new() }
+    }
+
+    /// Adds a rule whose URI [`uri::check_pattern`] has seen; false if there is one for it already.
+    #[must_use]
+    pub(crate) fn insert(&mut self, policy: MatchPolicy, uri: &str, rule: T) -> bool {
+        match policy {
+            MatchPolicy::Exact => self.exact.insert(uri.into(), rule).is_none(),
+            MatchPolicy::Prefix => push_once(&mut self.prefixes, uri, rule),
+            MatchPolicy::Wildcard => push_once(&mut self.wildcards, uri, rule),
+        }
+    }
+
+    /// After the last [`insert`](Self::insert).
+    pub(crate) fn sort(&mut self) {
+        self.prefixes.sort_by_key(|(uri, _)| std::cmp::Reverse(uri.len()));
+        self.wildcards.sort_by_key(|(uri, _)| uri::Shape::of(uri));
+    }
+
+    /// The rule that decides on this URI.
+    pub(crate) fn get(&self, uri: &str) -> Option<T> {
+        if let Some(&rule) = self.exact.get(uri) {
+            return Some(rule);
+        }
+        self.covering(MatchPolicy::Exact, uri)
+    }
+
+    /// The prefix or wildcard rule that decides on all that `uri` covers under `policy`.
+    pub(crate) fn covering(&self, policy: MatchPolicy, uri: &str) -> Option<T> {
+        let covers =
+            |outer| move |(pattern, _): &&(Box<str>, T)| uri::contains((outer, &**pattern), (policy, uri));
+        self.prefixes
+            .iter()
+            .find(covers(MatchPolicy::Prefix))
+            .or_else(|| self.wildcards.iter().find(covers(MatchPolicy::Wildcard)))
+            .map(|&(_, rule)| rule)
+    }
+}
+
+fn push_once<T>(rules: &mut Vec<(Box<str>, T)>, uri: &str, rule: T) -> bool {
+    let is_new = rules.iter().all(|(known, _)| **known != *uri);
+    rules.push((uri.into(), rule));
+    is_new
+}
