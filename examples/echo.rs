@@ -232,6 +232,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             backlog: None,
             endpoints: vec![Endpoint { path: "*".to_owned(), id: EndpointId(0) }],
             control: Vec::new(),
+            tls: None,
             origins: Origins { any: true, allowed: Vec::new() },
         }],
         shards: Some(1),

@@ -244,9 +244,12 @@ pub enum Shell {
 /// How the small clients reach a router.
 #[derive(Debug, Args, Clone)]
 pub struct Connect {
-    /// Where the router is; /ws if the URL has no path. A Unix socket: unix:/run/fanwire.sock or unix:/run/fanwire.sock:/ws
+    /// Where the router is; /ws if the URL has no path. wss:// for TLS. A Unix socket: unix:/run/fanwire.sock or unix:/run/fanwire.sock:/ws
     #[arg(short, long, value_name = "URL", default_value = "ws://127.0.0.1:8080/ws")]
     pub url: String,
+    /// File with the authorities to trust for wss://, in PEM; by default those of the system
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// Realm to join
     #[arg(short, long, value_name = "NAME", default_value = "realm1")]
     pub realm: String,

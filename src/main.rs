@@ -3,6 +3,7 @@
 
 mod allocator;
 mod apikey;
+mod certificates;
 mod cli;
 mod client;
 mod config;

@@ -16,6 +16,7 @@ use fanwire_core::ids::ShardId;
 use fanwire_core::login::LoginVerdict;
 use fanwire_io::{ListenAddress, Machine, Router, Rung, Running};
 
+use crate::certificates::Certificates;
 use crate::config::units::ranges;
 use crate::config::{Config, Loaded, schema};
 use crate::log::Log;
@@ -65,6 +66,7 @@ struct Parts {
 struct Orders {
     running: Arc<Running>,
     directory: Arc<Directory>,
+    certificates: Certificates,
 }
 
 impl fanwire_control::Shards for Orders {
@@ -76,6 +78,10 @@ impl fanwire_control::Shards for Orders {
     fn stop_now(&self) {
         notify::stopping();
         self.running.stop_now();
+    }
+
+    fn reload(&self) {
+        self.certificates.reload();
     }
 
     fn answer_login(&self, shard: ShardId, verdict: LoginVerdict) -> Result<(), LoginVerdict> {
@@ -102,7 +108,11 @@ impl Parts {
             None => None,
             Some(bind) => Some(TcpListener::bind(bind.0).map_err(|error| refusal::of_admin(bind.0, &error))?),
         };
+        let certificates = Certificates::of(loaded);
         let mut io = wiring::io_config(config);
+        for (listener, tls) in io.listeners.iter_mut().zip(&loaded.tls) {
+            listener.tls.clone_from(tls);
+        }
         let ring_items = wiring::ring_items(config, io.shard_count());
         io.ring_items = Some(ring_items);
         io.release_memory = Some(crate::allocator::release);
@@ -134,10 +144,14 @@ impl Parts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             driver: running.shards().first().map_or("none", |shard| shard.driver.rung.driver()).to_owned(),
         };
+        let ends = {
+            let certificates = certificates.clone();
+            Box::new(move || certificates.ends())
+        };
         let metrics =
-            Metrics::new(running.counters().to_vec(), build, log_lines_dropped, figures, api_figures);
+            Metrics::new(running.counters().to_vec(), build, log_lines_dropped, figures, api_figures, ends);
         let memory = memory_watch(config, Arc::clone(&running));
-        let orders = Orders { running: Arc::clone(&running), directory: shared };
+        let orders = Orders { running: Arc::clone(&running), directory: shared, certificates };
         let control = fanwire_control::start(
             admin,
             orders,
@@ -182,12 +196,20 @@ fn banner(loaded: &Loaded, parts: &Parts, open_files: u64, took: Duration) -> St
     for (listener, address) in config.listener.iter().zip(parts.running.addresses()) {
         for (path, protocol) in &listener.endpoints {
             let schema::Protocol::Wamp = protocol;
-            let url = match address {
-                ListenAddress::Ip(address) => format!("ws://{}{path}", reachable(*address)),
-                unix @ ListenAddress::Unix { .. } => format!("{unix}:{path}"),
+            let tls = listener.tls.pair().is_some();
+            let schemes: &[&str] = match (tls, listener.tls.plain) {
+                (true, true) => &["ws", "wss"],
+                (true, false) => &["wss"],
+                (false, _) => &["ws"],
             };
-            line(&mut out, format_args!("  ws       {url:<39} WAMP v2 (json msgpack cbor), {realms}"));
-            first_url.get_or_insert(url);
+            for scheme in schemes {
+                let url = match address {
+                    ListenAddress::Ip(address) => format!("{scheme}://{}{path}", reachable(*address)),
+                    unix @ ListenAddress::Unix { .. } => format!("{unix}:{path}"),
+                };
+                line(&mut out, format_args!("  {scheme:<8} {url:<39} WAMP v2 (json msgpack cbor), {realms}"));
+                first_url.get_or_insert(url);
+            }
         }
     }
     if let Some(address) = parts.control.admin_address {

@@ -74,6 +74,7 @@ pub fn io_config(config: &Config) -> io::Config {
             per_second: rate.0,
             burst: limits.bytes_burst.given().map_or(rate.0, |burst| burst.0),
         }),
+        tls_handshakes_max: limits.tls_handshakes_per_shard.0,
         ..defaults
     }
 }
@@ -114,6 +115,8 @@ fn listener(listener: &Listener) -> io::Listener {
         backlog: listener.backlog.given().map(|count| count.0),
         endpoints: listener.endpoints.iter().map(endpoint).collect(),
         control: listener.offers_api().then(|| PATH_PREFIX.to_owned()).into_iter().collect(),
+        // Read and checked already: `Loaded::tls`.
+        tls: None,
         origins: io::Origins { any: !any.is_empty(), allowed },
     }
 }
@@ -348,6 +351,7 @@ mod tests {
         assert_eq!(ours.message_bytes_max, theirs.message_bytes_max);
         assert_eq!(ours.message_bytes_max_before_login, theirs.message_bytes_max_before_login);
         assert_eq!(ours.connections_max_per_shard, theirs.connections_max_per_shard);
+        assert_eq!(ours.tls_handshakes_max, theirs.tls_handshakes_max);
         assert_eq!(ours.balance, theirs.balance);
         assert_eq!(format!("{:?}", ours.turn), format!("{:?}", theirs.turn));
         assert_eq!(ours.spin, theirs.spin);

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! SIGTERM, SIGINT ──▶ ┌─────────┐ ──drain, then stop_now──▶ shards
+//! SIGHUP ───────────▶ │         │ ──new certificates──────▶ shards
 //! GET /readyz ──────▶ │ control │ ◀──counters, lock-free─── shards
 //! GET /metrics ─────▶ │         │ ◀──login requests──────── shards
 //! key derivations ◀─▶ │         │ ──verdicts──────────────▶ shards
@@ -48,6 +49,8 @@ pub trait Shards: Send + Sync + 'static {
     fn drain(&self);
     /// End now.
     fn stop_now(&self);
+    /// Read certificates again, and say in the log what came of it.
+    fn reload(&self);
     /// Answers a login request; gives the verdict back while the shard has no room for it.
     fn answer_login(&self, shard: ShardId, verdict: LoginVerdict) -> Result<(), LoginVerdict>;
     /// How many there are.

@@ -22,8 +22,23 @@ pub struct Metrics {
     log_lines_dropped: ReadNumber,
     logins: LoginFigures,
     api: Arc<ApiFigures>,
+    certificates: ReadCertificates,
     process: Process,
 }
+
+/// When a certificate ends.
+#[derive(Clone, Debug)]
+pub struct CertificateEnd {
+    /// Index of the listener that shows it.
+    pub listener: usize,
+    /// Its file.
+    pub file: String,
+    /// In seconds since 1970.
+    pub at: i64,
+}
+
+/// Tells the certificates that are shown now.
+pub type ReadCertificates = Box<dyn Fn() -> Vec<CertificateEnd> + Send + Sync>;
 
 /// Facts about this process, shown as labels of `fanwire_build_info`.
 #[derive(Clone, Debug)]
@@ -45,8 +60,9 @@ impl Metrics {
         log_lines_dropped: ReadNumber,
         logins: LoginFigures,
         api: Arc<ApiFigures>,
+        certificates: ReadCertificates,
     ) -> Self {
-        Self { shards, build, log_lines_dropped, logins, api, process: Process::new() }
+        Self { shards, build, log_lines_dropped, logins, api, certificates, process: Process::new() }
     }
 
     /// The page as of now.
@@ -77,6 +93,7 @@ impl Metrics {
         collect_memory(&mut page, memory);
         collect_logins(&mut page, &self.logins);
         self.api.collect(&mut page);
+        collect_certificates(&mut page, &(self.certificates)());
         self.process.collect(&mut page);
         page.finish()
     }
@@ -100,6 +117,16 @@ fn collect_logins(page: &mut Page, logins: &LoginFigures) {
     let help = "Time that the key derivations of logins took, of each its own.";
     let time = logins.derivation_time().as_secs_f64();
     page.add("fanwire_login_derivation_seconds_total", Kind::Counter, help, "", time);
+}
+
+fn collect_certificates(page: &mut Page, ends: &[CertificateEnd]) {
+    let name = "fanwire_tls_certificate_expiry_timestamp_seconds";
+    let help = "When a certificate ends, in seconds since 1970.";
+    page.declare(name, Kind::Gauge, help);
+    for end in ends {
+        let labels = labels(&label("listener", &end.listener.to_string()), &label("file", &end.file));
+        page.add(name, Kind::Gauge, help, &labels, end.at as f64);
+    }
 }
 
 fn collect_shard(page: &mut Page, shard: &str, counters: &ShardCounters) {

@@ -39,6 +39,11 @@ impl Page {
         sample(self.family(name, kind, help), name, labels, value);
     }
 
+    /// Names a family that may have no samples.
+    pub fn declare(&mut self, name: &str, kind: Kind, help: &str) {
+        self.family(name, kind, help);
+    }
+
     /// Adds the histogram of one label set. `counts` has one entry per bound and one for all above.
     pub fn histogram(
         &mut self,

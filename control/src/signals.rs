@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT: the first drains, the second ends now, a third does not wait for anybody.
+//! SIGTERM and SIGINT: the first drains, the second ends now, a third does not wait for anybody. SIGHUP: what may change
+//! while the router runs is read again.
 
 use std::io;
 use std::time::Duration;
@@ -14,47 +15,56 @@ const EXIT_FORCED: i32 = 130;
 /// group.
 const SAME_WISH: Duration = Duration::from_millis(20);
 
-/// Both signals, taken from their default action.
+/// The signals, taken from their default action.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
     /// From now on the signals end nothing by themselves. Needs a runtime.
     pub fn take() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
     }
 
     /// Acts on signals for ever.
     pub async fn handle(mut self, shards: &impl Shards, readiness: &Readiness) {
-        let name = self.next().await;
-        self.ignore_for(SAME_WISH).await;
+        let name = self.next(shards).await;
+        self.ignore_for(SAME_WISH, shards).await;
         tracing::info!("{name}: draining; a second one ends at once");
         readiness.end(Reason::Draining);
         shards.drain();
-        let name = self.next().await;
+        let name = self.next(shards).await;
         tracing::warn!("{name} again: ending now");
         shards.stop_now();
-        self.next().await;
+        self.next(shards).await;
         std::process::exit(EXIT_FORCED);
     }
 
-    async fn ignore_for(&mut self, time: Duration) {
+    async fn ignore_for(&mut self, time: Duration, shards: &impl Shards) {
         let over = tokio::time::sleep(time);
         tokio::pin!(over);
         loop {
             tokio::select! {
                 () = &mut over => return,
-                _ = self.next() => {}
+                _ = self.next(shards) => {}
             }
         }
     }
 
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+    /// The next one that asks for an end. Not lost if it is not awaited to its end.
+    async fn next(&mut self, shards: &impl Shards) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hang_up.recv() => shards.reload(),
+            }
         }
     }
 }

@@ -25,6 +25,7 @@ struct NoShards {
 impl Shards for NoShards {
     fn drain(&self) {}
     fn stop_now(&self) {}
+    fn reload(&self) {}
     fn answer_login(&self, _: ShardId, _: LoginVerdict) -> Result<(), LoginVerdict> {
         Ok(())
     }
@@ -55,7 +56,14 @@ fn control_of(deaf: bool) -> (Control, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let build = Build { version: "1.2.3".into(), driver: "epoll".into() };
     let (queue, desk) = desk(Users::new([], || 1), LoginLimits { waiting: 1, at_once: 1 });
-    let metrics = Metrics::new(Vec::new(), build, Box::new(|| 7), desk.figures(&queue), Default::default());
+    let metrics = Metrics::new(
+        Vec::new(),
+        build,
+        Box::new(|| 7),
+        desk.figures(&queue),
+        Default::default(),
+        Box::new(Vec::new),
+    );
     let core = Arc::new(CoreConfig {
         access: Access::new(&[], 1).expect("nothing is wrong with nothing"),
         limits: Limits::default(),

@@ -3,12 +3,14 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanwire_codec::http::HeadLimits;
 use fanwire_core::FlushBudget;
 
 use crate::rate::Rate;
+use crate::tls::Acceptor;
 
 /// How the shards run and what they listen on.
 #[derive(Clone, Debug)]
@@ -37,6 +39,8 @@ pub struct Config {
     pub message_bytes_max_before_login: u64,
     /// Connections of one shard; further ones are answered 503. `None`: as many as there are descriptors.
     pub connections_max_per_shard: Option<u32>,
+    /// TLS handshakes of one shard that may be under way at once; further ones wait unread until one of those ends.
+    pub tls_handshakes_max: u32,
     /// Whether a shard that accepts a connection hands it to the one that has the fewest, before a byte is read. Without
     /// it a connection stays where the kernel put it, by a hash of its addresses.
     pub balance: bool,
@@ -75,6 +79,7 @@ impl Default for Config {
             message_bytes_max: 1 << 20,
             message_bytes_max_before_login: 16 << 10,
             connections_max_per_shard: None,
+            tls_handshakes_max: 64,
             balance: true,
             spin: Duration::ZERO,
             ring_items: None,
@@ -104,6 +109,17 @@ pub struct Listener {
     /// Beginnings of paths that the control thread serves: a connection whose first request names one leaves its shard
     /// ([`Service::hand_over`](crate::Service::hand_over)). Empty: there are none.
     pub control: Vec<String>,
+    /// `None`: no TLS.
+    pub tls: Option<ListenerTls>,
+}
+
+/// TLS at a listener.
+#[derive(Clone, Debug)]
+pub struct ListenerTls {
+    /// What its clients are shown.
+    pub acceptor: Arc<Acceptor>,
+    /// Whether connections without TLS are served too; the first byte tells.
+    pub plain: bool,
 }
 
 /// Where to listen.

@@ -121,6 +121,12 @@ counters! {
     Counter closed_drain = "connections_closed" "reason=\"drain\"" "Connections that ended, by who or what ended them.";
     Counter closed_panic = "connections_closed" "reason=\"decoder_panic\"" "Connections that ended, by who or what ended them.";
     Counter closed_memory = "connections_closed" "reason=\"memory\"" "Connections that ended, by who or what ended them.";
+    Gauge tls_connections = "tls_connections" "" "Connections with TLS whose handshake is over.";
+    Counter tls_completed = "tls_handshakes" "outcome=\"completed\"" "TLS handshakes by how they ended.";
+    Counter tls_failed = "tls_handshakes" "outcome=\"failed\"" "TLS handshakes by how they ended.";
+    Counter tls_timed_out = "tls_handshakes" "outcome=\"timeout\"" "TLS handshakes by how they ended.";
+    Counter tls_abandoned = "tls_handshakes" "outcome=\"abandoned\"" "TLS handshakes by how they ended.";
+    Counter tls_waited = "tls_handshakes_waited" "" "TLS handshakes that had to wait because as many as allowed were under way.";
     Counter decoder_panics = "decoder_panics" "" "Panics while decoding input, each of which ended one connection: a bug of ours.";
     Counter received_bytes = "received_bytes" "" "Bytes received from clients.";
     Counter receives = "receives" "" "Receive calls.";

@@ -81,6 +81,7 @@ mod tests {
             backlog: None,
             endpoints: endpoints.iter().map(endpoint).collect(),
             origins: Origins::default(),
+            tls: None,
             control: control.iter().map(|&prefix| prefix.to_owned()).collect(),
         }
     }

@@ -13,7 +13,7 @@
 //! runtime underneath: one task per shard waits for the shard's own epoll set, on io_uring or on epoll, and everything
 //! else is direct non-blocking system calls (the module `shard` has the loop).
 //!
-//! What is not here: TLS and other transports than WebSocket; tasks, buffers or timers per connection.
+//! What is not here: other transports than WebSocket; tasks, buffers or timers per connection.
 //!
 //! Read first: [`Service`], [`Config`], [`start`], then the module `shard`.
 
@@ -72,6 +72,8 @@ mod sync;
 mod tcp_info;
 #[cfg(not(loom))]
 mod timers;
+#[cfg(not(loom))]
+pub mod tls;
 
 #[cfg(not(loom))]
 pub use affinity::Machine;
@@ -79,7 +81,8 @@ pub use affinity::Machine;
 pub use clock::random_source;
 #[cfg(not(loom))]
 pub use config::{
-    Config, Deadlines, Driver, Endpoint, EndpointId, ListenAddress, Listener, Origins, SHARDS_MAX, TurnBudget,
+    Config, Deadlines, Driver, Endpoint, EndpointId, ListenAddress, Listener, ListenerTls, Origins,
+    SHARDS_MAX, TurnBudget,
 };
 #[cfg(not(loom))]
 pub use counters::{Metric, ShardCounters};

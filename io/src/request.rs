@@ -139,6 +139,7 @@ mod tests {
                 Endpoint { path: "/other".into(), id: EndpointId(2) },
             ],
             control: Vec::new(),
+            tls: None,
             origins: Origins {
                 any: false,
                 allowed: allowed.iter().map(|&origin| origin.to_owned()).collect(),

@@ -71,6 +71,8 @@ pub(crate) mod flag {
     pub(crate) const MID_MESSAGE: u16 = 1 << 13;
     /// Everything is written.
     pub(crate) const FINISHED: u16 = 1 << 14;
+    /// Speaks TLS: has a session in the shard's table of those.
+    pub(crate) const TLS: u16 = 1 << 15;
 }
 
 /// What each send and each event touches.

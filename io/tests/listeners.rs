@@ -22,6 +22,7 @@ fn listener(address: impl Into<ListenAddress>, path: &str, origins: &[&str]) -> 
         backlog: None,
         endpoints: vec![Endpoint { path: path.into(), id: EndpointId(0) }],
         control: Vec::new(),
+        tls: None,
         origins: Origins { any: false, allowed: origins.iter().map(|origin| (*origin).to_owned()).collect() },
     }
 }

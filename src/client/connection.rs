@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use fanwire_codec::wamp2::{self, DecodeLimits, HelloDetails, Message, Roles, Serializer};
 use fanwire_codec::ws::deflate::{Deflater, Offer, write_client_deflated_message};
-use fanwire_codec::ws::{self, Kind, Received, Receiver, Role, Url, handshake};
+use fanwire_codec::ws::{self, Kind, Place, Received, Receiver, Role, Url, handshake};
 
 use super::failure::Failure;
 use super::login::Login;
 use super::stream::Stream;
+use super::tls::{self, TlsStream};
 use crate::cli;
 use crate::users::plain;
 
@@ -94,7 +95,12 @@ impl Sender {
 impl Connection {
     /// Connects, upgrades, joins the realm.
     pub fn open(connect: &cli::Connect) -> Result<Self, Failure> {
-        let url = Url::parse(&connect.url, DEFAULT_PATH).map_err(|why| {
+        let rest = connect.url.strip_prefix("wss://");
+        let url = match rest {
+            Some(rest) => Url::parse_tls(rest, DEFAULT_PATH),
+            None => Url::parse(&connect.url, DEFAULT_PATH),
+        };
+        let url = url.map_err(|why| {
             Failure::Usage(format!("--url {}: {why}; write it like ws://127.0.0.1:8080/ws", connect.url))
         })?;
         let serializer = match connect.serializer {
@@ -104,7 +110,10 @@ impl Connection {
         };
         // Before anybody has to wait for a person.
         let login = Login::from_flags(connect)?;
-        let stream = dial(&connect.url, &url)?;
+        let mut stream = dial(&connect.url, &url)?;
+        if rest.is_some() {
+            stream = encrypt(stream, connect, &url)?;
+        }
         let sender = Sender {
             outgoing: Arc::new(Mutex::new(Outgoing {
                 stream: stream.try_clone().map_err(|error| lost(&error))?,
@@ -362,6 +371,16 @@ fn dial(named: &str, url: &Url) -> Result<Stream, Failure> {
     let what_to_do = "is the router running? Start it with `fanwire`, or name another one with --url";
     Stream::connect(&url.place, PATIENCE)
         .map_err(|why| Failure::Connect(format!("cannot connect to {named}: {why}; {what_to_do}")))
+}
+
+fn encrypt(stream: Stream, connect: &cli::Connect, url: &Url) -> Result<Stream, Failure> {
+    let (Stream::Tcp(socket), Place::Ip { host, .. }) = (stream, &url.place) else {
+        unreachable!("wss:// names a host")
+    };
+    let config = tls::config(connect.ca.as_deref()).map_err(Failure::Usage)?;
+    TlsStream::connect(socket, config, host, PATIENCE)
+        .map(Stream::Tls)
+        .map_err(|why| Failure::Connect(format!("{}: {why}", connect.url)))
 }
 
 fn lost(error: &std::io::Error) -> Failure {

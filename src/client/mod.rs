@@ -13,6 +13,7 @@ mod publish;
 mod slow;
 mod stats;
 mod stream;
+mod tls;
 mod values;
 
 use std::io::{self, Write};

@@ -1,10 +1,11 @@
-//! A connection to a router: TCP or a Unix socket, blocking.
+//! A connection to a router: TCP, with TLS or without, or a Unix socket; blocking.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use super::tls::TlsStream;
 use crate::users::plain;
 use fanwire_codec::ws::Place;
 
@@ -15,6 +16,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// On this machine.
     Unix(UnixStream),
+    /// Over TCP, with TLS.
+    Tls(TlsStream),
 }
 
 impl Stream {
@@ -48,6 +51,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.try_clone().map(Self::Tcp),
             Self::Unix(stream) => stream.try_clone().map(Self::Unix),
+            Self::Tls(stream) => stream.try_clone().map(Self::Tls),
         }
     }
 
@@ -56,6 +60,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.set_read_timeout(wait),
             Self::Unix(stream) => stream.set_read_timeout(wait),
+            Self::Tls(stream) => stream.set_read_timeout(wait),
         }
     }
 }
@@ -65,6 +70,7 @@ impl Read for Stream {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
             Self::Unix(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
         }
     }
 }
@@ -74,6 +80,7 @@ impl Write for Stream {
         match self {
             Self::Tcp(stream) => stream.write(bytes),
             Self::Unix(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
         }
     }
 

@@ -141,6 +141,14 @@ impl Gathered<'_> {
             return;
         }
         let key = format!("listener.{index}");
+        if !listener.speaks_plain() {
+            let help = vec![
+                "give the API a listener of its own without TLS, behind a proxy that speaks it".to_owned(),
+                "or serve both at this port: listener.tls.plain = true".to_owned(),
+            ];
+            let wrong = "the HTTP API is not served over TLS, and this listener speaks nothing else";
+            self.refuse(&format!("{key}.api"), wrong.to_owned(), help);
+        }
         if !listener.bind.is_local() && config.http_api.key.is_empty() {
             let wrong =
                 format!("other machines can reach {}, and the HTTP API there has no key", listener.bind);

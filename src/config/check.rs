@@ -340,6 +340,8 @@ impl Checker<'_> {
             self.within("limits.connections_per_shard", connections, Count(1), Count(1 << 24));
         }
         self.rates(limits);
+        let handshakes = limits.tls_handshakes_per_shard;
+        self.within("limits.tls_handshakes_per_shard", &handshakes, Count(1), Count(1 << 16));
         self.within("limits.ring", &limits.ring, kib(64), gib);
         if let Auto::Given(items) = &limits.ring_items {
             self.within("limits.ring_items", items, Count(128), Count(1 << 20));

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::bind::{Bind, FileMode};
-use super::schema::{Action, ApiKey, Disclose, Driver, LogFormat, Match, Protocol, User};
+use super::schema::{
+    Action, ApiKey, CertificatePair, ClientCertificates, Disclose, Driver, LogFormat, Match, Protocol, User,
+};
 use super::topics::{Policy, Topic};
 use super::units::{Address, Auto, Count, Limit, Size, Time};
 
@@ -50,8 +52,25 @@ macro_rules! plain_values {
     ($($value:ty),*) => {$(impl Described for $value {})*};
 }
 plain_values!(
-    String, bool, Action, ApiKey, Disclose, Driver, LogFormat, Match, User, Topic, Policy, Address, Bind,
-    FileMode, Count, Size, Time
+    String,
+    bool,
+    Action,
+    ApiKey,
+    CertificatePair,
+    ClientCertificates,
+    Disclose,
+    Driver,
+    LogFormat,
+    Match,
+    User,
+    Topic,
+    Policy,
+    Address,
+    Bind,
+    FileMode,
+    Count,
+    Size,
+    Time
 );
 
 impl<T> Described for Auto<T> {}

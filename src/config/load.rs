@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use fanwire_io::ListenerTls;
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
@@ -18,6 +19,7 @@ use super::bind::Bind;
 use super::check;
 use super::problem::{Place, Problem, Problems, reword};
 use super::schema::Config;
+use super::tls;
 use super::units::{Address, Scalar};
 use super::users::{self, RealmUser};
 
@@ -62,6 +64,8 @@ pub struct Loaded {
     pub users: Vec<Vec<RealmUser>>,
     /// The keys of the HTTP API, in the order of the configuration.
     pub api_keys: Vec<ReadKey>,
+    /// TLS of each listener, in the order of the listeners.
+    pub tls: Vec<Option<ListenerTls>>,
     /// What can be started, but should not stay as it is.
     pub warnings: Vec<String>,
 }
@@ -129,9 +133,18 @@ impl Sources {
                 problems.extend(users.problems);
                 let (api_keys, wrong) = api::gather(&config, &origins);
                 problems.extend(wrong);
+                let tls = tls::gather(&config, &origins);
+                problems.extend(tls.problems);
+                let warnings = [users.warnings, tls.warnings].concat();
                 if problems.is_empty() {
-                    let (users, warnings) = (users.realms, users.warnings);
-                    Ok(Loaded { config, origins, users, api_keys, warnings })
+                    Ok(Loaded {
+                        config,
+                        origins,
+                        users: users.realms,
+                        api_keys,
+                        tls: tls.listeners,
+                        warnings,
+                    })
                 } else {
                     Err(Problems(problems))
                 }

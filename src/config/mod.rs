@@ -17,6 +17,7 @@ pub mod problem;
 pub mod reference;
 pub mod schema;
 pub mod show;
+mod tls;
 pub mod topics;
 pub mod units;
 pub mod users;

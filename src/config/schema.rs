@@ -106,23 +106,119 @@ described! {
         pub endpoints: BTreeMap<String, Protocol>,
         /// Whether the HTTP API is here, at `/v1/`: `true`, `false`, or `auto`: where only this machine can connect.
         ///
-        /// Where other machines can connect it needs a key, `[[http_api.key]]`, or Fanwire does not start.
+        /// It is not served over TLS, so not where `tls` is without `plain`. Where other machines can connect it needs a key, `[[http_api.key]]`, or Fanwire does not start.
         #[serde(default = "Listener::default_api")]
         pub api: Auto<bool>,
+        /// TLS, for `wss://`: on where `cert` and `key` are named.
+        #[serde(default)]
+        pub tls: Tls,
     }
+}
+
+described! {
+    /// TLS of a listener.
+    #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct Tls {
+        /// File with the certificate in PEM, and behind it those that lead to its authority; `"none"`: no TLS.
+        ///
+        /// A relative path begins at the folder of the file that names it. The files are read at the start and again at
+        /// SIGHUP: then new connections get the new certificates, and existing ones stay. If one of them is wrong, all stay as
+        /// they were.
+        pub cert: String,
+        /// File with its private key in PEM, without a passphrase.
+        pub key: String,
+        /// Certificates for other names: `further = [{ cert = "…", key = "…" }]`.
+        ///
+        /// A client gets the one that is for the host it asks for, also by a wildcard such as `*.example.org`; if none is, or
+        /// it names no host, the first.
+        pub further: Vec<CertificatePair>,
+        /// Whether clients without TLS are served at this port too; the first byte tells.
+        ///
+        /// Without it they are answered 400, in words.
+        pub plain: bool,
+        /// File with the authorities of client certificates, in PEM; `"none"`: clients are asked for none.
+        ///
+        /// Who connects without TLS shows no certificate: leave `plain` out where it counts.
+        pub client_ca: String,
+        /// Whether a client must show a certificate of `client_ca`: `required` or `optional`.
+        pub client_certificates: ClientCertificates,
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        let none = || NO_FILE.to_owned();
+        Self {
+            cert: none(),
+            key: none(),
+            further: Vec::new(),
+            plain: false,
+            client_ca: none(),
+            client_certificates: ClientCertificates::Required,
+        }
+    }
+}
+
+impl Tls {
+    /// The certificate's file.
+    pub fn cert(&self) -> Option<&str> {
+        (self.cert != NO_FILE).then_some(self.cert.as_str())
+    }
+
+    /// The key's file.
+    pub fn key(&self) -> Option<&str> {
+        (self.key != NO_FILE).then_some(self.key.as_str())
+    }
+
+    /// Both, if this listener speaks TLS.
+    pub fn pair(&self) -> Option<(&str, &str)> {
+        Some((self.cert()?, self.key()?))
+    }
+
+    /// The file with the authorities of client certificates.
+    pub fn client_ca(&self) -> Option<&str> {
+        (self.client_ca != NO_FILE).then_some(self.client_ca.as_str())
+    }
+}
+
+/// A certificate and its key. Explained at `listener.tls.further`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificatePair {
+    /// File with the certificate.
+    pub cert: String,
+    /// File with its private key.
+    pub key: String,
+}
+
+/// Whether clients must show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientCertificates {
+    /// Who has none is refused.
+    Required,
+    /// Who has none is let in; a wrong one is refused.
+    Optional,
 }
 
 impl Listener {
     /// A listener with everything but the address at its default.
     pub fn at(bind: Bind) -> Self {
         let (mode, backlog) = (Auto::Auto, Auto::Auto);
-        let endpoints = Self::default_endpoints();
-        Self { bind, mode, backlog, allowed_origins: Vec::new(), endpoints, api: Self::default_api() }
+        let (allowed_origins, endpoints) = (Vec::new(), Self::default_endpoints());
+        let (api, tls) = (Self::default_api(), Tls::default());
+        Self { bind, mode, backlog, allowed_origins, endpoints, api, tls }
     }
 
     /// Whether the HTTP API is here.
     pub fn offers_api(&self) -> bool {
-        self.api.given().copied().unwrap_or_else(|| self.bind.is_local())
+        self.api.given().copied().unwrap_or_else(|| self.bind.is_local() && self.speaks_plain())
+    }
+
+    /// Whether connections without TLS are served.
+    pub fn speaks_plain(&self) -> bool {
+        self.tls.plain || self.tls.pair().is_none()
     }
 
     fn default_api() -> Auto<bool> {
@@ -613,6 +709,11 @@ described! {
         ///
         /// At least those of a thirtieth of a second. One receive more is possible, of 64 KiB, or 256 KiB of a large message, and has to be waited for afterwards.
         pub bytes_burst: Auto<Size>,
+        /// TLS handshakes of one shard that may be under way at once, 1 to 65536; further clients wait.
+        ///
+        /// One that makes others wait gives its place up: after 250 ms if its greeting is not complete, else after a second
+        /// without an answer.
+        pub tls_handshakes_per_shard: Count,
         /// Payload bytes on the way from one shard to another, beyond which publishers wait, as for a slow subscriber.
         ///
         /// One more message may be on its way, of any size. Answers of calls are bounded by their number.
@@ -659,6 +760,7 @@ impl Default for Limits {
             messages_burst: Auto::Auto,
             bytes_per_second: Limit(None),
             bytes_burst: Auto::Auto,
+            tls_handshakes_per_shard: Count(64),
             ring: Size(8 << 20),
             ring_items: Auto::Auto,
         }

@@ -30,6 +30,15 @@ fn with_files(
         std::fs::write(&path, users).expect("temporary file");
         std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("our own file");
     }
+    if text.contains("[listener.tls]") {
+        // Those that the examples name.
+        for name in ["example.org", "other.example"] {
+            let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+            std::fs::write(directory.join(format!("{name}.pem")), made.cert.pem()).expect("temporary file");
+            let key = made.signing_key.serialize_pem();
+            std::fs::write(directory.join(format!("{name}.key")), key).expect("temporary file");
+        }
+    }
     let environment =
         environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let result = Sources { file: Some(path), environment, flags }.load();

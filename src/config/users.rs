@@ -149,7 +149,7 @@ impl Gathered {
 }
 
 /// A relative path begins where it was written: at the configuration file's folder, or where the process was started.
-fn resolve(place: &Place, named: &str) -> PathBuf {
+pub(super) fn resolve(place: &Place, named: &str) -> PathBuf {
     match place {
         Place::File { path, .. } => Path::new(path).parent().unwrap_or(Path::new("")).join(named),
         Place::Environment(..) | Place::Flag(_) | Place::Default => PathBuf::from(named),

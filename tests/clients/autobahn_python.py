@@ -12,6 +12,7 @@ Ends with `N passed, M failed`.
 import argparse
 import asyncio
 import itertools
+import ssl
 import sys
 import traceback
 from urllib.parse import urlsplit
@@ -102,7 +103,10 @@ class Clients:
                 perMessageCompressionOffers=[PerMessageDeflateOffer()],
                 perMessageCompressionAccept=PerMessageDeflateResponseAccept,
             )
-        _, protocol = await asyncio.get_running_loop().create_connection(factory, where.hostname, where.port)
+        # What it trusts is named by SSL_CERT_FILE.
+        trust = ssl.create_default_context() if where.scheme == "wss" else None
+        connecting = asyncio.get_running_loop().create_connection(factory, where.hostname, where.port, ssl=trust)
+        _, protocol = await connecting
         while not sessions:  # it is made when the connection stands
             await asyncio.sleep(0.005)
         if self.compression and protocol._perMessageCompress is None:

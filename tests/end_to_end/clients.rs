@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::{CHEAP_HASH, CHEAP_TICKET, Folder, Launch, Router, eventually};
+use crate::tls::Set;
 
 fn tool(variable: &str) -> Option<OsString> {
     let tool = std::env::var_os(variable);
@@ -45,9 +46,29 @@ fn passes_logged_in(driver: &str, program: &OsString, name: &str, arguments: &[&
     passes_with(router, program, name, &[arguments, &login].concat());
 }
 
+/// Over TLS, trusting one authority by the client's own means.
+fn passes_over_tls(driver: &str, program: &OsString, name: &str, arguments: &[&str]) {
+    let (authority, folder, router) = Set::new(driver, &format!("clients-{name}"), "").start();
+    let ca = folder.write("ca.pem", &authority.pem());
+    let url = format!("wss://{}/ws", crate::tls::address(&router));
+    let trust = [("NODE_EXTRA_CA_CERTS", ca.as_str()), ("SSL_CERT_FILE", ca.as_str())];
+    passes_at(&url, &trust, router, program, name, arguments);
+}
+
 fn passes_with(router: Router, program: &OsString, name: &str, arguments: &[&str]) {
+    passes_at(&router.url(), &[], router, program, name, arguments);
+}
+
+fn passes_at(
+    url: &str,
+    environment: &[(&str, &str)],
+    router: Router,
+    program: &OsString,
+    name: &str,
+    arguments: &[&str],
+) {
     let mut command = Command::new(program);
-    command.arg(script(name)).args(["--url", &router.url()]).args(arguments);
+    command.arg(script(name)).args(["--url", url]).args(arguments).envs(environment.iter().copied());
     let output = command.output().expect("the interpreter starts");
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     println!("{said}");
@@ -96,6 +117,26 @@ fn node(driver: &str, arguments: &[&str]) {
 }
 
 on_both_drivers! {
+    fn autobahn_for_python_over_tls(driver: &str) {
+        if let Some(program) = tool("FANWIRE_PYTHON") {
+            passes_over_tls(driver, &program, "autobahn_python.py", &["--serializer", "msgpack"]);
+        }
+    }
+
+    fn autobahn_for_javascript_over_tls(driver: &str) {
+        if tool("FANWIRE_NODE_MODULES").is_some() {
+            let arguments = ["--client", "autobahn", "--serializer", "json"];
+            passes_over_tls(driver, &OsString::from("node"), "javascript.mjs", &arguments);
+        }
+    }
+
+    fn wampy_over_tls(driver: &str) {
+        if tool("FANWIRE_NODE_MODULES").is_some() {
+            let arguments = ["--client", "wampy", "--serializer", "cbor"];
+            passes_over_tls(driver, &OsString::from("node"), "javascript.mjs", &arguments);
+        }
+    }
+
     fn autobahn_for_python_logs_in(driver: &str) {
         if let Some(program) = tool("FANWIRE_PYTHON") {
             passes_logged_in(driver, &program, "autobahn_python.py", &["--serializer", "json"]);

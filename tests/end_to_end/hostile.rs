@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::support::{
     Client, Heard, Launch, Router, allow_descriptors, dial, eventually, has_answered, http, reset, status,
 };
+use crate::tls::{self, Set};
 
 const TOPIC: &str = "com.fanwire.hostile";
 
@@ -174,6 +175,29 @@ on_both_drivers! {
         }
         let bytes = cost.print("silent connections", count);
         assert!(bytes < count as u64 * 2048 + (4 << 20), "{bytes} bytes for {count} of them");
+        healthy.check();
+    }
+
+    /// The beginning of a TLS handshake and then nothing: most of them never get a place.
+    fn half_a_tls_greeting(driver: &str) {
+        let count = attackers();
+        let (_authority, _folder, router) =
+            Set::new(driver, "hostile", "").set("limits.handshake_time", "3s").start();
+        warmed_up(&router, count);
+        let mut healthy = Healthy::on(&router);
+        let mut cost = Cost::of(&router);
+        let mut streams: Vec<_> = (0..count).map(|_| dial(tls::address(&router))).collect();
+        for stream in &mut streams {
+            stream.write_all(&[22, 3, 1, 2, 0, 1]).expect("sent");
+        }
+        for stream in &mut streams {
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer);
+            assert_eq!(answer, b"", "whoever has not shaken hands understands nothing");
+        }
+        let bytes = cost.print("half a TLS greeting", count);
+        assert!(bytes < count as u64 * 2048 + (4 << 20), "{bytes} bytes for {count} of them");
+        assert_eq!(tls::handshakes(&router, "timeout"), count as f64);
         healthy.check();
     }
 

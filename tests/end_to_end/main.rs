@@ -28,4 +28,5 @@ mod service;
 mod shutdown;
 mod slow_consumers;
 mod start_up;
+mod tls;
 mod traffic;

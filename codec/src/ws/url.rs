@@ -22,7 +22,7 @@ pub enum Place {
     Ip {
         /// Name or address, without brackets.
         host: String,
-        /// Port; 80 if none is written.
+        /// Port; that of the scheme if none is written.
         port: u16,
     },
     /// A Unix socket.
@@ -34,7 +34,7 @@ pub enum Place {
 #[non_exhaustive]
 pub enum UrlError {
     /// `wss://` or `https://`.
-    #[error("TLS is not spoken yet")]
+    #[error("TLS is not spoken here")]
     Tls,
     /// Another scheme than `ws`.
     #[error("{0}:// is no WebSocket address")]
@@ -71,8 +71,17 @@ impl Url {
         }
     }
 
-    /// What follows the scheme: `host[:port][/path]`.
+    /// What follows `ws://` or another scheme of port 80: `host[:port][/path]`.
     pub fn parse_ip(rest: &str, default_path: &str) -> Result<Self, UrlError> {
+        Self::parse_host(rest, default_path, 80)
+    }
+
+    /// What follows `wss://`, for who speaks TLS. [`parse`](Self::parse) refuses it.
+    pub fn parse_tls(rest: &str, default_path: &str) -> Result<Self, UrlError> {
+        Self::parse_host(rest, default_path, 443)
+    }
+
+    fn parse_host(rest: &str, default_path: &str, default_port: u16) -> Result<Self, UrlError> {
         let (authority, target) = match rest.find(['/', '?']) {
             Some(at) if rest[at..].starts_with('/') => (&rest[..at], rest[at..].to_owned()),
             Some(at) => (&rest[..at], format!("{default_path}{}", &rest[at..])),
@@ -94,7 +103,8 @@ impl Url {
         if host.is_empty() {
             return Err(UrlError::NoHost);
         }
-        let port = port.map_or(Ok(80), |port| port.parse().map_err(|_| UrlError::Port(port.to_owned())))?;
+        let port =
+            port.map_or(Ok(default_port), |port| port.parse().map_err(|_| UrlError::Port(port.to_owned())))?;
         Ok(Self { place: Place::Ip { host: host.to_owned(), port }, target, authority: authority.to_owned() })
     }
 
@@ -147,6 +157,8 @@ mod tests {
             let place = Place::Ip { host: host.to_owned(), port };
             assert_eq!((url.place, url.target.as_str()), (place, target), "{text}");
         }
+        let tls = Url::parse_tls("example.org/a", "/ws").expect("a URL");
+        assert_eq!(tls.place, Place::Ip { host: "example.org".to_owned(), port: 443 });
         assert_eq!(Url::parse("ws://a", "/").expect("a URL").target, "/");
         assert_eq!(parse("ws://[::1]:9/").expect("a URL").authority, "[::1]:9");
     }
@@ -169,7 +181,7 @@ mod tests {
     #[test]
     fn what_is_no_url_is_refused_in_words() {
         for (text, why) in [
-            ("wss://a/ws", "TLS is not spoken yet"),
+            ("wss://a/ws", "TLS is not spoken here"),
             ("http://a/ws", "http:// is no WebSocket address"),
             ("ws://:80/", "the host is missing"),
             ("ws:///x", "the host is missing"),

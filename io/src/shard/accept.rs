@@ -123,19 +123,17 @@ impl<S: Service> Shard<S> {
         match socket::accept(&listening.socket) {
             Ok(socket) if socket.as_raw_fd() >= self.links.spread.reserved_from => {
                 self.links.counters.rejected_descriptors.add(1);
-                socket::refuse(socket, socket::FULL);
+                self.refuse_unread(socket, listener);
                 Accepted::Refused
             }
             Ok(socket) if self.memory.level() == Level::Shed => {
                 self.links.counters.rejected_memory.add(1);
-                {
-                    let refusal = self.memory_refusal();
-                    self.refuse_at_accept(socket, &refusal)
-                }
+                let refusal = self.memory_refusal();
+                self.refuse_at_accept(socket, listener, &refusal)
             }
             Ok(socket) => match self.count_address(&socket) {
                 Ok(address) => self.place(Arrival { socket, listener, address }),
-                Err(error) => self.refuse_at_accept(socket, &error),
+                Err(error) => self.refuse_at_accept(socket, listener, &error),
             },
             Err(Errno::AGAIN) => Accepted::Empty,
             Err(Errno::MFILE | Errno::NFILE) => self.refuse_with_spare(index),
@@ -154,7 +152,7 @@ impl<S: Service> Shard<S> {
             // No memory, or the user's limit of watches.
             self.links.counters.rejected_descriptors.add(1);
             let socket = self.slots.hot[slot as usize].socket.take().expect("just inserted");
-            socket::refuse(socket, socket::FULL);
+            self.refuse_unread(socket, listener);
             self.slots.remove(slot);
             self.links.spread.forget_address(address);
             self.links.spread.loads.release(usize::from(self.id.get()));
@@ -194,11 +192,23 @@ impl<S: Service> Shard<S> {
 
     /// Refuses a connection before a byte of it is read: cheaper than to serve it, and its answer may be lost if it has sent
     /// a request that comes later.
-    fn refuse_at_accept(&mut self, socket: OwnedFd, error: &HttpError) -> Accepted {
+    fn refuse_at_accept(&mut self, socket: OwnedFd, listener: u8, error: &HttpError) -> Accepted {
         self.frame.clear();
-        write_error(&mut self.frame, error);
+        if self.speaks_plain(listener) {
+            write_error(&mut self.frame, error);
+        }
         socket::refuse(socket, &self.frame);
         Accepted::Refused
+    }
+
+    /// The same, because there is no room for it.
+    pub(super) fn refuse_unread(&self, socket: OwnedFd, listener: u8) {
+        socket::refuse(socket, if self.speaks_plain(listener) { socket::FULL } else { b"" });
+    }
+
+    /// Whether a client of this listener may understand what is said without a handshake.
+    fn speaks_plain(&self, listener: u8) -> bool {
+        self.config.listeners[usize::from(listener)].tls.as_ref().is_none_or(|tls| tls.plain)
     }
 
     /// Puts the connection's socket into the shard's set.
@@ -217,11 +227,11 @@ impl<S: Service> Shard<S> {
                 return Accepted::Exhausted;
             }
         }
-        let accepted = socket::accept(&self.acceptor.listeners[index].socket.socket);
-        let outcome = match accepted {
+        let listening = &self.acceptor.listeners[index].socket;
+        let outcome = match socket::accept(&listening.socket) {
             Ok(socket) => {
                 self.links.counters.rejected_descriptors.add(1);
-                socket::refuse(socket, socket::FULL);
+                self.refuse_unread(socket, listening.listener);
                 Accepted::Refused
             }
             Err(Errno::AGAIN) => Accepted::Empty,

@@ -20,7 +20,6 @@ use crate::config::Config;
 use crate::loads::{Claim, Loads};
 use crate::rate::SharedBucket;
 use crate::service::Service;
-use crate::socket;
 
 /// A connection on its way to another shard.
 pub(crate) struct Arrival {
@@ -118,7 +117,7 @@ impl<S: Service> Shard<S> {
     fn refuse_full(&mut self, arrival: Arrival) -> Accepted {
         self.links.counters.rejected_full.add(1);
         self.links.spread.forget_address(arrival.address);
-        socket::refuse(arrival.socket, socket::FULL);
+        self.refuse_unread(arrival.socket, arrival.listener);
         Accepted::Refused
     }
 
@@ -134,7 +133,7 @@ impl<S: Service> Shard<S> {
                 self.links.counters.rejected_draining.add(1);
                 self.links.spread.loads.release(own);
                 self.links.spread.forget_address(arrival.address);
-                socket::refuse(arrival.socket, socket::FULL);
+                self.refuse_unread(arrival.socket, arrival.listener);
             } else {
                 self.welcome(arrival);
             }

@@ -18,6 +18,7 @@ impl<S: Service> Shard<S> {
             self.service.handle_timeout(self.now);
         }
         self.continue_draining();
+        self.admit_handshakes();
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(self.now, &mut due);
         for slot in due.drain(..) {
@@ -34,7 +35,8 @@ impl<S: Service> Shard<S> {
     /// The earliest moment at which something is due.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let drain = self.drain.as_ref().map(|drain| drain.next_at());
-        [self.wheel.next(), self.service.next_deadline(), self.acceptor.again_at, drain]
+        let service = self.service.next_deadline();
+        [self.wheel.next(), service, self.acceptor.again_at, self.tls.handshakes.next_deadline(), drain]
             .into_iter()
             .flatten()
             .min()
@@ -52,7 +54,10 @@ impl<S: Service> Shard<S> {
             Stage::Free | Stage::Dead => {}
             Stage::Head => {
                 let deadline = self.slots.cold[slot as usize].stage_at;
-                if self.now >= deadline {
+                let reads_no_answer = self.is_shaking_hands(slot) || self.awaits_handshake(slot);
+                if self.now >= deadline && reads_no_answer {
+                    self.lose(slot, CloseReason::HandshakeTimeout);
+                } else if self.now >= deadline {
                     self.links.counters.rejected_request.add(1);
                     let wait = self.config.deadlines.handshake;
                     let words = format!("the request was not complete within {}", seconds(wait));

@@ -55,6 +55,7 @@ impl<S: Service> Shard<S> {
 
     fn say_goodbye(&mut self, slot: u32) {
         match self.slots.hot[slot as usize].stage {
+            Stage::Head if self.awaits_handshake(slot) => self.lose(slot, CloseReason::Drain),
             Stage::Head => {
                 // It has not asked for anything yet, or not completely.
                 self.service.finish(Outlet(slot));

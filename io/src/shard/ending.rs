@@ -93,12 +93,16 @@ impl<S: Service> Shard<S> {
     }
 
     /// Everything was written and nothing follows.
-    fn finished(&mut self, slot: u32) {
-        let hot = &mut self.slots.hot[slot as usize];
+    pub(super) fn finished(&mut self, slot: u32) {
+        let hot = &self.slots.hot[slot as usize];
         match hot.stage {
             Stage::Free | Stage::Dead | Stage::Lingering => return,
             Stage::Head | Stage::Open | Stage::Closing => {}
         }
+        if self.finishes_later(slot) {
+            return;
+        }
+        let hot = &mut self.slots.hot[slot as usize];
         hot.set(flag::FINISHED);
         hot.stage = Stage::Lingering;
         if hot.take(flag::PAUSED) {
@@ -107,6 +111,7 @@ impl<S: Service> Shard<S> {
         self.because(slot, CloseReason::Service);
         let hot = &self.slots.hot[slot as usize];
         if hot.has(flag::ENDED) {
+            self.say_closed(slot);
             self.bury_later(slot);
             return;
         }
@@ -122,6 +127,7 @@ impl<S: Service> Shard<S> {
     /// Nothing more will be written; the peer should close now. Closing the socket at once would answer what it still
     /// sends with a reset, which may destroy our last words on their way.
     pub(super) fn half_close(&mut self, slot: u32) {
+        self.say_closed(slot);
         let hot = &mut self.slots.hot[slot as usize];
         hot.set(flag::DISCARD);
         if let Some(socket) = &hot.socket {
@@ -169,6 +175,7 @@ impl<S: Service> Shard<S> {
             cold.receiver.discard(&mut self.pool);
             counter(&self.links.counters, cold.why).add(1);
             self.wheel.cancel(slot);
+            self.forget_tls(slot);
             self.service.release(self.now, Outlet(slot));
             self.slots.remove(slot);
             self.links.spread.loads.release(usize::from(self.id.get()));

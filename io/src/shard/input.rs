@@ -91,6 +91,15 @@ impl<S: Service> Shard<S> {
             self.make_ready(slot);
             return carry.len();
         }
+        if hot.has(flag::TLS) {
+            return self.receive_tls(slot);
+        }
+        if self.is_to_be_sniffed(slot)
+            && let Some(cost) = self.sniff(slot)
+        {
+            return cost;
+        }
+        let hot = &self.slots.hot[slot as usize];
         let Some(socket) = &hot.socket else { return 0 };
         let receiver = &mut self.slots.cold[slot as usize].receiver;
         let direct = if hot.stage == Stage::Open { receiver.direct_room() } else { None };
@@ -104,27 +113,7 @@ impl<S: Service> Shard<S> {
             }
             None => recv(socket, &mut self.scratch[..], RecvFlags::DONTWAIT).map(|(count, _)| count),
         };
-        let count = match received {
-            Ok(0) => {
-                self.end_of_input(slot);
-                return 0;
-            }
-            Ok(count) => count,
-            Err(Errno::AGAIN) => return 0,
-            Err(Errno::INTR) => {
-                self.make_ready(slot);
-                return 0;
-            }
-            Err(_) => {
-                self.lose(slot, CloseReason::Lost);
-                return 0;
-            }
-        };
-        self.links.counters.received_bytes.add(count as u64);
-        if let Some(throttle) = &mut self.throttle {
-            throttle.take_bytes(slot, self.now, count as u64);
-        }
-        self.slots.hot[slot as usize].heard_at = self.now;
+        let Some(count) = self.came(slot, received) else { return 0 };
         let direct = count.min(into.direct);
         if direct > 0 {
             self.frames_direct(slot, direct);
@@ -142,8 +131,27 @@ impl<S: Service> Shard<S> {
         count
     }
 
+    /// What a receive brought, if that is anything to look at.
+    pub(super) fn came(&mut self, slot: u32, received: Result<usize, Errno>) -> Option<usize> {
+        match received {
+            Ok(0) => self.end_of_input(slot),
+            Ok(count) => {
+                self.links.counters.received_bytes.add(count as u64);
+                if let Some(throttle) = &mut self.throttle {
+                    throttle.take_bytes(slot, self.now, count as u64);
+                }
+                self.slots.hot[slot as usize].heard_at = self.now;
+                return Some(count);
+            }
+            Err(Errno::AGAIN) => {}
+            Err(Errno::INTR) => self.make_ready(slot),
+            Err(_) => self.lose(slot, CloseReason::Lost),
+        }
+        None
+    }
+
     /// The peer will send nothing more.
-    fn end_of_input(&mut self, slot: u32) {
+    pub(super) fn end_of_input(&mut self, slot: u32) {
         let hot = &mut self.slots.hot[slot as usize];
         hot.set(flag::ENDED | flag::DISCARD);
         match hot.stage {
@@ -158,7 +166,7 @@ impl<S: Service> Shard<S> {
         }
     }
 
-    fn input(&mut self, slot: u32, input: &mut [u8]) {
+    pub(super) fn input(&mut self, slot: u32, input: &mut [u8]) {
         let hot = &self.slots.hot[slot as usize];
         if hot.has(flag::DISCARD) {
             return;
@@ -281,6 +289,10 @@ impl<S: Service> Shard<S> {
     /// Gives the connection to the control thread, with what was received of it.
     fn hand_over(&mut self, slot: u32, read: Vec<u8>) {
         let hot = &mut self.slots.hot[slot as usize];
+        if hot.has(flag::TLS) {
+            let words = "this is not served over TLS; use a listener without";
+            return self.refuse_request(slot, &HttpError::new(421, words), RefusalReason::BadRequest);
+        }
         let listener = usize::from(hot.listener);
         let Some(stream) = hot.socket.take() else { return };
         // First: once somebody else has it, its number may be another connection's. It fails only if it is not in the set.
@@ -302,7 +314,7 @@ impl<S: Service> Shard<S> {
         self.refuse_request(slot, &error, RefusalReason::ControlBusy);
     }
 
-    fn refuse_request(&mut self, slot: u32, error: &HttpError, reason: RefusalReason) {
+    pub(super) fn refuse_request(&mut self, slot: u32, error: &HttpError, reason: RefusalReason) {
         let counters = &self.links.counters;
         let counter = match reason {
             RefusalReason::BadRequest => &counters.rejected_request,
@@ -627,11 +639,11 @@ impl<'a, S: Service> Talk<'a, S> {
 }
 
 /// The decoder panicked.
-struct Panicked;
+pub(super) struct Panicked;
 
 /// Runs a piece of decoding; a panic in it is the end of one connection only. What the closure touches belongs to that
 /// connection, which is thrown away then, or is a pool that only gives and takes buffers.
-fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, Panicked> {
+pub(super) fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, Panicked> {
     #[cfg(test)]
     let decode = || {
         assert!(!super::tests::BUG.swap(false, std::sync::atomic::Ordering::SeqCst), "a planted bug");

@@ -113,7 +113,7 @@ impl<S: Service> Shard<S> {
         let held = |slot: u32| {
             let cold = &self.slots.cold[slot as usize];
             let carried = cold.extra.as_ref().map_or(0, |extra| extra.carry.capacity());
-            (slot, cold.receiver.held_bytes() + carried)
+            (slot, cold.receiver.held_bytes() + carried + self.tls.incomplete_bytes(slot))
         };
         let is_open = |slot: &u32| self.slots.hot[*slot as usize].stage == Stage::Open;
         let mut largest: Vec<(u32, usize)> =
@@ -128,6 +128,7 @@ impl<S: Service> Shard<S> {
             let cold = &mut self.slots.cold[slot as usize];
             cold.receiver.discard(&mut self.pool);
             cold.extra = None;
+            self.tls.forget_incomplete(slot);
             self.slots.hot[slot as usize].set(flag::DISCARD);
             freed += held;
         }

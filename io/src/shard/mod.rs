@@ -1,9 +1,9 @@
 //! One shard: the loop that moves bytes for a [`Service`].
 //!
 //! ```text
-//! rings, mailbox ─▶ timers ─▶ epoll_wait(0) ─▶ accept ─▶ receive and route ─▶ push items ─▶ flush ─▶ bury
-//!       ▲                                                                                    │
-//!       └──────────── busy: at once, breathing every 32 turns; idle: asleep ◀────────────────┘
+//! rings, mailbox ─▶ epoll_wait(0) ─▶ timers, waiting handshakes ─▶ accept ─▶ receive and route ─▶ push items ─▶ flush ─▶ bury
+//!       ▲                                                                                                             │
+//!       └──────────── busy: at once, breathing every 32 turns; idle: asleep ◀─────────────────────────────────────────┘
 //! ```
 //!
 //! One turn takes a bounded piece of each kind of work, so no peer, no ring and no broadcast holds up the others
@@ -19,6 +19,7 @@ mod arrivals;
 mod deadlines;
 mod drain;
 mod ending;
+mod handshakes;
 mod input;
 mod memory;
 mod ready;
@@ -27,6 +28,7 @@ mod spin;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod tls;
 mod wire;
 
 use std::collections::HashMap;
@@ -68,6 +70,7 @@ use ready::Ready;
 use sharing::Sharing;
 use spin::Spin;
 use throttle::Throttle;
+use tls::Tls;
 
 /// What wakes a shard in the program.
 pub(crate) struct EventFd(pub(crate) OwnedFd);
@@ -154,6 +157,7 @@ pub(crate) struct Shard<S: Service> {
     slots: Slots,
     wheel: Wheel,
     pool: Pool,
+    tls: Tls,
     acceptor: Acceptor,
     drain: Option<Drain>,
     epoll: OwnedFd,
@@ -216,6 +220,7 @@ impl<S: Service> Shard<S> {
             slots: Slots::new(),
             wheel: Wheel::new(now),
             pool: Pool::default(),
+            tls: Tls::new(config.tls_handshakes_max),
             acceptor: Acceptor::new(listeners)?,
             drain: None,
             epoll,
@@ -464,7 +469,8 @@ impl<S: Service> Shard<S> {
         if matches!(hot.stage, Stage::Free | Stage::Dead) {
             return;
         }
-        if flags.contains(EventFlags::OUT) && hot.take(flag::BLOCKED) {
+        if flags.contains(EventFlags::OUT) && hot.has(flag::BLOCKED) && self.flush_cipher(slot) {
+            self.slots.hot[slot as usize].clear(flag::BLOCKED);
             self.service.writable(Outlet(slot));
             self.pong_when_writable(slot);
         }
@@ -473,6 +479,7 @@ impl<S: Service> Shard<S> {
             hot.set(flag::HANGUP);
             let gone = flags.intersects(EventFlags::HUP | EventFlags::ERR);
             let unread = hot.has(flag::PAUSED)
+                || self.tls.handshakes.is_waiting(slot)
                 || self.throttle.as_ref().is_some_and(|throttle| throttle.waits_until(slot).is_some());
             if unread && gone {
                 // Both directions are gone: nobody would ever learn of it by reading.

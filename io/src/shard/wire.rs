@@ -5,6 +5,7 @@ use std::io::IoSlice;
 use fanwire_core::{Outlet, Sent, Wire};
 
 use super::Shard;
+use super::tls::Tls;
 use crate::counters::ShardCounters;
 use crate::service::Service;
 use crate::slots::{CloseReason, Hot, flag};
@@ -13,6 +14,7 @@ use crate::socket;
 /// The shard's sockets as the service sees them.
 struct Sockets<'a> {
     hot: &'a mut [Hot],
+    tls: &'a mut Tls,
     broken: &'a mut Vec<u32>,
     sends: u64,
     short: u64,
@@ -24,6 +26,9 @@ impl Wire for Sockets<'_> {
     fn send(&mut self, outlet: Outlet, pieces: &[IoSlice<'_>]) -> Sent {
         let hot = &mut self.hot[outlet.index()];
         let Some(socket) = &hot.socket else { return Sent::Broken };
+        if hot.has(flag::TLS) {
+            return self.send_encrypted(outlet, pieces);
+        }
         self.sends += 1;
         match socket::send(socket, pieces) {
             Ok(taken) => {
@@ -44,6 +49,22 @@ impl Wire for Sockets<'_> {
 }
 
 impl Sockets<'_> {
+    #[inline(never)]
+    fn send_encrypted(&mut self, outlet: Outlet, pieces: &[IoSlice<'_>]) -> Sent {
+        match self.tls.send(outlet.0, &mut self.hot[outlet.index()], pieces) {
+            Ok(written) => {
+                self.sends += written.sends;
+                self.short += u64::from(written.short);
+                self.bytes += written.cipher as u64;
+                Sent::Took(written.plain)
+            }
+            Err(_) => {
+                self.broken.push(outlet.0);
+                Sent::Broken
+            }
+        }
+    }
+
     fn count(&self, counters: &ShardCounters) {
         if self.sends > 0 {
             counters.sends.add(self.sends);
@@ -56,8 +77,8 @@ impl Sockets<'_> {
 impl<S: Service> Shard<S> {
     /// Sends within the turn's budget. True = there is more.
     pub(super) fn flush(&mut self) -> bool {
-        let mut sockets =
-            Sockets { hot: &mut self.slots.hot, broken: &mut self.broken, sends: 0, short: 0, bytes: 0 };
+        let (hot, tls, broken) = (&mut self.slots.hot[..], &mut self.tls, &mut self.broken);
+        let mut sockets = Sockets { hot, tls, broken, sends: 0, short: 0, bytes: 0 };
         let more = self.service.flush(self.now, &mut sockets, &self.config.turn.flush);
         sockets.count(&self.links.counters);
         while let Some(slot) = self.broken.pop() {

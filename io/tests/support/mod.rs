@@ -279,6 +279,7 @@ pub fn config(driver: Driver) -> Config {
             backlog: None,
             endpoints: vec![Endpoint { path: "/ws".into(), id: EndpointId(0) }],
             control: Vec::new(),
+            tls: None,
             origins: Origins::default(),
         }],
         shards: Some(1),

@@ -2,10 +2,12 @@
 
 mod http;
 mod schema;
+mod tls;
 
 pub use fanwire_stress::testbed::*;
 pub use http::{Answer, Http};
 pub use schema::flaws;
+pub use tls::{Authority, Tunnel, connect};
 
 /// The drivers that every test runs on.
 macro_rules! on_both_drivers {
