@@ -4,7 +4,8 @@
 //! or denies, in the precedence of [`uri`].
 //! Where no rule covers the URI, the answer is no.
 //!
-//! What this module does not do: it knows no session and no password. It is built once from the configuration and shared.
+//! What this module does not do: it knows no session and no password. It is built from the configuration and shared; a changed
+//! configuration makes another one ([`Access::renewed`]), in which all ids mean what they meant before.
 
 use crate::{
     ids::{RealmId, RoleId},
@@ -175,6 +176,8 @@ pub enum AccessError {
         /// What is wrong with it.
         why: UriError,
     },
+    /// The realms are not those that there were.
+    OtherRealms,
     /// More realms than 2^32 or more roles than 2^16.
     TooMany {
         /// Which, in words.
@@ -196,6 +199,7 @@ impl fmt::Display for AccessError {
             AccessError::TopicUri { realm, uri, why } => {
                 write!(f, "realm {realm:?}, topic rule for {uri:?}: {why}")
             }
+            AccessError::OtherRealms => f.write_str("realms come and go with a restart only"),
             AccessError::TooMany { what } => write!(f, "too many {what}"),
         }
     }
@@ -208,6 +212,8 @@ impl std::error::Error for AccessError {}
 pub struct Access {
     by_name: HashMap<Box<str>, RealmId, foldhash::fast::FixedState>,
     realms: Vec<Realm>,
+    /// How often it was renewed: what is remembered of its verdicts holds for one of them.
+    generation: u32,
 }
 
 #[derive(Debug)]
@@ -227,7 +233,7 @@ struct Role {
 }
 
 /// What a rule says of the URIs that it decides on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Allowed {
     /// One bit per [`Action`].
     actions: u8,
@@ -252,8 +258,32 @@ impl Allowed {
 impl Access {
     /// Checks the configuration and builds the tables. `seed` keys them, so that a client cannot aim at one hash chain.
     pub fn new(realms: &[RealmConfig], seed: u64) -> Result<Self, AccessError> {
-        let hasher = foldhash::fast::FixedState::with_seed(seed);
-        let mut access = Self { by_name: HashMap::with_hasher(hasher.clone()), realms: Vec::new() };
+        Self::build(realms, foldhash::fast::FixedState::with_seed(seed), None)
+    }
+
+    /// The same realms with other roles, permissions, logins and rules for topics.
+    ///
+    /// Ids stay what they are, also those of roles that are gone: their sessions may do nothing any more.
+    ///
+    /// # Errors
+    ///
+    /// A mistake of the configuration, or realms that are not the same in the same order.
+    pub fn renewed(&self, realms: &[RealmConfig]) -> Result<Self, AccessError> {
+        let names = |(realm, config): (&Realm, &RealmConfig)| *realm.name == *config.name;
+        if self.realms.len() != realms.len() || !self.realms.iter().zip(realms).all(names) {
+            return Err(AccessError::OtherRealms);
+        }
+        Self::build(realms, self.hasher().clone(), Some(self))
+    }
+
+    fn build(
+        realms: &[RealmConfig],
+        hasher: foldhash::fast::FixedState,
+        before: Option<&Self>,
+    ) -> Result<Self, AccessError> {
+        let generation = before.map_or(0, |before| before.generation.wrapping_add(1));
+        let mut access =
+            Self { by_name: HashMap::with_hasher(hasher.clone()), realms: Vec::new(), generation };
         for config in realms {
             let id =
                 u32::try_from(access.realms.len()).map_err(|_| AccessError::TooMany { what: "realms" })?;
@@ -262,9 +292,31 @@ impl Access {
             if access.by_name.insert(config.name.as_str().into(), RealmId::new(id)).is_some() {
                 return Err(AccessError::Twice { what: format!("realm {:?}", config.name) });
             }
-            access.realms.push(Realm::new(config, &hasher)?);
+            let known = before.map_or(&[][..], |before| &before.realms[id as usize].roles);
+            access.realms.push(Realm::new(config, known, &hasher)?);
         }
         Ok(access)
+    }
+
+    /// Which of the renewals this is; at the start 0.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Of each realm's roles, whether it may do other things than it might `before`, which this one was renewed from.
+    pub(crate) fn changed_roles(&self, before: &Self) -> Vec<Vec<bool>> {
+        let changed = |(now, before): (&Realm, &Realm)| {
+            let is_changed = |(index, role): (usize, &Role)| {
+                before.roles.get(index).is_none_or(|before| before.rules != role.rules)
+            };
+            now.roles.iter().enumerate().map(is_changed).collect()
+        };
+        self.realms.iter().zip(&before.realms).map(changed).collect()
+    }
+
+    /// Whether there is such a role. Who learns of new ones before this one does must ask.
+    pub(crate) fn has_role(&self, realm: RealmId, role: RoleId) -> bool {
+        self.realms.get(realm.index()).is_some_and(|realm| role.index() < realm.roles.len())
     }
 
     /// The realm of this name.
@@ -311,9 +363,9 @@ impl Access {
         self.realms[realm.index()].role(name)
     }
 
-    /// The name of a role, for the `authrole` of WELCOME.
+    /// The name of a role, for the `authrole` of WELCOME; empty if there is none.
     pub fn role_name(&self, realm: RealmId, role: RoleId) -> &str {
-        &self.realms[realm.index()].roles[role.index()].name
+        self.realms[realm.index()].roles.get(role.index()).map_or("", |role| &role.name)
     }
 
     /// How the events of this subscription wait for slow subscribers: what the most specific rule says that covers all that
@@ -340,7 +392,7 @@ impl Access {
         if matches!(action, Action::Publish | Action::Register) && uri::is_reserved(uri) {
             return None;
         }
-        let rule = self.realms[realm.index()].roles[role.index()].rules.get(uri)?;
+        let rule = self.realms[realm.index()].roles.get(role.index())?.rules.get(uri)?;
         rule.contains(action).then_some(rule.disclose)
     }
 
@@ -372,7 +424,12 @@ impl Access {
 }
 
 impl Realm {
-    fn new(config: &RealmConfig, hasher: &foldhash::fast::FixedState) -> Result<Self, AccessError> {
+    /// `known`: the roles that there were, whose ids stay theirs.
+    fn new(
+        config: &RealmConfig,
+        known: &[Role],
+        hasher: &foldhash::fast::FixedState,
+    ) -> Result<Self, AccessError> {
         let mut realm = Self {
             name: config.name.as_str().into(),
             roles: Vec::new(),
@@ -381,20 +438,28 @@ impl Realm {
             handling: config.topics.default,
             topics: topic_rules(&config.name, &config.topics, hasher)?,
         };
-        if config.roles.len() > usize::from(u16::MAX) {
-            return Err(AccessError::TooMany { what: "roles" });
+        for known in known {
+            let gone = RoleConfig { name: known.name.to_string(), permissions: Vec::new() };
+            let role = config.roles.iter().find(|role| *role.name == *known.name).unwrap_or(&gone);
+            realm.roles.push(Role::new(&config.name, role, hasher)?);
         }
-        for role in &config.roles {
-            if realm.role(&role.name).is_some() {
+        for (index, role) in config.roles.iter().enumerate() {
+            if config.roles[..index].iter().any(|other| other.name == role.name) {
                 return Err(AccessError::Twice {
                     what: format!("role {:?} of realm {:?}", role.name, config.name),
                 });
             }
-            realm.roles.push(Role::new(&config.name, role, hasher)?);
+            if realm.role(&role.name).is_none() {
+                realm.roles.push(Role::new(&config.name, role, hasher)?);
+            }
+        }
+        if realm.roles.len() > usize::from(u16::MAX) {
+            return Err(AccessError::TooMany { what: "roles" });
         }
         if let Some(name) = &config.anonymous_role {
+            let role = realm.role(name).filter(|_| config.roles.iter().any(|role| role.name == *name));
             realm.anonymous_role =
-                Some(realm.role(name).ok_or_else(|| AccessError::NoSuchRole {
+                Some(role.ok_or_else(|| AccessError::NoSuchRole {
                     realm: config.name.clone(),
                     role: name.clone(),
                 })?);
@@ -554,6 +619,32 @@ mod tests {
         assert!(!may(rules(), Action::Register, "wamp.session.count"));
         assert!(may(rules(), Action::Call, "wamp.session.count"));
         assert!(may(rules(), Action::Subscribe, "wamp.session.on_join"));
+    }
+
+    #[test]
+    fn ids_survive_a_renewal_and_who_lost_its_role_may_nothing() {
+        let everything = || RealmConfig::open("r").roles.remove(0).permissions;
+        let role = |name: &str| RoleConfig { name: name.to_owned(), permissions: everything() };
+        let realm = |roles: &[&str]| RealmConfig {
+            roles: roles.iter().map(|name| role(name)).collect(),
+            anonymous_role: Some("guest".to_owned()),
+            ..realm_with(Vec::new())
+        };
+        let first = Access::new(&[realm(&["guest", "old"])], 1).unwrap();
+        let second = first.renewed(&[realm(&["new", "guest"])]).unwrap();
+        let id = first.realm("r").unwrap();
+        let may = |access: &Access, role| access.authorize(id, role, Action::Publish, "a");
+        let [guest, old] = ["guest", "old"].map(|name| first.role(id, name).unwrap());
+        let new = second.role(id, "new").unwrap();
+        assert_eq!(["guest", "old"].map(|name| second.role(id, name).unwrap()), [guest, old]);
+        assert!(new != guest && new != old);
+        assert!(may(&first, old) && !may(&second, old) && may(&second, new) && may(&second, guest));
+        assert_eq!(second.changed_roles(&first), [[false, true, true]], "guest, old, new");
+        assert!(!first.has_role(id, new) && second.has_role(id, new));
+        let third = second.renewed(&[realm(&["guest", "old"])]).unwrap();
+        assert!(may(&third, old), "a role that is back is the same one");
+        assert_eq!(second.renewed(&[]).unwrap_err(), AccessError::OtherRealms);
+        assert!(second.renewed(&[RealmConfig::open("s")]).is_err());
     }
 
     #[test]

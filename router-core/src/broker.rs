@@ -276,7 +276,8 @@ impl Shard {
             for (role, streams) in roles {
                 let authorize =
                     || self.config.access.authorize(topic.realm(), *role, Action::Subscribe, matches.uri());
-                if matches.permits(*role, authorize) || planted(Mutation::PatternUnchecked) {
+                let generation = self.config.access.generation();
+                if matches.permits(generation, *role, authorize) || planted(Mutation::PatternUnchecked) {
                     event.append(
                         &mut self.delivery,
                         topic.id(),

@@ -198,6 +198,8 @@ pub struct Counters {
     pub subscriptions: u64,
     /// Registrations held by this shard's sessions now.
     pub registrations: u64,
+    /// Subscriptions and registrations withdrawn because newer permissions forbid them.
+    pub withdrawn: u64,
     /// Event streams alive now.
     pub streams: u64,
 }

@@ -215,7 +215,8 @@ impl Shard {
         let access = &self.config.access;
         let may = |registration: &&Arc<Registration>| {
             let role = registration.callee().role;
-            matches.permits(role, || access.authorize(realm, role, Action::Register, uri))
+            matches
+                .permits(access.generation(), role, || access.authorize(realm, role, Action::Register, uri))
                 || planted(Mutation::CalleeUnchecked)
         };
         let picked = if planted(Mutation::LeastPreciseCallee) {

@@ -30,6 +30,7 @@ pub mod mutation;
 mod mutation;
 mod parcel;
 mod receivers;
+mod renewal;
 mod rules;
 mod session;
 mod shard;

@@ -198,7 +198,10 @@ impl Shard {
         }
         session.parked = false;
         let login = session.login.take().expect("it is verified");
-        let mut outcome = verdict.outcome;
+        // A role that is newer than this shard's permissions is none here yet.
+        let knows = |grant: &Grant| self.config.access.has_role(login.realm, grant.role);
+        let mut outcome =
+            verdict.outcome.and_then(|grant| if knows(&grant) { Ok(grant) } else { Err(Denial::Failed) });
         if planted(Mutation::DenialForgotten) {
             outcome = outcome.or(Ok(Grant { role: RoleId::new(0), provider: "static" }));
         }

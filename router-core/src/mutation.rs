@@ -137,6 +137,10 @@ pub enum Mutation {
     ReplyDropped,
     /// Publishers wait for a subscriber that has caught up.
     PauseNeverEnds,
+    /// What was found out about a role under older permissions is believed under newer ones.
+    OldVerdictsKept,
+    /// A subscription that newer permissions forbid stays.
+    ForbiddenSubscriptionKept,
     /// Decoding a message panics. Not for the simulation to find: the session must end with 1011 and nothing else.
     DecoderPanics,
 }

@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 use crate::uri::{self, MatchPolicy};
 
 /// What each rule says, by its URI or pattern.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Rules<T> {
     exact: HashMap<Box<str>, T, foldhash::fast::FixedState>,
     /// Longest first, once [`Self::sort`] was called.

@@ -182,6 +182,11 @@ impl Shard {
             Some(Box::new(Session::new(Encoding::Wamp2(serializer, Framing::Plain))));
     }
 
+    /// Realms, permissions and limits as this shard knows them.
+    pub fn config(&self) -> &Arc<CoreConfig> {
+        &self.config
+    }
+
     /// What is agreed to in handshakes; `None`: nothing.
     pub fn compression(&self) -> Option<&Compression> {
         self.delivery.compression()

@@ -585,6 +585,12 @@ impl Delivery {
         }
     }
 
+    /// From now on these hold. What has passed them already is cut when it is looked at.
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+        self.age_check = Instant::START;
+    }
+
     /// How often ages and pauses are looked at.
     fn age_interval(&self) -> Duration {
         self.limits.outbox_age_max.min(self.limits.pause_max) / AGE_CHECKS

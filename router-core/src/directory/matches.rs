@@ -6,6 +6,7 @@ use super::{
     table::Entry,
 };
 use crate::ids::RoleId;
+use crate::mutation::{Mutation, planted};
 use std::sync::Arc;
 
 /// The entries whose patterns cover one URI, and which roles may have what comes by them. Never empty.
@@ -13,12 +14,14 @@ use std::sync::Arc;
 pub struct PatternMatches<E> {
     uri: Box<str>,
     entries: Box<[Arc<E>]>,
-    /// Two bits per role: asked, allowed.
+    /// Two bits per role: asked, allowed. Above them the generation of the permissions that say so.
     verdicts: AtomicU64,
 }
 
 /// Roles whose verdicts are remembered; those beyond are asked each time.
-const REMEMBERED_ROLES: usize = 32;
+const REMEMBERED_ROLES: usize = 20;
+/// 24 bits remain: a generation comes round after 16 million reloads.
+const GENERATION_SHIFT: u32 = 2 * REMEMBERED_ROLES as u32;
 
 impl<E: Entry> PatternMatches<E> {
     pub(crate) fn new(uri: &str, entries: Vec<Arc<E>>) -> Self {
@@ -40,19 +43,25 @@ impl<E: Entry> PatternMatches<E> {
         self.entries.iter().any(|entry| entry.is_retired())
     }
 
-    /// What `authorize` says for this URI and `role`, asked once: permissions do not change while the process runs.
-    pub(crate) fn permits(&self, role: RoleId, authorize: impl FnOnce() -> bool) -> bool {
+    /// What `authorize` says for this URI and `role`, asked once for each generation of the permissions. Shards that have
+    /// different ones for a moment forget each other's answers.
+    pub(crate) fn permits(&self, generation: u32, role: RoleId, authorize: impl FnOnce() -> bool) -> bool {
         if role.index() >= REMEMBERED_ROLES {
             return authorize();
         }
         let (asked, allowed) = (1 << (2 * role.index()), 2 << (2 * role.index()));
-        // Relaxed: each bit says the same whoever writes it, and nothing else hangs on it.
-        let verdicts = self.verdicts.load(Ordering::Relaxed);
-        if verdicts & asked != 0 {
-            return verdicts & allowed != 0;
+        let stamp = u64::from(generation) << GENERATION_SHIFT;
+        // Relaxed: nothing else hangs on it.
+        let known = self.verdicts.load(Ordering::Relaxed);
+        let is_current = (known ^ stamp) >> GENERATION_SHIFT == 0 || planted(Mutation::OldVerdictsKept);
+        if is_current && known & asked != 0 {
+            return known & allowed != 0;
         }
         let is_allowed = authorize();
-        self.verdicts.fetch_or(if is_allowed { asked | allowed } else { asked }, Ordering::Relaxed);
+        let others = if is_current { known } else { stamp };
+        let verdicts = others | asked | if is_allowed { allowed } else { 0 };
+        // If another shard wrote meanwhile, this is asked once more.
+        _ = self.verdicts.compare_exchange(known, verdicts, Ordering::Relaxed, Ordering::Relaxed);
         is_allowed
     }
 }

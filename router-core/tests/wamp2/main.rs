@@ -9,4 +9,5 @@ mod lists;
 mod login;
 mod pattern;
 mod publish;
+mod renewal;
 mod session;

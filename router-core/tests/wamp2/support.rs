@@ -51,42 +51,9 @@ impl Router {
         Self::with(shards, Limits::default())
     }
 
-    /// Realm `realm1` is open; in `closed` nobody may do anything but `ok.*`; in `partly` all may publish and call
-    /// everything, and subscribe to and register all but `top.secret.*`; to `named` one logs in by ticket, as `user` or
-    /// as `operator`; `both` takes anonymous sessions too; `shut` takes nobody. In `discreet` publishers and callers are
-    /// always disclosed at `told.*` and never at `secret.*`.
+    /// With [`realms`].
     pub fn with(shards: u8, limits: Limits) -> Self {
-        let mut closed = RealmConfig::open("closed");
-        let rule = closed.roles[0].permissions[0].clone();
-        closed.roles[0].permissions =
-            vec![Permission { uri: "ok.".to_owned(), match_policy: MatchPolicy::Prefix, ..rule.clone() }];
-        let role = |name: &str| RoleConfig { name: name.to_owned(), permissions: vec![rule.clone()] };
-        let mut partly = RealmConfig::open("partly");
-        partly.roles[0].permissions.push(Permission {
-            uri: "top.secret.".to_owned(),
-            subscribe: false,
-            register: false,
-            ..rule.clone()
-        });
-        let named = RealmConfig {
-            topics: TopicRules::default(),
-            name: "named".to_owned(),
-            roles: vec![role("user"), role("operator")],
-            anonymous_role: None,
-            ticket_login: true,
-        };
-        let both = RealmConfig { name: "both".to_owned(), ticket_login: true, ..RealmConfig::open("") };
-        let shut = RealmConfig { name: "shut".to_owned(), ticket_login: false, ..named.clone() };
-        let mut discreet = RealmConfig::open("discreet");
-        let rule = |uri: &str, disclose| Permission {
-            uri: uri.to_owned(),
-            match_policy: MatchPolicy::Prefix,
-            disclose,
-            ..rule.clone()
-        };
-        let rules = [rule("told.", Disclosure::Always), rule("secret.", Disclosure::Never)];
-        discreet.roles[0].permissions.extend(rules);
-        let realms = [RealmConfig::open("realm1"), closed, partly, named, both, shut, discreet];
+        let realms = realms();
         let access = Access::new(&realms, 1).expect("the realms are sound");
         let ring_capacity = limits.ring_capacity;
         let config =
@@ -203,6 +170,18 @@ impl Router {
         });
     }
 
+    /// Gives a shard new permissions, and other limits.
+    pub fn renew(&mut self, shard: usize, config: &Arc<CoreConfig>) {
+        self.shards[shard].renew(self.now, Arc::clone(config));
+    }
+
+    /// The configuration that follows that of a shard.
+    pub fn renewed(&self, shard: usize, realms: &[RealmConfig], limits: Limits) -> Arc<CoreConfig> {
+        let before = self.shards[shard].config();
+        let access = before.access.renewed(realms).expect("the realms are sound");
+        Arc::new(CoreConfig { access, limits, compression: None, agent: before.agent.clone() })
+    }
+
     /// Turns of all shards until nothing happens any more.
     pub fn settle(&mut self) {
         for _ in 0..100 {
@@ -227,6 +206,12 @@ impl Router {
     /// What the client was sent since it was last asked: messages, and `close CODE` for a close frame.
     pub fn hear(&mut self, client: Client) -> Vec<String> {
         self.settle();
+        self.hear_now(client)
+    }
+
+    /// The same without a turn of any other shard, nor anything from them.
+    pub fn hear_now(&mut self, client: Client) -> Vec<String> {
+        while self.shards[client.0].flush(self.now, &mut self.sockets[client.0], &FlushBudget::default()) {}
         let mut bytes = std::mem::take(self.sockets[client.0].0.entry(client.1).or_default());
         let mut receiver = Receiver::new(Role::Client);
         let (mut pool, limits) = (Pool::default(), WsLimits::default());
@@ -260,6 +245,44 @@ impl Router {
     pub fn vanish(&mut self, client: Client) {
         self.shards[client.0].peer_closed(self.now, client.1);
     }
+}
+
+/// Realm `realm1` is open; in `closed` nobody may do anything but `ok.*`; in `partly` all may publish and call
+/// everything, and subscribe to and register all but `top.secret.*`; to `named` one logs in by ticket, as `user` or
+/// as `operator`; `both` takes anonymous sessions too; `shut` takes nobody. In `discreet` publishers and callers are
+/// always disclosed at `told.*` and never at `secret.*`.
+pub fn realms() -> [RealmConfig; 7] {
+    let mut closed = RealmConfig::open("closed");
+    let rule = closed.roles[0].permissions[0].clone();
+    closed.roles[0].permissions =
+        vec![Permission { uri: "ok.".to_owned(), match_policy: MatchPolicy::Prefix, ..rule.clone() }];
+    let role = |name: &str| RoleConfig { name: name.to_owned(), permissions: vec![rule.clone()] };
+    let mut partly = RealmConfig::open("partly");
+    partly.roles[0].permissions.push(Permission {
+        uri: "top.secret.".to_owned(),
+        subscribe: false,
+        register: false,
+        ..rule.clone()
+    });
+    let named = RealmConfig {
+        topics: TopicRules::default(),
+        name: "named".to_owned(),
+        roles: vec![role("user"), role("operator")],
+        anonymous_role: None,
+        ticket_login: true,
+    };
+    let both = RealmConfig { name: "both".to_owned(), ticket_login: true, ..RealmConfig::open("") };
+    let shut = RealmConfig { name: "shut".to_owned(), ticket_login: false, ..named.clone() };
+    let mut discreet = RealmConfig::open("discreet");
+    let rule = |uri: &str, disclose| Permission {
+        uri: uri.to_owned(),
+        match_policy: MatchPolicy::Prefix,
+        disclose,
+        ..rule.clone()
+    };
+    let rules = [rule("told.", Disclosure::Always), rule("secret.", Disclosure::Never)];
+    discreet.roles[0].permissions.extend(rules);
+    [RealmConfig::open("realm1"), closed, partly, named, both, shut, discreet]
 }
 
 /// The number that is element `index` of a JSON message.

@@ -150,13 +150,19 @@ fn verdicts_are_asked_for_once_per_role() {
     subscribe_pattern(&directory, MatchPolicy::Prefix, "", 0).unwrap();
     let mut cache = TopicCache::new(16);
     let matches = Arc::clone(cache.get(&directory, REALM, "a").patterns.unwrap());
-    for role in [0, 31] {
-        assert!(!matches.permits(RoleId::new(role), || false));
-        assert!(!matches.permits(RoleId::new(role), || unreachable!("it is known")));
-        assert!(matches.permits(RoleId::new(role - role / 2 + 1), || true));
-        assert!(matches.permits(RoleId::new(role - role / 2 + 1), || unreachable!("it is known")));
+    for role in [0, 19] {
+        assert!(!matches.permits(0, RoleId::new(role), || false));
+        assert!(!matches.permits(0, RoleId::new(role), || unreachable!("it is known")));
+        assert!(matches.permits(0, RoleId::new(role - role / 2 + 1), || true));
+        assert!(matches.permits(0, RoleId::new(role - role / 2 + 1), || unreachable!("it is known")));
     }
-    assert!(matches.permits(RoleId::new(500), || true) && !matches.permits(RoleId::new(500), || false));
+    assert!(matches.permits(0, RoleId::new(500), || true) && !matches.permits(0, RoleId::new(500), || false));
+    // Other permissions: nothing of it holds any more, for no role.
+    let (first, last) = (RoleId::new(0), RoleId::new(19));
+    assert!(matches.permits(1, first, || true) && matches.permits(1, first, || unreachable!("it is known")));
+    assert!(matches.permits(1, last, || true));
+    assert!(!matches.permits(0, first, || false), "a shard that has the old ones yet");
+    assert!(!matches.permits(1, last, || false));
 }
 
 fn pattern() -> impl Strategy<Value = (MatchPolicy, String)> {

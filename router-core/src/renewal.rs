@@ -1,0 +1,74 @@
+//! New permissions and limits for a shard that runs.
+//!
+//! They hold from one call to the next: nothing is accepted, routed or delivered afterwards that they forbid. What was routed
+//! before is still due. Sessions, calls and all subscriptions that are allowed stay as they are.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::access::{Access, Action};
+use crate::clock::Instant;
+use crate::config::CoreConfig;
+use crate::delivery::Outlet;
+use crate::ids::{RoleId, SubscriptionId};
+use crate::mutation::{Mutation, planted};
+use crate::shard::Shard;
+
+impl Shard {
+    /// Goes on with `config`, whose [`Access`] was [renewed](Access::renewed) from the present one. The rings stay as they are,
+    /// and so does compression.
+    ///
+    /// Subscriptions and registrations that the new permissions would refuse are withdrawn and counted; their clients are told
+    /// nothing, since most would take an UNSUBSCRIBED that they did not ask for as a violation.
+    pub fn renew(&mut self, now: Instant, config: Arc<CoreConfig>) {
+        self.delivery.set_limits(config.limits.clone());
+        let before = std::mem::replace(&mut self.config, config);
+        self.withdraw_forbidden(now, &before.access);
+        self.apply_notices(now);
+    }
+
+    fn withdraw_forbidden(&mut self, now: Instant, before: &Access) {
+        let config = Arc::clone(&self.config);
+        let access = &config.access;
+        let changed = access.changed_roles(before);
+        if !changed.iter().flatten().any(|changed| *changed) {
+            return;
+        }
+        // Asked once for all members of a role.
+        let mut verdicts: HashMap<(RoleId, SubscriptionId), bool, foldhash::fast::FixedState> =
+            HashMap::default();
+        for outlet in (0..self.outlet_count()).map(Outlet) {
+            let Some(session) = self.session(outlet) else { continue };
+            let (realm, role) = (session.realm, session.role);
+            let holds_nothing = session.subscriptions.is_empty() && session.registrations.is_empty();
+            if holds_nothing || !changed[realm.index()][role.index()] {
+                continue;
+            }
+            let may_hear = |id: &SubscriptionId| {
+                let topic = &self.subscriptions[id].topic;
+                access.authorize_pattern(realm, role, Action::Subscribe, topic.policy(), topic.uri())
+            };
+            let is_lost =
+                |id: &&SubscriptionId| !*verdicts.entry((role, **id)).or_insert_with(|| may_hear(id));
+            let subscriptions: Vec<u64> =
+                session.subscriptions.iter().filter(is_lost).map(|id| id.get()).collect();
+            let registrations = session.registrations.iter().filter(|held| {
+                !access.authorize_pattern(realm, role, Action::Register, held.policy(), held.uri())
+            });
+            let registrations: Vec<u64> = registrations.map(|held| held.id().get()).collect();
+            for number in subscriptions {
+                if !planted(Mutation::ForbiddenSubscriptionKept) {
+                    let withdrawn = self.unsubscribe(now, outlet, number);
+                    debug_assert!(withdrawn.is_ok(), "the session holds it");
+                    self.delivery.counters.withdrawn += 1;
+                }
+            }
+            for number in registrations {
+                let withdrawn = self.unregister(outlet, number);
+                debug_assert!(withdrawn.is_ok(), "the session holds it");
+                self.delivery.counters.withdrawn += 1;
+            }
+        }
+    }
+}
