@@ -39,13 +39,21 @@ The ticket is asked for twice, or read from standard input where that is no term
   head -c 24 /dev/urandom | base64 | tee joe.ticket | fanwire passwd users.txt joe --role member
   fanwire passwd - joe --role member     # for [[realm.user]]
   fanwire passwd users.txt joe --delete
-A router reads the file when it starts.";
+A running router reads the file again when it is told to: fanwire reload.";
 
 const HEALTH_HELP: &str = "\
 It asks the admin port that the configuration names, or --address. Exit status: 0 well, 1 not (draining), 2 there is no
 admin port to ask, 3 nobody is there, 4 no answer in time. Examples:
   fanwire health                          # readiness
   fanwire health --live -c fanwire.toml   # liveness, for the health check of a container";
+
+const RELOAD_HELP: &str = "\
+The running router reads the sources that it was started with, as at the start: its file, its environment, its flags. It lists
+what has changed, and whether that acts now, for new connections, or after a restart. An error anywhere changes nothing.
+It is asked at the admin port that the configuration names, or --address; SIGHUP does the same, and says so in the log.
+Exit status: 0 done, 1 refused, 2 there is no admin port to ask, 3 nobody is there, 4 no answer in time. Examples:
+  fanwire reload -c /etc/fanwire/fanwire.toml
+  fanwire reload --check                  # what would change, without changing it";
 
 const APIKEY_HELP: &str = "\
 The key goes to standard error, this once; the table for the configuration, which holds its hash alone, to standard output.
@@ -84,6 +92,9 @@ pub enum Command {
     /// Ask the router on this machine how it is: exit 0 if it takes clients
     #[command(after_help = HEALTH_HELP)]
     Health(HealthArgs),
+    /// Have the router on this machine read its configuration again: fanwire reload --check
+    #[command(after_help = RELOAD_HELP)]
+    Reload(ReloadArgs),
     /// Make a key of the HTTP API: fanwire apikey shop --role backend --allow publish,call
     #[command(after_help = APIKEY_HELP)]
     Apikey(ApikeyArgs),
@@ -133,6 +144,26 @@ pub struct HealthArgs {
     pub address: Option<SocketAddr>,
     /// Wait so long for the answer, such as 500ms or 10s
     #[arg(short, long, value_name = "TIME", default_value = "5s")]
+    pub timeout: String,
+    /// The configuration of the router that is asked.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `fanwire reload`
+#[derive(Debug, Args)]
+pub struct ReloadArgs {
+    /// Only say what would change
+    #[arg(long)]
+    pub check: bool,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Ask there, whatever the configuration says
+    #[arg(long, value_name = "ADDRESS")]
+    pub address: Option<SocketAddr>,
+    /// Wait so long for the answer, such as 500ms or 10s
+    #[arg(short, long, value_name = "TIME", default_value = "30s")]
     pub timeout: String,
     /// The configuration of the router that is asked.
     #[command(flatten)]

@@ -1,11 +1,11 @@
-//! `fanwire health`: asks the admin port of a router on this machine how it is.
+//! `fanwire health` and `fanwire reload`: what is asked of the admin port of a router on this machine.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::cli::HealthArgs;
+use crate::cli::{HealthArgs, ReloadArgs};
 use crate::config::Sources;
 use crate::config::units::{Scalar, Time};
 use crate::run::reachable;
@@ -23,7 +23,8 @@ const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 /// Asks, prints the answer, and says by the exit status what it was.
 pub fn health(args: &HealthArgs, sources: &Sources) -> ExitCode {
-    let (address, time) = match address(args, sources).and_then(|address| Ok((address, time(args)?))) {
+    let asked = address(args.address, sources).and_then(|address| Ok((address, time(&args.timeout)?)));
+    let (address, time) = match asked {
         Ok(asked) => asked,
         Err(words) => {
             eprintln!("{words}");
@@ -31,25 +32,59 @@ pub fn health(args: &HealthArgs, sources: &Sources) -> ExitCode {
         }
     };
     let path = if args.live { "/livez" } else { "/readyz" };
-    match ask(address, path, time) {
+    match ask(address, "GET", path, time) {
         Ok((status, body)) => {
             // Who does not want to read it has the exit status.
             _ = std::io::stdout().write_all(body.as_bytes());
             if status == 200 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_UNWELL) }
         }
-        Err(error) => {
-            eprintln!(
-                "error: http://{address}{path}: {error}; is the router running, and is that its admin port?"
-            );
-            let late = matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
-            ExitCode::from(if late { EXIT_LATE } else { EXIT_UNREACHABLE })
-        }
+        Err(error) => unanswered(address, path, &error),
     }
 }
 
+/// Has the router read its configuration again, prints what it says, and tells by the exit status whether it was done.
+pub fn reload(args: &ReloadArgs, sources: &Sources) -> ExitCode {
+    let asked = address(args.address, sources).and_then(|address| Ok((address, time(&args.timeout)?)));
+    let (address, time) = match asked {
+        Ok(asked) => asked,
+        Err(words) => {
+            eprintln!("{words}\nthe router was not asked, and goes on with what it has");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let format = if args.json { "json" } else { "text" };
+    let path = format!("/reload?check={}&format={format}", args.check);
+    match ask(address, "POST", &path, time) {
+        Ok((200, body)) => {
+            _ = std::io::stdout().write_all(body.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Ok((status, body)) => {
+            if args.json {
+                _ = std::io::stdout().write_all(body.as_bytes());
+            } else {
+                eprint!("{body}");
+            }
+            match status {
+                422 => eprintln!("nothing was changed"),
+                404 | 405 => eprintln!("that is not the admin port of a router that can reload"),
+                _ => {}
+            }
+            ExitCode::from(EXIT_UNWELL)
+        }
+        Err(error) => unanswered(address, &path, &error),
+    }
+}
+
+fn unanswered(address: SocketAddr, path: &str, error: &std::io::Error) -> ExitCode {
+    eprintln!("error: http://{address}{path}: {error}; is the router running, and is that its admin port?");
+    let late = matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
+    ExitCode::from(if late { EXIT_LATE } else { EXIT_UNREACHABLE })
+}
+
 /// Where the router that is configured like this has its admin port.
-fn address(args: &HealthArgs, sources: &Sources) -> Result<SocketAddr, String> {
-    if let Some(address) = args.address {
+fn address(given: Option<SocketAddr>, sources: &Sources) -> Result<SocketAddr, String> {
+    if let Some(address) = given {
         return Ok(address);
     }
     let config = sources.load().map_err(|problems| problems.to_string())?.config;
@@ -67,20 +102,20 @@ fn address(args: &HealthArgs, sources: &Sources) -> Result<SocketAddr, String> {
     Ok(reachable(bind.0))
 }
 
-fn time(args: &HealthArgs) -> Result<Duration, String> {
-    match Time::from_text(&args.timeout) {
+fn time(text: &str) -> Result<Duration, String> {
+    match Time::from_text(text) {
         Ok(Time(time)) if !time.is_zero() => Ok(time),
         Ok(_) => Err("error: --timeout: no time at all is none to answer in".to_owned()),
         Err(wrong) => Err(format!("error: --timeout: {wrong}; allowed: {}", Time::allowed())),
     }
 }
 
-/// `GET path` of an admin port: the status and the body.
-pub fn ask(address: SocketAddr, path: &str, time: Duration) -> std::io::Result<(u16, String)> {
+/// Asks an admin port without a body: the status and the body of the answer.
+pub fn ask(address: SocketAddr, method: &str, path: &str, time: Duration) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, time)?;
     stream.set_read_timeout(Some(time))?;
     stream.set_write_timeout(Some(time))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
     parse(&answer).ok_or_else(|| std::io::Error::other("the answer is no HTTP"))

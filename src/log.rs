@@ -1,9 +1,11 @@
 //! The log: to standard error, by a thread of its own, so that a slow terminal or a full pipe stalls nothing.
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::reload::Handle;
 
 use crate::config::schema;
 
@@ -14,7 +16,11 @@ const WAITING_LINES_MAX: usize = 16_384;
 pub struct Log {
     _guard: WorkerGuard,
     dropped: ErrorCounter,
+    level: Level,
 }
+
+/// Sets the level of the log that runs.
+pub type Level = Arc<dyn Fn(&str) + Send + Sync>;
 
 impl Log {
     /// Starts the log of this process.
@@ -29,15 +35,30 @@ impl Log {
             .thread_name("fanwire-log")
             .finish(io::stderr());
         let dropped = writer.error_counter();
-        let filter = EnvFilter::try_new(&config.level).expect("the configuration was checked");
+        let filter = EnvFilter::try_new(&config.level).expect(CHECKED);
         let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let subscriber =
             tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colour);
-        match config.format {
-            schema::LogFormat::Text => subscriber.with_target(false).init(),
-            schema::LogFormat::Json => subscriber.json().flatten_event(true).init(),
-        }
-        Self { _guard: guard, dropped }
+        let level = match config.format {
+            schema::LogFormat::Text => {
+                let subscriber = subscriber.with_target(false).with_filter_reloading();
+                let level = level(subscriber.reload_handle());
+                subscriber.init();
+                level
+            }
+            schema::LogFormat::Json => {
+                let subscriber = subscriber.json().flatten_event(true).with_filter_reloading();
+                let level = level(subscriber.reload_handle());
+                subscriber.init();
+                level
+            }
+        };
+        Self { _guard: guard, dropped, level }
+    }
+
+    /// Sets another level, which must be a valid one.
+    pub fn level(&self) -> Level {
+        Arc::clone(&self.level)
     }
 
     /// Tells how many lines were dropped, for the metrics page.
@@ -46,3 +67,12 @@ impl Log {
         move || dropped.dropped_lines() as u64
     }
 }
+
+fn level<S: 'static>(handle: Handle<EnvFilter, S>) -> Level {
+    Arc::new(move |level| {
+        // Fails only where the subscriber is gone, and then there is no log.
+        _ = handle.reload(EnvFilter::try_new(level).expect(CHECKED));
+    })
+}
+
+const CHECKED: &str = "the configuration was checked";

@@ -15,6 +15,7 @@ mod notify;
 mod port_owner;
 mod prompt;
 mod refusal;
+mod reload;
 mod run;
 mod users;
 mod wiring;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Some(Command::Call(args)) => client::call(&args),
         Some(Command::Register(args)) => client::register(&args),
         Some(Command::Slow(args)) => client::slow(&args),
+        Some(Command::Reload(args)) => return health::reload(&args, &sources(None, &args.run)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -69,8 +71,9 @@ fn main() -> ExitCode {
 }
 
 fn start(args: &RunArgs) -> ExitCode {
-    match sources(None, args).load() {
-        Ok(loaded) => run::run(&loaded),
+    let sources = sources(None, args);
+    match sources.load() {
+        Ok(loaded) => run::run(loaded, sources),
         Err(problems) => refuse(&problems),
     }
 }

@@ -1,4 +1,5 @@
-//! What a service manager that started us is told (`sd_notify(3)`): that we are ready, that we stop, and that every shard
+//! What a service manager that started us is told (`sd_notify(3)`): that we are ready, that we read the
+//! configuration again, that we stop, and that every shard
 //! still turns. Without one (no `NOTIFY_SOCKET`) nothing is done.
 
 use std::sync::Arc;
@@ -11,6 +12,20 @@ use sd_notify::NotifyState;
 /// Clients can come. `words` are what `systemctl status` shows.
 pub fn ready(words: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(words)]);
+}
+
+/// The configuration is read again.
+pub fn reloading() {
+    // Those with `Type=notify-reload` want to know since when.
+    match NotifyState::monotonic_usec_now() {
+        Ok(since) => tell(&[NotifyState::Reloading, since]),
+        Err(_) => tell(&[NotifyState::Reloading]),
+    }
+}
+
+/// That is over, whatever came of it.
+pub fn reloaded() {
+    tell(&[NotifyState::Ready]);
 }
 
 /// Nobody new can come, and the end is near. The service manager's watchdog is over with it.

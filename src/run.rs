@@ -6,10 +6,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use fanwire_control::memory::{MemoryBudget, MemoryWatch};
 use fanwire_control::metrics::{Build, Metrics, ReadNumber};
+use fanwire_control::reload::Outcome;
 use fanwire_control::{api, login};
 use fanwire_core::Shard;
+use fanwire_core::access::Access;
 use fanwire_core::api::ApiRequest;
 use fanwire_core::directory::Directory;
 use fanwire_core::ids::ShardId;
@@ -18,29 +21,29 @@ use fanwire_io::{ListenAddress, Machine, Router, Rung, Running};
 
 use crate::certificates::Certificates;
 use crate::config::units::ranges;
-use crate::config::{Config, Loaded, schema};
-use crate::log::Log;
+use crate::config::{Config, Loaded, Sources, schema};
+use crate::log::{Level, Log};
 use crate::refusal::{self, Refusal};
+use crate::reload::{Holders, Reloader};
 use crate::{limits, notify, wiring};
 
 /// Runs until told to end.
 #[allow(clippy::disallowed_methods, reason = "the banner tells how long the start took")]
-pub fn run(loaded: &Loaded) -> ExitCode {
+pub fn run(loaded: Loaded, sources: Sources) -> ExitCode {
     let started = Instant::now();
-    let config = &loaded.config;
-    let log = Log::start(&config.log);
+    let log = Log::start(&loaded.config.log);
     // std ignores SIGPIPE from the start, so a write to a closed pipe or socket is an error and no death.
     limits::use_small_pages();
     let open_files = limits::raise_open_files();
-    let router = match Parts::start(loaded, Box::new(log.dropped())) {
-        Ok(router) => router,
+    let (router, loaded) = match Parts::start(loaded, sources, Box::new(log.dropped()), log.level()) {
+        Ok(started) => started,
         Err(refusal) => {
             drop(log);
             eprintln!("error: {refusal}");
             return ExitCode::from(EXIT_CANNOT_START);
         }
     };
-    let banner = banner(loaded, &router, open_files, started.elapsed());
+    let banner = banner(&loaded, &router, open_files, started.elapsed());
     tracing::debug!(addresses = ?router.running.addresses(), admin = ?router.control.admin_address, "started");
     // A closed standard output (a service without one) is no reason not to run.
     _ = std::io::Write::write_all(&mut std::io::stdout(), banner.as_bytes());
@@ -66,7 +69,7 @@ struct Parts {
 struct Orders {
     running: Arc<Running>,
     directory: Arc<Directory>,
-    certificates: Certificates,
+    reloader: Arc<Reloader>,
 }
 
 impl fanwire_control::Shards for Orders {
@@ -80,8 +83,8 @@ impl fanwire_control::Shards for Orders {
         self.running.stop_now();
     }
 
-    fn reload(&self) {
-        self.certificates.reload();
+    fn reload(&self, check_only: bool) -> Outcome {
+        self.reloader.reload(check_only)
     }
 
     fn answer_login(&self, shard: ShardId, verdict: LoginVerdict) -> Result<(), LoginVerdict> {
@@ -102,32 +105,33 @@ impl fanwire_control::Shards for Orders {
 }
 
 impl Parts {
-    fn start(loaded: &Loaded, log_lines_dropped: ReadNumber) -> Result<Self, Refusal> {
+    /// Gives the configuration back, for the banner.
+    fn start(
+        loaded: Loaded,
+        sources: Sources,
+        log_lines_dropped: ReadNumber,
+        log_level: Level,
+    ) -> Result<(Self, Loaded), Refusal> {
         let config = &loaded.config;
         let admin = match &config.admin.bind.0 {
             None => None,
             Some(bind) => Some(TcpListener::bind(bind.0).map_err(|error| refusal::of_admin(bind.0, &error))?),
         };
-        let certificates = Certificates::of(loaded);
-        let mut io = wiring::io_config(config);
-        for (listener, tls) in io.listeners.iter_mut().zip(&loaded.tls) {
-            listener.tls.clone_from(tls);
-        }
+        let io = wiring::io_settings(&loaded);
         let ring_items = wiring::ring_items(config, io.shard_count());
-        io.ring_items = Some(ring_items);
-        io.release_memory = Some(crate::allocator::release);
         let mut random = fanwire_io::random_source();
-        let core =
-            Arc::new(wiring::core_config(loaded, ring_items, random()).map_err(|e| Refusal(e.to_string()))?);
+        let seed = random();
+        let core = wiring::core_config(&loaded, ring_items, |realms| Access::new(realms, seed));
+        let core = Arc::new(core.map_err(|error| Refusal(error.to_string()))?);
         let users = wiring::users(config, &loaded.users, &core.access, &mut random);
         let (logins, desk) = login::desk(users, wiring::login_limits(config, Machine::detect().shards()));
         let figures = desk.figures(&logins);
-        let (api_queue, api_desk) = api::desk(wiring::api_config(loaded, &io, &core));
+        let (api_queue, api_desk) = api::desk(wiring::api_config(&loaded, &io, &core));
         let api_figures = api_desk.figures();
         let offers_api = config.listener.iter().any(schema::Listener::offers_api);
         let directory = Arc::new(Directory::new(random()));
         let shared = Arc::clone(&directory);
-        let names = Arc::clone(&core);
+        let names = Arc::new(ArcSwap::new(Arc::clone(&core)));
         let running = fanwire_io::start(io, move |id, shards| {
             let shards = u8::try_from(shards).expect("at most 63 shards");
             let random = Box::new(fanwire_io::random_source());
@@ -144,14 +148,26 @@ impl Parts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             driver: running.shards().first().map_or("none", |shard| shard.driver.rung.driver()).to_owned(),
         };
+        let certificates = Certificates::new(&loaded.tls);
         let ends = {
             let certificates = certificates.clone();
             Box::new(move || certificates.ends())
         };
-        let metrics =
-            Metrics::new(running.counters().to_vec(), build, log_lines_dropped, figures, api_figures, ends);
-        let memory = memory_watch(config, Arc::clone(&running));
-        let orders = Orders { running: Arc::clone(&running), directory: shared, certificates };
+        let counters = running.counters().to_vec();
+        let metrics = Metrics::new(counters, build, log_lines_dropped, figures, api_figures, ends);
+        let budget = MemoryBudget::new(config.limits.memory.given().map(|size| size.0));
+        let holders = Holders {
+            running: Arc::clone(&running),
+            names: Arc::clone(&names),
+            users: desk.users(),
+            api: api_desk.settings(),
+            certificates,
+            memory: budget.setting(),
+            log: log_level,
+        };
+        let reloader = Arc::new(Reloader::new(sources, loaded.clone(), holders));
+        let orders = Orders { running: Arc::clone(&running), directory: shared, reloader };
+        let memory = memory_watch(budget, Arc::clone(&running));
         let control = fanwire_control::start(
             admin,
             orders,
@@ -162,13 +178,12 @@ impl Parts {
             memory,
         )
         .map_err(|error| Refusal(error.to_string()))?;
-        Ok(Self { running, control })
+        Ok((Self { running, control }, loaded))
     }
 }
 
 /// Tells the shards when memory is short.
-fn memory_watch(config: &Config, running: Arc<Running>) -> MemoryWatch {
-    let budget = MemoryBudget::new(config.limits.memory.given().map(|size| size.0));
+fn memory_watch(budget: MemoryBudget, running: Arc<Running>) -> MemoryWatch {
     MemoryWatch::new(budget, Box::new(move |level, shed_bytes| running.set_pressure(level, shed_bytes)))
 }
 
@@ -322,7 +337,7 @@ mod tests {
     use std::net::TcpStream;
 
     use super::*;
-    use crate::config::{Flag, Sources};
+    use crate::config::Flag;
 
     fn config(flags: &[&str]) -> Loaded {
         let flags = flags.iter().map(|flag| Flag::Set((*flag).to_owned())).collect();
@@ -337,6 +352,10 @@ mod tests {
         answer
     }
 
+    fn started(config: Loaded) -> Result<(Parts, Loaded), Refusal> {
+        Parts::start(config, Sources::default(), Box::new(|| 0), Arc::new(|_| {}))
+    }
+
     /// Every documented metric exists, every metric is documented, with its type; and so are the reasons.
     #[test]
     fn the_documentation_lists_each_metric() {
@@ -346,7 +365,7 @@ mod tests {
             "shards.count=1",
             "shards.driver=epoll",
         ]);
-        let parts = Parts::start(&config, Box::new(|| 0)).map_err(|refusal| refusal.0).expect("it starts");
+        let (parts, _) = started(config).map_err(|refusal| refusal.0).expect("it starts");
         let page = get(parts.control.admin_address.expect("it has one"), "/metrics");
         parts.running.stop_now();
         parts.running.wait();
@@ -381,9 +400,7 @@ mod tests {
             let mut flags = vec!["admin.bind=none".to_owned(), "listener.0.bind=127.0.0.1:0".to_owned()];
             flags.push(format!("{key}={address}"));
             let config = config(&flags.iter().map(String::as_str).collect::<Vec<_>>());
-            let Err(Refusal(words)) = Parts::start(&config, Box::new(|| 0)) else {
-                panic!("{key}: it started")
-            };
+            let Err(Refusal(words)) = started(config) else { panic!("{key}: it started") };
             assert!(words.starts_with(&format!("{start}{owner}. Use {remedy}")), "{words}");
         }
     }

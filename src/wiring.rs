@@ -79,6 +79,17 @@ pub fn io_config(config: &Config) -> io::Config {
     }
 }
 
+/// The same with what belongs to the process: TLS, rings, the allocator.
+pub fn io_settings(loaded: &Loaded) -> io::Config {
+    let mut io = io_config(&loaded.config);
+    for (listener, tls) in io.listeners.iter_mut().zip(&loaded.tls) {
+        listener.tls.clone_from(tls);
+    }
+    io.ring_items = Some(ring_items(&loaded.config, io.shard_count()));
+    io.release_memory = Some(crate::allocator::release);
+    io
+}
+
 /// Without a burst of its own, what comes in a second may come at once.
 fn rate_of(per_second: Count, burst: Option<Count>) -> io::Rate {
     io::Rate { per_second: per_second.0.into(), burst: burst.unwrap_or(per_second).0.into() }
@@ -203,6 +214,7 @@ fn api_key(key: &ApiKey, read: &ReadKey, access: &Access) -> keys::ApiKey {
         ApiRight::Call => keys::Right::Call,
         ApiRight::Read => keys::Right::Read,
         ApiRight::Disconnect => keys::Right::Disconnect,
+        ApiRight::Reload => keys::Right::Reload,
     };
     let principal = Principal {
         name: format!("the key {:?}", key.name),
@@ -221,8 +233,12 @@ fn local(realm: &Realm, access: &Access) -> Option<Grant> {
     Some(Grant { realm: id, role, manages: anonymous.may_do_everything() })
 }
 
-/// For the core of every shard. `ring_items` is what the rings between the shards really hold.
-pub fn core_config(loaded: &Loaded, ring_items: usize, seed: u64) -> Result<CoreConfig, access::AccessError> {
+/// For the core of every shard. `ring_items` is what the rings between the shards really hold; `access` makes the permissions.
+pub fn core_config(
+    loaded: &Loaded,
+    ring_items: usize,
+    access: impl FnOnce(&[access::RealmConfig]) -> Result<Access, access::AccessError>,
+) -> Result<CoreConfig, access::AccessError> {
     let config = &loaded.config;
     let realms: Vec<_> = config
         .realm
@@ -232,7 +248,7 @@ pub fn core_config(loaded: &Loaded, ring_items: usize, seed: u64) -> Result<Core
         .collect();
     let limits = &config.limits;
     Ok(CoreConfig {
-        access: Access::new(&realms, seed)?,
+        access: access(&realms)?,
         limits: CoreLimits {
             outbox_bytes_max: bytes(limits.outbox),
             outbox_messages_max: limits.outbox_messages.0,
@@ -333,6 +349,10 @@ mod tests {
     use super::*;
     use crate::config::Sources;
 
+    fn start(realms: &[access::RealmConfig]) -> Result<Access, access::AccessError> {
+        Access::new(realms, 0)
+    }
+
     fn loaded() -> Loaded {
         Sources::default().load().expect("the defaults are right")
     }
@@ -359,8 +379,8 @@ mod tests {
         assert_eq!(ours.connections_per_address, theirs.connections_per_address);
         assert_eq!(ours.connects_per_address, theirs.connects_per_address);
         assert_eq!((ours.messages_rate, ours.bytes_rate), (theirs.messages_rate, theirs.bytes_rate));
-        let ours =
-            core_config(&loaded(), CoreLimits::default().ring_capacity, 0).expect("the defaults are right");
+        let ours = core_config(&loaded(), CoreLimits::default().ring_capacity, start)
+            .expect("the defaults are right");
         assert_eq!(format!("{:?}", ours.limits), format!("{:?}", CoreLimits::default()));
         assert_eq!(ours.compression, Some(fanwire_core::Compression::default()));
     }
@@ -396,7 +416,7 @@ mod tests {
                 "prefix" => Match::Prefix,
                 _ => Match::Wildcard,
             };
-            assert!(core_config(&loaded, 128, 0).is_ok(), "{uri} ({policy})");
+            assert!(core_config(&loaded, 128, start).is_ok(), "{uri} ({policy})");
         }
     }
 }

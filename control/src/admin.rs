@@ -1,24 +1,27 @@
-//! The admin port: `/livez`, `/readyz`, `/metrics`, `/slow`, and `/` to find them.
+//! The admin port: `/livez`, `/readyz`, `/metrics`, `/slow`, `/reload`, and `/` to find them.
 //!
 //! Whoever reaches the port may read it, so it is on loopback unless configured otherwise, and a stranger's connection costs
 //! a bounded amount: a head has a deadline, a connection has one, and there are at most 64.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, RawQuery, State};
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::api::error::ApiError;
 use crate::memory::MemoryFigures;
 use crate::metrics::Metrics;
 use crate::page;
+use crate::reload::{Refused, Reloads};
 use crate::slow::{NoList, SlowList};
 use crate::state::{Readiness, Reason};
 
@@ -43,6 +46,8 @@ pub struct Admin {
     pub slow: SlowList,
     /// How much memory is left.
     pub memory: Arc<MemoryFigures>,
+    /// Reads the configuration again.
+    pub reloads: Arc<Reloads>,
 }
 
 impl Admin {
@@ -54,12 +59,12 @@ impl Admin {
 
 /// Serves until the task is dropped.
 pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
-    let service = TowerToHyperService::new(router(admin));
+    let router = router(admin);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "the admin port cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -68,7 +73,8 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
         };
         let mut http = hyper::server::conn::http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(16 << 10);
-        let connection = http.serve_connection(TokioIo::new(stream), service.clone());
+        let service = TowerToHyperService::new(router.clone().layer(Extension(Peer(peer))));
+        let connection = http.serve_connection(TokioIo::new(stream), service);
         tokio::spawn(async move {
             // A peer's fault ends its connection, and that is all.
             _ = tokio::time::timeout(CONNECTION_TIME, connection).await;
@@ -85,6 +91,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/slow", get(slow))
+        .route("/reload", post(reload))
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(admin)
@@ -95,6 +102,7 @@ const INDEX: &str = "Fanwire admin port
   /readyz   200 while new clients are welcome, else 503 and why
   /metrics  counters for Prometheus
   /slow     clients that do not read in time, as JSON; ?limit=20&format=text
+  /reload   POST reads the configuration again; ?check=true&format=text
 ";
 
 async fn index() -> &'static str {
@@ -114,7 +122,7 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> (StatusCode, String) {
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> ([(HeaderName, &'static str); 2], String) {
     let head = [(header::CONTENT_TYPE, page::CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")];
-    (head, admin.metrics.render(admin.not_ready().is_none(), &admin.memory))
+    (head, admin.metrics.render(admin.not_ready().is_none(), &admin.memory, &admin.reloads))
 }
 
 async fn slow(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> impl IntoResponse {
@@ -124,6 +132,51 @@ async fn slow(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> imp
         Err(NoList::Silent(words)) => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", words),
     };
     (status, [(header::CONTENT_TYPE, kind)], body)
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy)]
+struct Peer(SocketAddr);
+
+/// For the operators of this machine: no other one, and no web page, whose browser sends an Origin with each POST.
+async fn reload(
+    State(admin): State<Arc<Admin>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> (StatusCode, [(HeaderName, &'static str); 1], String) {
+    let text = |status, words: String| (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], words);
+    if !peer.ip().to_canonical().is_loopback() || headers.contains_key(header::ORIGIN) {
+        let words = "only programs of this machine may ask for a reload here\n";
+        return text(StatusCode::FORBIDDEN, words.to_owned());
+    }
+    let (mut check_only, mut as_text) = (false, false);
+    for part in query.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
+        match part {
+            "check=true" => check_only = true,
+            "check=false" => check_only = false,
+            "format=text" => as_text = true,
+            "format=json" => as_text = false,
+            _ => {
+                let words = format!("{part}: only check=true and format=json or format=text are known\n");
+                return text(StatusCode::BAD_REQUEST, words);
+            }
+        }
+    }
+    let outcome = admin.reloads.reload("admin port", check_only).await;
+    let status = match &outcome {
+        Ok(_) => StatusCode::OK,
+        Err(Refused::Flaws(_)) => StatusCode::UNPROCESSABLE_ENTITY,
+        Err(Refused::Unable(_)) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    if as_text {
+        return text(status, outcome.map_or_else(|refused| format!("{refused}\n"), |report| report.text()));
+    }
+    let json = match &outcome {
+        Ok(report) => serde_json::to_string_pretty(report).expect("plain values are written"),
+        Err(refused) => String::from_utf8(ApiError::from(refused).body()).expect("JSON is text"),
+    };
+    (status, [(header::CONTENT_TYPE, "application/json")], json + "\n")
 }
 
 async fn not_found() -> (StatusCode, &'static str) {

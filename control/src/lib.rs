@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! SIGTERM, SIGINT ──▶ ┌─────────┐ ──drain, then stop_now──▶ shards
-//! SIGHUP ───────────▶ │         │ ──new certificates──────▶ shards
+//! SIGHUP ───────────▶ │         │ ──new settings──────────▶ shards
 //! GET /readyz ──────▶ │ control │ ◀──counters, lock-free─── shards
 //! GET /metrics ─────▶ │         │ ◀──login requests──────── shards
 //! key derivations ◀─▶ │         │ ──verdicts──────────────▶ shards
 //! /v1/… ◀───────────▶ └─────────┘ ◀──API requests, answers▶ shards
 //! ```
 //!
-//! Nothing here is ever on the way of a session's message, and no shard waits for it. Read [`start`], then [`login`], [`api`] and
-//! [`metrics`].
+//! Nothing here is ever on the way of a session's message, and no shard waits for it. Read [`start`], then [`login`], [`api`],
+//! [`reload`] and [`metrics`].
 
 pub mod admin;
 pub mod api;
@@ -19,6 +19,7 @@ pub mod memory;
 pub mod metrics;
 pub mod page;
 pub mod process;
+pub mod reload;
 mod signals;
 pub mod slow;
 pub mod state;
@@ -28,6 +29,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use arc_swap::ArcSwap;
 use fanwire_core::CoreConfig;
 use fanwire_core::api::ApiRequest;
 use fanwire_core::directory::Directory;
@@ -40,6 +42,7 @@ use crate::api::{Api, ApiDesk};
 use crate::login::LoginDesk;
 use crate::memory::{MemoryFigures, MemoryWatch};
 use crate::metrics::Metrics;
+use crate::reload::Reloads;
 use crate::slow::SlowList;
 use crate::state::{Readiness, Reason};
 
@@ -49,8 +52,8 @@ pub trait Shards: Send + Sync + 'static {
     fn drain(&self);
     /// End now.
     fn stop_now(&self);
-    /// Read certificates again, and say in the log what came of it.
-    fn reload(&self);
+    /// Reads the configuration again and lets it act, or only says what would. Takes its time.
+    fn reload(&self, check_only: bool) -> reload::Outcome;
     /// Answers a login request; gives the verdict back while the shard has no room for it.
     fn answer_login(&self, shard: ShardId, verdict: LoginVerdict) -> Result<(), LoginVerdict>;
     /// How many there are.
@@ -100,7 +103,7 @@ pub fn start(
     metrics: Metrics,
     logins: LoginDesk,
     api: Option<ApiDesk>,
-    core: Arc<CoreConfig>,
+    core: Arc<ArcSwap<CoreConfig>>,
     memory: MemoryWatch,
 ) -> Result<Control, StartError> {
     let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -108,8 +111,14 @@ pub fn start(
     let shards = Arc::new(shards);
     let slow = SlowList::new(Arc::clone(&shards) as Arc<dyn Shards>, core);
     let figures = Arc::new(MemoryFigures::default());
-    let state =
-        Arc::new(Admin { metrics, readiness: Arc::clone(&readiness), slow, memory: Arc::clone(&figures) });
+    let reloads = Arc::new(Reloads::new(Arc::clone(&shards) as Arc<dyn Shards>));
+    let state = Arc::new(Admin {
+        metrics,
+        readiness: Arc::clone(&readiness),
+        slow,
+        memory: Arc::clone(&figures),
+        reloads,
+    });
     // The blocking threads derive keys, and nothing else so far.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -135,11 +144,12 @@ pub fn start(
             tokio::spawn(logins.run(Arc::clone(&shards)));
             if let Some(desk) = api {
                 let shards = Arc::clone(&shards) as Arc<dyn Shards>;
-                tokio::spawn(Api::run(desk, shards, Arc::clone(&state.readiness)));
+                let (readiness, reloads) = (Arc::clone(&state.readiness), Arc::clone(&state.reloads));
+                tokio::spawn(Api::run(desk, shards, readiness, reloads));
             }
             tokio::spawn(memory.run(figures));
             tokio::select! {
-                () = signals.handle(&*shards, &state.readiness) => {}
+                () = signals.handle(&*shards, &state.readiness, &state.reloads) => {}
                 _ = stopped => {}
             }
         });

@@ -37,7 +37,7 @@ impl Usage {
 #[derive(Clone, Debug)]
 pub struct MemoryBudget {
     /// For this process alone: what was configured, or the machine's memory.
-    own: u64,
+    own: Arc<AtomicU64>,
     /// Groups that may have a limit of their own.
     groups: Vec<Group>,
     statm: PathBuf,
@@ -48,24 +48,44 @@ impl MemoryBudget {
     /// `configured` bytes, or what the machine and the control groups give.
     pub fn new(configured: Option<u64>) -> Self {
         Self {
-            own: configured.or_else(machine_bytes).unwrap_or(u64::MAX),
+            own: Arc::new(AtomicU64::new(own_bytes(configured))),
             groups: cgroup::groups("memory"),
             statm: PathBuf::from("/proc/self/statm"),
             page_bytes: rustix::param::page_size() as u64,
         }
     }
 
+    /// Where another configured limit is put.
+    pub fn setting(&self) -> MemorySetting {
+        MemorySetting(Arc::clone(&self.own))
+    }
+
     /// Whichever is nearest to its limit: the process's resident memory, or one of its control groups with all that is in it,
     /// such as socket buffers (version 2) and other processes.
     pub fn usage(&self) -> Usage {
         let resident = resident_pages(&self.statm).unwrap_or(0) * self.page_bytes;
-        let own = Usage { used: resident, budget: self.own };
+        let own = Usage { used: resident, budget: self.own.load(Ordering::Relaxed) };
         let nearest = self.groups.iter().filter_map(group_usage).max_by_key(|usage| usage.parts());
         match nearest {
             Some(group) if group.parts() > own.parts() => group,
             _ => own,
         }
     }
+}
+
+/// The limit of a budget that is in use.
+#[derive(Clone, Debug)]
+pub struct MemorySetting(Arc<AtomicU64>);
+
+impl MemorySetting {
+    /// As in [`MemoryBudget::new`], from the next reading on.
+    pub fn set(&self, configured: Option<u64>) {
+        self.0.store(own_bytes(configured), Ordering::Relaxed);
+    }
+}
+
+fn own_bytes(configured: Option<u64>) -> u64 {
+    configured.or_else(machine_bytes).unwrap_or(u64::MAX)
 }
 
 fn machine_bytes() -> Option<u64> {
@@ -314,8 +334,8 @@ mod tests {
         let far = group("far", Version::V2, &[("memory.max", "1000000\n"), ("memory.current", "1000\n")]);
         let statm = near.folder.join("statm");
         fs::write(&statm, "900 100 30\n").unwrap();
-        let budget = |own| MemoryBudget {
-            own,
+        let budget = |own: u64| MemoryBudget {
+            own: Arc::new(own.into()),
             groups: vec![near.clone(), far.clone()],
             statm: statm.clone(),
             page_bytes: 4096,

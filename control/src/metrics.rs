@@ -11,6 +11,7 @@ use crate::login::LoginFigures;
 use crate::memory::MemoryFigures;
 use crate::page::{Kind, Page, label, labels};
 use crate::process::Process;
+use crate::reload::Reloads;
 
 /// Begins the name of every metric of the router.
 const PREFIX: &str = "fanwire_";
@@ -66,7 +67,7 @@ impl Metrics {
     }
 
     /// The page as of now.
-    pub fn render(&self, ready: bool, memory: &MemoryFigures) -> String {
+    pub fn render(&self, ready: bool, memory: &MemoryFigures, reloads: &Reloads) -> String {
         let mut page = Page::default();
         let build = labels(&label("version", &self.build.version), &label("driver", &self.build.driver));
         page.add("fanwire_build_info", Kind::Gauge, "Always 1; the labels say what is running.", &build, 1.0);
@@ -91,6 +92,7 @@ impl Metrics {
         let help = "Log lines dropped because standard error was too slow.";
         page.add("fanwire_log_lines_dropped_total", Kind::Counter, help, "", dropped);
         collect_memory(&mut page, memory);
+        reloads.collect(&mut page);
         collect_logins(&mut page, &self.logins);
         self.api.collect(&mut page);
         collect_certificates(&mut page, &(self.certificates)());

@@ -1,12 +1,14 @@
-//! SIGTERM and SIGINT: the first drains, the second ends now, a third does not wait for anybody. SIGHUP: what may change
-//! while the router runs is read again.
+//! SIGTERM and SIGINT: the first drains, the second ends now, a third does not wait for anybody. SIGHUP: the configuration
+//! is read again.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::Shards;
+use crate::reload::Reloads;
 use crate::state::{Readiness, Reason};
 
 /// Exit status of a process that was told three times to end: 128 and SIGINT, as shells write it.
@@ -33,37 +35,41 @@ impl Signals {
     }
 
     /// Acts on signals for ever.
-    pub async fn handle(mut self, shards: &impl Shards, readiness: &Readiness) {
-        let name = self.next(shards).await;
-        self.ignore_for(SAME_WISH, shards).await;
+    pub async fn handle(mut self, shards: &impl Shards, readiness: &Readiness, reloads: &Arc<Reloads>) {
+        let name = self.next(reloads).await;
+        self.ignore_for(SAME_WISH, reloads).await;
         tracing::info!("{name}: draining; a second one ends at once");
         readiness.end(Reason::Draining);
         shards.drain();
-        let name = self.next(shards).await;
+        let name = self.next(reloads).await;
         tracing::warn!("{name} again: ending now");
         shards.stop_now();
-        self.next(shards).await;
+        self.next(reloads).await;
         std::process::exit(EXIT_FORCED);
     }
 
-    async fn ignore_for(&mut self, time: Duration, shards: &impl Shards) {
+    async fn ignore_for(&mut self, time: Duration, reloads: &Arc<Reloads>) {
         let over = tokio::time::sleep(time);
         tokio::pin!(over);
         loop {
             tokio::select! {
                 () = &mut over => return,
-                _ = self.next(shards) => {}
+                _ = self.next(reloads) => {}
             }
         }
     }
 
     /// The next one that asks for an end. Not lost if it is not awaited to its end.
-    async fn next(&mut self, shards: &impl Shards) -> &'static str {
+    async fn next(&mut self, reloads: &Arc<Reloads>) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hang_up.recv() => shards.reload(),
+                _ = self.hang_up.recv() => {
+                    let reloads = Arc::clone(reloads);
+                    // Beside the others: who wants to end does not wait for it. What came of it is in the log.
+                    tokio::spawn(async move { reloads.reload("SIGHUP", false).await });
+                }
             }
         }
     }

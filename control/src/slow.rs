@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use fanwire_core::CoreConfig;
 use fanwire_core::api::{ApiAnswer, ApiRequest, Ask, SlowSession};
 use fanwire_core::ids::ShardId;
@@ -30,7 +31,7 @@ pub enum NoList {
 /// Asks the shards.
 pub struct SlowList {
     shards: Arc<dyn Shards>,
-    core: Arc<CoreConfig>,
+    core: Arc<ArcSwap<CoreConfig>>,
 }
 
 /// One client, as JSON says it.
@@ -51,7 +52,7 @@ struct Row<'a> {
 
 impl SlowList {
     /// `core` has the names of realms and roles.
-    pub fn new(shards: Arc<dyn Shards>, core: Arc<CoreConfig>) -> Self {
+    pub fn new(shards: Arc<dyn Shards>, core: Arc<ArcSwap<CoreConfig>>) -> Self {
         Self { shards, core }
     }
 
@@ -68,7 +69,8 @@ impl SlowList {
             0 => String::new(),
             _ => format!("{silent} of {} shards did not answer\n", self.shards.count()),
         };
-        let rows: Vec<Row<'_>> = slow.iter().map(|slow| self.row(slow)).collect();
+        let core = self.core.load_full();
+        let rows: Vec<Row<'_>> = slow.iter().map(|slow| row(&core, slow)).collect();
         if as_text {
             let table = if rows.is_empty() && silent > 0 { String::new() } else { table(&rows) };
             Ok(("text/plain; charset=utf-8", table + &silence))
@@ -102,22 +104,22 @@ impl SlowList {
         slow.truncate(limit);
         (slow, self.shards.count() - answered)
     }
+}
 
-    fn row<'a>(&'a self, slow: &'a SlowSession) -> Row<'a> {
-        let session = &slow.session;
-        Row {
-            session: session.session.get(),
-            realm: self.core.access.realm_name(session.realm),
-            authid: &session.authid,
-            authrole: self.core.access.role_name(session.realm, session.role),
-            peer: session.peer.map(|peer| peer.to_string()),
-            shard: session.shard.get(),
-            bytes: session.outbox_bytes,
-            messages: slow.messages,
-            waiting_seconds: slow.waiting_for.map(|time| time.as_secs_f64()),
-            dropped: slow.dropped,
-            policy: slow.policy.name(),
-        }
+fn row<'a>(core: &'a CoreConfig, slow: &'a SlowSession) -> Row<'a> {
+    let session = &slow.session;
+    Row {
+        session: session.session.get(),
+        realm: core.access.realm_name(session.realm),
+        authid: &session.authid,
+        authrole: core.access.role_name(session.realm, session.role),
+        peer: session.peer.map(|peer| peer.to_string()),
+        shard: session.shard.get(),
+        bytes: session.outbox_bytes,
+        messages: slow.messages,
+        waiting_seconds: slow.waiting_for.map(|time| time.as_secs_f64()),
+        dropped: slow.dropped,
+        policy: slow.policy.name(),
     }
 }
 

@@ -3,12 +3,15 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
 
 use fanwire_control::login::users::Users;
 use fanwire_control::login::{LoginLimits, desk};
 use fanwire_control::memory::{MemoryBudget, MemoryWatch};
 use fanwire_control::metrics::{Build, Metrics};
-use fanwire_control::{Control, Shards, start};
+use fanwire_control::{Control, Shards, reload, start};
 use fanwire_core::access::Access;
 use fanwire_core::api::{ApiAnswer, ApiRequest, Ask};
 use fanwire_core::directory::Directory;
@@ -20,12 +23,22 @@ use fanwire_core::{CoreConfig, Limits};
 struct NoShards {
     directory: Directory,
     deaf: bool,
+    /// Only the first reload is good.
+    reloaded: AtomicBool,
 }
 
 impl Shards for NoShards {
+    fn reload(&self, check_only: bool) -> reload::Outcome {
+        let acts = reload::Acts::Restart;
+        let change = reload::Change { key: "a.b".into(), old: 1.into(), new: 2.into(), acts };
+        if self.reloaded.swap(true, Ordering::Relaxed) {
+            return Err(reload::Refused::Unable("not twice".into()));
+        }
+        Ok(reload::Report { check_only, changes: vec![change], warnings: Vec::new() })
+    }
+
     fn drain(&self) {}
     fn stop_now(&self) {}
-    fn reload(&self) {}
     fn answer_login(&self, _: ShardId, _: LoginVerdict) -> Result<(), LoginVerdict> {
         Ok(())
     }
@@ -64,16 +77,16 @@ fn control_of(deaf: bool) -> (Control, SocketAddr) {
         Default::default(),
         Box::new(Vec::new),
     );
-    let core = Arc::new(CoreConfig {
+    let core = Arc::new(ArcSwap::from_pointee(CoreConfig {
         access: Access::new(&[], 1).expect("nothing is wrong with nothing"),
         limits: Limits::default(),
         compression: None,
         agent: String::new(),
-    });
+    }));
     let memory = MemoryWatch::new(MemoryBudget::new(None), Box::new(|_, _| {}));
     let control = start(
         Some(listener),
-        NoShards { directory: Directory::new(1), deaf },
+        NoShards { directory: Directory::new(1), deaf, reloaded: AtomicBool::new(false) },
         metrics,
         desk,
         None,
@@ -95,6 +108,29 @@ fn ask(address: SocketAddr, request: &str) -> String {
 
 fn get(address: SocketAddr, path: &str) -> String {
     ask(address, &format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))
+}
+
+#[test]
+fn a_reload_is_asked_for_by_programs_of_this_machine() {
+    let (control, address) = control();
+    let post = |path: &str, more: &str| {
+        ask(address, &format!("POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{more}\r\n"))
+    };
+    assert!(get(address, "/reload").starts_with("HTTP/1.1 405 "), "a link must not do it");
+    assert!(post("/reload", "Origin: http://127.0.0.1\r\n").starts_with("HTTP/1.1 403 "));
+    assert!(post("/reload?chek=true", "").starts_with("HTTP/1.1 400 "));
+    let done = post("/reload?format=text", "");
+    assert!(done.starts_with("HTTP/1.1 200 ") && done.contains("after a restart      a.b: 1 -> 2"), "{done}");
+    let refused = post("/reload", "");
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("not twice"), "{refused}");
+    let page = get(address, "/metrics");
+    for outcome in ["done", "refused"] {
+        assert!(
+            page.contains(&format!("fanwire_config_reloads_total{{outcome=\"{outcome}\"}} 1\n")),
+            "{page}"
+        );
+    }
+    control.stop();
 }
 
 #[test]

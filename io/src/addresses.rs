@@ -59,33 +59,43 @@ impl Part {
     }
 }
 
+/// What one address may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct AddressLimits {
+    /// Connections at once.
+    pub(crate) connections_max: Option<u32>,
+    /// New connections.
+    pub(crate) rate: Option<Rate>,
+}
+
 /// See the module's words.
 pub(crate) struct Addresses {
-    connections_max: Option<u32>,
-    rate: Option<Rate>,
     parts: Box<[Mutex<Part>]>,
     hasher: RandomState,
 }
 
 impl Addresses {
-    /// `None` if there is no limit.
-    pub(crate) fn new(connections_max: Option<u32>, rate: Option<Rate>) -> Option<Self> {
+    /// Of nobody yet.
+    pub(crate) fn new() -> Self {
         let parts = (0..PARTS).map(|_| Mutex::default()).collect();
-        let limited = connections_max.is_some() || rate.is_some();
-        limited.then(|| Self { connections_max, rate, parts, hasher: RandomState::new() })
+        Self { parts, hasher: RandomState::new() }
     }
 
-    /// Counts a connection. `Ok(false)`: the table is full of others, and this one is not counted.
-    pub(crate) fn admit(&self, now: Instant, address: Address) -> Result<bool, Met> {
+    /// Counts a connection. `Ok(false)`: there are no limits, or the table is full of others, and this one is not counted.
+    pub(crate) fn admit(&self, limits: AddressLimits, now: Instant, address: Address) -> Result<bool, Met> {
+        let AddressLimits { connections_max, rate } = limits;
+        if connections_max.is_none() && rate.is_none() {
+            return Ok(false);
+        }
         let mut part = self.part(address).lock().unwrap_or_else(PoisonError::into_inner);
         if !part.entries.contains_key(&address) && !part.has_room(now) {
             return Ok(false);
         }
         let entry = part.entries.entry(address).or_default();
-        if self.connections_max.is_some_and(|max| entry.connections >= max) {
+        if connections_max.is_some_and(|max| entry.connections >= max) {
             return Err(Met::Connections);
         }
-        if let Some(rate) = self.rate {
+        if let Some(rate) = rate {
             if entry.bucket.left(rate, now) == 0 {
                 return Err(Met::Rate);
             }
@@ -96,11 +106,11 @@ impl Addresses {
     }
 
     /// A connection that was counted has ended.
-    pub(crate) fn release(&self, address: Address) {
+    pub(crate) fn release(&self, rate: Option<Rate>, address: Address) {
         let mut part = self.part(address).lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = part.entries.get_mut(&address) {
             entry.connections = entry.connections.saturating_sub(1);
-            if entry.connections == 0 && self.rate.is_none() {
+            if entry.connections == 0 && rate.is_none() {
                 part.entries.remove(&address);
             }
         }
@@ -139,15 +149,18 @@ mod tests {
 
     #[test]
     fn connections_at_once_are_counted_by_address() {
-        let addresses = Addresses::new(Some(2), None).unwrap();
+        let addresses = Addresses::new();
+        let limits = AddressLimits { connections_max: Some(2), rate: None };
         let (a, b) = (address("10.0.0.1"), address("10.0.0.2"));
         assert_eq!(
-            [a, a, a, b].map(|who| addresses.admit(second(1), who)),
+            [a, a, a, b].map(|who| addresses.admit(limits, second(1), who)),
             [Ok(true), Ok(true), Err(Met::Connections), Ok(true)]
         );
-        addresses.release(a);
-        assert_eq!(addresses.admit(second(1), a), Ok(true));
-        [a, a, b].into_iter().for_each(|who| addresses.release(who));
+        addresses.release(None, a);
+        assert_eq!(addresses.admit(limits, second(1), a), Ok(true));
+        let fewer = AddressLimits { connections_max: Some(1), rate: None };
+        assert_eq!(addresses.admit(fewer, second(1), b), Err(Met::Connections), "those that are there count");
+        [a, a, b].into_iter().for_each(|who| addresses.release(None, who));
         assert!(
             addresses.parts.iter().all(|part| part.lock().unwrap().entries.is_empty()),
             "nothing is kept"
@@ -156,32 +169,39 @@ mod tests {
 
     #[test]
     fn new_connections_come_at_their_rate() {
-        let addresses = Addresses::new(None, Some(Rate { per_second: 2, burst: 3 })).unwrap();
+        let addresses = Addresses::new();
+        let limits = AddressLimits { connections_max: None, rate: Some(Rate { per_second: 2, burst: 3 }) };
         let a = address("10.0.0.1");
-        let admitted = |now| (0..10).filter(|_| addresses.admit(now, a) == Ok(true)).count();
+        let admitted = |now| (0..10).filter(|_| addresses.admit(limits, now, a) == Ok(true)).count();
         assert_eq!([1, 1, 2, 9].map(|now| admitted(second(now))), [3, 0, 2, 3]);
     }
 
     #[test]
     fn the_table_is_bounded_and_makes_room_for_others() {
-        let addresses = Addresses::new(None, Some(Rate { per_second: 1, burst: 1 })).unwrap();
+        let addresses = Addresses::new();
+        let limits = AddressLimits { connections_max: None, rate: Some(Rate { per_second: 1, burst: 1 }) };
         let many = |from: u32| (from..from + 80_000).map(|ip| Address(u64::from(ip) | 0xFFFF_0000_0000));
         for address in many(0) {
-            assert!(addresses.admit(second(1), address).is_ok());
-            addresses.release(address);
+            assert!(addresses.admit(limits, second(1), address).is_ok());
+            addresses.release(limits.rate, address);
         }
         let kept = || addresses.parts.iter().map(|part| part.lock().unwrap().entries.len()).sum::<usize>();
         assert_eq!(kept(), PARTS * ENTRIES_PER_PART);
         // A moment later these are of no interest any more.
         assert_eq!(
-            many(1 << 24).take(1_000).filter(|who| addresses.admit(second(9), *who) == Ok(true)).count(),
+            many(1 << 24)
+                .take(1_000)
+                .filter(|who| addresses.admit(limits, second(9), *who) == Ok(true))
+                .count(),
             1_000
         );
         assert!(kept() < PARTS * ENTRIES_PER_PART);
     }
 
     #[test]
-    fn without_a_limit_there_is_no_table() {
-        assert!(Addresses::new(None, None).is_none());
+    fn without_a_limit_nobody_is_counted() {
+        let (addresses, none) = (Addresses::new(), AddressLimits { connections_max: None, rate: None });
+        assert_eq!(addresses.admit(none, second(1), address("10.0.0.1")), Ok(false));
+        assert!(addresses.parts.iter().all(|part| part.lock().unwrap().entries.is_empty()));
     }
 }

@@ -105,4 +105,4 @@ pub use router::{HandOver, Router, SubmitLogin};
 #[cfg(not(loom))]
 pub use service::{Effect, Flow, Service};
 #[cfg(not(loom))]
-pub use start::{Running, ShardReport, StartError, start};
+pub use start::{RenewalError, Running, ShardReport, StartError, start};

@@ -13,7 +13,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::net::sockopt;
@@ -97,14 +97,19 @@ pub(crate) fn listen_tcp(
     }
     // Both are inherited by the accepted sockets, which saves two system calls for each.
     socket.set_tcp_nodelay(true)?;
-    // 0 would be the system's own, many minutes.
-    let unread_ms = u32::try_from(unread.as_millis()).unwrap_or(u32::MAX).max(1);
-    sockopt::set_tcp_user_timeout(&socket, unread_ms)?;
+    set_unread(&socket, unread)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(backlog)?;
     let bound = socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("not an IP socket"))?;
     Ok((socket.into(), bound))
+}
+
+/// Ends connections of this socket whose peers' kernels take nothing for so long.
+pub(crate) fn set_unread(socket: impl AsFd, unread: Duration) -> Result<(), rustix::io::Errno> {
+    // 0 would be the system's own, many minutes.
+    let unread_ms = u32::try_from(unread.as_millis()).unwrap_or(u32::MAX).max(1);
+    sockopt::set_tcp_user_timeout(socket, unread_ms)
 }
 
 /// A Unix socket that is bound to nothing yet.

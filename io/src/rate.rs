@@ -56,28 +56,23 @@ impl Bucket {
     }
 }
 
-/// A bucket that several threads take from.
-#[derive(Debug)]
+/// A bucket that several threads take from, each at the rate that it knows.
+#[derive(Debug, Default)]
 pub(crate) struct SharedBucket {
-    rate: Rate,
     full_at: AtomicU64,
 }
 
 impl SharedBucket {
-    pub(crate) fn new(rate: Rate) -> Self {
-        Self { rate, full_at: AtomicU64::new(0) }
-    }
-
     /// Takes one, or says when there will be one.
-    pub(crate) fn take(&self, now: Instant) -> Result<(), Instant> {
+    pub(crate) fn take(&self, rate: Rate, now: Instant) -> Result<(), Instant> {
         // Relaxed: the number is all that is shared, and its changes have one order.
         let mut full_at = self.full_at.load(Ordering::Relaxed);
         loop {
             let mut bucket = Bucket { full_at };
-            if bucket.left(self.rate, now) == 0 {
-                return Err(bucket.next_at(self.rate));
+            if bucket.left(rate, now) == 0 {
+                return Err(bucket.next_at(rate));
             }
-            bucket.take(self.rate, now, 1);
+            bucket.take(rate, now, 1);
             let swap = self.full_at.compare_exchange_weak(
                 full_at,
                 bucket.full_at,
@@ -92,8 +87,8 @@ impl SharedBucket {
     }
 
     /// Gives back one that was not needed.
-    pub(crate) fn give_back(&self) {
-        let one = self.rate.nanos(1);
+    pub(crate) fn give_back(&self, rate: Rate) {
+        let one = rate.nanos(1);
         // Cannot fail: the closure always gives a value.
         let _ = self
             .full_at
@@ -170,14 +165,16 @@ mod tests {
 
     #[test]
     fn shared_by_threads_it_gives_what_there_is() {
-        let bucket = SharedBucket::new(Rate { per_second: 1, burst: 1_000 });
-        let took = || (0..1_000).filter(|_| bucket.take(at(1)).is_ok()).count();
+        let (bucket, rate) = (SharedBucket::default(), Rate { per_second: 1, burst: 1_000 });
+        let took = || (0..1_000).filter(|_| bucket.take(rate, at(1)).is_ok()).count();
         let total: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(took)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert_eq!(total, 1_000);
-        bucket.give_back();
-        assert!(bucket.take(at(1)).is_ok() && bucket.take(at(1)).is_err());
+        bucket.give_back(rate);
+        assert!(bucket.take(rate, at(1)).is_ok() && bucket.take(rate, at(1)).is_err());
+        let more = Rate { burst: 1_100, ..rate };
+        assert_eq!((0..1_000).filter(|_| bucket.take(more, at(1)).is_ok()).count(), 100);
     }
 }

@@ -1,6 +1,7 @@
 //! The router as a [`Service`]: `fanwire_core`'s shard, driven by this crate's loop. Names only, no rules.
 
 use std::fmt;
+use std::sync::Arc;
 
 use fanwire_codec::http::HttpError;
 use fanwire_codec::wamp2::Serializer;
@@ -11,7 +12,7 @@ use fanwire_core::api::{ApiRequest, PeerOf, Readiness};
 use fanwire_core::ids::ShardId;
 use fanwire_core::login::{Denial, LoginRequest, LoginVerdict};
 use fanwire_core::{
-    DropReason, FlushBudget, Instant, LoginOutcome, Outlet, RingItem, RingSpace, Shard, Wire,
+    CoreConfig, DropReason, FlushBudget, Instant, LoginOutcome, Outlet, RingItem, RingSpace, Shard, Wire,
 };
 
 use crate::config::EndpointId;
@@ -200,6 +201,10 @@ impl Service for Router {
         self.shard.handle_timeout(now);
     }
 
+    fn renew(&mut self, now: Instant, core: Arc<CoreConfig>) {
+        self.shard.renew(now, core);
+    }
+
     fn handle_verdict(&mut self, now: Instant, verdict: LoginVerdict) {
         self.shard.handle_verdict(now, verdict);
     }
@@ -249,6 +254,7 @@ impl Service for Router {
             counters.gap_notices,
             counters.subscriptions,
             counters.registrations,
+            counters.withdrawn,
             counters.streams,
         ];
         let by_label = counters.dropped.into_iter().chain(counters.logins);
@@ -258,7 +264,7 @@ impl Service for Router {
     }
 }
 
-const PLAIN: usize = 31;
+const PLAIN: usize = 32;
 
 const METRICS: &[Metric] = &{
     const fn counter(name: &'static str, help: &'static str) -> Metric {
@@ -331,6 +337,10 @@ const METRICS: &[Metric] = &{
         counter("gap_notices", "Notices of lost events, for sessions that asked for them."),
         gauge("subscriptions", "Subscriptions of this shard's sessions."),
         gauge("registrations", "Registrations of this shard's sessions."),
+        counter(
+            "subscriptions_withdrawn",
+            "Subscriptions and registrations withdrawn because a reload took the permission for them away.",
+        ),
         gauge("event_streams", "Event streams alive."),
         dropped("reason=\"slow_consumer_bytes\""),
         dropped("reason=\"slow_consumer_messages\""),

@@ -3,6 +3,8 @@
 //! The loop owns sockets, time and threads; the service owns what messages mean and every byte that goes out. They meet
 //! in [`Service`], whose methods are the driving contract of `fanwire_core::Shard`.
 
+use std::sync::Arc;
+
 use fanwire_codec::http::HttpError;
 use fanwire_codec::ws::Kind;
 use fanwire_codec::ws::deflate::Agreement;
@@ -11,8 +13,8 @@ use fanwire_core::api::{ApiRequest, PeerOf, Readiness};
 use fanwire_core::clock::Instant;
 use fanwire_core::ids::ShardId;
 use fanwire_core::login::LoginVerdict;
+use fanwire_core::{CoreConfig, FlushBudget, Outlet, RingSpace, Wire};
 pub use fanwire_core::{Effect, Flow};
-use fanwire_core::{FlushBudget, Outlet, RingSpace, Wire};
 
 use crate::config::EndpointId;
 use crate::counters::{Count, Metric};
@@ -116,6 +118,9 @@ pub trait Service: 'static {
 
     /// The answer to a login request of this shard. A service without logins gets none.
     fn handle_verdict(&mut self, _now: Instant, _verdict: LoginVerdict) {}
+
+    /// Other permissions and limits. A service without any has nothing to do.
+    fn renew(&mut self, _now: Instant, _core: Arc<CoreConfig>) {}
 
     /// Whether [`handle_api`](Self::handle_api) may be called now. After [`Readiness::NextTurn`] the next turn follows at once.
     fn readiness(&self) -> Readiness {

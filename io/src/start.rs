@@ -4,7 +4,9 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
+use fanwire_core::CoreConfig;
 use fanwire_core::api::ApiRequest;
 use fanwire_core::ids::ShardId;
 use fanwire_core::login::LoginVerdict;
@@ -19,7 +21,7 @@ use crate::park::Park;
 use crate::pressure::{Level, Pressure};
 use crate::ring::{self, Mesh};
 use crate::service::Service;
-use crate::shard::{EventFd, Links, Mailbox, Order, Shard, Spread, run, shard_id};
+use crate::shard::{EventFd, Links, Mailbox, Order, Settings, Shard, Spread, run, shard_id};
 use crate::socket;
 
 /// Why the shards did not start. Nothing runs or listens then.
@@ -75,6 +77,23 @@ pub enum StartError {
     Resources(#[from] io::Error),
 }
 
+/// Why settings are not in use everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RenewalError {
+    /// A shard has not looked at several earlier ones.
+    #[error("a shard has not taken earlier settings yet; try again, and if that lasts, restart")]
+    Busy,
+    /// A shard has not answered in time. It will go by them with its next turn.
+    #[error("a shard has not taken the settings within {RENEWAL_WAIT:?}; it will with its next turn")]
+    Late,
+}
+
+/// A turn takes milliseconds, on a machine without a CPU to spare some hundred of them.
+const RENEWAL_WAIT: Duration = Duration::from_secs(5);
+/// Orders that a shard may have before no more settings are given to it, so that there is always room for its end.
+const RENEWALS_WAITING_MAX: usize = 8;
+
 /// What one shard runs on.
 #[derive(Clone, Debug)]
 pub struct ShardReport {
@@ -120,12 +139,37 @@ impl Running {
     /// Stops listening and closes all connections politely, spread over the configured time; the shards end when none
     /// is left, or when the time is over.
     pub fn drain(&self) {
-        self.order(Order::Drain);
+        self.order(|| Order::Drain);
     }
 
     /// Ends all shards now.
     pub fn stop_now(&self) {
-        self.order(Order::Stop);
+        self.order(|| Order::Stop);
+    }
+
+    /// Gives the shards other settings, and waits until all of them go by them, [`RENEWAL_WAIT`] at most.
+    ///
+    /// Listeners (but for their origins and TLS), shards, CPUs, driver, balance and rings must be as they were. So must `core`'s
+    /// realms and compression; its permissions are [renewed](fanwire_core::access::Access::renewed) from those in use.
+    ///
+    /// # Errors
+    ///
+    /// [`RenewalError::Busy`]: nothing has changed. [`RenewalError::Late`]: the others go by them.
+    pub fn renew(&self, config: Config, core: Arc<CoreConfig>) -> Result<(), RenewalError> {
+        if self.mailboxes.iter().any(|mailbox| mailbox.orders.len() >= RENEWALS_WAITING_MAX) {
+            return Err(RenewalError::Busy);
+        }
+        let config = Arc::new(config);
+        let (taken, takers) = mpsc::channel();
+        self.order(|| {
+            let (config, core, taken) = (Arc::clone(&config), Arc::clone(&core), taken.clone());
+            Order::Renew(Box::new(Settings { config, core, taken }))
+        });
+        let until = crate::clock::now() + RENEWAL_WAIT;
+        for _ in &self.mailboxes {
+            takers.recv_timeout(until.since(crate::clock::now())).map_err(|_| RenewalError::Late)?;
+        }
+        Ok(())
     }
 
     /// Answers a login request of this shard.
@@ -180,10 +224,10 @@ impl Running {
         }
     }
 
-    fn order(&self, order: Order) {
+    fn order(&self, order: impl Fn() -> Order) {
         for (mailbox, doorbell) in self.mailboxes.iter().zip(self.doorbells.iter()) {
             // A mailbox that is full of orders to end holds this one too.
-            let _ = mailbox.orders.push(order);
+            let _ = mailbox.orders.push(order());
             doorbell.ring();
         }
     }

@@ -17,7 +17,7 @@ pub fn slow(args: &SlowArgs) -> Result<(), Failure> {
     let words = |wrong: &dyn std::fmt::Display| {
         format!("http://{address}/slow: {wrong}; is the router running, and is that its admin port?")
     };
-    match ask(address, &format!("/slow?limit={}&format={format}", args.limit), PATIENCE) {
+    match ask(address, "GET", &format!("/slow?limit={}&format={format}", args.limit), PATIENCE) {
         Ok((200, body)) => print(format_args!("{}", body.trim_end())),
         Ok((status, body)) => Err(Failure::Refused(words(&format_args!("{status}: {}", body.trim_end())))),
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {

@@ -70,7 +70,8 @@ impl Gathered<'_> {
             self.refuse(&at("name"), wrong, vec!["give each its own name".into()]);
         }
         if key.allow.is_empty() {
-            let help = vec!["allowed: some of \"publish\", \"call\", \"read\", \"disconnect\"".into()];
+            let help =
+                vec!["allowed: some of \"publish\", \"call\", \"read\", \"disconnect\", \"reload\"".into()];
             self.refuse(&at("allow"), "the key may do nothing".into(), help);
         }
         self.realms(config, key, &at);

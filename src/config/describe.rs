@@ -1,9 +1,12 @@
 //! What each key means: the comments of the fields in [`schema`](super::schema), as values.
 //!
 //! A comment's first paragraph is one line, for `fanwire config default`; all of it is the meaning in
-//! `fanwire config doc`. A field without a comment does not compile.
+//! `fanwire config doc`. A field without a comment does not compile, and neither does one that does not say when it acts after
+//! a reload: `#[acts(now)]`, `new_connections` or `restart`; a table whose keys say so themselves has `inside`.
 
 use std::collections::BTreeMap;
+
+use fanwire_control::reload::Acts;
 
 use super::bind::{Bind, FileMode};
 use super::schema::{
@@ -17,6 +20,8 @@ use super::units::{Address, Auto, Count, Limit, Size, Time};
 pub struct Field {
     /// The comment, line by line.
     pub lines: &'static [&'static str],
+    /// When a changed value acts; of a list of tables: one that is added or removed. `None`: its fields say so.
+    pub acts: Option<Acts>,
     /// The fields of the table that it holds; none if it holds a plain value.
     pub inner: &'static [Field],
 }
@@ -86,6 +91,7 @@ macro_rules! described {
         pub struct $name:ident {
             $(
                 $(#[doc = $line:literal])+
+                #[acts($acts:ident)]
                 $(#[serde($($field_serde:tt)*)])?
                 pub $field:ident: $value:ty,
             )+
@@ -106,6 +112,7 @@ macro_rules! described {
             const FIELDS: &'static [$crate::config::describe::Field] = &[$(
                 $crate::config::describe::Field {
                     lines: &[$($line),+],
+                    acts: $crate::config::describe::acts!($acts),
                     inner: <$value as $crate::config::describe::Described>::FIELDS,
                 },
             )+];
@@ -114,13 +121,30 @@ macro_rules! described {
 }
 pub(super) use described;
 
+/// The word of an attribute as a value.
+macro_rules! acts {
+    (now) => {
+        Some(fanwire_control::reload::Acts::Now)
+    };
+    (new_connections) => {
+        Some(fanwire_control::reload::Acts::NewConnections)
+    };
+    (restart) => {
+        Some(fanwire_control::reload::Acts::Restart)
+    };
+    (inside) => {
+        None
+    };
+}
+pub(super) use acts;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_first_paragraph_is_the_summary() {
-        let field = Field { lines: &[" One", " line.", "", " And", " more."], inner: &[] };
+        let field = Field { lines: &[" One", " line.", "", " And", " more."], acts: None, inner: &[] };
         assert_eq!(field.summary(), "One line.");
         assert_eq!(field.meaning(), "One line. And more.");
     }

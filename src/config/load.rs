@@ -54,7 +54,7 @@ pub enum Flag {
 }
 
 /// A configuration that may be started.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     /// The values.
     pub config: Config,
@@ -71,7 +71,7 @@ pub struct Loaded {
 }
 
 /// Where values were written, by key (`limits.message`, `listener.0.bind`).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Origins(HashMap<String, Place>);
 
 impl Origins {

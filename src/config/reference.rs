@@ -27,8 +27,11 @@ pub fn markdown() -> String {
     for (name, value, field) in entries(&defaults(), Config::FIELDS) {
         let heading = header(name, value);
         let about = field.meaning();
-        write!(out, "### `{heading}`\n\n{about}\n\n| key | default | meaning |\n|---|---|---|\n")
-            .expect(INFALLIBLE);
+        write!(
+            out,
+            "### `{heading}`\n\n{about}\n\n| key | default | a change acts | meaning |\n|---|---|---|---|\n"
+        )
+        .expect(INFALLIBLE);
         for table in tables(value) {
             write_rows(&mut out, table, field.inner, name);
         }
@@ -87,7 +90,8 @@ fn write_rows(out: &mut String, table: &Table, fields: &'static [Field], key: &s
         let key = format!("{key}.{name}");
         if field.inner.is_empty() {
             let meaning = field.meaning().replace('|', "\\|");
-            writeln!(out, "| `{key}` | `{value}` | {meaning} |").expect(INFALLIBLE);
+            let acts = field.acts.expect("a plain value says when it acts").words();
+            writeln!(out, "| `{key}` | `{value}` | {acts} | {meaning} |").expect(INFALLIBLE);
         } else {
             for inner in tables(value) {
                 write_rows(out, inner, field.inner, &key);
@@ -144,6 +148,26 @@ mod tests {
     }
 
     #[test]
+    fn each_value_says_when_it_acts_and_no_table_that_can_only_change_inside() {
+        fn check(value: Option<&Value>, field: &Field, key: &str) {
+            let is_table = value.is_some_and(Value::is_table);
+            assert_eq!(field.acts.is_none(), !field.inner.is_empty() && is_table, "{key}");
+        }
+        fn walk(table: &Table, fields: &'static [Field], path: &str) {
+            for (name, value, field) in entries(table, fields) {
+                let key = format!("{path}{name}");
+                check(Some(value), field, &key);
+                tables(value).into_iter().for_each(|inner| {
+                    if !field.inner.is_empty() {
+                        walk(inner, field.inner, &format!("{key}."));
+                    }
+                });
+            }
+        }
+        walk(&defaults(), Config::FIELDS, "");
+    }
+
+    #[test]
     fn the_reference_has_a_row_for_each_key() {
         let text = markdown();
         for (key, field) in all() {
@@ -152,7 +176,7 @@ mod tests {
             }
             assert!(text.contains(&field.meaning()) || !field.inner.is_empty(), "{key}");
         }
-        assert!(text.contains("| `limits.message` | `\"1MiB\"` | "), "{text}");
+        assert!(text.contains("| `limits.message` | `\"1MiB\"` | now | "), "{text}");
         assert!(text.contains("### `[[listener]]`\n"), "{text}");
     }
 }

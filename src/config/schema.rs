@@ -24,36 +24,45 @@ described! {
         /// Where clients connect. A file that has `[[listener]]` replaces the default one.
         ///
         /// Several of them make several addresses; every one is served by all shards.
+        #[acts(restart)]
         pub listener: Vec<Listener>,
         /// The port for the operator: health and metrics.
+        #[acts(inside)]
         pub admin: Admin,
         /// Threads that carry connections.
         ///
         /// A connection stays on its shard for life.
+        #[acts(inside)]
         pub shards: Shards,
         /// Publishing, calling and looking around by HTTP requests, for programs that hold no connection.
         ///
         /// [HTTP API](http-api.md) has all of it. Without a key only programs of this machine may use it, as the realm's anonymous
         /// role.
+        #[acts(inside)]
         pub http_api: HttpApi,
         /// Worlds of topics and procedures that do not see each other. A file that has `[[realm]]` replaces the default one.
+        #[acts(restart)]
         pub realm: Vec<Realm>,
         /// Bounds on what one connection can cost, in memory and in time.
         ///
         /// What a peer is told when it meets one is in its protocol's own words (close 1009, `wamp.error.…`), and
         /// `fanwire_events_dropped_total` counts it. Fixed in this version: a URI has at most 255 bytes, a payload at most
         /// 128 arrays and objects in each other, and the lists of receivers of a publication 65,536 entries together.
+        #[acts(inside)]
         pub limits: Limits,
         /// Compressed messages: permessage-deflate (RFC 7692), for clients that offer it.
         ///
         /// Browsers always do, most libraries where they are told to.
+        #[acts(inside)]
         pub compression: Compression,
         /// What happens at SIGTERM and SIGINT.
+        #[acts(inside)]
         pub shutdown: Shutdown,
         /// What is written to standard error.
         ///
         /// A thread of its own writes it. If that cannot keep up, lines are dropped and counted in
         /// `fanwire_log_lines_dropped_total`; a shard never waits for it.
+        #[acts(inside)]
         pub log: Log,
     }
 }
@@ -83,33 +92,40 @@ described! {
         ///
         /// Port 0 takes a free one, which the banner prints. `[::]` takes IPv4 too. The file of a Unix socket is removed at
         /// the end, and at the start if nobody listens there any more; its folder must exist.
+        #[acts(restart)]
         pub bind: Bind,
         /// Permissions of the file of a Unix socket; who may write may connect. `auto`: `"0660"`, the owner and the group.
+        #[acts(restart)]
         #[serde(default = "Listener::default_mode")]
         pub mode: Auto<FileMode>,
         /// Connections that may wait in the kernel until a shard accepts them, for each shard. `auto`: `net.core.somaxconn`.
         ///
         /// The kernel cuts it at that (4096 on most systems). Beyond it a client tries again after a second or more; on a Unix
         /// socket it waits, or is refused if it does not want to. Raise both where thousands connect in one moment.
+        #[acts(restart)]
         #[serde(default = "Listener::default_backlog")]
         pub backlog: Auto<Count>,
         /// Further web pages that may connect: origins such as `"https://app.example.org"`, or `"*"` for all.
         ///
         /// Pages loaded from the same host or from this machine always may, and so may programs, which send no Origin. Others
         /// are answered 403.
+        #[acts(new_connections)]
         #[serde(default)]
         pub allowed_origins: Vec<String>,
         /// Path → protocol. `wamp` is WAMP version 2.
         ///
         /// Its subprotocols are `wamp.2.json`, `wamp.2.msgpack` and `wamp.2.cbor`.
+        #[acts(restart)]
         #[serde(default = "Listener::default_endpoints")]
         pub endpoints: BTreeMap<String, Protocol>,
         /// Whether the HTTP API is here, at `/v1/`: `true`, `false`, or `auto`: where only this machine can connect.
         ///
         /// It is not served over TLS, so not where `tls` is without `plain`. Where other machines can connect it needs a key, `[[http_api.key]]`, or Fanwire does not start.
+        #[acts(restart)]
         #[serde(default = "Listener::default_api")]
         pub api: Auto<bool>,
         /// TLS, for `wss://`: on where `cert` and `key` are named.
+        #[acts(inside)]
         #[serde(default)]
         pub tls: Tls,
     }
@@ -122,26 +138,31 @@ described! {
     pub struct Tls {
         /// File with the certificate in PEM, and behind it those that lead to its authority; `"none"`: no TLS.
         ///
-        /// A relative path begins at the folder of the file that names it. The files are read at the start and again at
-        /// SIGHUP: then new connections get the new certificates, and existing ones stay. If one of them is wrong, all stay as
-        /// they were.
+        /// A relative path begins at the folder of the file that names it. The files are read again with each
+        /// [reload](operators.md#reload).
+        #[acts(new_connections)]
         pub cert: String,
         /// File with its private key in PEM, without a passphrase.
+        #[acts(new_connections)]
         pub key: String,
         /// Certificates for other names: `further = [{ cert = "…", key = "…" }]`.
         ///
         /// A client gets the one that is for the host it asks for, also by a wildcard such as `*.example.org`; if none is, or
         /// it names no host, the first.
+        #[acts(new_connections)]
         pub further: Vec<CertificatePair>,
         /// Whether clients without TLS are served at this port too; the first byte tells.
         ///
         /// Without it they are answered 400, in words.
+        #[acts(new_connections)]
         pub plain: bool,
         /// File with the authorities of client certificates, in PEM; `"none"`: clients are asked for none.
         ///
         /// Who connects without TLS shows no certificate: leave `plain` out where it counts.
+        #[acts(new_connections)]
         pub client_ca: String,
         /// Whether a client must show a certificate of `client_ca`: `required` or `optional`.
+        #[acts(new_connections)]
         pub client_certificates: ClientCertificates,
     }
 }
@@ -257,6 +278,7 @@ described! {
         /// Where `/livez`, `/readyz` and `/metrics` are; `"none"` turns them off.
         ///
         /// See [monitoring](monitoring.md). It asks nobody who they are: keep it off public addresses.
+        #[acts(restart)]
         pub bind: Limit<Address>,
     }
 }
@@ -273,22 +295,29 @@ described! {
     #[serde(deny_unknown_fields, default)]
     pub struct HttpApi {
         /// A request's body, and a line of a stream of publications; larger ones are answered 413.
+        #[acts(now)]
         pub body: Size,
         /// Publications in one batch.
+        #[acts(now)]
         pub batch: Count,
         /// Connections at once; further ones are answered 503. Worst case in memory: each has two bodies.
+        #[acts(now)]
         pub connections: Count,
         /// Longest time that a call may wait for its callee, and the time of calls that do not say.
+        #[acts(now)]
         pub call_time: Time,
         /// How long the answer to a request with an `Idempotency-Key` is kept, to be given again.
+        #[acts(now)]
         pub idempotency_window: Time,
         /// How many such answers are kept, of 16 MiB together; beyond it the oldest is forgotten.
+        #[acts(now)]
         pub idempotency_keys: Count,
         /// Who may use it: `[[http_api.key]]` with `name`, `key_hash`, `realms`, `role`, `allow` and `addresses`.
         ///
         /// `fanwire apikey` makes a key and prints such a table. `role` is the role whose permissions its publications and calls
-        /// need; `allow` has some of `publish`, `call`, `read`, `disconnect`; `addresses` has addresses and ranges such as
+        /// need; `allow` has some of `publish`, `call`, `read`, `disconnect`, `reload`; `addresses` has addresses and ranges such as
         /// `10.0.0.0/8`, and may be left out. With one key or more nobody may use the API without one.
+        #[acts(now)]
         pub key: Vec<ApiKey>,
     }
 }
@@ -335,6 +364,7 @@ pub enum ApiRight {
     Call,
     Read,
     Disconnect,
+    Reload,
 }
 
 described! {
@@ -345,26 +375,31 @@ described! {
         /// How many, 1 to 63. `auto`: as many as the CPUs that the process may use.
         ///
         /// That is its affinity, cut by the CPU quota of its control group.
+        #[acts(restart)]
         pub count: Auto<Count>,
         /// CPUs to pin the shards to, such as `"0-3,8"`.
         ///
         /// `auto` takes the CPUs that the process may use, if there are as many as shards; otherwise nothing is pinned.
+        #[acts(restart)]
         pub cpus: Auto<CpuList>,
         /// What a shard waits with: `io_uring`, `epoll`, or `auto`.
         ///
         /// The banner says which one `auto` took, and why.
+        #[acts(restart)]
         pub driver: Driver,
         /// Whether a new connection goes to the shard that has the fewest.
         ///
         /// The kernel spreads connections by a hash of their addresses, which is uneven when there are few. A shard that
         /// accepted one and has over 1/32 more than another hands it to that one, before a byte is read. With `false` each
         /// stays where the kernel put it.
+        #[acts(restart)]
         pub balance: bool,
         /// Sends of a large topic's events before everybody else has a turn, 1 to 65536; `"none"`: the topic's whole round.
         ///
         /// A call or an event of a small topic waits for this many sends at most, each 2 to 4 µs. Fewer make it wait less;
         /// more make the large topic's own events slightly cheaper. Topics of up to 256 subscribers come first, and are split,
         /// at half as many sends, only while several of their events wait.
+        #[acts(now)]
         pub slice_sends: Limit<Count>,
         /// How long a shard that has nothing to do looks for more before it sleeps, such as `"50us"`; `"0s"`: not at all.
         ///
@@ -372,6 +407,7 @@ described! {
         /// often; then it uses its CPU whole, for which nothing else on this machine should have a use. Otherwise, and when
         /// nothing happens, it sleeps as ever. At most 1 ms. [Performance](performance.md#looking-on-before-sleeping) has
         /// figures.
+        #[acts(now)]
         pub spin: Time,
     }
 }
@@ -407,28 +443,34 @@ described! {
     #[serde(deny_unknown_fields)]
     pub struct Realm {
         /// The name that clients ask for.
+        #[acts(restart)]
         pub name: String,
         /// Role of a client that does not say who it is; `"none"` refuses such clients.
         ///
         /// Users log in by ticket: see `realm.user` and `realm.users_file`.
+        #[acts(new_connections)]
         #[serde(default = "Realm::default_anonymous_role")]
         pub anonymous_role: String,
         /// Permits an anonymous role that may do everything on an address that other machines can reach.
         ///
         /// Without it Fanwire does not start in such a configuration.
+        #[acts(now)]
         #[serde(default)]
         pub allow_anonymous_everywhere: bool,
         /// File with users who log in by ticket, made by `fanwire passwd`; `"none"`: no file.
         ///
-        /// It is read at the start. A relative path begins at the folder of the file that names it. See [logins](logins.md).
+        /// It is read again with each [reload](operators.md#reload). A relative path begins at the folder of the file that names it. See [logins](logins.md).
+        #[acts(new_connections)]
         #[serde(default = "Realm::default_users_file")]
         pub users_file: String,
         /// Users who log in by ticket, besides those of `users_file`: `[[realm.user]]` with `name`, `role`, `ticket_hash`.
         ///
         /// `fanwire passwd - NAME --role ROLE` prints such a table. A ticket itself cannot stand in a configuration.
+        #[acts(new_connections)]
         #[serde(default)]
         pub user: Vec<User>,
         /// What happens to events that a subscriber does not read in time; `auto`: what `limits.slow_consumer` says.
+        #[acts(new_connections)]
         #[serde(default = "Realm::default_slow_consumer")]
         pub slow_consumer: Auto<Policy>,
         /// The same by topic: `[[realm.topic]]` with `uri`, `match`, `slow_consumer`, `outbox`, `outbox_messages`.
@@ -436,9 +478,11 @@ described! {
         /// Only `uri` must be there. The most specific rule decides that covers all of a subscription. `outbox` and
         /// `outbox_messages` bound what waits of one subscription for one connection. See
         /// [slow consumers](operators.md#slow-consumers).
+        #[acts(new_connections)]
         #[serde(default)]
         pub topic: Vec<Topic>,
         /// Who may do what. What no permission mentions is refused.
+        #[acts(now)]
         #[serde(default)]
         pub role: Vec<Role>,
     }
@@ -508,8 +552,10 @@ described! {
     #[serde(deny_unknown_fields)]
     pub struct Role {
         /// The role's name.
+        #[acts(now)]
         pub name: String,
         /// Actions that are allowed at URIs. The most specific permission decides.
+        #[acts(now)]
         #[serde(default)]
         pub permission: Vec<Permission>,
     }
@@ -534,19 +580,23 @@ described! {
     #[serde(deny_unknown_fields)]
     pub struct Permission {
         /// URI or pattern.
+        #[acts(now)]
         pub uri: String,
         /// How `uri` is compared: `exact` (if left out in a file), `prefix` or `wildcard`.
         ///
         /// In a wildcard an empty component stands for any, such as in `a..c`.
+        #[acts(now)]
         #[serde(rename = "match", default)]
         pub match_policy: Match,
         /// What is allowed there: `publish`, `subscribe`, `call`, `register`; an empty list forbids.
+        #[acts(now)]
         pub allow: Vec<Action>,
         /// Whether subscribers and callees are told who publishes or calls there: `on_request`, `always` or `never`.
         ///
         /// They are told session, authid and authrole. `on_request`: if the client sets `disclose_me`, or the callee registered
         /// with `disclose_caller`. `never`: who sets `disclose_me` is refused with
         /// `wamp.error.option_disallowed.disclose_me`.
+        #[acts(now)]
         #[serde(default)]
         pub disclose: Disclose,
     }
@@ -619,108 +669,143 @@ described! {
         /// without pages of files; whatever is nearest to its limit decides. At 85 % new clients are refused (503, close 1013),
         /// at 95 % clients that read too slowly are cut, those with the largest outboxes first. See
         /// [operators](operators.md#overload).
+        #[acts(now)]
         pub memory: Auto<Size>,
         /// One WebSocket message, all its frames together, inflated if it is compressed.
         ///
         /// Larger ones close the connection with 1009. An incomplete message holds at most twice what has arrived.
+        #[acts(now)]
         pub message: Size,
         /// HTTP request head; larger ones are answered 431.
+        #[acts(now)]
         pub request_head: Size,
         /// Header fields in a request head.
+        #[acts(now)]
         pub request_head_fields: Count,
         /// A message of, and output to, a connection that has not joined a realm; inflated if it is compressed.
+        #[acts(now)]
         pub before_login: Size,
         /// From accept to the end of the WebSocket upgrade.
+        #[acts(new_connections)]
         pub handshake_time: Time,
         /// From the upgrade to the welcome.
+        #[acts(new_connections)]
         pub login_time: Time,
         /// From the first byte of a message to its last.
+        #[acts(now)]
         pub message_time: Time,
         /// From our last word to the end of the connection.
+        #[acts(now)]
         pub close_time: Time,
         /// A connection that was silent for this long is pinged.
+        #[acts(now)]
         pub ping_interval: Time,
         /// Without an answer to the ping for this long the connection is cut.
+        #[acts(now)]
         pub pong_wait: Time,
         /// Bytes that may wait for a connection that reads too slowly.
         ///
         /// Worst case: connections × this. An empty outbox takes one message of any size.
+        #[acts(now)]
         pub outbox: Size,
         /// Messages that may wait for such a connection.
+        #[acts(now)]
         pub outbox_messages: Count,
         /// How long the oldest of them may wait.
         ///
         /// Beyond one of the three the connection is cut, and what it had not got is counted; or what `limits.slow_consumer`
         /// says happens. Who takes nothing at all for this long is cut in any case.
+        #[acts(now)]
         pub outbox_age: Time,
         /// What happens to events that a subscriber does not read in time, unless its realm or topic says otherwise.
         ///
         /// `disconnect` (beyond one of the three limits), `drop_oldest`, `drop_newest`, `conflate` (a new event replaces the one of
         /// its topic, or of its topic and `x_conflate_key`), or `pause_publisher`. See
         /// [slow consumers](operators.md#slow-consumers).
+        #[acts(new_connections)]
         pub slow_consumer: Policy,
         /// How long publishers wait for one subscriber with `pause_publisher` before it is cut.
+        #[acts(now)]
         pub pause: Time,
         /// Room for replies and goodbyes beyond `limits.outbox`.
+        #[acts(now)]
         pub reply_reserve: Size,
         /// Subscriptions of one session.
+        #[acts(now)]
         pub subscriptions_per_session: Count,
         /// Registrations of one session.
+        #[acts(now)]
         pub registrations_per_session: Count,
         /// Subscriptions and registrations of one session by prefix or wildcard, together.
+        #[acts(now)]
         pub patterns_per_session: Count,
         /// Different prefixes and wildcards that sessions of one realm are subscribed to, and as many registered ones.
         ///
         /// About 300 bytes each. What a publication costs hangs on those that match it, not on their number.
+        #[acts(now)]
         pub patterns_per_realm: Count,
         /// Calls of one session that are not answered yet.
+        #[acts(now)]
         pub pending_calls_per_session: Count,
         /// Logins that may wait for their ticket to be verified; further ones are refused: try again later.
+        #[acts(restart)]
         pub logins_waiting: Count,
         /// Tickets verified at once, each with 19 MiB of memory and a CPU for 20 to 70 ms.
         ///
         /// `auto`: half of the CPUs that the process may use, 1 to 4. The threads give way to the shards.
+        #[acts(restart)]
         pub logins_at_once: Auto<Count>,
         /// Connections of one shard; further ones are answered 503.
         ///
         /// Without it, the limit of open files decides.
+        #[acts(new_connections)]
         pub connections_per_shard: Limit<Count>,
         /// New connections that the process accepts in a second; more wait in the backlog.
         ///
         /// A tenth of it may come at once. For storms, when thousands come back after a fault; see `listener.backlog`.
+        #[acts(now)]
         pub accept_rate: Limit<Count>,
         /// Connections of one address at once; further ones are answered 429. An IPv6 address counts by its first 64 bits.
         ///
         /// Not for a router behind a proxy, where everybody has the proxy's address. Connections to the HTTP API do not count.
+        #[acts(new_connections)]
         pub connections_per_address: Limit<Count>,
         /// New connections of one address in a second, and as many at once; further ones are answered 429.
+        #[acts(new_connections)]
         pub connects_per_address: Limit<Count>,
         /// Messages of one connection in a second, WebSocket control frames too.
         ///
         /// Who sends more is not read until it may again: nothing is lost, its own socket fills up.
+        #[acts(now)]
         pub messages_per_second: Limit<Count>,
         /// Messages that a connection may send at once after a silence. `auto`: those of a second.
         ///
         /// At least those of a thirtieth of a second, which is how often connections that wait are looked at.
+        #[acts(now)]
         pub messages_burst: Auto<Count>,
         /// Bytes of one connection in a second, as they come on the wire; beyond that as with `limits.messages_per_second`.
+        #[acts(now)]
         pub bytes_per_second: Limit<Size>,
         /// Bytes that a connection may send at once after a silence. `auto`: those of a second.
         ///
         /// At least those of a thirtieth of a second. One receive more is possible, of 64 KiB, or 256 KiB of a large message, and has to be waited for afterwards.
+        #[acts(now)]
         pub bytes_burst: Auto<Size>,
         /// TLS handshakes of one shard that may be under way at once, 1 to 65536; further clients wait.
         ///
         /// One that makes others wait gives its place up: after 250 ms if its greeting is not complete, else after a second
         /// without an answer.
+        #[acts(now)]
         pub tls_handshakes_per_shard: Count,
         /// Payload bytes on the way from one shard to another, beyond which publishers wait, as for a slow subscriber.
         ///
         /// One more message may be on its way, of any size. Answers of calls are bounded by their number.
+        #[acts(restart)]
         pub ring: Size,
         /// Items on the way from one shard to another.
         ///
         /// `auto`: 8192 divided by the shards, at least 128.
+        #[acts(restart)]
         pub ring_items: Auto<Count>,
     }
 }
@@ -775,26 +860,32 @@ described! {
         /// Whether an offer is accepted.
         ///
         /// An event is compressed once for all its subscribers on a shard, and a connection costs no more memory for it.
+        #[acts(restart)]
         pub enabled: bool,
         /// Messages and events below this size are sent as they are.
         ///
         /// Short ones do not get smaller. With `takeover` they do, so there everything is compressed.
+        #[acts(restart)]
         pub threshold: Size,
         /// 1 (fast) to 9 (small).
+        #[acts(restart)]
         pub level: Count,
         /// Whether messages may refer to those before them on their connection, where the client agrees.
         ///
         /// Short messages that resemble each other become several times smaller. But each event is compressed for each
         /// subscriber, and a connection costs up to twice `window_bits` of memory: 64 KiB with 15, 8 KiB with 12.
+        #[acts(restart)]
         pub takeover: bool,
         /// How far back a message may refer, as a power of two: 9 to 15.
         ///
         /// Clients that want it smaller get the smallest, 9.
+        #[acts(restart)]
         pub window_bits: Count,
         /// Whether a client may compress what it sends before it is welcomed.
         ///
         /// With `false` a compressed message before that ends the connection with 1008, so that nobody unknown makes the
         /// router inflate. With `true` it may inflate to `limits.before_login`.
+        #[acts(restart)]
         pub before_login: bool,
     }
 }
@@ -821,6 +912,7 @@ described! {
         ///
         /// Each is told in its protocol (WAMP GOODBYE, close 1001); then the process ends with exit 0. A second signal ends it at
         /// once.
+        #[acts(now)]
         pub drain_time: Time,
     }
 }
@@ -837,8 +929,10 @@ described! {
     #[serde(deny_unknown_fields, default)]
     pub struct Log {
         /// `off`, `error`, `warn`, `info`, `debug`, `trace`, or per part: `"info,fanwire_io=debug"`.
+        #[acts(now)]
         pub level: String,
         /// `text`, or `json`: one object per line.
+        #[acts(restart)]
         pub format: LogFormat,
     }
 }

@@ -126,7 +126,7 @@ fn now() -> i64 {
 /// What should be said of a certificate's validity at this time, in seconds since 1970.
 fn warn_of_age(known: &Certificate, now: i64) -> Option<String> {
     let path = known.path.display();
-    let renew = "put a new one there and send SIGHUP";
+    let renew = "put a new one there and reload (fanwire reload)";
     let days = (known.not_after - now).div_euclid(DAY);
     if now > known.not_after {
         Some(format!("the certificate {path} has expired {} days ago, and clients refuse it: {renew}", -days))

@@ -91,6 +91,7 @@ on_both_drivers! {
             "/v1/sessions" => vec![(200, "/v1/sessions?limit=1"), (400, "/v1/sessions?limit=x"), (403, "/v1/sessions?realm=x")],
             "/v1/topics" => vec![(200, "/v1/topics?prefix=com."), (400, "/v1/topics?x=1")],
             "/v1/sessions/{id}" => vec![(404, "/v1/sessions/1"), (400, "/v1/sessions/0")],
+            "/v1/reload" => vec![(200, "/v1/reload?check=true"), (400, "/v1/reload?check=perhaps")],
             "/v1/openapi.json" => vec![(200, "/v1/openapi.json")],
             other => panic!("{other} is described, and no test knows it"),
         };

@@ -68,7 +68,7 @@ fn challenged(router: &Router, realm: &str, user: &str) -> Client {
 }
 
 /// A client that has sent its ticket.
-fn logging_in(router: &Router, realm: &str, user: &str, ticket: &str) -> Client {
+pub fn logging_in(router: &Router, realm: &str, user: &str, ticket: &str) -> Client {
     let mut client = challenged(router, realm, user);
     client.send(json!([5, ticket, {}]));
     client
@@ -83,7 +83,7 @@ pub fn logged_in(router: &Router, realm: &str, user: &str) -> (Client, Value) {
 }
 
 /// Which ABORT a client gets, with its words.
-fn aborted(client: &mut Client, code: u16) -> (String, String) {
+pub fn aborted(client: &mut Client, code: u16) -> (String, String) {
     let abort = client.expect();
     assert_eq!(abort[0], 3, "{abort}");
     client.expect_close(code);

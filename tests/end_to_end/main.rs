@@ -23,6 +23,7 @@ mod listeners;
 mod logins;
 mod overload;
 mod passwd;
+mod reload;
 mod resources;
 mod service;
 mod shutdown;

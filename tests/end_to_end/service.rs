@@ -44,6 +44,9 @@ on_both_drivers! {
         for _ in 0..3 {
             assert_eq!(heard().trim_end(), "WATCHDOG=1");
         }
+        router.signal(Signal::HUP);
+        eventually("the word that it reloads", || heard().lines().any(|line| line == "RELOADING=1"));
+        eventually("the word that it is ready again", || heard().lines().any(|line| line == "READY=1"));
         let client = Client::join(router.wamp);
         router.signal(Signal::TERM);
         eventually("the word that it stops", || heard().lines().any(|line| line == "STOPPING=1"));

@@ -8,6 +8,8 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
+use crate::reload::{Flaw, Refused};
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $code:ident = $status:literal $name:literal,)*) => {
         /// What programs tell errors apart by. Never changes its name or status.
@@ -74,6 +76,8 @@ codes! {
     Misdirected = 421 "misdirected",
     /// The callee answered with an error.
     CalleeError = 422 "callee_error",
+    /// The configuration has errors; `problems` lists them.
+    InvalidConfiguration = 422 "invalid_configuration",
     /// The router refused for a reason that `uri` names.
     Refused = 422 "refused",
     /// The callee has left, or its answer could not be passed on.
@@ -101,9 +105,15 @@ pub struct ApiError {
     pub uri: Option<Cow<'static, str>>,
     /// What a callee sent with its error: args and kwargs, JSON.
     pub payload: Option<Box<Payload>>,
+    /// What is wrong with the configuration.
+    pub problems: Option<Box<Problems>>,
     /// Overrides the code's status: those of a head that cannot be read.
     pub status: Option<u16>,
 }
+
+/// What is wrong with the configuration. An error is handed on by value, so it is kept small.
+#[derive(Debug, Serialize)]
+pub struct Problems(Vec<Flaw>);
 
 /// Arguments in JSON, as they came.
 #[derive(Debug, Default, Serialize)]
@@ -120,7 +130,8 @@ impl ApiError {
     /// An error that is about no field.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         let message = message.into();
-        Self { code, message, field: None, position: None, uri: None, payload: None, status: None }
+        let (field, position, uri, payload) = (None, None, None, None);
+        Self { code, message, field, position, uri, payload, problems: None, status: None }
     }
 
     /// Names the field.
@@ -167,6 +178,23 @@ impl From<ApiRefusal> for ApiError {
     }
 }
 
+/// A reload that changed nothing.
+impl From<&Refused> for ApiError {
+    fn from(refused: &Refused) -> Self {
+        match refused {
+            Refused::Unable(words) => Self::new(Code::Overloaded, words.clone()),
+            Refused::Flaws(flaws) => {
+                let words = match flaws.len() {
+                    1 => "nothing was changed: the configuration has an error".to_owned(),
+                    count => format!("nothing was changed: the configuration has {count} errors"),
+                };
+                let problems = Some(Box::new(Problems(flaws.clone())));
+                Self { problems, ..Self::new(Code::InvalidConfiguration, words) }
+            }
+        }
+    }
+}
+
 /// A head that cannot be read.
 impl From<HttpError> for ApiError {
     fn from(error: HttpError) -> Self {
@@ -197,6 +225,9 @@ impl Serialize for ApiError {
         }
         if let Some(uri) = &self.uri {
             map.serialize_entry("uri", uri)?;
+        }
+        if let Some(problems) = &self.problems {
+            map.serialize_entry("problems", problems)?;
         }
         if let Some(payload) = &self.payload {
             if let Some(args) = &payload.args {

@@ -6,8 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-/// Whose key it is, and the key.
-pub type OwnedKey = (usize, Box<str>);
+use super::keys::KeyHash;
+
+/// Whose key it is (`None`: who needs none), and the key.
+pub type OwnedKey = (Option<KeyHash>, Box<str>);
 /// What the request was.
 pub type Fingerprint = [u8; 32];
 
@@ -73,6 +75,11 @@ impl Idempotency {
             last: 0,
             forgotten_early: 0,
         }
+    }
+
+    /// From now on these bounds hold.
+    pub fn set_bounds(&mut self, window: Duration, entries_max: usize) {
+        (self.window, self.entries_max) = (window, entries_max);
     }
 
     /// What is known of this request. [`Begun::New`] notes it.
@@ -157,7 +164,7 @@ mod tests {
     }
 
     fn key(name: &str) -> OwnedKey {
-        (0, name.into())
+        (None, name.into())
     }
 
     fn answer(bytes: usize) -> Stored {
@@ -177,7 +184,10 @@ mod tests {
         table.finish(now, &key("a"), number, answer(5));
         assert_eq!(table.begin(now, key("a"), [1; 32]), Begun::Done(answer(5)));
         assert_eq!(table.begin(now, key("a"), [2; 32]), Begun::Differs);
-        assert!(matches!(table.begin(now, (1, "a".into()), [2; 32]), Begun::New(_)), "another client's key");
+        assert!(
+            matches!(table.begin(now, (Some(KeyHash::of("fwk_")), "a".into()), [2; 32]), Begun::New(_)),
+            "another client's key"
+        );
     }
 
     #[test]

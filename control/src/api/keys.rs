@@ -33,7 +33,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// SHA-256 of a key. Written `sha256:` and 64 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
@@ -86,11 +86,13 @@ pub enum Right {
     Read,
     /// Send sessions away.
     Disconnect,
+    /// Have the configuration read again.
+    Reload,
 }
 
 impl Right {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Publish, Self::Call, Self::Read, Self::Disconnect];
+    pub const ALL: [Self; 5] = [Self::Publish, Self::Call, Self::Read, Self::Disconnect, Self::Reload];
 
     /// As in the configuration.
     pub const fn name(self) -> &'static str {
@@ -99,12 +101,13 @@ impl Right {
             Self::Call => "call",
             Self::Read => "read",
             Self::Disconnect => "disconnect",
+            Self::Reload => "reload",
         }
     }
 }
 
 /// What somebody is in a realm.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// The realm.
     pub realm: RealmId,
@@ -115,7 +118,7 @@ pub struct Grant {
 }
 
 /// Who uses the API, and as what.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     /// Who, in words, such as `the key "ci"`.
     pub name: String,
@@ -126,9 +129,14 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// Programs of this machine while there are no keys.
+    /// Programs of this machine while there are no keys. Who may not do everything in every realm must not see the
+    /// configuration, and so what a reload changes.
     pub fn local(grants: Vec<Grant>) -> Self {
-        Self { name: "a program without a key".to_owned(), rights: Right::ALL.to_vec(), grants }
+        let mut rights = Right::ALL.to_vec();
+        if grants.is_empty() || !grants.iter().all(|grant| grant.manages) {
+            rights.retain(|right| *right != Right::Reload);
+        }
+        Self { name: "a program without a key".to_owned(), rights, grants }
     }
 
     /// What it is in a realm.

@@ -271,10 +271,10 @@ fn bad_cursor() -> ApiError {
 }
 
 /// The parameters of a request, each known and there once.
-struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+pub(super) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Query<'a> {
-    fn read(head: &RequestHead<'a>, known: &[&str]) -> Result<Self, ApiError> {
+    pub(super) fn read(head: &RequestHead<'a>, known: &[&str]) -> Result<Self, ApiError> {
         let mut parameters: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
         for (name, value) in form_urlencoded::parse(head.query().unwrap_or_default().as_bytes()) {
             let wrong = if !known.contains(&&*name) {
@@ -290,7 +290,7 @@ impl<'a> Query<'a> {
         Ok(Self(parameters))
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(other, _)| other == name).map(|(_, value)| &**value)
     }
 

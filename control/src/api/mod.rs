@@ -30,6 +30,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use fanwire_codec::http::{HeadLimits, RequestHead, parse_request};
 use fanwire_core::CoreConfig;
 use fanwire_core::access::Access;
@@ -39,12 +40,13 @@ use fanwire_io::{HandedOver, Origins};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Shards;
+use crate::reload::Reloads;
 use crate::state::Readiness;
 use connection::{Connection, Failure, Gone, Response, Times};
 use error::{ApiError, Code};
 use figures::ApiFigures;
 use idempotency::Idempotency;
-use keys::{ApiKeys, Principal};
+use keys::{ApiKeys, KeyHash, Principal};
 use routes::{Endpoint, Found, ROUTES};
 
 /// The description of the API, for clients and their generators.
@@ -91,7 +93,7 @@ const IDEMPOTENCY_BYTES_MAX: usize = 16 << 20;
 
 /// What serves the API, before it runs.
 pub struct ApiDesk {
-    config: ApiConfig,
+    settings: Arc<ArcSwap<ApiConfig>>,
     handed_over: mpsc::Receiver<HandedOver>,
     figures: Arc<ApiFigures>,
 }
@@ -114,10 +116,16 @@ impl HandOverQueue {
 /// The API, and the queue in front of it.
 pub fn desk(config: ApiConfig) -> (HandOverQueue, ApiDesk) {
     let (queue, handed_over) = mpsc::channel(HANDED_OVER_MAX);
-    (HandOverQueue(queue), ApiDesk { config, handed_over, figures: Arc::default() })
+    let settings = Arc::new(ArcSwap::from_pointee(config));
+    (HandOverQueue(queue), ApiDesk { settings, handed_over, figures: Arc::default() })
 }
 
 impl ApiDesk {
+    /// Where another configuration is put: for all requests that come from then on.
+    pub fn settings(&self) -> Arc<ArcSwap<ApiConfig>> {
+        Arc::clone(&self.settings)
+    }
+
     /// What the metrics page reads.
     pub fn figures(&self) -> Arc<ApiFigures> {
         Arc::clone(&self.figures)
@@ -127,26 +135,45 @@ impl ApiDesk {
 /// Connections that wait to be served. The control thread takes them as fast as it turns.
 const HANDED_OVER_MAX: usize = 256;
 
-/// The API; shared by the tasks of its connections.
+/// The API by one configuration; shared by the tasks of its connections.
+#[derive(Clone)]
 pub struct Api {
-    config: ApiConfig,
+    config: Arc<ApiConfig>,
+    /// Where a newer one is, if there is one.
+    settings: Arc<ArcSwap<ApiConfig>>,
     shards: Arc<dyn Shards>,
     readiness: Arc<Readiness>,
+    reloads: Arc<Reloads>,
     figures: Arc<ApiFigures>,
-    idempotency: Mutex<Idempotency>,
+    idempotency: Arc<Mutex<Idempotency>>,
 }
 
 impl Api {
     /// Serves what is handed over, until nobody hands over any more.
-    pub(crate) async fn run(desk: ApiDesk, shards: Arc<dyn Shards>, readiness: Arc<Readiness>) {
-        let ApiDesk { config, mut handed_over, figures } = desk;
+    pub(crate) async fn run(
+        desk: ApiDesk,
+        shards: Arc<dyn Shards>,
+        readiness: Arc<Readiness>,
+        reloads: Arc<Reloads>,
+    ) {
+        let ApiDesk { settings, mut handed_over, figures } = desk;
+        let config = settings.load_full();
         let limits = &config.limits;
         let (window, entries) = (limits.idempotency_window, limits.idempotency_entries_max);
-        let idempotency = Mutex::new(Idempotency::new(window, entries, IDEMPOTENCY_BYTES_MAX));
-        let api = Arc::new(Self { config, shards, readiness, figures, idempotency });
+        let idempotency = Arc::new(Mutex::new(Idempotency::new(window, entries, IDEMPOTENCY_BYTES_MAX)));
+        let mut api = Arc::new(Self { config, settings, shards, readiness, reloads, figures, idempotency });
         while let Some(handed) = handed_over.recv().await {
+            if let Some(newer) = api.newer() {
+                api = Arc::new(newer);
+            }
             tokio::spawn(Arc::clone(&api).serve(handed));
         }
+    }
+
+    /// The API by the newest configuration, where that is not this one.
+    fn newer(&self) -> Option<Self> {
+        let newest = self.settings.load();
+        (!Arc::ptr_eq(&newest, &self.config)).then(|| Self { config: Arc::clone(&newest), ..self.clone() })
     }
 
     async fn serve(self: Arc<Self>, handed: HandedOver) {
@@ -187,7 +214,21 @@ impl Api {
             }
             Err(Failure::Gone(gone)) => return Err(gone),
         };
-        let head = match parse_request(&head, &self.config.limits.head) {
+        // The wait for the request may have been long: what holds now is what counts.
+        match self.newer() {
+            Some(newer) => newer.serve_request(connection, peer, &head).await,
+            None => self.serve_request(connection, peer, &head).await,
+        }
+    }
+
+    /// The same, from its head on.
+    async fn serve_request(
+        &self,
+        connection: &mut Connection,
+        peer: &Peer,
+        head: &[u8],
+    ) -> Result<bool, Gone> {
+        let head = match parse_request(head, &self.config.limits.head) {
             Ok(head) => head,
             Err(error) => {
                 self.refuse(connection, &error.into());
@@ -334,6 +375,7 @@ impl Api {
             Endpoint::Sessions => self.sessions(&caller, head).await,
             Endpoint::Disconnect => self.disconnect(&caller, head, part).await,
             Endpoint::Topics => self.topics(&caller, head),
+            Endpoint::Reload => self.reload(&caller, head).await,
             Endpoint::OpenApi => unreachable!("it needs no right"),
         };
         match outcome {
@@ -363,7 +405,7 @@ impl Api {
         let keys = &self.config.keys;
         if keys.0.is_empty() {
             check_local(peer, head)?;
-            return Ok(Caller { index: 0, principal: &self.config.local, shard: peer.shard });
+            return Ok(Caller { key: None, principal: &self.config.local, shard: peer.shard });
         }
         let wrong = |words: &'static str| ApiError::new(Code::Unauthorized, words);
         let Some(given) = head.headers().unique("authorization")? else {
@@ -383,7 +425,36 @@ impl Api {
                 format!("{} may not be used from this address (http_api.key.addresses)", key.principal.name);
             return Err(ApiError::new(Code::Forbidden, words));
         }
-        Ok(Caller { index, principal: &key.principal, shard: peer.shard })
+        Ok(Caller { key: Some(key.hash), principal: &key.principal, shard: peer.shard })
+    }
+
+    /// Whether the caller is by the newest configuration who it was when its request began: for requests that last.
+    fn is_still(&self, caller: &Caller<'_>) -> bool {
+        let newest = self.settings.load();
+        if Arc::ptr_eq(&newest, &self.config) {
+            return true;
+        }
+        match caller.key {
+            None => newest.keys.0.is_empty() && newest.local == *caller.principal,
+            Some(hash) => {
+                newest.keys.0.iter().any(|key| key.hash == hash && key.principal == *caller.principal)
+            }
+        }
+    }
+
+    async fn reload(&self, caller: &Caller<'_>, head: &RequestHead<'_>) -> Result<Reply, Failure> {
+        let query = listing::Query::read(head, &["check"])?;
+        let check_only = match query.get("check") {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(other) => {
+                let words = format!("check={other}: it can be true or false");
+                return Err(ApiError::new(Code::InvalidQuery, words).field("check").into());
+            }
+        };
+        let outcome = self.reloads.reload(&caller.principal.name, check_only).await;
+        let report = outcome.map_err(|refused| ApiError::from(&refused))?;
+        Ok(Reply::Whole(Response::ok(publish::json(&report))))
     }
 
     fn access(&self) -> &Access {
@@ -416,7 +487,10 @@ impl Api {
 
     fn idempotency(&self) -> MutexGuard<'_, Idempotency> {
         // A panic in between would leave it whole: each of its methods changes it in one go.
-        self.idempotency.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        let mut table = self.idempotency.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let limits = &self.config.limits;
+        table.set_bounds(limits.idempotency_window, limits.idempotency_entries_max);
+        table
     }
 }
 
@@ -444,8 +518,8 @@ async fn received(
 
 /// Who asks, and by which shard.
 struct Caller<'a> {
-    /// Of the key, for idempotency keys are each client's own.
-    index: usize,
+    /// Its key, if it needs one. Idempotency keys are each client's own.
+    key: Option<KeyHash>,
     principal: &'a Principal,
     shard: ShardId,
 }

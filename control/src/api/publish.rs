@@ -216,7 +216,7 @@ fn idempotency_key(caller: &Caller<'_>, head: &RequestHead<'_>) -> Result<Option
         );
         return Err(ApiError::new(Code::InvalidField, words).field("Idempotency-Key"));
     }
-    Ok(Some((caller.index, key.into())))
+    Ok(Some((caller.key, key.into())))
 }
 
 const KEY_BYTES_MAX: usize = 255;

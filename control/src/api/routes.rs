@@ -17,6 +17,8 @@ pub enum Endpoint {
     Disconnect,
     /// The topics, by pages.
     Topics,
+    /// The configuration, read again.
+    Reload,
     /// The description of all this.
     OpenApi,
 }
@@ -52,6 +54,7 @@ routes! {
     "GET" "/v1/sessions" Sessions "sessions" Some(Right::Read),
     "DELETE" "/v1/sessions/{id}" Disconnect "disconnect" Some(Right::Disconnect),
     "GET" "/v1/topics" Topics "topics" Some(Right::Read),
+    "POST" "/v1/reload" Reload "reload" Some(Right::Reload),
     "GET" "/v1/openapi.json" OpenApi "openapi" None,
 }
 

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use fanwire_core::ids::ShardId;
 use fanwire_core::login::{Grant, LoginRequest, LoginVerdict};
 use tokio::sync::{Semaphore, mpsc};
@@ -84,7 +85,7 @@ impl LoginFigures {
 #[derive(Debug)]
 pub struct LoginDesk {
     requests: mpsc::Receiver<(ShardId, LoginRequest)>,
-    users: Arc<Users>,
+    users: Arc<ArcSwap<Users>>,
     at_once: usize,
     done: Arc<Done>,
 }
@@ -94,7 +95,7 @@ pub fn desk(users: Users, limits: LoginLimits) -> (LoginQueue, LoginDesk) {
     let (queue, requests) = mpsc::channel(limits.waiting.max(1));
     let desk = LoginDesk {
         requests,
-        users: Arc::new(users),
+        users: Arc::new(ArcSwap::from_pointee(users)),
         at_once: limits.at_once.max(1),
         done: Arc::new(Done::default()),
     };
@@ -105,6 +106,11 @@ impl LoginDesk {
     /// What the metrics page reads.
     pub fn figures(&self, queue: &LoginQueue) -> LoginFigures {
         LoginFigures { queue: queue.0.downgrade(), done: Arc::clone(&self.done) }
+    }
+
+    /// Where other users are put: for all verdicts from then on.
+    pub fn users(&self) -> Arc<ArcSwap<Users>> {
+        Arc::clone(&self.users)
     }
 
     /// Most derivations at once.
@@ -126,10 +132,17 @@ impl LoginDesk {
             let (shards, refusals) = (Arc::clone(&shards), Arc::clone(&refusals));
             tokio::spawn(async move {
                 let request = Arc::new(request);
-                let outcome = derive(Arc::clone(&users), done, Arc::clone(&request)).await;
+                let (known, outcome) = loop {
+                    let known = users.load_full();
+                    let outcome = derive(Arc::clone(&known), Arc::clone(&done), Arc::clone(&request)).await;
+                    // Who is no user any more by the time of the verdict is none.
+                    if Arc::ptr_eq(&known, &users.load()) {
+                        break (known, outcome);
+                    }
+                };
                 drop(permit);
                 if let Err(why) = outcome {
-                    refusals.log(users.realm_name(request.realm), &request.authid, why);
+                    refusals.log(known.realm_name(request.realm), &request.authid, why);
                 }
                 answer(&*shards, shard, request.verdict(outcome.map_err(Why::denial))).await;
             });

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::Shard;
 use super::arrivals::Arrival;
 use super::ready::STRANGERS;
-use crate::addresses::{Address, Met};
+use crate::addresses::{Address, AddressLimits, Met};
 use crate::handover::peer;
 use crate::listen::Listening;
 use crate::pressure::Level;
@@ -50,6 +50,11 @@ impl Acceptor {
         if let Some(listener) = self.listeners.get_mut(index) {
             listener.pending = true;
         }
+    }
+
+    /// The listening sockets.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.listeners.iter().map(|listener| &listener.socket.socket)
     }
 
     /// Closes the listening sockets.
@@ -92,8 +97,8 @@ impl<S: Service> Shard<S> {
                     return true;
                 }
                 budget -= 1;
-                if let Some(admission) = &self.links.spread.admission
-                    && let Err(at) = admission.take(self.now)
+                if let Some(rate) = self.config.accept_rate
+                    && let Err(at) = self.links.spread.admission.take(rate, self.now)
                 {
                     // In the backlog they wait without costing anything.
                     self.acceptor.again_at = Some(at.max(self.now + ADMISSION_WAIT));
@@ -103,8 +108,8 @@ impl<S: Service> Shard<S> {
                     Accepted::Connection | Accepted::Refused | Accepted::Gone => {}
                     Accepted::Empty => {
                         self.acceptor.listeners[index].pending = false;
-                        if let Some(admission) = &self.links.spread.admission {
-                            admission.give_back();
+                        if let Some(rate) = self.config.accept_rate {
+                            self.links.spread.admission.give_back(rate);
                         }
                     }
                     Accepted::Exhausted => {
@@ -154,7 +159,7 @@ impl<S: Service> Shard<S> {
             let socket = self.slots.hot[slot as usize].socket.take().expect("just inserted");
             self.refuse_unread(socket, listener);
             self.slots.remove(slot);
-            self.links.spread.forget_address(address);
+            self.forget_address(address);
             self.links.spread.loads.release(usize::from(self.id.get()));
             return Accepted::Refused;
         }
@@ -175,11 +180,14 @@ impl<S: Service> Shard<S> {
 
     /// Counts the connection for its address, if there is a limit for that.
     fn count_address(&mut self, socket: &OwnedFd) -> Result<Option<Address>, HttpError> {
-        let spread = &self.links.spread;
-        let Some(addresses) = &spread.addresses else { return Ok(None) };
+        let (connections_max, rate) = (self.config.connections_per_address, self.config.connects_per_address);
+        if connections_max.is_none() && rate.is_none() {
+            return Ok(None);
+        }
         // A Unix socket has none.
         let Some(address) = peer(socket).map(Address::of) else { return Ok(None) };
-        let words = match addresses.admit(self.now, address) {
+        let limits = AddressLimits { connections_max, rate };
+        let words = match self.links.spread.addresses.admit(limits, self.now, address) {
             Ok(counted) => return Ok(counted.then_some(address)),
             Err(Met::Connections) => {
                 "this address has as many connections as it may (limits.connections_per_address)"

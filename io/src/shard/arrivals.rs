@@ -40,8 +40,8 @@ pub(crate) struct Spread {
     /// Descriptors from this number on are not for connections.
     pub(super) reserved_from: i32,
     /// New connections of the process.
-    pub(super) admission: Option<SharedBucket>,
-    pub(super) addresses: Option<Addresses>,
+    pub(super) admission: SharedBucket,
+    pub(super) addresses: Addresses,
 }
 
 impl Spread {
@@ -53,15 +53,8 @@ impl Spread {
             arrivals,
             balance: config.balance,
             reserved_from: reserved_from(shards, descriptors_max),
-            admission: config.accept_rate.map(SharedBucket::new),
-            addresses: Addresses::new(config.connections_per_address, config.connects_per_address),
-        }
-    }
-
-    /// A connection that was counted for this address is not there any more.
-    pub(super) fn forget_address(&self, address: Option<Address>) {
-        if let (Some(addresses), Some(address)) = (&self.addresses, address) {
-            addresses.release(address);
+            admission: SharedBucket::default(),
+            addresses: Addresses::new(),
         }
     }
 
@@ -80,6 +73,13 @@ fn reserved_from(shards: usize, descriptors_max: u64) -> i32 {
 }
 
 impl<S: Service> Shard<S> {
+    /// A connection that was counted for this address is not there any more.
+    pub(super) fn forget_address(&self, address: Option<Address>) {
+        if let Some(address) = address {
+            self.links.spread.addresses.release(self.config.connects_per_address, address);
+        }
+    }
+
     /// A connection that this shard has accepted: welcomed here or handed over.
     pub(super) fn place(&mut self, arrival: Arrival) -> Accepted {
         let own = usize::from(self.id.get());
@@ -116,7 +116,7 @@ impl<S: Service> Shard<S> {
 
     fn refuse_full(&mut self, arrival: Arrival) -> Accepted {
         self.links.counters.rejected_full.add(1);
-        self.links.spread.forget_address(arrival.address);
+        self.forget_address(arrival.address);
         self.refuse_unread(arrival.socket, arrival.listener);
         Accepted::Refused
     }
@@ -132,7 +132,7 @@ impl<S: Service> Shard<S> {
                 // The other shard did not know yet.
                 self.links.counters.rejected_draining.add(1);
                 self.links.spread.loads.release(own);
-                self.links.spread.forget_address(arrival.address);
+                self.forget_address(arrival.address);
                 self.refuse_unread(arrival.socket, arrival.listener);
             } else {
                 self.welcome(arrival);
@@ -146,7 +146,7 @@ impl<S: Service> Shard<S> {
         let own = usize::from(self.id.get());
         self.links.spread.loads.retire(own);
         while let Some(arrival) = self.links.spread.arrivals[own].pop() {
-            self.links.spread.forget_address(arrival.address);
+            self.forget_address(arrival.address);
             drop(arrival);
             self.links.spread.loads.release(own);
         }

@@ -179,9 +179,9 @@ impl<S: Service> Shard<S> {
             self.service.release(self.now, Outlet(slot));
             self.slots.remove(slot);
             self.links.spread.loads.release(usize::from(self.id.get()));
-            if self.links.spread.addresses.is_some() {
+            if !self.addresses.is_empty() {
                 let address = self.addresses.remove(&slot);
-                self.links.spread.forget_address(address);
+                self.forget_address(address);
             }
         }
         self.dying = dying;

@@ -62,6 +62,11 @@ impl Handshakes {
         }
     }
 
+    /// From now on so many at once. Those that are under way go on.
+    pub(super) fn set_places(&mut self, places: u32) {
+        self.places = places as usize;
+    }
+
     fn free_places(&self) -> usize {
         self.places.saturating_sub(self.silent.len() + self.answered.len() + self.admitted)
     }

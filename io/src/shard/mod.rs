@@ -23,6 +23,7 @@ mod handshakes;
 mod input;
 mod memory;
 mod ready;
+mod renewal;
 mod sharing;
 mod spin;
 #[cfg(test)]
@@ -67,6 +68,7 @@ pub(crate) use arrivals::Spread;
 use drain::Drain;
 use memory::Memory;
 use ready::Ready;
+pub(crate) use renewal::Settings;
 use sharing::Sharing;
 use spin::Spin;
 use throttle::Throttle;
@@ -90,12 +92,13 @@ impl Bell for EventFd {
 }
 
 /// An order of the control thread.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Order {
     /// Say goodbye to everybody and end.
     Drain,
     /// End now.
     Stop,
+    /// Go on with other settings.
+    Renew(Box<Settings>),
 }
 
 /// What the control thread has said and the shard has not read yet. Apart, so that verdicts never crowd out an order.
@@ -413,6 +416,7 @@ impl<S: Service> Shard<S> {
         while let Some(order) = self.links.mailbox.orders.pop() {
             match order {
                 Order::Drain => self.start_draining(),
+                Order::Renew(settings) => self.renew(*settings),
                 Order::Stop => {
                     self.stop();
                     return true;

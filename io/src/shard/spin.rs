@@ -29,6 +29,11 @@ impl Spin {
         Self { limit, last_work: now, idle: false, pays: false }
     }
 
+    /// From now on not longer than this.
+    pub(super) fn set_limit(&mut self, limit: Duration) {
+        (self.limit, self.pays) = (limit, false);
+    }
+
     /// A turn found something to do.
     pub(super) fn worked(&mut self, began: Instant, ended: Instant) {
         // Of turns that follow each other nothing is learned.

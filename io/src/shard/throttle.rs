@@ -34,6 +34,19 @@ impl Throttle {
         limited.then(|| Box::new(Self { messages, bytes, by_slot: Vec::new() }))
     }
 
+    /// Other rates for all connections, of which there are so many slots. What they have used up stays used up.
+    pub(super) fn renew(this: &mut Option<Box<Self>>, config: &Config, slots: usize) {
+        let (messages, bytes) = (config.messages_rate, config.bytes_rate);
+        match this {
+            // It stays without rates too: somebody may wait in it.
+            Some(throttle) => (throttle.messages, throttle.bytes) = (messages, bytes),
+            None => *this = Self::new(config),
+        }
+        if let Some(throttle) = this {
+            throttle.by_slot.resize(throttle.by_slot.len().max(slots), Buckets::default());
+        }
+    }
+
     /// A new connection has this slot.
     pub(super) fn begin(&mut self, slot: u32) {
         if slot as usize >= self.by_slot.len() {

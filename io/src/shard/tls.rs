@@ -76,6 +76,11 @@ impl Tls {
         }
     }
 
+    /// From now on so many handshakes at once.
+    pub(super) fn set_places(&mut self, places: u32) {
+        self.handshakes.set_places(places);
+    }
+
     fn session(&mut self, slot: u32) -> &mut Session {
         let session = self.sessions.get_mut(slot as usize).and_then(Option::as_mut);
         session.expect("connections with the flag have a session")

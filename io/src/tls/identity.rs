@@ -1,11 +1,11 @@
 //! What a listener shows its clients, from files: certificates with their keys, and whose client certificates it takes.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject};
@@ -77,6 +77,8 @@ pub struct Certificate {
 pub struct Identity {
     config: Arc<ServerConfig>,
     certificates: Vec<Certificate>,
+    /// A hash of all certificates and authorities.
+    content: u64,
 }
 
 impl fmt::Debug for Identity {
@@ -95,8 +97,10 @@ impl Identity {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut certificates = Vec::new();
         let mut keys = Vec::new();
+        let mut content = DefaultHasher::new();
         for (index, pair) in files.certificates.iter().enumerate() {
             let (certificate, key) = load_pair(index, pair, &provider)?;
+            key.cert.iter().for_each(|part| part.hash(&mut content));
             keys.push((certificate.names.clone(), key));
             certificates.push(certificate);
         }
@@ -106,7 +110,11 @@ impl Identity {
         let builder = match &files.client_ca {
             None => builder.with_no_client_auth(),
             Some(path) => {
-                let verifier = WebPkiClientVerifier::builder_with_provider(load_roots(path)?, provider);
+                let roots = load_roots(path)?;
+                for root in &roots.roots {
+                    (&*root.subject, &*root.subject_public_key_info).hash(&mut content);
+                }
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
                 let verifier =
                     if files.client_required { verifier } else { verifier.allow_unauthenticated() };
                 let verifier = verifier.build().map_err(|error| TlsFileError {
@@ -128,7 +136,7 @@ impl Identity {
         if let Ok(ticketer) = aws_lc_rs::Ticketer::new() {
             config.ticketer = ticketer;
         }
-        Ok(Self { config: Arc::new(config), certificates })
+        Ok(Self { config: Arc::new(config), certificates, content: content.finish() })
     }
 
     /// What is known of its certificates, in the order of the files.
@@ -264,17 +272,17 @@ fn covers(name: &str, asked: &str) -> bool {
     })
 }
 
-/// The identity that new handshakes of a listener get, replaced while it runs. Established connections keep theirs.
+/// The identity that new handshakes of a listener get. Established connections keep theirs when the listener gets another one.
 #[derive(Debug)]
 pub struct Acceptor {
     files: IdentityFiles,
-    identity: ArcSwap<Identity>,
+    identity: Identity,
 }
 
 impl Acceptor {
     /// With what was loaded from these files.
     pub fn new(files: IdentityFiles, identity: Identity) -> Self {
-        Self { files, identity: ArcSwap::from_pointee(identity) }
+        Self { files, identity }
     }
 
     /// Where it comes from.
@@ -282,18 +290,18 @@ impl Acceptor {
         &self.files
     }
 
-    /// For the next handshakes.
-    pub fn replace(&self, identity: Identity) {
-        self.identity.store(Arc::new(identity));
+    /// What was in the files.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
-    /// The present one.
-    pub fn identity(&self) -> Arc<Identity> {
-        self.identity.load_full()
+    /// Whether nobody could tell the two apart. A listener keeps its acceptor then, and with it the key of its clients' tickets.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.files == other.files && self.identity.content == other.identity.content
     }
 
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.identity.load().config)
+        Arc::clone(&self.identity.config)
     }
 }
 

@@ -1,7 +1,7 @@
 //! TLS: what a listener shows its clients, and the session of one connection.
 //!
 //! ```text
-//! identity.rs   certificates, keys and client CAs from files; which certificate a client gets; replaced while running
+//! identity.rs   certificates, keys and client CAs from files; which certificate a client gets; whether two of them are the same
 //! session.rs    one connection: ciphertext ⇄ plaintext, without sockets
 //! shard/tls.rs  the sessions of a shard, their sockets, and how many handshakes there are at once
 //! ```

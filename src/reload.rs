@@ -1,0 +1,238 @@
+//! The configuration read again while the router runs: what can act is handed to those that go by it, all of it or nothing.
+//!
+//! ```text
+//! Sources ─▶ Loaded ─compare with what is in use─▶ changes, and what can be used of it
+//!                       │ wrong anywhere: nothing has happened
+//!                       ▼
+//! names of roles ─▶ shards (permissions, limits, TLS) ─all have them─▶ users, API, memory, log
+//! ```
+//!
+//! Users and API keys come last: they may have roles that a shard must know by then.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use fanwire_control::api::ApiConfig;
+use fanwire_control::login::users::Users;
+use fanwire_control::memory::MemorySetting;
+use fanwire_control::reload::{Acts, Change, Flaw, Outcome, Refused, Report};
+use fanwire_core::CoreConfig;
+use fanwire_io::{ListenerTls, RenewalError, Running};
+
+use crate::certificates::Certificates;
+use crate::config::changes::{self, Comparison};
+use crate::config::load::Origins;
+use crate::config::problem::{Place, Problem};
+use crate::config::users::RealmUser;
+use crate::config::{Config, Loaded, Sources, api, check};
+use crate::log::Level;
+use crate::{notify, wiring};
+
+/// Those that go by the configuration, each with the place where a newer one is put.
+pub struct Holders {
+    /// The shards.
+    pub running: Arc<Running>,
+    /// The names of realms and roles, for who lists sessions.
+    pub names: Arc<ArcSwap<CoreConfig>>,
+    /// Who may log in.
+    pub users: Arc<ArcSwap<Users>>,
+    /// The HTTP API.
+    pub api: Arc<ArcSwap<ApiConfig>>,
+    /// What the metrics page says of certificates.
+    pub certificates: Certificates,
+    /// The memory budget.
+    pub memory: MemorySetting,
+    /// The log.
+    pub log: Level,
+}
+
+/// Reads the configuration again.
+pub struct Reloader {
+    sources: Sources,
+    holders: Holders,
+    used: Mutex<Loaded>,
+}
+
+impl Reloader {
+    /// `used`: what the router was started with, from these sources.
+    pub fn new(sources: Sources, used: Loaded, holders: Holders) -> Self {
+        Self { sources, holders, used: Mutex::new(used) }
+    }
+
+    /// Reads, compares, and unless it is only asked, lets act what can act.
+    pub fn reload(&self, check_only: bool) -> Outcome {
+        if check_only {
+            return self.reload_now(true);
+        }
+        notify::reloading();
+        let outcome = self.reload_now(false);
+        notify::reloaded();
+        outcome
+    }
+
+    fn reload_now(&self, check_only: bool) -> Outcome {
+        // What a panic leaves is what was in use before.
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = self.sources.load().map_err(|problems| refused(&problems.0))?;
+        let (usable, changes) = usable(&used, read)?;
+        let mut warnings = usable.warnings.clone();
+        let access = |realms: &[_]| self.holders.names.load().access.renewed(realms);
+        let ring_items = self.holders.names.load().limits.ring_capacity;
+        let core = wiring::core_config(&usable, ring_items, access)
+            .map_err(|error| Refused::Unable(format!("the permissions cannot be used: {error}")))?;
+        if !check_only {
+            warnings.extend(self.holders.take(&usable, Arc::new(core))?);
+            *used = usable;
+        }
+        Ok(Report { check_only, changes, warnings })
+    }
+}
+
+impl Holders {
+    /// Gives everybody the new configuration. Words of warning where somebody is late.
+    fn take(&self, usable: &Loaded, core: Arc<CoreConfig>) -> Result<Option<String>, Refused> {
+        let config = &usable.config;
+        let io = wiring::io_settings(usable);
+        let before = self.names.swap(Arc::clone(&core));
+        let late = match self.running.renew(io.clone(), Arc::clone(&core)) {
+            Ok(()) => None,
+            Err(late @ RenewalError::Late) => Some(late.to_string()),
+            Err(error) => {
+                self.names.store(before);
+                return Err(Refused::Unable(error.to_string()));
+            }
+        };
+        let random = fanwire_io::random_source();
+        self.users.store(Arc::new(wiring::users(config, &usable.users, &core.access, random)));
+        self.api.store(Arc::new(wiring::api_config(usable, &io, &core)));
+        self.certificates.replace(&usable.tls);
+        self.memory.set(config.limits.memory.given().map(|size| size.0));
+        (self.log)(&config.log.level);
+        Ok(late)
+    }
+}
+
+/// What can be used without a restart of what was read, and how it differs from what is in use.
+fn usable(used: &Loaded, read: Loaded) -> Result<(Loaded, Vec<Change>), Refused> {
+    let Comparison { mut changes, usable: config, listeners, realms } =
+        changes::compare(&used.config, &read.config);
+    fits(&config, &changes)?;
+    let users: Vec<Vec<RealmUser>> = realms
+        .iter()
+        .zip(&used.users)
+        .map(|(at, users)| at.map_or(users, |at| &read.users[at]).clone())
+        .collect();
+    for ((realm, before), now) in config.realm.iter().zip(&used.users).zip(&users) {
+        let of_tables = |config: &Config| {
+            let tables =
+                config.realm.iter().filter(|other| other.name == realm.name).flat_map(|realm| &realm.user);
+            tables.map(|user| user.name.clone()).collect::<Vec<String>>()
+        };
+        let of_tables = [of_tables(&used.config), of_tables(&config)].concat();
+        changes.extend(users_change(&realm.name, before, now, &of_tables));
+    }
+    let tls: Vec<Option<ListenerTls>> = listeners
+        .iter()
+        .zip(&used.tls)
+        .map(|(at, tls)| same_or_newer(tls.as_ref(), at.map(|at| read.tls[at].as_ref())))
+        .collect();
+    for ((listener, before), now) in config.listener.iter().zip(&used.tls).zip(&tls) {
+        let key = format!("listener[{}].tls", listener.bind);
+        // A file with another name is told already.
+        if !changes.iter().any(|change| change.key.starts_with(&key)) {
+            changes.extend(certificates_change(key, before.as_ref(), now.as_ref()));
+        }
+    }
+    let Loaded { origins, api_keys, warnings, .. } = read;
+    Ok((Loaded { config, origins, users, api_keys, tls, warnings }, changes))
+}
+
+/// Whether what can act now and what waits for a restart make a configuration together that might be started: each alone may be
+/// right, and the two of them open a door.
+fn fits(usable: &Config, changes: &[Change]) -> Result<(), Refused> {
+    if !changes.iter().any(|change| change.acts == Acts::Restart) {
+        return Ok(());
+    }
+    let nowhere = Origins::default();
+    let mut problems = check::check(usable, &nowhere);
+    problems.extend(api::gather(usable, &nowhere).1);
+    for problem in &mut problems {
+        problem.wrong = format!("does not fit what can only act after a restart: {}", problem.wrong);
+        problem.help = vec!["restart the router instead, or undo the change that needs a restart".to_owned()];
+    }
+    if problems.is_empty() { Ok(()) } else { Err(refused(&problems)) }
+}
+
+/// A listener keeps what it shows, with the key of its clients' tickets, if nobody could tell the difference.
+fn same_or_newer(used: Option<&ListenerTls>, read: Option<Option<&ListenerTls>>) -> Option<ListenerTls> {
+    let Some(read) = read else { return used.cloned() };
+    match (used, read) {
+        (Some(used), Some(read)) if used.acceptor.is_same(&read.acceptor) => {
+            Some(ListenerTls { acceptor: Arc::clone(&used.acceptor), plain: read.plain })
+        }
+        (_, read) => read.cloned(),
+    }
+}
+
+/// What is told of certificates whose files have the same names as before.
+fn certificates_change(
+    key: String,
+    before: Option<&ListenerTls>,
+    now: Option<&ListenerTls>,
+) -> Option<Change> {
+    if Arc::ptr_eq(&before?.acceptor, &now?.acceptor) {
+        return None;
+    }
+    let told = |tls: &ListenerTls| {
+        let known = tls.acceptor.identity().certificates().iter();
+        known
+            .map(|known| serde_json::json!({"file": known.path.display().to_string(), "not_after": known.not_after}))
+            .collect::<serde_json::Value>()
+    };
+    Some(Change { key, old: told(before?), new: told(now?), acts: Acts::NewConnections })
+}
+
+/// What is told of the users of a users file; those of the configuration itself are told by their keys.
+fn users_change(
+    realm: &str,
+    before: &[RealmUser],
+    now: &[RealmUser],
+    of_tables: &[String],
+) -> Option<Change> {
+    let of_file = |users: &[RealmUser]| {
+        let users = users.iter().filter(|user| !of_tables.contains(&user.name));
+        users.map(|user| (user.name.clone(), user.clone())).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let (before, now) = (of_file(before), of_file(now));
+    let added = now.keys().filter(|name| !before.contains_key(*name)).count();
+    let removed = before.keys().filter(|name| !now.contains_key(*name)).count();
+    let is_other = |user: &&RealmUser| {
+        before.get(&user.name).is_some_and(|known| known.role != user.role || known.ticket != user.ticket)
+    };
+    let changed = now.values().filter(is_other).count();
+    if added + removed + changed == 0 {
+        return None;
+    }
+    Some(Change {
+        key: format!("realm[{realm}].users_file"),
+        old: format!("{} users", before.len()).into(),
+        new: format!("{} users: {added} added, {removed} removed, {changed} changed", now.len()).into(),
+        acts: Acts::NewConnections,
+    })
+}
+
+fn refused(problems: &[Problem]) -> Refused {
+    Refused::Flaws(problems.iter().map(flaw).collect())
+}
+
+/// Without the line itself, which may hold what is for the eyes of the file's readers alone.
+fn flaw(problem: &Problem) -> Flaw {
+    let Problem { place, key, wrong, help } = problem;
+    let (place, line, column) = match place {
+        Place::File { path, line, column, .. } => (Some(path.clone()), Some(*line), Some(*column)),
+        Place::Environment(name, _) => (Some(format!("environment {name}")), None, None),
+        Place::Flag(typed) => (Some(typed.split('=').next().unwrap_or_default().to_owned()), None, None),
+        Place::Default => (None, None, None),
+    };
+    Flaw { place, line, column, key: key.clone(), message: wrong.clone(), help: help.clone() }
+}

@@ -1,0 +1,376 @@
+//! Reloads: what acts and when, what is told, and that nobody notices what is not about it.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::logins::{aborted, logged_in, logging_in};
+use crate::support::{
+    CHEAP_HASH, CHEAP_TICKET, Client, Folder, Http, Launch, Router, binary, dial, eventually, status,
+};
+
+/// Realm `realm1` with these permissions of anonymous clients (TOML), a member who may do everything, and `more` before it.
+fn text(permissions: &str, more: &str) -> String {
+    format!(
+        r#"{more}
+[[realm]]
+name = "realm1"
+users_file = "users.txt"
+[[realm.role]]
+name = "anonymous"
+{permissions}
+[[realm.role]]
+name = "member"
+[[realm.role.permission]]
+uri = ""
+match = "prefix"
+allow = ["publish", "subscribe", "call", "register"]
+"#
+    )
+}
+
+const EVERYTHING: &str = r#"
+[[realm.role.permission]]
+uri = ""
+match = "prefix"
+allow = ["publish", "subscribe", "call", "register"]
+"#;
+
+/// Below `com.secret.` nothing.
+const NO_SECRETS: &str = r#"
+[[realm.role.permission]]
+uri = ""
+match = "prefix"
+allow = ["publish", "subscribe", "call", "register"]
+[[realm.role.permission]]
+uri = "com.secret."
+match = "prefix"
+allow = []
+"#;
+
+struct Set {
+    folder: Folder,
+    path: String,
+    router: Router,
+}
+
+impl Set {
+    fn start(driver: &str, name: &str) -> Self {
+        let folder = Folder::new(&format!("reload-{driver}-{name}"));
+        folder.write("users.txt", &format!("joe:member:{CHEAP_HASH}\n"));
+        let path = folder.write("fanwire.toml", &text(EVERYTHING, ""));
+        let router = Launch::on(driver).argument("--config").argument(&path).start();
+        Self { folder, path, router }
+    }
+
+    fn write(&self, permissions: &str, more: &str) {
+        self.folder.write("fanwire.toml", &text(permissions, more));
+    }
+
+    /// By HTTP: the status and the answer.
+    fn post(&self, query: &str) -> (u16, Value) {
+        let answer = Http::connect(self.router.wamp).ask("POST", &format!("/v1/reload{query}"));
+        (answer.status, answer.json())
+    }
+
+    /// A good one: its changes as `acts key`.
+    fn changes(&self) -> Vec<String> {
+        let (status, report) = self.post("");
+        assert_eq!(status, 200, "{report}");
+        told(&report)
+    }
+
+    /// By the command: its exit status, and what it said.
+    fn command(&self, arguments: &[&str]) -> (i32, String) {
+        let output = Command::new(binary())
+            .args(["reload", "--config", &self.path, "--address", &self.router.admin.to_string()])
+            .args(arguments)
+            .output()
+            .expect("the binary starts");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code().expect("it ends by itself"), String::from_utf8(said).expect("UTF-8"))
+    }
+}
+
+/// The status of the answer to an upgrade that a page asks for.
+fn upgrade(address: SocketAddr, origin: &str) -> u16 {
+    let mut stream = dial(address);
+    let request = String::from_utf8(Client::upgrade_request(address)).expect("ASCII");
+    let request = request.replacen("\r\n\r\n", &format!("\r\nOrigin: {origin}\r\n\r\n"), 1);
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).expect("an answer");
+    status(&String::from_utf8_lossy(&answer))
+}
+
+fn told(report: &Value) -> Vec<String> {
+    let word = |change: &Value, field: &str| change[field].as_str().expect("a word").to_owned();
+    let changes = report["changes"].as_array().expect("a list").iter();
+    changes.map(|change| format!("{} {}", word(change, "acts"), word(change, "key"))).collect()
+}
+
+fn is_refused(client: &mut Client, message: Value) -> bool {
+    let answer = client.ask(message);
+    answer[0] == 8 && answer[4] == "wamp.error.not_authorized"
+}
+
+on_both_drivers! {
+    fn an_error_changes_nothing_and_names_its_place(driver: &str) {
+        let set = Set::start(driver, "error");
+        let mut client = Client::join(set.router.wamp);
+        client.subscribe("com.secret.a");
+        // One thing that would act at once, and two that are wrong.
+        set.write(NO_SECRETS, "[limits]\nmessage = \"1 elephant\"\nping_intervall = \"3s\"");
+        let (code, said) = set.command(&[]);
+        assert_eq!(code, 1, "{said}");
+        for words in ["fanwire.toml:2:", "limits.message", "1 elephant", "fanwire.toml:3:", "did you mean ping_interval?", "nothing was changed"] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        let (status, answer) = set.post("");
+        assert_eq!((status, &answer["error"]["code"]), (422, &json!("invalid_configuration")), "{answer}");
+        let problem = &answer["error"]["problems"][0];
+        assert_eq!((&problem["line"], &problem["key"]), (&json!(2), &json!("limits.message")), "{answer}");
+        assert_eq!(problem["place"], json!(set.path), "{answer}");
+        set.router.signal(Signal::HUP);
+        eventually("the log", || set.router.said().contains("SIGHUP: nothing was changed"));
+        // A users file is as good a place for an error.
+        set.write(NO_SECRETS, "");
+        set.folder.write("users.txt", "joe:nobody:x\n");
+        let (code, said) = set.command(&[]);
+        assert!(code == 1 && said.contains("users.txt:1:"), "{code} {said}");
+        client.publish("com.secret.b", json!([1]));
+        assert_eq!(set.router.metric("fanwire_config_reloads_total", "outcome=\"refused\""), 4.0);
+        assert_eq!(set.router.metric("fanwire_config_reloads_total", "outcome=\"done\""), 0.0);
+        let before = set.router.metric("fanwire_config_last_reload_timestamp_seconds", "");
+        set.folder.write("users.txt", &format!("joe:member:{CHEAP_HASH}\n"));
+        assert_eq!(set.changes(), ["now realm[realm1].role[anonymous].permission[com.secret. prefix]"]);
+        assert!(set.router.metric("fanwire_config_last_reload_timestamp_seconds", "") >= before);
+        assert!(is_refused(&mut client, json!([16, 9, {"acknowledge": true}, "com.secret.b", [1]])));
+    }
+
+    fn a_permission_that_is_taken_away_is_gone_and_one_given_is_there(driver: &str) {
+        let set = Set::start(driver, "permissions");
+        let mut clients: Vec<Client> = (0..6).map(|_| Client::join(set.router.wamp)).collect();
+        let (mut joe, _) = logged_in(&set.router, "realm1", "joe");
+        let secret: Vec<u64> = clients.iter_mut().map(|client| client.subscribe("com.secret.a")).collect();
+        for client in &mut clients {
+            client.subscribe("com.open");
+            let pattern = client.ask(json!([32, 7, {"match": "prefix"}, "com."]));
+            assert_eq!(pattern[0], 33, "{pattern}");
+        }
+        clients[0].register("com.secret.call");
+        // Asked once before, so that what is remembered of it has to be forgotten.
+        joe.publish("com.secret.a", json!([1]));
+        for client in &mut clients {
+            assert_eq!([client.expect_event(), client.expect_event()], [json!([1]), json!([1])]);
+        }
+        set.write(NO_SECRETS, "");
+        assert_eq!(set.changes(), ["now realm[realm1].role[anonymous].permission[com.secret. prefix]"]);
+        joe.publish("com.secret.a", json!([2]));
+        joe.publish("com.open", json!([3]));
+        for (client, id) in clients.iter_mut().zip(&secret) {
+            assert_eq!([client.expect_event(), client.expect_event()], [json!([3]), json!([3])], "nothing secret");
+            assert!(is_refused(client, json!([32, 8, {}, "com.secret.a"])));
+            assert!(is_refused(client, json!([16, 9, {"acknowledge": true}, "com.secret.a"])));
+            assert!(is_refused(client, json!([48, 10, {}, "com.secret.call"])));
+            assert_eq!(client.ask(json!([34, 11, id]))[4], "wamp.error.no_such_subscription");
+        }
+        assert_eq!(joe.call("com.secret.call", json!([]))[4], "wamp.error.no_such_procedure");
+        eventually("the withdrawals being counted", || {
+            set.router.metric("fanwire_subscriptions_withdrawn_total", "") == 7.0
+        });
+        set.write(EVERYTHING, "");
+        assert_eq!(set.changes(), ["now realm[realm1].role[anonymous].permission[com.secret. prefix]"]);
+        clients[0].subscribe("com.secret.a");
+        clients[1].publish("com.secret.a", json!([4]));
+        assert_eq!([clients[0].expect_event(), clients[0].expect_event()], [json!([4]), json!([4])]);
+        assert_eq!(clients[2].expect_event(), json!([4]), "by the pattern that stayed");
+    }
+
+    fn users_and_keys_come_and_go(driver: &str) {
+        let set = Set::start(driver, "users");
+        let (mut joe, _) = logged_in(&set.router, "realm1", "joe");
+        aborted(&mut logging_in(&set.router, "realm1", "ann", CHEAP_TICKET), 1008);
+        // In a role that did not exist, in a file, and by a signal.
+        set.folder.write("users.txt", &format!("ann:operator:{CHEAP_HASH}\n"));
+        let role = "[[realm.role]]\nname = \"operator\"\n[[realm.role.permission]]\nuri = \"com.\"\nmatch = \"prefix\"\nallow = [\"publish\"]\n";
+        set.folder.write("fanwire.toml", &(text(EVERYTHING, "") + role));
+        set.router.signal(Signal::HUP);
+        eventually("the reload", || set.router.said().contains("SIGHUP: the configuration was reloaded; changes: 2"));
+        assert!(set.router.said().contains("realm[realm1].users_file"), "{}", set.router.said());
+        let (mut ann, welcome) = logged_in(&set.router, "realm1", "ann");
+        assert_eq!(welcome["authrole"], "operator");
+        ann.publish("com.a", json!([]));
+        assert!(is_refused(&mut ann, json!([16, 9, {"acknowledge": true}, "org.a"])));
+        aborted(&mut logging_in(&set.router, "realm1", "joe", CHEAP_TICKET), 1008);
+        joe.publish("com.a", json!([]));
+
+        // With a key, programs without one may nothing any more, on connections that are there too.
+        let mut api = Http::connect(set.router.wamp);
+        assert_eq!(api.ask("GET", "/v1/sessions").status, 200);
+        let key = |name: &str, allow: &str| {
+            let arguments = ["apikey", name, "--role", "member", "--allow", allow];
+            let output = Command::new(binary()).args(arguments).output().expect("the binary starts");
+            let key = String::from_utf8(output.stderr).expect("UTF-8");
+            let key = key.trim().rsplit(' ').next().expect("a key").to_owned();
+            (String::from_utf8(output.stdout).expect("UTF-8"), format!("Authorization: Bearer {key}"))
+        };
+        set.folder.write("users.txt", &format!("ann:member:{CHEAP_HASH}\n"));
+        let ((ops_table, ops), (shop_table, shop)) = (key("ops", "reload"), key("shop", "publish"));
+        set.write(EVERYTHING, &(ops_table.clone() + &shop_table));
+        assert_eq!(set.command(&[]).0, 0);
+        assert_eq!(api.ask("GET", "/v1/sessions").status, 401);
+        let mut shop = Http::connect(set.router.wamp).with(&shop);
+        let mut ops = Http::connect(set.router.wamp).with(&ops);
+        let publication = json!({"topic": "com.a", "data": 1});
+        assert_eq!(shop.post("/v1/publish", &publication).status, 200);
+        assert_eq!(shop.ask("POST", "/v1/reload").status, 403, "a right of its own");
+        set.write(EVERYTHING, &ops_table);
+        let answer = ops.ask("POST", "/v1/reload");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(told(&answer.json()), ["now http_api.key[shop]"]);
+        assert!(!String::from_utf8_lossy(&answer.body).contains("sha256:"), "{answer:?}");
+        assert_eq!(shop.post("/v1/publish", &publication).status, 401);
+    }
+
+    fn each_change_acts_when_the_answer_says_so(driver: &str) {
+        let set = Set::start(driver, "classes");
+        let mut client = Client::join(set.router.wamp);
+        let stranger = "https://app.example";
+        assert_eq!(upgrade(set.router.wamp, stranger), 403);
+        let more = "[limits]\nsubscriptions_per_session = 2\nlogins_waiting = 7\n[shards]\nbalance = false\n[log]\nlevel = \"debug\"\n\
+                    [[listener]]\nbind = \"127.0.0.1:8080\"\nallowed_origins = [\"https://app.example\"]\n";
+        set.write(EVERYTHING, more);
+        let expected = [
+            "new_connections listener[127.0.0.1:0].allowed_origins",
+            "restart shards.balance",
+            "now limits.subscriptions_per_session",
+            "restart limits.logins_waiting",
+            "now log.level",
+        ];
+        // Asked only: nothing acts.
+        let (code, said) = set.command(&["--check"]);
+        assert_eq!(code, 0, "{said}");
+        assert!(said.starts_with("a reload would be done; 5 changes:"), "{said}");
+        assert!(said.contains("now                  limits.subscriptions_per_session: 1024 -> 2\n"), "{said}");
+        let (_, report) = set.post("?check=true");
+        assert_eq!((&report["check_only"], told(&report)), (&json!(true), expected.map(str::to_owned).to_vec()));
+        assert_eq!(upgrade(set.router.wamp, stranger), 403);
+        for number in 0..3 {
+            client.subscribe(&format!("com.{number}"));
+        }
+
+        assert_eq!(set.changes(), expected);
+        assert_eq!(upgrade(set.router.wamp, stranger), 101);
+        assert_eq!(client.ask(json!([32, 9, {}, "com.9"]))[4], "wamp.error.unavailable");
+        client.publish("com.1", json!(["the session goes on"]));
+        // What waits for a restart is told until there is one.
+        assert_eq!(set.changes(), ["restart shards.balance", "restart limits.logins_waiting"]);
+        set.write(EVERYTHING, "");
+        assert_eq!(set.changes().len(), 3);
+        assert_eq!(set.changes(), [""; 0]);
+        client.subscribe("com.9");
+    }
+
+    fn rates_and_deadlines_reach_connections_that_are_there(driver: &str) {
+        let set = Set::start(driver, "rates");
+        let mut client = Client::join(set.router.wamp);
+        let mut silent = Client::join(set.router.wamp);
+        silent.answer_pings(false);
+        client.publish("com.a", json!([]));
+        // Flags win over the file, as at the start: PATIENT ones are such.
+        set.write(EVERYTHING, "[limits]\nmessages_per_second = 5\nmessages_burst = 1\nmessage = \"2KiB\"");
+        assert_eq!(set.changes().len(), 3);
+        for number in 0..8 {
+            client.publish("com.a", json!([number]));
+        }
+        eventually("the rate being met", || set.router.metric("fanwire_connections_throttled_total", "") > 0.0);
+        set.write(EVERYTHING, "");
+        assert_eq!(set.changes().len(), 3);
+        client.publish("com.a", json!(["x".repeat(100_000)]));
+        drop(silent);
+    }
+
+    fn what_only_fits_after_a_restart_is_refused_as_a_whole(driver: &str) {
+        let set = Set::start(driver, "fits");
+        let other = "[[realm]]\nname = \"other\"\nanonymous_role = \"none\"\n[[realm.role]]\nname = \"member\"\n";
+        set.folder.write("fanwire.toml", &(text(NO_SECRETS, "") + other));
+        let changes = set.changes();
+        assert_eq!(changes.len(), 2, "{changes:?}");
+        assert_eq!(changes[1], "restart realm[other]");
+        // The key would be for a realm that is not there.
+        let hash = format!("sha256:{}", "0".repeat(64));
+        let key = format!(
+            "[[http_api.key]]\nname = \"k\"\nkey_hash = {hash:?}\nrealms = [\"other\"]\nrole = \"member\"\nallow = [\"read\"]\n"
+        );
+        set.folder.write("fanwire.toml", &(text(EVERYTHING, &key) + other));
+        let (status, answer) = set.post("");
+        assert_eq!(status, 422, "{answer}");
+        let problem = &answer["error"]["problems"][0];
+        assert!(problem["message"].as_str().expect("words").contains("after a restart"), "{answer}");
+        assert!(problem["key"].as_str().expect("a key").starts_with("http_api.key.0"), "{answer}");
+        let mut client = Client::join(set.router.wamp);
+        assert!(is_refused(&mut client, json!([16, 9, {"acknowledge": true}, "com.secret.b"])), "as before");
+    }
+
+    /// Good ones and bad ones; every event comes once and in order, and calls are answered.
+    fn nobody_notices_reloads_under_load(driver: &str) {
+        let set = Set::start(driver, "load");
+        let stop = AtomicBool::new(false);
+        let mut subscribers: Vec<Client> = (0..4).map(|_| Client::join(set.router.wamp)).collect();
+        subscribers.iter_mut().for_each(|subscriber| _ = subscriber.subscribe("com.load"));
+        let mut callee = Client::join(set.router.wamp);
+        callee.register("com.add");
+        let sent = thread::scope(|scope| {
+            let publisher = scope.spawn(|| {
+                let mut publisher = Client::join(set.router.wamp);
+                let mut sent = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    publisher.publish("com.load", json!([sent]));
+                    publisher.send(json!([48, 1_000_000 + sent, {}, "com.add", [sent]]));
+                    let invocation = callee.expect();
+                    callee.send(json!([70, invocation[1], {}, invocation[4]]));
+                    assert_eq!(publisher.expect(), json!([50, 1_000_000 + sent, {}, [sent]]));
+                    sent += 1;
+                }
+                sent
+            });
+            for number in 0..20 {
+                set.write(if number % 2 == 0 { NO_SECRETS } else { EVERYTHING }, "");
+                assert_eq!(set.changes().len(), 1);
+                set.write(EVERYTHING, "[limits]\nmessage = 0");
+                assert_eq!(set.command(&[]).0, 1);
+            }
+            stop.store(true, Ordering::Relaxed);
+            publisher.join().expect("the publisher and its calls went on")
+        });
+        for subscriber in &mut subscribers {
+            for expected in 0..sent {
+                assert_eq!(subscriber.expect_event(), json!([expected]));
+            }
+        }
+        assert_eq!(set.router.metric("fanwire_config_reloads_total", "outcome=\"done\""), 20.0);
+        assert_eq!(set.router.metric("fanwire_subscriptions_withdrawn_total", ""), 0.0);
+    }
+}
+
+#[test]
+fn the_command_says_when_there_is_nobody_to_ask() {
+    let run = |arguments: &[&str]| {
+        let output =
+            Command::new(binary()).arg("reload").args(arguments).output().expect("the binary starts");
+        (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
+    };
+    let (code, said) = run(&["--admin", "none"]);
+    assert!(
+        code == Some(2) && said.contains("admin.bind") && said.contains("was not asked"),
+        "{code:?} {said}"
+    );
+    let (code, said) = run(&["--address", "127.0.0.1:1"]);
+    assert!(code == Some(3) && said.contains("is the router running"), "{code:?} {said}");
+}
