@@ -6,6 +6,7 @@ mod descriptors;
 mod dripping;
 mod lines;
 mod publishers;
+mod reloads;
 mod slow_readers;
 
 use crate::scenario::Scenario;
@@ -19,6 +20,7 @@ pub fn all() -> Vec<Scenario> {
         lines::scenarios(),
         cuts::scenarios(),
         descriptors::scenarios(),
+        reloads::scenarios(),
         crowds::scenarios(),
     ]
     .into_iter()
