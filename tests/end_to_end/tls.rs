@@ -560,49 +560,96 @@ fn what_is_wrong_with_files_is_said_with_line_and_remedy() {
     assert_eq!(code, Some(0), "{words}");
 }
 
+/// A router of one shard with both kinds of listener, a tunnel to the one with TLS, and room for so many clients.
+fn to_measure(clients: usize) -> (Router, Tunnel, Folder) {
+    crate::support::allow_descriptors(3 * clients as u64 + 200);
+    let set = Set::new("epoll", "cost", "").set("limits.tls_handshakes_per_shard", "1024");
+    let launch = set.launch.argument("--shards").argument("1");
+    let (authority, folder, router) = Set { launch, ..set }.start();
+    let tunnel = Tunnel::to(address(&router), &authority.client());
+    // Whatever is allocated once is allocated.
+    let where_to = [tunnel.address, router.wamp];
+    drop((0..50).map(|index| Client::join(where_to[index % 2])).collect::<Vec<_>>());
+    (router, tunnel, folder)
+}
+
 /// Not a test: memory and CPU of connections with TLS beside plain ones, for `docs/performance.md`.
 ///
 /// `FANWIRE_BIN=target/release/fanwire cargo nextest run --test end_to_end --run-ignored only what_tls_costs --no-capture`
 #[test]
 #[ignore = "measures, and asserts nothing about it"]
-fn what_tls_costs() {
+fn what_tls_costs_per_connection() {
     let connections: usize =
         std::env::var("CONNECTIONS").ok().and_then(|count| count.parse().ok()).unwrap_or(2_000);
-    crate::support::allow_descriptors(3 * connections as u64 + 200);
-    let set = Set::new("epoll", "cost", "").set("limits.tls_handshakes_per_shard", "1024");
-    let (authority, _folder, router) =
-        Set { launch: set.launch.argument("--shards").argument("1"), ..set }.start();
-    let tunnel = Tunnel::to(address(&router), &authority.client());
-    let join = |tls: bool| if tls { Client::join(tunnel.address) } else { Client::join(router.wamp) };
-    // Whatever is allocated once is allocated.
-    drop((0..50).map(|index| join(index % 2 == 0)).collect::<Vec<_>>());
+    let (router, tunnel, _folder) = to_measure(connections);
     let mut idle = Vec::new();
-    for tls in [false, true, false, true] {
+    for (name, address) in [("plain", router.wamp), ("TLS", tunnel.address)].repeat(2) {
         let (before, cpu) = (router.resident_bytes(), router.cpu_time());
-        idle.extend((0..connections / 2).map(|_| join(tls)));
+        idle.extend((0..connections / 2).map(|_| Client::join(address)));
         let bytes = (router.resident_bytes() - before) as usize / (connections / 2);
         let micros = (router.cpu_time() - cpu).as_micros() as usize / (connections / 2);
-        println!("tls {tls}: {bytes} bytes and {micros} us of CPU per connection with an open session");
+        println!("{name}: {bytes} bytes and {micros} us of CPU per connection with an open session");
     }
-    drop(idle);
-    let (members, events) = (100, 400);
-    for size in [100, 1_000, 10_000] {
+}
+
+trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
+/// Reads until what has come since the call ends so, or has it somewhere.
+fn read_until(stream: &mut impl Stream, is_it: impl Fn(&[u8]) -> bool) {
+    let mut all = Vec::new();
+    let mut buffer = [0; 16 << 10];
+    while !is_it(&all) {
+        let count = stream.read(&mut buffer).expect("more");
+        assert!(count > 0, "the router closes the connection");
+        all.extend_from_slice(&buffer[..count]);
+    }
+}
+
+/// A subscriber without a thread of its own: to wake one up costs the router more than a send.
+fn subscribed(mut stream: Box<dyn Stream>, address: SocketAddr) -> Box<dyn Stream> {
+    let has =
+        |wanted: &'static [u8]| move |read: &[u8]| read.windows(wanted.len()).any(|part| part == wanted);
+    stream.write_all(&Client::upgrade_request(address)).expect("sent");
+    read_until(&mut stream, has(b"\r\n\r\n"));
+    stream.write_all(&Client::frame(&json!([1, "realm1", {"roles": {"subscriber": {}}}]))).expect("sent");
+    read_until(&mut stream, has(b"[2,"));
+    stream.write_all(&Client::frame(&json!([32, 1, {}, "com.fanwire.cost"]))).expect("sent");
+    read_until(&mut stream, has(b"[33,"));
+    stream
+}
+
+/// Not a test either: CPU of a delivery.
+#[test]
+#[ignore = "measures, and asserts nothing about it"]
+fn what_tls_costs_per_delivery() {
+    let members = 100;
+    crate::support::allow_descriptors(3 * members as u64 + 200);
+    let set = Set::new("epoll", "delivery", "");
+    let (authority, _folder, router) =
+        Set { launch: set.launch.argument("--shards").argument("1"), ..set }.start();
+    let config = authority.client();
+    for (size, events) in [(100, 2_000), (1_000, 1_500), (10_000, 500)] {
         let text = "x".repeat(size);
-        for tls in [false, true, false, true] {
-            let mut subscribers: Vec<Client> = (0..members).map(|_| join(tls)).collect();
-            for client in &mut subscribers {
-                client.subscribe("com.fanwire.cost");
-            }
-            let mut publisher = join(false);
+        for name in ["plain", "TLS"].repeat(2) {
+            let mut subscribers: Vec<Box<dyn Stream>> = (0..members)
+                .map(|_| match name {
+                    "TLS" => {
+                        subscribed(Box::new(connect(address(&router), &config, "localhost")), router.wamp)
+                    }
+                    _ => subscribed(Box::new(dial(router.wamp)), router.wamp),
+                })
+                .collect();
+            let mut publisher = Client::join(router.wamp);
             let before = router.cpu_time();
             for _ in 0..events {
                 publisher.publish("com.fanwire.cost", json!([text]));
-                for client in &mut subscribers {
-                    client.expect_event();
+                for stream in &mut subscribers {
+                    read_until(stream, |read| read.ends_with(b"\"]]"));
                 }
             }
             let nanos = (router.cpu_time() - before).as_nanos() / (members * events) as u128;
-            println!("tls {tls}: {nanos} ns of CPU per delivery of {size} bytes to {members} subscribers");
+            println!("{name}: {nanos} ns of CPU per delivery of {size} bytes to {members} subscribers");
         }
     }
 }
