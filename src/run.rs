@@ -16,7 +16,7 @@ use fanwire_core::access::Access;
 use fanwire_core::api::ApiRequest;
 use fanwire_core::directory::Directory;
 use fanwire_core::ids::ShardId;
-use fanwire_core::login::LoginVerdict;
+use fanwire_core::question::Verdict;
 use fanwire_io::{ListenAddress, Machine, Router, Rung, Running};
 
 use crate::certificates::Certificates;
@@ -87,8 +87,8 @@ impl fanwire_control::Shards for Orders {
         self.reloader.reload(check_only)
     }
 
-    fn answer_login(&self, shard: ShardId, verdict: LoginVerdict) -> Result<(), LoginVerdict> {
-        self.running.answer_login(shard, verdict)
+    fn answer(&self, shard: ShardId, verdict: Verdict) -> Result<(), Verdict> {
+        self.running.answer(shard, verdict)
     }
 
     fn count(&self) -> usize {

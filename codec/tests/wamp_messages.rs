@@ -51,7 +51,7 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
             },
         ),
         (
-            r#"[2,9129137332,{"agent":"Fanwire","realm":"realm1","authid":"x","authrole":"anonymous","authmethod":"anonymous","authprovider":"static","roles":{"broker":{"features":{"publisher_exclusion":true}},"dealer":{}}}]"#,
+            r#"[2,9129137332,{"agent":"Fanwire","realm":"realm1","authid":"x","authrole":"anonymous","authmethod":"anonymous","authprovider":"static","authextra":{"a":[1]},"roles":{"broker":{"features":{"publisher_exclusion":true}},"dealer":{}}}]"#,
             Message::Welcome {
                 session: 9129137332,
                 details: WelcomeDetails {
@@ -60,6 +60,7 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
                     authrole: Some(words("anonymous")),
                     authmethod: Some(words("anonymous")),
                     authprovider: Some(words("static")),
+                    authextra: Some(br#"{"a":[1]}"#),
                     agent: Some(words("Fanwire")),
                     roles: Roles {
                         broker: features(&[Feature::PublisherExclusion]),

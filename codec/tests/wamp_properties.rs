@@ -129,12 +129,15 @@ fn hello(serializer: Serializer) -> BoxedStrategy<Message<'static>> {
         .boxed()
 }
 
-fn welcome() -> BoxedStrategy<Message<'static>> {
+fn welcome(serializer: Serializer) -> BoxedStrategy<Message<'static>> {
     let names = (option::of(string()), option::of(string()), option::of(string()));
     let more = (option::of(string()), option::of(string()), option::of(string()));
-    (id(), roles(), names, more)
-        .prop_map(|(session, roles, (realm, authid, authrole), (authmethod, authprovider, agent))| {
-            let details = WelcomeDetails { realm, authid, authrole, authmethod, authprovider, agent, roles };
+    (id(), roles(), names, more, option::of(dict()))
+        .prop_map(move |(session, roles, (realm, authid, authrole), more, extra)| {
+            let (authmethod, authprovider, agent) = more;
+            let authextra = leaked(serializer, extra);
+            let details =
+                WelcomeDetails { realm, authid, authrole, authmethod, authprovider, authextra, agent, roles };
             Message::Welcome { session, details }
         })
         .boxed()
@@ -143,7 +146,7 @@ fn welcome() -> BoxedStrategy<Message<'static>> {
 fn session_message(serializer: Serializer) -> BoxedStrategy<Message<'static>> {
     prop_oneof![
         hello(serializer),
-        welcome(),
+        welcome(serializer),
         (string(), option::of(string())).prop_map(|(reason, message)| Message::Abort { reason, message }),
         (string(), option::of(string())).prop_map(|(reason, message)| Message::Goodbye { reason, message }),
         (string(), dict()).prop_map(move |(method, extra)| {

@@ -34,7 +34,7 @@ use fanwire_core::CoreConfig;
 use fanwire_core::api::ApiRequest;
 use fanwire_core::directory::Directory;
 use fanwire_core::ids::ShardId;
-use fanwire_core::login::LoginVerdict;
+use fanwire_core::question::Verdict;
 use tokio::sync::oneshot;
 
 use crate::admin::Admin;
@@ -54,8 +54,8 @@ pub trait Shards: Send + Sync + 'static {
     fn stop_now(&self);
     /// Reads the configuration again and lets it act, or only says what would. Takes its time.
     fn reload(&self, check_only: bool) -> reload::Outcome;
-    /// Answers a login request; gives the verdict back while the shard has no room for it.
-    fn answer_login(&self, shard: ShardId, verdict: LoginVerdict) -> Result<(), LoginVerdict>;
+    /// Answers a question; gives the verdict back while the shard has no room for it.
+    fn answer(&self, shard: ShardId, verdict: Verdict) -> Result<(), Verdict>;
     /// How many there are.
     fn count(&self) -> usize;
     /// Asks a shard; gives the request back while the shard has no room for it.

@@ -16,7 +16,7 @@ use fanwire_core::access::Access;
 use fanwire_core::api::{ApiAnswer, ApiRequest, Ask};
 use fanwire_core::directory::Directory;
 use fanwire_core::ids::ShardId;
-use fanwire_core::login::LoginVerdict;
+use fanwire_core::question::Verdict;
 use fanwire_core::{CoreConfig, Limits};
 
 /// One of them answers, one has no room, one never answers; the last two only where `deaf`.
@@ -39,7 +39,7 @@ impl Shards for NoShards {
 
     fn drain(&self) {}
     fn stop_now(&self) {}
-    fn answer_login(&self, _: ShardId, _: LoginVerdict) -> Result<(), LoginVerdict> {
+    fn answer(&self, _: ShardId, _: Verdict) -> Result<(), Verdict> {
         Ok(())
     }
     fn count(&self) -> usize {

@@ -101,7 +101,7 @@ pub use request::is_loopback_authority;
 #[doc(hidden)]
 pub use ring::Ring;
 #[cfg(not(loom))]
-pub use router::{HandOver, Router, SubmitLogin};
+pub use router::{HandOver, Router, SubmitQuestion};
 #[cfg(not(loom))]
 pub use service::{Effect, Flow, Service};
 #[cfg(not(loom))]

@@ -10,7 +10,7 @@ use fanwire_codec::ws::deflate::Agreement;
 use fanwire_codec::ws::handshake::Upgrade;
 use fanwire_core::api::{ApiRequest, PeerOf, Readiness};
 use fanwire_core::ids::ShardId;
-use fanwire_core::login::{Denial, LoginRequest, LoginVerdict};
+use fanwire_core::question::{Question, Verdict};
 use fanwire_core::{
     CoreConfig, DropReason, FlushBudget, Instant, LoginOutcome, Outlet, RingItem, RingSpace, Shard, Wire,
 };
@@ -20,9 +20,9 @@ use crate::counters::{Count, Kind as MetricKind, Metric};
 use crate::handover::HandedOver;
 use crate::service::{Effect, Flow, Service};
 
-/// Hands a login request to whoever knows the users, who answers with [`Running::answer_login`](crate::Running). Must not
-/// block; gives the request back when there is no room.
-pub type SubmitLogin = Box<dyn Fn(ShardId, LoginRequest) -> Result<(), LoginRequest> + Send>;
+/// Hands a question to the control thread, which answers with [`Running::answer`](crate::Running::answer). Must not block;
+/// answers at once when there is no room.
+pub type SubmitQuestion = Box<dyn Fn(ShardId, Question) -> Result<(), Verdict> + Send>;
 
 /// Hands a connection to the control thread. Must not block; gives it back when there is no room.
 pub type HandOver = Box<dyn Fn(HandedOver) -> Result<(), HandedOver> + Send>;
@@ -30,8 +30,10 @@ pub type HandOver = Box<dyn Fn(HandedOver) -> Result<(), HandedOver> + Send>;
 /// One shard of the router. Every endpoint speaks WAMP v2.
 pub struct Router {
     shard: Shard,
-    submit_login: SubmitLogin,
+    submit_question: SubmitQuestion,
     hand_over: HandOver,
+    /// The time of this turn.
+    now: Instant,
 }
 
 impl fmt::Debug for Router {
@@ -42,17 +44,19 @@ impl fmt::Debug for Router {
 
 impl Router {
     /// Drives `shard`.
-    pub fn new(shard: Shard, submit_login: SubmitLogin, hand_over: HandOver) -> Self {
-        Self { shard, submit_login, hand_over }
+    pub fn new(shard: Shard, submit_question: SubmitQuestion, hand_over: HandOver) -> Self {
+        Self { shard, submit_question, hand_over, now: Instant::START }
     }
 
-    /// Sends login requests on their way; those that find no room are denied at once.
-    fn submit_logins(&mut self, now: Instant) {
+    /// Sends questions on their way; those that find no room have their verdict at once, after which there may be others.
+    fn submit_questions(&mut self, now: Instant) {
         let from = self.shard.id();
-        let requests: Vec<LoginRequest> = self.shard.login_requests().collect();
-        for request in requests {
-            if let Err(request) = (self.submit_login)(from, request) {
-                self.shard.handle_verdict(now, request.verdict(Err(Denial::Busy)));
+        while self.shard.has_questions() {
+            let questions: Vec<Question> = self.shard.questions().collect();
+            for question in questions {
+                if let Err(verdict) = (self.submit_question)(from, question) {
+                    self.shard.handle_verdict(now, verdict);
+                }
             }
         }
     }
@@ -123,8 +127,8 @@ impl Service for Router {
 
     fn receive(&mut self, now: Instant, outlet: Outlet, kind: Kind, message: &mut [u8]) -> Flow {
         let flow = self.shard.receive(now, outlet, kind, message);
-        if self.shard.has_login_requests() {
-            self.submit_logins(now);
+        if self.shard.has_questions() {
+            self.submit_questions(now);
         }
         flow
     }
@@ -150,6 +154,7 @@ impl Service for Router {
     }
 
     fn begin_turn(&mut self, now: Instant) {
+        self.now = now;
         self.shard.retry_parked(now);
     }
 
@@ -205,7 +210,7 @@ impl Service for Router {
         self.shard.renew(now, core);
     }
 
-    fn handle_verdict(&mut self, now: Instant, verdict: LoginVerdict) {
+    fn handle_verdict(&mut self, now: Instant, verdict: Verdict) {
         self.shard.handle_verdict(now, verdict);
     }
 
@@ -218,6 +223,10 @@ impl Service for Router {
     }
 
     fn effects(&mut self, effects: &mut Vec<Effect>) {
+        // Some arise apart from what a client sends: by a verdict, by a deadline, when a connection ends.
+        if self.shard.has_questions() {
+            self.submit_questions(self.now);
+        }
         effects.extend(self.shard.effects());
     }
 
@@ -357,6 +366,9 @@ const METRICS: &[Metric] = &{
         dropped("reason=\"publisher_gone\""),
         dropped("reason=\"untranslatable\""),
         login("method=\"anonymous\",outcome=\"welcomed\""),
+        login("method=\"anonymous\",outcome=\"denied\""),
+        login("method=\"anonymous\",outcome=\"unavailable\""),
+        login("method=\"anonymous\",outcome=\"abandoned\""),
         login("method=\"ticket\",outcome=\"welcomed\""),
         login("method=\"ticket\",outcome=\"denied\""),
         login("method=\"ticket\",outcome=\"unavailable\""),

@@ -12,7 +12,7 @@ use fanwire_codec::ws::handshake::Upgrade;
 use fanwire_core::api::{ApiRequest, PeerOf, Readiness};
 use fanwire_core::clock::Instant;
 use fanwire_core::ids::ShardId;
-use fanwire_core::login::LoginVerdict;
+use fanwire_core::question::Verdict;
 use fanwire_core::{CoreConfig, FlushBudget, Outlet, RingSpace, Wire};
 pub use fanwire_core::{Effect, Flow};
 
@@ -116,8 +116,8 @@ pub trait Service: 'static {
     /// Hands items for other shards to `push`, in order. What `push` hands back stays for the next turn.
     fn push_items(&mut self, push: &mut dyn FnMut(ShardId, Self::Item) -> Result<(), Self::Item>);
 
-    /// The answer to a login request of this shard. A service without logins gets none.
-    fn handle_verdict(&mut self, _now: Instant, _verdict: LoginVerdict) {}
+    /// The answer to a question of this shard. A service that asks nothing gets none.
+    fn handle_verdict(&mut self, _now: Instant, _verdict: Verdict) {}
 
     /// Other permissions and limits. A service without any has nothing to do.
     fn renew(&mut self, _now: Instant, _core: Arc<CoreConfig>) {}

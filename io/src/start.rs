@@ -9,7 +9,7 @@ use std::time::Duration;
 use fanwire_core::CoreConfig;
 use fanwire_core::api::ApiRequest;
 use fanwire_core::ids::ShardId;
-use fanwire_core::login::LoginVerdict;
+use fanwire_core::question::Verdict;
 
 use crate::affinity::{self, Machine};
 use crate::config::{Config, ListenAddress, SHARDS_MAX};
@@ -172,12 +172,12 @@ impl Running {
         Ok(())
     }
 
-    /// Answers a login request of this shard.
+    /// Answers a question of this shard.
     ///
     /// # Errors
     ///
     /// The verdict, while the shard's mailbox is full: try again soon.
-    pub fn answer_login(&self, shard: ShardId, verdict: LoginVerdict) -> Result<(), LoginVerdict> {
+    pub fn answer(&self, shard: ShardId, verdict: Verdict) -> Result<(), Verdict> {
         self.mailboxes[shard.index()].verdicts.push(verdict)?;
         self.doorbells[shard.index()].ring();
         Ok(())

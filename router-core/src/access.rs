@@ -8,6 +8,7 @@
 //! configuration makes another one ([`Access::renewed`]), in which all ids mean what they meant before.
 
 use crate::{
+    hooks::{HookRule, RealmHooks},
     ids::{RealmId, RoleId},
     login::LoginMethod,
     rules::Rules,
@@ -224,6 +225,7 @@ struct Realm {
     ticket_login: bool,
     handling: Handling,
     topics: Rules<Handling>,
+    hooks: RealmHooks,
 }
 
 #[derive(Debug)]
@@ -344,13 +346,26 @@ impl Access {
         let realm = &self.realms[realm.index()];
         match method {
             LoginMethod::Anonymous => realm.anonymous_role.is_some(),
-            LoginMethod::Ticket => realm.ticket_login,
+            LoginMethod::Ticket => realm.ticket_login || realm.hooks.authenticate.is_some(),
         }
     }
 
     /// What is kept of a publication's `x_conflate_key`.
     pub(crate) fn conflate_key(&self, key: &str) -> u64 {
         self.hasher().hash_one(key)
+    }
+
+    /// From now on these hooks are asked. A realm whose logins one of them decides on offers tickets.
+    pub fn set_hooks(&mut self, rules: &[HookRule]) {
+        for realm in &mut self.realms {
+            realm.hooks = RealmHooks::new(rules, &realm.name);
+        }
+    }
+
+    /// The hooks of a realm.
+    #[inline]
+    pub(crate) fn hooks(&self, realm: RealmId) -> &RealmHooks {
+        &self.realms[realm.index()].hooks
     }
 
     /// A hasher that no client can aim at.
@@ -437,6 +452,7 @@ impl Realm {
             ticket_login: config.ticket_login,
             handling: config.topics.default,
             topics: topic_rules(&config.name, &config.topics, hasher)?,
+            hooks: RealmHooks::default(),
         };
         for known in known {
             let gone = RoleConfig { name: known.name.to_string(), permissions: Vec::new() };

@@ -139,6 +139,11 @@ impl Shard {
         let (realm, role, encoding, session) = (session.realm, session.role, session.encoding, session.id);
         let disclosure = self.permit(realm, role, Action::Publish, uri)?;
         let disclosed = self.discloses(realm, role, disclosure, disclose_me, uri)?;
+        if self.config.access.hooks(realm).of_publication(uri).is_some()
+            && self.ask_about_publication(now, outlet, &request)
+        {
+            return Ok(Published::Parked);
+        }
         let routing = Routing {
             origin: Origin::Session { outlet, session },
             realm,

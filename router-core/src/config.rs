@@ -78,6 +78,9 @@ pub struct Limits {
     /// How long publishers wait for one subscriber of a topic with [`SlowConsumer::PausePublisher`](crate::topics::SlowConsumer)
     /// before it is cut.
     pub pause_max: Duration,
+    /// How long a question waits for its verdict before it is answered as if nobody could be asked. Longer than whoever is
+    /// asked takes: this is for what must not happen.
+    pub question_max: Duration,
     /// Slots of the ring between two shards; data sees it full while [`Self::ring_reserve`] slots are left.
     pub ring_capacity: usize,
     /// Payload bytes in the ring between two shards at which it takes no more data. It may hold one message more, and the
@@ -113,6 +116,7 @@ impl Default for Limits {
             park_max: Duration::from_millis(100),
             park_congested_max: Duration::from_secs(1),
             pause_max: Duration::from_secs(5),
+            question_max: Duration::from_secs(30),
             ring_capacity: 1024,
             ring_bytes_max: 8 << 20,
             topic_cache_entries: 16_384,

@@ -1,5 +1,7 @@
 //! What a shard has done so far, in plain numbers. One writer, the shard; whoever drives it copies them out.
 
+use crate::login::LoginMethod;
+
 /// Why a delivery did not happen. Every drop is counted under exactly one of these.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 #[non_exhaustive]
@@ -85,11 +87,17 @@ impl DropReason {
 pub enum LoginOutcome {
     /// Welcomed without credentials.
     AnonymousWelcomed,
+    /// Without credentials, and the hook did not let it in.
+    AnonymousDenied,
+    /// Without credentials, and the hook could not be asked.
+    AnonymousUnavailable,
+    /// Without credentials; the client left, or ran out of time, before the verdict.
+    AnonymousAbandoned,
     /// Welcomed by ticket.
     TicketWelcomed,
-    /// No such user, or another ticket.
+    /// No such user, or another ticket, or a hook did not let it in.
     TicketDenied,
-    /// The ticket could not be verified, or too many wait for that already.
+    /// The ticket could not be verified, or too many wait for that already, or a hook could not be asked.
     TicketUnavailable,
     /// The client left, or ran out of time, before the verdict.
     TicketAbandoned,
@@ -99,8 +107,11 @@ pub enum LoginOutcome {
 
 impl LoginOutcome {
     /// All of them, in the order of [`Counters::logins`].
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::AnonymousWelcomed,
+        Self::AnonymousDenied,
+        Self::AnonymousUnavailable,
+        Self::AnonymousAbandoned,
         Self::TicketWelcomed,
         Self::TicketDenied,
         Self::TicketUnavailable,
@@ -108,10 +119,27 @@ impl LoginOutcome {
         Self::Refused,
     ];
 
+    /// How it ended for a client that logs in by this method.
+    pub(crate) const fn of(method: LoginMethod, arrival: Arrival) -> Self {
+        match (method, arrival) {
+            (LoginMethod::Anonymous, Arrival::Welcomed) => Self::AnonymousWelcomed,
+            (LoginMethod::Anonymous, Arrival::Denied) => Self::AnonymousDenied,
+            (LoginMethod::Anonymous, Arrival::Unavailable) => Self::AnonymousUnavailable,
+            (LoginMethod::Anonymous, Arrival::Abandoned) => Self::AnonymousAbandoned,
+            (LoginMethod::Ticket, Arrival::Welcomed) => Self::TicketWelcomed,
+            (LoginMethod::Ticket, Arrival::Denied) => Self::TicketDenied,
+            (LoginMethod::Ticket, Arrival::Unavailable) => Self::TicketUnavailable,
+            (LoginMethod::Ticket, Arrival::Abandoned) => Self::TicketAbandoned,
+        }
+    }
+
     /// The values of the metric's `method` and `outcome` labels.
     pub const fn labels(self) -> (&'static str, &'static str) {
         match self {
             Self::AnonymousWelcomed => ("anonymous", "welcomed"),
+            Self::AnonymousDenied => ("anonymous", "denied"),
+            Self::AnonymousUnavailable => ("anonymous", "unavailable"),
+            Self::AnonymousAbandoned => ("anonymous", "abandoned"),
             Self::TicketWelcomed => ("ticket", "welcomed"),
             Self::TicketDenied => ("ticket", "denied"),
             Self::TicketUnavailable => ("ticket", "unavailable"),
@@ -119,6 +147,15 @@ impl LoginOutcome {
             Self::Refused => ("none", "refused"),
         }
     }
+}
+
+/// How it ends for somebody who has said by which method it comes in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Arrival {
+    Welcomed,
+    Denied,
+    Unavailable,
+    Abandoned,
 }
 
 /// Totals since the shard started, and a few present sizes.

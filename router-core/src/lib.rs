@@ -16,8 +16,10 @@ pub mod counters;
 pub mod delivery;
 pub mod directory;
 pub mod encoding;
+pub mod hooks;
 pub mod ids;
 pub mod login;
+pub mod question;
 pub mod topics;
 pub mod uri;
 

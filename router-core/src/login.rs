@@ -1,22 +1,26 @@
 //! Logins: from a proof of identity to a session with a role.
 //!
 //! ```text
-//! HELLO ─▶ CHALLENGE ─▶ AUTHENTICATE ─▶ LoginRequest ─▶ (control thread: users, hashes) ─▶ LoginVerdict ─▶ WELCOME or ABORT
+//! HELLO ─▶ CHALLENGE ─▶ AUTHENTICATE ─▶ Question ─▶ (users, or a hook) ─▶ Verdict ─▶ WELCOME or ABORT
+//!   └ anonymous ─────────────────────────────▶ Question ─▶ (a hook, where there is one) ─┘
 //! ```
 //!
-//! A shard compares no secrets: that is slow on purpose. It hands a [`LoginRequest`] out, does not listen to the
-//! session meanwhile, and goes on when the [`LoginVerdict`] comes. The client may have left by then and its outlet may
-//! belong to another one, so each login has a number that no other one of its shard has.
+//! A shard compares no secrets: that is slow on purpose. So it asks, as [`question`](crate::question) has it. Whoever has
+//! shown who it is, or needs not, may still have to wait for the realm's `connect` hook.
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+
+use fanwire_codec::payload::OwnedPayload;
 
 use crate::clock::Instant;
-use crate::counters::LoginOutcome;
+use crate::counters::{Arrival, LoginOutcome};
 use crate::delivery::Outlet;
 use crate::directory::SessionEntry;
+use crate::hooks::HookId;
 use crate::ids::{RealmId, RoleId, SessionId};
 use crate::mutation::{Mutation, planted};
+use crate::question::{Asking, Denial, Grant, Matter, Subject};
 use crate::session::{Principal, State};
 use crate::shard::{Effect, Shard};
 
@@ -77,154 +81,133 @@ pub enum Proof {
     Ticket(Ticket),
 }
 
-/// Which login of a shard is meant.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct LoginKey {
-    outlet: Outlet,
-    number: u64,
-}
-
-/// A question to whoever knows the users: is the proof good, and which role does it give?
-///
-/// Answer each with [`Shard::handle_verdict`] of the shard that asked, or not at all: then the session's login deadline
-/// ends it.
+/// Somebody on its way from HELLO to WELCOME.
 #[derive(Debug)]
-pub struct LoginRequest {
-    key: LoginKey,
-    /// The realm to log in to.
-    pub realm: RealmId,
-    /// Who the client says it is.
-    pub authid: Box<str>,
-    /// How it shows that.
-    pub proof: Proof,
-    wanted: Weak<()>,
-}
-
-impl LoginRequest {
-    /// False once nobody waits for the verdict: the client has left or its time is over. Asked before the work begins.
-    pub fn is_wanted(&self) -> bool {
-        self.wanted.strong_count() > 0
-    }
-
-    /// The answer to this request.
-    pub fn verdict(&self, outcome: Result<Grant, Denial>) -> LoginVerdict {
-        LoginVerdict { key: self.key, outcome }
-    }
-}
-
-/// The answer to a [`LoginRequest`].
-#[derive(Debug)]
-pub struct LoginVerdict {
-    key: LoginKey,
-    outcome: Result<Grant, Denial>,
-}
-
-/// The proof is good.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Grant {
-    /// The user's role in the realm.
-    pub role: RoleId,
-    /// Who vouches for the user, as `authprovider` says it.
-    pub provider: &'static str,
-}
-
-/// The client is not let in. Its words are the same whatever was wrong with the proof.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Denial {
-    /// No such user, or another secret.
-    Refused,
-    /// Too many logins wait: the client may come again.
-    Busy,
-    /// It could not be verified, which is never taken for good.
-    Failed,
-}
-
-/// A login under way.
-#[derive(Debug)]
-pub(crate) struct Login {
-    number: u64,
+pub(crate) struct Entrance {
     pub(crate) realm: RealmId,
-    pub(crate) authid: Box<str>,
+    /// Who it says it is, or was found to be.
+    pub(crate) authid: Option<Box<str>>,
     pub(crate) method: LoginMethod,
-    /// Alive while somebody waits for the verdict.
-    wanted: Arc<()>,
+    /// Once its proof was found good, or if it needs none.
+    role: Option<RoleId>,
+    provider: &'static str,
+    /// What WELCOME tells as `authextra`.
+    pub(crate) extra: Option<OwnedPayload>,
+}
+
+impl Entrance {
+    /// It has to show who it is.
+    pub(crate) fn to_be_proved(realm: RealmId, method: LoginMethod, authid: Option<&str>) -> Self {
+        let authid = authid.map(Into::into);
+        Self { realm, authid, method, role: None, provider: "static", extra: None }
+    }
+
+    /// It does not say who it is, and gets this role.
+    pub(crate) fn anonymous(realm: RealmId, role: RoleId) -> Self {
+        let method = LoginMethod::Anonymous;
+        Self { realm, authid: None, method, role: Some(role), provider: "static", extra: None }
+    }
+
+    /// Takes what was granted. A login that gives no role, or nobody's name, cannot be told from a broken one.
+    fn take(&mut self, grant: Grant) -> Result<(), Denial> {
+        let is_login = self.role.is_none();
+        if is_login || grant.authid.is_some() {
+            self.provider = grant.provider;
+        }
+        self.role = grant.role.or(self.role);
+        self.authid = grant.authid.or(self.authid.take());
+        self.extra = grant.extra.or(self.extra.take());
+        if self.role.is_none() || is_login && self.authid.is_none() { Err(Denial::Failed) } else { Ok(()) }
+    }
 }
 
 impl Shard {
-    /// The session says who it is, and has to show it by this method.
-    pub(crate) fn begin_login(&mut self, outlet: Outlet, realm: RealmId, method: LoginMethod, authid: &str) {
-        self.last_login += 1;
-        let number = self.last_login;
+    /// The session says who it is, and has to show it.
+    pub(crate) fn begin_login(&mut self, outlet: Outlet, entrance: Entrance) {
         let session = self.session_mut(outlet).expect("it says who it is");
         session.state = State::Challenged;
-        session.login =
-            Some(Box::new(Login { number, realm, authid: authid.into(), method, wanted: Arc::new(()) }));
+        session.asking = Some(Asking::entrance(entrance));
     }
 
     /// The session shows who it is: asks whether that is so. It is not listened to until the verdict.
-    pub(crate) fn request_login(&mut self, outlet: Outlet, proof: Proof) {
+    pub(crate) fn request_login(&mut self, now: Instant, outlet: Outlet, proof: Proof) {
         let session = self.session_mut(outlet).expect("it answers a challenge");
-        let login = session.login.as_ref().expect("a challenged session has a login");
-        let request = LoginRequest {
-            key: LoginKey { outlet, number: login.number },
-            realm: login.realm,
-            authid: login.authid.clone(),
-            proof,
-            wanted: Arc::downgrade(&login.wanted),
-        };
         session.state = State::Verifying;
-        session.parked = true;
-        self.login_requests.push(request);
+        let asking = session.asking.take().expect("a challenged session is on its way in");
+        let Matter::Entrance(entrance) = asking.matter else { unreachable!("it has no requests yet") };
+        let realm = entrance.realm;
+        let subject = Subject::Login { authid: entrance.authid.clone(), proof };
+        let hook = self.config.access.hooks(realm).authenticate;
+        self.ask(now, outlet, (hook, realm), subject, Matter::Entrance(entrance));
     }
 
-    /// Whether [`login_requests`](Self::login_requests) has any.
-    pub fn has_login_requests(&self) -> bool {
-        !self.login_requests.is_empty()
-    }
-
-    /// What has to be verified, oldest first. Drain it after [`receive`](Self::receive), or once a turn.
-    pub fn login_requests(&mut self) -> std::vec::Drain<'_, LoginRequest> {
-        self.login_requests.drain(..)
-    }
-
-    /// The answer to a login request of this shard, however late: one that nobody waits for is ignored.
-    pub fn handle_verdict(&mut self, now: Instant, verdict: LoginVerdict) {
-        let LoginKey { outlet, number } = verdict.key;
-        let Some(session) = self.session_mut(outlet) else { return };
-        let is_meant = |login: &Login| login.number == number || planted(Mutation::VerdictOfAnother);
-        if session.state != State::Verifying || !session.login.as_deref().is_some_and(is_meant) {
-            return;
+    /// Who needs no proof is asked about where the realm has a hook for that, else welcomed.
+    pub(crate) fn let_in(&mut self, now: Instant, outlet: Outlet, entrance: Entrance) {
+        match self.config.access.hooks(entrance.realm).connect {
+            Some(hook) => self.ask_to_connect(now, outlet, hook, entrance),
+            None => self.admit(now, outlet, entrance),
         }
-        session.parked = false;
-        let login = session.login.take().expect("it is verified");
-        // A role that is newer than this shard's permissions is none here yet.
-        let knows = |grant: &Grant| self.config.access.has_role(login.realm, grant.role);
-        let mut outcome =
-            verdict.outcome.and_then(|grant| if knows(&grant) { Ok(grant) } else { Err(Denial::Failed) });
+    }
+
+    fn ask_to_connect(&mut self, now: Instant, outlet: Outlet, hook: HookId, entrance: Entrance) {
+        self.session_mut(outlet).expect("it comes in").state = State::Admitting;
+        let Entrance { authid, method, role, realm, .. } = &entrance;
+        let role = role.expect("it was given one");
+        let subject = Subject::Connect { authid: authid.clone(), role, method: *method };
+        let asked = (Some(hook), *realm);
+        self.ask(now, outlet, asked, subject, Matter::Entrance(entrance));
+    }
+
+    /// The verdict on somebody who comes in.
+    pub(crate) fn decide_entrance(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        mut entrance: Entrance,
+        outcome: Result<Grant, Denial>,
+    ) {
+        let was_verified = self.session(outlet).expect("it waits").state == State::Verifying;
+        let method = entrance.method;
+        let mut outcome = outcome;
         if planted(Mutation::DenialForgotten) {
-            outcome = outcome.or(Ok(Grant { role: RoleId::new(0), provider: "static" }));
+            outcome = outcome.or(Ok(Grant::of_user(RoleId::new(0))));
         }
-        if !planted(Mutation::VerdictNotResumed) {
-            self.listen_again(outlet);
-        }
-        match outcome {
-            Ok(grant) => {
-                let Login { realm, authid, method, .. } = *login;
-                let principal = Principal { authid, method, provider: grant.provider };
-                self.open_session(now, outlet, realm, grant.role, Some(Arc::new(principal)));
-                self.delivery.counters.login(LoginOutcome::TicketWelcomed);
-                self.welcome(outlet);
-            }
+        // A role that is newer than this shard's permissions is none here yet.
+        let knows = |role: RoleId| self.config.access.has_role(entrance.realm, role);
+        let outcome = outcome
+            .and_then(|grant| if grant.role.is_none_or(knows) { Ok(grant) } else { Err(Denial::Failed) });
+        match outcome.and_then(|grant| entrance.take(grant)) {
+            Ok(()) => match self.config.access.hooks(entrance.realm).connect {
+                Some(hook) if was_verified => self.ask_to_connect(now, outlet, hook, entrance),
+                _ => {
+                    if !planted(Mutation::VerdictNotResumed) {
+                        self.listen_again(outlet);
+                    }
+                    self.admit(now, outlet, entrance);
+                }
+            },
             Err(denial) => {
-                self.delivery.counters.login(match denial {
-                    Denial::Refused => LoginOutcome::TicketDenied,
-                    Denial::Busy | Denial::Failed => LoginOutcome::TicketUnavailable,
-                });
-                self.deny_login(now, outlet, denial);
+                let arrival = match denial {
+                    Denial::Refused | Denial::Told(_) => Arrival::Denied,
+                    Denial::Busy | Denial::Failed | Denial::Unavailable => Arrival::Unavailable,
+                };
+                self.delivery.counters.login(LoginOutcome::of(method, arrival));
+                if !planted(Mutation::VerdictNotResumed) {
+                    self.listen_again(outlet);
+                }
+                self.deny_login(now, outlet, was_verified, &denial);
             }
         }
-        self.apply_notices(now);
+    }
+
+    /// Welcomes it.
+    fn admit(&mut self, now: Instant, outlet: Outlet, entrance: Entrance) {
+        let Entrance { realm, authid, method, role, provider, extra } = entrance;
+        let role = role.expect("it was given one");
+        let principal = authid.map(|authid| Arc::new(Principal { authid, method, provider }));
+        self.open_session(now, outlet, realm, role, principal);
+        self.delivery.counters.login(LoginOutcome::of(method, Arrival::Welcomed));
+        self.welcome(outlet, method, extra.as_ref());
     }
 
     /// From now on the session exists for others.

@@ -69,6 +69,10 @@ pub enum Mutation {
     VerdictNotResumed,
     /// Who is denied is welcomed.
     DenialForgotten,
+    /// A session is listened to while a hook is asked about its request.
+    AskedStillRead,
+    /// A request that a hook denies is done.
+    HookDenialForgotten,
     /// Permissions that always disclose leave it to the request.
     DisclosureLeftToRequest,
     /// Who must not be disclosed is, if it asks for it.

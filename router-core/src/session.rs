@@ -1,17 +1,18 @@
 //! One session of one connection: where it stands, who it is, and what it holds.
 //!
 //! ```text
-//!          HELLO (anonymous)        GOODBYE (client's)
-//! Waiting ───────▶ Open ──────────────────────────────▶ Over
-//!    │ HELLO        ▲ │  GOODBYE (ours)       GOODBYE      ▲
-//!    ▼              │ └───────────────▶ Closing ───────────┤
-//! Challenged        │ granted                              │
-//!    │ AUTHENTICATE │                                      │
-//!    └────────▶ Verifying ── denied ───────────────────────┤
-//!  (any) ── ABORT, violation, close ───────────────────────┘
+//!          HELLO (anonymous)           GOODBYE (client's)
+//! Waiting ───────▶ Admitting ──▶ Open ───────────────────▶ Over
+//!    │ HELLO           ▲   │      │  GOODBYE (ours)  GOODBYE  ▲
+//!    ▼                 │   │      └──────────▶ Closing ───────┤
+//! Challenged           │   └ denied by the hook ──────────────┤
+//!    │ AUTHENTICATE    │ granted                              │
+//!    └────────▶ Verifying ── denied ──────────────────────────┤
+//!  (any) ── ABORT, violation, close ──────────────────────────┘
 //! ```
 //!
-//! `Verifying` is not listened to. `Over` says nothing more: its last frames are being written, then the connection goes.
+//! `Admitting` passes at once where no hook is asked. It and `Verifying` are not listened to. `Over` says nothing more: its
+//! last frames are being written, then the connection goes.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -24,8 +25,9 @@ use crate::directory::Registration;
 use crate::encoding::Encoding;
 use crate::ids::{RealmId, RoleId, SessionId, SubscriptionId};
 
-use crate::login::{Login, LoginMethod};
+use crate::login::LoginMethod;
 use crate::parcel::CallKey;
+use crate::question::Asking;
 
 /// Where a session stands; see the picture above.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +35,7 @@ pub(crate) enum State {
     Waiting,
     Challenged,
     Verifying,
+    Admitting,
     Open,
     Closing,
     Over,
@@ -50,8 +53,8 @@ pub(crate) struct Session {
     pub(crate) role: RoleId,
     /// Who it proved to be; `None` if it brought no credentials.
     pub(crate) principal: Option<Arc<Principal>>,
-    /// Only in `Challenged` and `Verifying`.
-    pub(crate) login: Option<Box<Login>>,
+    /// From `Challenged` to `Admitting`, and while a hook is asked about a request.
+    pub(crate) asking: Option<Box<Asking>>,
     /// When it was welcomed.
     pub(crate) since: Instant,
     /// Sorted.
@@ -80,7 +83,7 @@ impl Session {
             realm: RealmId::new(0),
             role: RoleId::new(0),
             principal: None,
-            login: None,
+            asking: None,
             since: Instant::START,
             subscriptions: Vec::new(),
             registrations: Vec::new(),
@@ -137,12 +140,15 @@ impl Label {
     pub(crate) const NOBODY: Self = Self { session: SessionId::MAX, role: RoleId::new(0), principal: None };
 }
 
-/// Who a session is, as told to others where it is disclosed.
+/// Who a session is, as told to others where it is disclosed, and to hooks.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Identity {
-    pub(crate) session: SessionId,
-    pub(crate) authid: Box<str>,
-    pub(crate) authrole: Box<str>,
+pub struct Identity {
+    /// Its id.
+    pub session: SessionId,
+    /// Its name: a user's, or one like no other's.
+    pub authid: Box<str>,
+    /// Its role.
+    pub authrole: Box<str>,
 }
 
 /// Begins the authid of every session that brought no credentials; no user may be named so.
@@ -178,6 +184,7 @@ pub(crate) mod error {
     pub(crate) const AUTHENTICATION_DENIED: &str = "wamp.error.authentication_denied";
     pub(crate) const AUTHENTICATION_FAILED: &str = "wamp.error.authentication_failed";
     pub(crate) const AUTHENTICATION_REQUIRED: &str = "wamp.error.authentication_required";
+    pub(crate) const AUTHORIZATION_FAILED: &str = "wamp.error.authorization_failed";
     pub(crate) const CANCELED: &str = "wamp.error.canceled";
     pub(crate) const FEATURE_NOT_SUPPORTED: &str = "wamp.error.feature_not_supported";
     pub(crate) const INVALID_ARGUMENT: &str = "wamp.error.invalid_argument";

@@ -13,16 +13,16 @@ use hashbrown::HashMap;
 use crate::api::Desk;
 use crate::clock::Instant;
 use crate::config::{Compression, CoreConfig};
-use crate::counters::{Counters, DropReason, LoginOutcome};
+use crate::counters::{Arrival, Counters, DropReason, LoginOutcome};
 use crate::dealer::PendingCall;
 use crate::delivery::{Delivery, FlushBudget, Notice, Outlet, Wire};
 use crate::directory::{Directory, RegistrationCache, TopicCache};
 use crate::encoding::{Encoding, Framing};
 use crate::ids::{SessionId, ShardId, SubscriptionId};
 use crate::lanes::{Item, Lanes, RingItem, RingSpace};
-use crate::login::LoginRequest;
 use crate::mutation::{self, Mutation, planted};
 use crate::parcel::Spares;
+use crate::question::{Matter, Question, QuestionKey};
 use crate::session::{IdMap, Session, State, error};
 use crate::subscription::LocalSubscription;
 
@@ -66,7 +66,7 @@ pub enum Flow {
 /// for each connection with input:       receive(now, outlet, …)      obey its Flow
 /// push_items(push into the outbound rings, wake their owners)
 /// while flush(now, wire, budget) and nothing new came in: …
-/// for each of effects(): obey; each of login_requests() goes to the control thread
+/// for each of effects(): obey; each of questions() goes to the control thread
 /// at next_deadline(): handle_timeout(now)
 /// ```
 ///
@@ -95,8 +95,12 @@ pub struct Shard {
     /// When parked requests and unpushed items are looked at again, if the driver has no other reason for a turn.
     retry_at: Instant,
     pub(crate) effects: Vec<Effect>,
-    pub(crate) last_login: u64,
-    pub(crate) login_requests: Vec<LoginRequest>,
+    pub(crate) last_question: u64,
+    pub(crate) questions: Vec<Question>,
+    /// Questions under way, and some that are answered, with their deadlines, which are in order.
+    pub(crate) awaited: VecDeque<(Instant, QuestionKey)>,
+    /// The message in hand is one that a hook has allowed.
+    pub(crate) in_hand_was_allowed: bool,
     pub(crate) desk: Desk,
 }
 
@@ -142,8 +146,10 @@ impl Shard {
             parked: VecDeque::new(),
             retry_at: Instant::START,
             effects: Vec::new(),
-            last_login: 0,
-            login_requests: Vec::new(),
+            last_question: 0,
+            questions: Vec::new(),
+            awaited: VecDeque::new(),
+            in_hand_was_allowed: false,
             desk: Desk::default(),
             delivery,
             config,
@@ -220,6 +226,9 @@ impl Shard {
             None | Some(Session { state: State::Over, .. }) => Flow::Closing,
             Some(session) => {
                 let parked = session.parked;
+                if parked || planted(Mutation::AskedStillRead) {
+                    self.keep_message(outlet, kind, message);
+                }
                 let held = unsaid.is_some_and(|before| self.delivery.hold(outlet, before));
                 if parked || held { Flow::Pause } else { Flow::Continue }
             }
@@ -271,7 +280,7 @@ impl Shard {
                 self.say_goodbye(now, outlet, error::CLOSE_SYSTEM_SHUTDOWN, "the router stops", 1001);
             }
             Some(State::Closing | State::Over) => {}
-            Some(State::Waiting | State::Challenged | State::Verifying) | None => {
+            Some(State::Waiting | State::Challenged | State::Verifying | State::Admitting) | None => {
                 self.close(now, outlet, 1001, "the router stops")
             }
         }
@@ -301,20 +310,20 @@ impl Shard {
     pub(crate) fn end_session(&mut self, now: Instant, outlet: Outlet) {
         let Some(session) = self.session_mut(outlet) else { return };
         let was = std::mem::replace(&mut session.state, State::Over);
-        let id = session.id;
-        let (was_parked, was_logging_in) =
-            (std::mem::take(&mut session.parked), session.login.take().is_some());
+        let (id, realm) = (session.id, session.realm);
+        let (was_parked, asking) = (std::mem::take(&mut session.parked), session.asking.take());
         let was_held = self.delivery.release(outlet);
         if (was_parked || was_held) && !planted(Mutation::ParkedNeverResumed) {
             // What is parked is an orphan now. The peer's GOODBYE or close frame must still be read.
             self.effects.push(Effect::Resume(outlet));
         }
-        if was_logging_in {
-            self.delivery.counters.login(LoginOutcome::TicketAbandoned);
+        if let Some(Matter::Entrance(entrance)) = asking.map(|asking| asking.matter) {
+            self.delivery.counters.login(LoginOutcome::of(entrance.method, Arrival::Abandoned));
         }
         if was != State::Open {
             return;
         }
+        self.tell_end(outlet, realm);
         let session = self.session_mut(outlet).expect("it was here");
         let subscriptions = std::mem::take(&mut session.subscriptions);
         let registrations = std::mem::take(&mut session.registrations);
@@ -430,13 +439,15 @@ impl Shard {
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
         let retry = (!self.parked.is_empty() || !self.lanes.is_empty()).then_some(self.retry_at);
-        [retry, self.delivery.next_deadline(), self.desk.next_deadline()].into_iter().flatten().min()
+        let asked = self.next_question_deadline();
+        [retry, asked, self.delivery.next_deadline(), self.desk.next_deadline()].into_iter().flatten().min()
     }
 
     /// Does what is due by now: parked requests, consumers that are too slow.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.retry_parked(now);
         self.expire_requests(now);
+        self.expire_questions(now);
         self.delivery.handle_timeout(now);
         self.apply_notices(now);
     }

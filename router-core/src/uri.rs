@@ -45,6 +45,32 @@ pub fn matches(policy: MatchPolicy, pattern: &str, uri: &str) -> bool {
     }
 }
 
+/// True if there can be an exact URI that both cover.
+pub fn overlaps(one: (MatchPolicy, &str), other: (MatchPolicy, &str)) -> bool {
+    use MatchPolicy::{Exact, Prefix, Wildcard};
+    match (one, other) {
+        ((Exact, uri), (policy, pattern)) | ((policy, pattern), (Exact, uri)) => {
+            matches(policy, pattern, uri)
+        }
+        ((Prefix, one), (Prefix, other)) => one.starts_with(other) || other.starts_with(one),
+        ((Prefix, prefix), (Wildcard, wildcard)) | ((Wildcard, wildcard), (Prefix, prefix)) => {
+            let mut names = wildcard.split('.');
+            let (whole, begun) = prefix.rsplit_once('.').map_or((None, prefix), |(a, b)| (Some(a), b));
+            let fits = |part: &str, name: &str| name.is_empty() || name == part;
+            whole
+                .into_iter()
+                .flat_map(|whole| whole.split('.'))
+                .all(|part| names.next().is_some_and(|name| fits(part, name)))
+                // The last one is the beginning of a component.
+                && names.next().is_some_and(|name| name.is_empty() || name.starts_with(begun))
+        }
+        ((Wildcard, one), (Wildcard, other)) => {
+            let fit = |(one, other): (&str, &str)| one.is_empty() || other.is_empty() || one == other;
+            component_count(one) == component_count(other) && one.split('.').zip(other.split('.')).all(fit)
+        }
+    }
+}
+
 /// True if `outer` covers every exact URI that `inner` covers.
 pub fn contains(outer: (MatchPolicy, &str), inner: (MatchPolicy, &str)) -> bool {
     match (outer, inner) {
@@ -408,6 +434,21 @@ mod tests {
         all.into_iter().filter(|uri| check_topic(uri, UriRule::Loose).is_ok()).collect()
     }
 
+    /// All of up to seven characters, of which "z" is in no pattern.
+    static SHORT_URIS: std::sync::LazyLock<Vec<String>> = std::sync::LazyLock::new(|| {
+        let mut all = vec![String::new()];
+        let mut begin = 0;
+        for _ in 0..7 {
+            let end = all.len();
+            for index in begin..end {
+                all.extend(["a", "b", "z", "."].map(|last| format!("{}{last}", all[index])));
+            }
+            begin = end;
+        }
+        all.retain(|uri| check_topic(uri, UriRule::Loose).is_ok());
+        all
+    });
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
         #[test]
@@ -421,6 +462,19 @@ mod tests {
                 check_pattern(&uri, MatchPolicy::Wildcard, UriRule::Loose).is_ok(),
                 naive_loose(&uri, |_, _| true)
             );
+        }
+
+        #[test]
+        fn who_overlaps_has_something_in_common(
+            one in (0..3u8, "[ab.]{0,3}"), other in (0..3u8, "[ab.]{0,3}")
+        ) {
+            let policy = |number| [MatchPolicy::Exact, MatchPolicy::Prefix, MatchPolicy::Wildcard][usize::from(number)];
+            let (one, other) = ((policy(one.0), &*one.1), (policy(other.0), &*other.1));
+            let valid = |(policy, uri)| check_pattern(uri, policy, UriRule::Loose).is_ok();
+            prop_assume!(valid(one) && valid(other));
+            let both = |uri: &String| matches(one.0, one.1, uri) && matches(other.0, other.1, uri);
+            prop_assert_eq!(overlaps(one, other), SHORT_URIS.iter().any(both));
+            prop_assert_eq!(overlaps(one, other), overlaps(other, one));
         }
 
         #[test]

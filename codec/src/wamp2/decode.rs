@@ -599,6 +599,7 @@ impl<'a, R: Reader<'a>> Elements<R> {
                 "authrole" => details.authrole = values.string("authrole")?,
                 "authmethod" => details.authmethod = values.string("authmethod")?,
                 "authprovider" => details.authprovider = values.string("authprovider")?,
+                "authextra" => details.authextra = values.raw_dict("authextra")?,
                 "agent" => details.agent = values.string("agent")?,
                 "roles" => details.roles = values.roles()?,
                 _ => return Ok(false),

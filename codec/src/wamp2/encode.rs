@@ -458,6 +458,10 @@ impl Pairs for WelcomeDetails<'_> {
         put_str(writer, "authrole", self.authrole.as_deref());
         put_str(writer, "authmethod", self.authmethod.as_deref());
         put_str(writer, "authprovider", self.authprovider.as_deref());
+        if let Some(extra) = self.authextra {
+            writer.key("authextra");
+            writer.raw(extra);
+        }
         writer.key("roles");
         write_dict(writer, &self.roles);
     }

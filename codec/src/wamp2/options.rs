@@ -159,6 +159,8 @@ pub struct WelcomeDetails<'a> {
     pub authmethod: Option<Cow<'a, str>>,
     /// Who vouched for it.
     pub authprovider: Option<Cow<'a, str>>,
+    /// What whoever vouched for it has to say: a dictionary, as bytes in the message's serializer.
+    pub authextra: Option<&'a [u8]>,
     /// Software of the router, for people.
     pub agent: Option<Cow<'a, str>>,
     /// Roles of the router.

@@ -211,6 +211,11 @@ pub fn as_json(message: &Message<'_>, serializer: Serializer) -> Value {
             details.authextra = args.as_deref();
             parsed(Serializer::Json, &encoded(&message, Serializer::Json))
         }
+        Message::Welcome { details, .. } => {
+            args = details.authextra.map(translate);
+            details.authextra = args.as_deref();
+            parsed(Serializer::Json, &encoded(&message, Serializer::Json))
+        }
         _ => parsed(Serializer::Json, &encoded(&message, Serializer::Json)),
     }
 }

@@ -1,7 +1,7 @@
 //! Logins, verified off the shards.
 //!
 //! ```text
-//! shards ─LoginRequest─▶ queue (bounded) ─▶ desk ─▶ key derivation (so many at once) ─▶ LoginVerdict ─▶ shard's mailbox
+//! shards ─Question─▶ queue (bounded) ─▶ desk ─▶ key derivation (so many at once) ─▶ Verdict ─▶ shard's mailbox
 //!            └ full: refused at once, "try again later"
 //! ```
 //!
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use fanwire_core::ids::ShardId;
-use fanwire_core::login::{Grant, LoginRequest, LoginVerdict};
+use fanwire_core::question::{Denial, Grant, Question, Subject, Verdict};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
@@ -38,23 +38,25 @@ pub struct LoginLimits {
 
 /// Where shards put what has to be verified.
 #[derive(Clone, Debug)]
-pub struct LoginQueue(mpsc::Sender<(ShardId, LoginRequest)>);
+pub struct LoginQueue(mpsc::Sender<(ShardId, Question)>);
 
 impl LoginQueue {
-    /// Queues a request. Never blocks; gives it back when the queue is full.
+    /// Queues a login. Never blocks.
     ///
     /// # Errors
     ///
-    /// The request, if there is no room or nobody verifies any more.
-    pub fn submit(&self, from: ShardId, request: LoginRequest) -> Result<(), LoginRequest> {
-        self.0.try_send((from, request)).map_err(|error| error.into_inner().1)
+    /// The verdict, if there is no room or nobody verifies any more.
+    pub fn submit(&self, from: ShardId, question: Question) -> Result<(), Verdict> {
+        let full = |error: mpsc::error::TrySendError<_>| error.into_inner();
+        let queued = self.0.try_send((from, question)).map_err(full);
+        queued.map_err(|(_, question): (ShardId, Question)| question.verdict(Err(Denial::Busy)))
     }
 }
 
 /// What the desk has done, for the metrics page.
 #[derive(Clone, Debug)]
 pub struct LoginFigures {
-    queue: mpsc::WeakSender<(ShardId, LoginRequest)>,
+    queue: mpsc::WeakSender<(ShardId, Question)>,
     done: Arc<Done>,
 }
 
@@ -84,7 +86,7 @@ impl LoginFigures {
 /// Takes requests from the queue and answers them. Runs on the control thread.
 #[derive(Debug)]
 pub struct LoginDesk {
-    requests: mpsc::Receiver<(ShardId, LoginRequest)>,
+    requests: mpsc::Receiver<(ShardId, Question)>,
     users: Arc<ArcSwap<Users>>,
     at_once: usize,
     done: Arc<Done>,
@@ -141,8 +143,9 @@ impl LoginDesk {
                     }
                 };
                 drop(permit);
-                if let Err(why) = outcome {
-                    refusals.log(known.realm_name(request.realm), &request.authid, why);
+                if let (Err(why), Subject::Login { authid, .. }) = (&outcome, &request.subject) {
+                    let user = authid.as_deref().unwrap_or_default();
+                    refusals.log(known.realm_name(request.realm), user, *why);
                 }
                 answer(&*shards, shard, request.verdict(outcome.map_err(Why::denial))).await;
             });
@@ -151,7 +154,7 @@ impl LoginDesk {
 }
 
 /// One derivation, on a thread of its own. Fails closed: one that panics is no login.
-async fn derive(users: Arc<Users>, done: Arc<Done>, request: Arc<LoginRequest>) -> Result<Grant, Why> {
+async fn derive(users: Arc<Users>, done: Arc<Done>, request: Arc<Question>) -> Result<Grant, Why> {
     let work = tokio::task::spawn_blocking(move || {
         let began = Instant::now();
         let outcome = users.verify(&request);
@@ -163,17 +166,17 @@ async fn derive(users: Arc<Users>, done: Arc<Done>, request: Arc<LoginRequest>) 
     work.await.unwrap_or(Err(Why::Panicked))
 }
 
-/// Puts the verdict into the shard's mailbox, which only a shard that hangs leaves full. Given up, the session's login
-/// deadline ends it.
-async fn answer(shards: &impl Shards, shard: ShardId, mut verdict: LoginVerdict) {
+/// Puts the verdict into the shard's mailbox, which only a shard that hangs leaves full. Given up, the question's deadline
+/// ends it.
+pub(crate) async fn answer(shards: &(impl Shards + ?Sized), shard: ShardId, mut verdict: Verdict) {
     for _ in 0..ANSWER_TRIES {
-        match shards.answer_login(shard, verdict) {
+        match shards.answer(shard, verdict) {
             Ok(()) => return,
             Err(back) => verdict = back,
         }
         tokio::time::sleep(ANSWER_RETRY).await;
     }
-    tracing::warn!("{shard} takes no verdicts; a login was not answered");
+    tracing::warn!("{shard} takes no verdicts; a question was not answered");
 }
 
 const ANSWER_RETRY: Duration = Duration::from_millis(1);

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use fanwire_core::ids::{RealmId, RoleId};
-use fanwire_core::login::{Denial, Grant, LoginRequest, Proof};
+use fanwire_core::login::Proof;
+use fanwire_core::question::{Denial, Grant, Question, Subject};
 
 use super::hash::TicketHash;
 
@@ -85,14 +86,16 @@ impl Users {
     }
 
     /// Whether the proof is good. Does one key derivation, for users that do not exist too.
-    pub fn verify(&self, request: &LoginRequest) -> Result<Grant, Why> {
-        let Proof::Ticket(ticket) = &request.proof else { return Err(Why::UnknownProof) };
-        let realm = self.realm(request.realm).ok_or(Why::UnknownUser)?;
-        let user = realm.by_name.get(&request.authid);
+    pub fn verify(&self, question: &Question) -> Result<Grant, Why> {
+        let Subject::Login { authid, proof: Proof::Ticket(ticket) } = &question.subject else {
+            return Err(Why::UnknownProof);
+        };
+        let realm = self.realm(question.realm).ok_or(Why::UnknownUser)?;
+        let user = authid.as_deref().and_then(|authid| realm.by_name.get(authid));
         let hash = user.map_or(&realm.decoy, |user| &user.ticket);
         let matches = hash.matches(ticket.expose()).map_err(|_| Why::NoMemory)?;
         match user {
-            Some(user) if matches => Ok(Grant { role: user.role, provider: "static" }),
+            Some(user) if matches => Ok(Grant::of_user(user.role)),
             Some(_) => Err(Why::WrongTicket),
             None => Err(Why::UnknownUser),
         }

@@ -42,7 +42,7 @@ use crossbeam_queue::ArrayQueue;
 use fanwire_codec::ws::Pool;
 use fanwire_core::api::{ApiRequest, Readiness};
 use fanwire_core::ids::ShardId;
-use fanwire_core::login::LoginVerdict;
+use fanwire_core::question::Verdict;
 use fanwire_core::{Instant, Outlet, RingSpace};
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::time::{
@@ -104,7 +104,7 @@ pub(crate) enum Order {
 /// What the control thread has said and the shard has not read yet. Apart, so that verdicts never crowd out an order.
 pub(crate) struct Mailbox {
     pub(crate) orders: ArrayQueue<Order>,
-    pub(crate) verdicts: ArrayQueue<LoginVerdict>,
+    pub(crate) verdicts: ArrayQueue<Verdict>,
     /// Boxed, so that an empty queue is small.
     pub(crate) requests: ArrayQueue<Box<ApiRequest>>,
 }

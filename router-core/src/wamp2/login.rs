@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::{HelloDetails, Message, Serializer, WelcomeDetails};
 
 use super::{ROLES, frames, shorten};
@@ -9,7 +10,8 @@ use crate::clock::Instant;
 use crate::counters::LoginOutcome;
 use crate::delivery::Outlet;
 use crate::ids::RealmId;
-use crate::login::{Denial, LoginMethod, Proof, Ticket};
+use crate::login::{Entrance, LoginMethod, Proof, Ticket};
+use crate::question::Denial;
 use crate::session::{Refusal, error};
 use crate::shard::Shard;
 
@@ -42,7 +44,7 @@ impl Shard {
     ) {
         match message {
             Message::Authenticate { signature, .. } => {
-                self.request_login(outlet, Proof::Ticket(Ticket::new(&signature)));
+                self.request_login(now, outlet, Proof::Ticket(Ticket::new(&signature)));
             }
             Message::Abort { .. } => self.close(now, outlet, 1000, ""),
             other => {
@@ -80,13 +82,11 @@ impl Shard {
             }
             Ok((realm, LoginMethod::Anonymous)) => {
                 let role = self.config.access.anonymous_role(realm).expect("the realm offers it");
-                self.open_session(now, outlet, realm, role, None);
-                self.delivery.counters.login(LoginOutcome::AnonymousWelcomed);
-                self.welcome(outlet);
+                self.let_in(now, outlet, Entrance::anonymous(realm, role));
             }
             Ok((realm, method)) => {
-                let authid = details.authid.as_deref().expect("asked for by the choice");
-                self.begin_login(outlet, realm, method, authid);
+                let authid = details.authid.as_deref().filter(|authid| !authid.is_empty());
+                self.begin_login(outlet, Entrance::to_be_proved(realm, method, authid));
                 let challenge = Message::Challenge { method: method.name().into(), extra: &[] };
                 self.delivery.reply(outlet, |out| frames::message(serializer, &challenge, out));
             }
@@ -103,8 +103,10 @@ impl Shard {
             if !access.offers(realm, method) {
                 continue;
             }
-            // WAMP, "Ticket-based Authentication": the authid must be given.
-            if method == LoginMethod::Anonymous || details.authid.as_deref().is_some_and(|id| !id.is_empty())
+            // WAMP, "Ticket-based Authentication": the authid must be given. A hook may find out by the ticket alone.
+            if method == LoginMethod::Anonymous
+                || access.hooks(realm).authenticate.is_some()
+                || details.authid.as_deref().is_some_and(|id| !id.is_empty())
             {
                 return Ok(method);
             }
@@ -132,14 +134,13 @@ impl Shard {
     }
 
     /// WELCOME to a session that is open.
-    pub(crate) fn welcome(&mut self, outlet: Outlet) {
+    pub(crate) fn welcome(&mut self, outlet: Outlet, method: LoginMethod, extra: Option<&OwnedPayload>) {
         let session = self.session(outlet).expect("it was opened");
         let serializer = session.encoding.serializer();
         let access = &self.config.access;
-        let (method, provider) = match &session.principal {
-            Some(principal) => (principal.method, principal.provider),
-            None => (LoginMethod::Anonymous, "static"),
-        };
+        let provider = session.principal.as_ref().map_or("static", |principal| principal.provider);
+        // What has no form in the client's serializer is left out; a hook speaks JSON, so that is nothing.
+        let extra = extra.and_then(|extra| extra.transcode(serializer).ok());
         let agent = self.config.agent.as_str();
         let details = WelcomeDetails {
             realm: Some(Cow::Owned(access.realm_name(session.realm).to_owned())),
@@ -147,6 +148,7 @@ impl Shard {
             authrole: Some(Cow::Owned(access.role_name(session.realm, session.role).to_owned())),
             authmethod: Some(Cow::Borrowed(method.name())),
             authprovider: Some(Cow::Borrowed(provider)),
+            authextra: extra.as_ref().and_then(|extra| extra.view().kwargs),
             agent: (!agent.is_empty()).then_some(Cow::Borrowed(agent)),
             roles: ROLES,
         };
@@ -154,23 +156,22 @@ impl Shard {
         self.delivery.reply(outlet, |out| frames::message(serializer, &welcome, out));
     }
 
-    /// ABORT for a login that was not granted. Whoever guesses learns nothing from the words.
-    pub(crate) fn deny_login(&mut self, now: Instant, outlet: Outlet, denial: Denial) {
+    /// ABORT for who is not let in. Whoever guesses a ticket learns nothing from the words.
+    pub(crate) fn deny_login(&mut self, now: Instant, outlet: Outlet, was_verified: bool, denial: &Denial) {
         let serializer = self.session(outlet).expect("it is logging in").encoding.serializer();
         let (reason, words, code) = match denial {
-            Denial::Refused => {
+            Denial::Refused if was_verified => {
                 let words = "there is no such user, or the ticket is another one";
                 (error::AUTHENTICATION_DENIED, words, 1008)
             }
-            // RFC 6455, 7.4 and its registry: 1013 means "try again later", 1011 an error of the server.
-            Denial::Busy => {
-                let words = "too many logins are being verified: try again later";
-                (error::AUTHENTICATION_FAILED, words, 1013)
+            Denial::Told(told) if was_verified && told.error.is_none() => {
+                let words = told.message.as_deref().unwrap_or("the ticket is not accepted");
+                (error::AUTHENTICATION_DENIED, words, 1008)
             }
-            Denial::Failed => {
-                let words = "the router could not verify the login";
-                (error::AUTHENTICATION_FAILED, words, 1011)
+            Denial::Failed if was_verified => {
+                (error::AUTHENTICATION_FAILED, "the router could not verify the login", 1011)
             }
+            other => Refusal::of_entrance(other),
         };
         self.abort_with(now, outlet, serializer, reason, words, code);
     }

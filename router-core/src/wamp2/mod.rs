@@ -9,7 +9,7 @@
 //! | PUBLISH … YIELD, ERROR of an invocation | violation | violation | done | ignored |
 //! | messages of a router | violation | violation | violation | violation |
 //!
-//! While a login is verified nothing comes in: the session is not read.
+//! While a login is verified, or a hook is asked about a request, nothing comes in: the session is not read.
 //!
 //! A violation is answered with ABORT `wamp.error.protocol_violation` and words, then the WebSocket is closed
 //! (WAMP, "Protocol Violations"). What a client sends while our GOODBYE is under way crossed it and is ignored.
@@ -121,7 +121,7 @@ impl Shard {
                     self.close(now, outlet, code, "");
                 }
             }
-            State::Verifying | State::Over => {}
+            State::Verifying | State::Admitting | State::Over => {}
         }
     }
 
@@ -154,6 +154,9 @@ impl Shard {
                 }
             }
             Message::Subscribe { request, options, topic } => {
+                if self.ask_about_subscription(now, outlet, request, (options.match_policy, &topic)) {
+                    return;
+                }
                 let done = self.subscribe(outlet, options.match_policy, &topic);
                 self.reply_or_refuse(outlet, serializer, code::SUBSCRIBE, request, done, |subscription| {
                     Message::Subscribed { request, subscription: subscription.get() }
@@ -276,6 +279,12 @@ impl Shard {
         self.delivery.reply(outlet, |out| {
             frames::refusal(serializer, kind, request, refusal.uri, &refusal.words, out)
         });
+    }
+
+    /// ERROR for a request that was handled before.
+    pub(crate) fn refuse_request(&mut self, outlet: Outlet, kind: u64, request: u64, uri: &str, words: &str) {
+        let serializer = self.session(outlet).expect("it has waited").encoding.serializer();
+        self.delivery.reply(outlet, |out| frames::refusal(serializer, kind, request, uri, words, out));
     }
 
     fn reply_or_refuse<T>(

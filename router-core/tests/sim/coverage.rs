@@ -1,7 +1,7 @@
 //! What the runs met: a simulation that never fills a ring proves nothing about full rings.
 
 use super::{
-    history::{Decision, Event, Op, Seen},
+    history::{Decision, Event, Op, Ruling, Seen},
     names,
 };
 use fanwire_core::{Counters, DropReason, LoginOutcome};
@@ -67,6 +67,10 @@ fn name(event: &Event) -> &'static str {
         Event::Decided { verdict: Decision::Granted(_), .. } => "logins granted",
         Event::Decided { verdict: Decision::Refused, .. } => "logins refused",
         Event::Decided { verdict: Decision::Busy, .. } => "logins refused for want of room",
+        Event::Ruled { ruling: Ruling::Allowed, .. } => "requests allowed by the hook",
+        Event::Ruled { ruling: Ruling::Denied, .. } => "requests denied by the hook",
+        Event::Ruled { ruling: Ruling::Failed, .. } => "requests that the hook failed to answer",
+        Event::Told { .. } => "ends told to the hook",
         Event::Ended { .. } => "ends",
         Event::Did { op, .. } => match op {
             Op::Hello { .. } => "HELLO",
@@ -112,6 +116,7 @@ fn name(event: &Event) -> &'static str {
                 "timed out" => "saw a call by API time out",
                 "wamp.error.canceled" => "saw canceled",
                 "wamp.error.not_authorized" => "saw not_authorized",
+                "wamp.error.authorization_failed" => "saw authorization_failed",
                 "wamp.error.unavailable" => "saw unavailable",
                 "wamp.error.procedure_already_exists" => "saw procedure_already_exists",
                 _ => "saw other errors",

@@ -214,6 +214,15 @@ pub enum Decision {
     Busy,
 }
 
+/// What a hook says to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ruling {
+    Allowed,
+    Denied,
+    /// It cannot be asked, or never answers.
+    Failed,
+}
+
 /// Why the harness took a connection away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum End {
@@ -248,6 +257,18 @@ pub enum Event {
     Decided {
         client: ClientId,
         verdict: Decision,
+    },
+    /// A hook's answer to this client's request left it, and somebody waits for it. What it never answers is told when the
+    /// harness knows.
+    Ruled {
+        client: ClientId,
+        /// A SUBSCRIBE or PUBLISH.
+        request: u64,
+        ruling: Ruling,
+    },
+    /// The router told the hook that this session has ended.
+    Told {
+        session: u64,
     },
     /// The connection is no more. What it had not read is lost.
     Ended {

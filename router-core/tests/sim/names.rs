@@ -137,6 +137,16 @@ pub fn may_ask(role: u8, asked: u8) -> bool {
     if is_pattern(asked) { role == 0 || !pattern(asked).contains(&"ab") } else { may_have(role, asked) }
 }
 
+/// The topics that a hook is asked about.
+pub const HOOKED_PREFIX: &str = "top.b.";
+
+/// Whether the hook is asked about a topic, or about a subscription to a topic or pattern.
+pub fn is_hooked(asked: u8) -> bool {
+    let realm = asked & REALM_BIT;
+    let hooked = |name: &u8| components(*name)[1] == "b";
+    (0..NAMES_MAX).filter(hooked).any(|name| covers(asked, realm | name))
+}
+
 /// The realm with both roles. Each name has a rule of its own, which says who is disclosed there; patterns are decided on by
 /// the two others.
 pub fn realm(name: &str, topics: &TopicRules) -> RealmConfig {

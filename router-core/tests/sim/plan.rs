@@ -8,10 +8,12 @@ use super::{
     rng::Rng,
     rules::Rules,
 };
+use fanwire_codec::wamp2::MatchPolicy;
 use fanwire_codec::ws::deflate::{Agreement, DeflatePolicy, Direction, WINDOW_BITS_MIN};
 use fanwire_core::{
     Compression, CoreConfig, Limits,
     access::{Access, Disclosure},
+    hooks::{HookEvent, HookId, HookRule},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -126,6 +128,11 @@ pub struct Plan {
     pub listed: usize,
     /// Percent of publications and calls with `disclose_me`.
     pub disclosed: usize,
+    /// Whether there is a hook, percent of its questions that it denies, fails to answer, and never answers.
+    pub hooked: bool,
+    pub denied: usize,
+    pub failed: usize,
+    pub unanswered: usize,
     /// Who asks by API, and percent of an operator's thoughts of sending somebody away that it acts upon.
     pub sources: usize,
     pub dismissals: usize,
@@ -201,6 +208,12 @@ impl Plan {
         let shards = rng.pick(&[1, 1, 2, 2, 3, 4]);
         let rules = Rules::new(rng);
         let topics = rules.configured();
+        let hooked = rng.chance(40);
+        let mut access =
+            Access::new(&REALMS.map(|name| names::realm(name, &topics)), seed).expect("the realm is sound");
+        if hooked {
+            access.set_hooks(&[hook()]);
+        }
         Self {
             seed,
             steps,
@@ -222,6 +235,10 @@ impl Plan {
             include_me: rng.pick(&[0, 30, 100]),
             listed: rng.pick(&[0, 10, 60]),
             disclosed: rng.pick(&[0, 30]),
+            hooked,
+            denied: rng.pick(&[0, 20]),
+            failed: rng.pick(&[0, 0, 20]),
+            unanswered: rng.pick(&[0, 0, 5]),
             sources: rng.pick(&[1, 2, 4]),
             dismissals: rng.pick(&[0, 0, 5]),
             keyed: rng.pick(&[0, 0, 50]),
@@ -235,14 +252,20 @@ impl Plan {
             ]),
             step_weights,
             act_weights,
-            config: Arc::new(CoreConfig {
-                access: Access::new(&REALMS.map(|name| names::realm(name, &topics)), seed)
-                    .expect("the realm is sound"),
-                limits: limits(rng),
-                compression,
-                agent: String::new(),
-            }),
+            config: Arc::new(CoreConfig { access, limits: limits(rng), compression, agent: String::new() }),
         }
+    }
+}
+
+/// It is asked about everything that a hook can be asked about, but for some topics only.
+fn hook() -> HookRule {
+    HookRule {
+        hook: HookId::new(0),
+        events: vec![HookEvent::Connect, HookEvent::Subscribe, HookEvent::Publish, HookEvent::Disconnect],
+        realms: Vec::new(),
+        uri: names::HOOKED_PREFIX.to_owned(),
+        match_policy: MatchPolicy::Prefix,
+        payload: false,
     }
 }
 
@@ -287,6 +310,7 @@ fn limits(rng: &mut Rng) -> Limits {
         park_max: Duration::from_millis(or_default(&[1, 20], 100) as u64),
         pause_max,
         park_congested_max: Duration::from_millis(or_default(&[1, 20], 1_000) as u64),
+        question_max: Duration::from_millis(or_default(&[5, 50], 1_000) as u64),
         ring_capacity,
         topic_cache_entries: or_default(&[1, 8], 64),
     }

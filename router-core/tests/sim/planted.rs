@@ -70,6 +70,8 @@ const ALL: &[Mutation] = &[
     Mutation::VerdictOfAnother,
     Mutation::VerdictNotResumed,
     Mutation::DenialForgotten,
+    Mutation::AskedStillRead,
+    Mutation::HookDenialForgotten,
     Mutation::ApiPassesParked,
     Mutation::ApiUnanswered,
     Mutation::ApiUnauthorized,

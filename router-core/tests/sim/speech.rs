@@ -27,12 +27,6 @@ pub fn authid(client: ClientId) -> String {
     format!("user-{}", client.0)
 }
 
-/// The client that logs in as this user.
-pub fn client_of(authid: &str) -> ClientId {
-    let number = authid.strip_prefix("user-").and_then(|number| number.parse().ok());
-    ClientId(number.expect("no other users log in"))
-}
-
 pub fn kind(serializer: Serializer) -> Kind {
     if serializer.is_text() { Kind::Text } else { Kind::Binary }
 }

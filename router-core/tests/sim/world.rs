@@ -3,12 +3,13 @@
 //! What a shard's turn does in one go, is here many steps in any order, with other shards' and clients' steps between.
 
 mod api;
+mod questions;
 
 use super::{
     check::{Jury, Verdict, accounting},
     client::Client,
     coverage::Coverage,
-    history::{ClientId, Decision, End, Event, Op, Person, Seen},
+    history::{ClientId, End, Event, Op, Person, Seen},
     plan::{ACTS, Act, Plan, STEPS, Step},
     rng::Rng,
     speech,
@@ -22,10 +23,9 @@ use fanwire_codec::{
 };
 use fanwire_core::{
     DropReason, Effect, Flow, FlushBudget, Instant, Outlet, Readiness, RingItem, RingSpace, Shard,
-    directory::Directory,
-    ids::{RoleId, ShardId},
-    login::{Denial, Grant, LoginRequest, Proof},
+    directory::Directory, ids::ShardId,
 };
+use questions::Asked;
 use std::{
     collections::VecDeque,
     hash::{DefaultHasher, Hash, Hasher},
@@ -42,8 +42,8 @@ pub struct World {
     /// From, to.
     rings: Vec<Vec<VecDeque<Cargo>>>,
     clients: Vec<Client>,
-    /// Logins whose verdict is still to come, and some that had theirs, with the shard that asked.
-    logins: Vec<(usize, LoginRequest)>,
+    /// What is to be decided, and some that is.
+    questions: Vec<Asked>,
     /// Clients with a connection, in no order.
     live: Vec<ClientId>,
     /// Who was welcomed of late, there still or not.
@@ -150,7 +150,7 @@ impl World {
             homes,
             rings,
             clients: Vec::new(),
-            logins: Vec::new(),
+            questions: Vec::new(),
             live: Vec::new(),
             people: VecDeque::new(),
             api: Sources::new(shards),
@@ -165,6 +165,7 @@ impl World {
 
     /// All steps, rest, everybody's leaving, rest. Returns the trace hash.
     pub fn run(&mut self) -> Result<u64, String> {
+        self.jury.facts.hooked = self.plan.hooked;
         self.introduce_sources()?;
         for _ in 0..self.plan.steps {
             let step = STEPS[self.rng.weighted(&self.plan.step_weights)];
@@ -318,6 +319,7 @@ impl World {
     fn obey(&mut self) -> Verdict {
         self.hear_answers()?;
         for at in 0..self.homes.len() {
+            self.take_questions(at, None)?;
             let effects: Vec<Effect> = self.homes[at].shard.effects().collect();
             for effect in effects {
                 self.moves += 1;
@@ -422,6 +424,7 @@ impl World {
             let (op, padding) = state.pipeline.pop_front().expect("can_hand looked");
             let (at, outlet, serializer) = (state.shard, state.outlet, state.serializer);
             state.said_goodbye |= op == Op::Goodbye;
+            let request = questions::request_of(&op);
             let mut bytes = speech::speak(client, serializer, &op, padding);
             self.tell(Event::Did { client, op })?;
             if self.rng.chance(80) {
@@ -429,48 +432,13 @@ impl World {
             }
             let kind = speech::kind(serializer);
             let flow = self.homes[at].shard.receive(self.now, outlet, kind, &mut bytes);
-            self.logins.extend(self.homes[at].shard.login_requests().map(|request| (at, request)));
+            self.take_questions(at, Some((client, request)))?;
             let state = &mut self.clients[client.0 as usize];
             match flow {
                 Flow::Continue => {}
                 Flow::Pause => state.paused = true,
                 Flow::Closing => state.deaf = true,
             }
-        }
-        Ok(())
-    }
-
-    /// The control thread answers one of the logins, whether or not anybody still waits for it; now and then twice.
-    fn decide(&mut self) -> Verdict {
-        if self.logins.is_empty() {
-            return Ok(());
-        }
-        let index = self.rng.below(self.logins.len());
-        let again = self.rng.chance(10);
-        let client = speech::client_of(&self.logins[index].1.authid);
-        let (at, request) = &self.logins[index];
-        let Proof::Ticket(ticket) = &request.proof else { unreachable!("there is no other proof") };
-        let role = self.clients[client.0 as usize].role;
-        let verdict = if self.rng.chance(self.plan.busy) {
-            Decision::Busy
-        } else if ticket.expose() == speech::RIGHT_TICKET {
-            Decision::Granted(role)
-        } else {
-            Decision::Refused
-        };
-        let answer = request.verdict(match verdict {
-            Decision::Granted(role) => Ok(Grant { role: RoleId::new(role.into()), provider: "static" }),
-            Decision::Refused => Err(Denial::Refused),
-            Decision::Busy => Err(Denial::Busy),
-        });
-        let at = *at;
-        if request.is_wanted() {
-            self.tell(Event::Decided { client, verdict })?;
-        }
-        self.moves += 1;
-        self.homes[at].shard.handle_verdict(self.now, answer);
-        if !again {
-            self.logins.swap_remove(index);
         }
         Ok(())
     }
@@ -557,9 +525,11 @@ impl World {
     }
 
     fn fire(&mut self, at: usize) -> Verdict {
-        let shard = &mut self.homes[at].shard;
         let mut is_told = false;
-        if shard.next_deadline().is_some_and(|deadline| deadline <= self.now) || self.rng.chance(5) {
+        let is_due = self.homes[at].shard.next_deadline().is_some_and(|deadline| deadline <= self.now);
+        if is_due || self.rng.chance(5) {
+            self.questions_are_given_up(at)?;
+            let shard = &mut self.homes[at].shard;
             shard.handle_timeout(self.now);
             is_told = true;
             if shard.next_deadline().is_some_and(|deadline| deadline <= self.now) {
@@ -698,10 +668,11 @@ impl World {
                 self.reap(at)?;
                 self.obey()?;
             }
-            for _ in 0..self.logins.len() {
+            for _ in 0..self.questions.len() {
                 self.decide()?;
                 self.obey()?;
             }
+            self.give_up_questions()?;
             for client in self.live.clone() {
                 if !self.live.contains(&client) {
                     continue;
@@ -773,6 +744,7 @@ impl World {
         for (at, home) in self.homes.iter().enumerate() {
             accounting::empty(at, home.shard.counters())?;
         }
+        self.all_ends_are_told()?;
         accounting::empty_directory(&self.directory)
     }
 

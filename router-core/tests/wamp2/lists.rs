@@ -24,7 +24,7 @@ fn joined(router: &mut Router, shard: usize) -> (Client, u64) {
 fn log_in(router: &mut Router, shard: usize, name: &str, role: u16) -> Client {
     let client = router.challenged(shard, "named", name);
     let _ = router.say(client, r#"[5,"secret!!!",{}]"#);
-    let request = router.login_request(shard);
+    let request = router.question(shard);
     router.grant(shard, &request, role);
     assert!(router.hear_one(client).starts_with("[2,"));
     client

@@ -1,7 +1,8 @@
 //! Logins by ticket, with the test in the place of whoever knows the users.
 
 use fanwire_codec::wamp2::Serializer;
-use fanwire_core::login::{Denial, Proof};
+use fanwire_core::login::Proof;
+use fanwire_core::question::{Denial, Subject};
 use fanwire_core::{Effect, Flow, LoginOutcome};
 
 use crate::session::assert_aborted;
@@ -26,9 +27,11 @@ fn the_right_ticket_is_welcomed_with_the_users_role() {
     let alice = verifying(&mut router, "alice");
     assert_eq!(router.hear(alice), [""; 0], "no answer before the verdict");
     assert_eq!(router.directory.session_count(), 0);
-    let request = router.login_request(0);
-    let Proof::Ticket(ticket) = &request.proof else { panic!("{request:?}") };
-    assert_eq!((&*request.authid, ticket.expose(), request.is_wanted()), ("alice", "secret!!!", true));
+    let request = router.question(0);
+    let Subject::Login { authid, proof: Proof::Ticket(ticket) } = &request.subject else {
+        panic!("{request:?}")
+    };
+    assert_eq!((authid.as_deref(), ticket.expose(), request.is_wanted()), (Some("alice"), "secret!!!", true));
     assert!(!format!("{request:?}").contains("secret"), "a ticket is never shown");
     router.grant(0, &request, 1);
     assert!(!request.is_wanted(), "it is decided");
@@ -57,7 +60,7 @@ fn each_denial_has_its_reason() {
     ] {
         let mut router = Router::new(1);
         let alice = verifying(&mut router, "alice");
-        let request = router.login_request(0);
+        let request = router.question(0);
         router.shards[0].handle_verdict(router.now, request.verdict(Err(denial)));
         assert_aborted(&router.hear(alice), reason, code);
         assert_eq!((router.directory.session_count(), logins(&router, outcome)), (0, 1));
@@ -105,7 +108,7 @@ fn a_challenge_is_answered_by_authenticate_only() {
         let alice = router.challenged(0, "named", "alice");
         assert_eq!(router.say(alice, message), Flow::Closing, "{message}");
         assert_aborted(&router.hear(alice), "wamp.error.protocol_violation", 1002);
-        assert_eq!(router.shards[0].login_requests().len(), 0);
+        assert_eq!(router.shards[0].questions().len(), 0);
         assert_eq!(logins(&router, LoginOutcome::TicketAbandoned), 1);
     }
     let mut router = Router::new(1);
@@ -118,7 +121,7 @@ fn a_challenge_is_answered_by_authenticate_only() {
 fn a_verdict_for_who_has_left_harms_nobody() {
     let mut router = Router::new(1);
     let alice = verifying(&mut router, "alice");
-    let late = router.login_request(0);
+    let late = router.question(0);
     router.vanish(alice);
     assert!(!late.is_wanted());
     router.shards[0].release(router.now, alice.1);
@@ -138,7 +141,7 @@ fn a_verdict_for_who_has_left_harms_nobody() {
     router.grant(0, &late, 1);
     assert_eq!(router.hear(alice), [r#"[4,"ticket",{}]"#]);
     assert_eq!(router.directory.session_count(), 0);
-    let request = router.login_request(0);
+    let request = router.question(0);
     router.grant(0, &request, 0);
     router.grant(0, &request, 1);
     router.grant(0, &late, 1);
@@ -155,7 +158,7 @@ fn a_login_that_is_closed_meanwhile_is_not_wanted_any_more() {
     for (end, code) in [(&close as &dyn Fn(&mut Router, Client), 1008), (&shut_down, 1001)] {
         let mut router = Router::new(1);
         let alice = verifying(&mut router, "alice");
-        let request = router.login_request(0);
+        let request = router.question(0);
         end(&mut router, alice);
         assert!(!request.is_wanted());
         router.grant(0, &request, 1);
@@ -171,14 +174,14 @@ fn disclosure_names_the_user() {
     let mut router = Router::new(2);
     let bob = router.challenged(1, "named", "bob");
     router.say(bob, AUTHENTICATE);
-    let request = router.login_request(1);
+    let request = router.question(1);
     router.grant(1, &request, 0);
     router.hear_one(bob);
     router.say(bob, r#"[32,1,{},"a.b"]"#);
     router.say(bob, r#"[64,2,{},"p.q"]"#);
     router.hear(bob);
     let alice = verifying(&mut router, "alice");
-    let request = router.login_request(0);
+    let request = router.question(0);
     router.grant(0, &request, 1);
     let session = number(&router.hear_one(alice), 1);
     router.say(alice, r#"[16,1,{"disclose_me":true},"a.b"]"#);

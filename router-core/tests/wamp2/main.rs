@@ -5,6 +5,7 @@ mod support;
 mod api;
 mod call;
 mod disclosure;
+mod hooks;
 mod lists;
 mod login;
 mod pattern;

@@ -110,7 +110,7 @@ fn a_role_that_the_shard_does_not_know_yet_is_nobodys() {
     let mut router = Router::new(1);
     let client = router.challenged(0, "named", "ann");
     router.say(client, r#"[5,"x",{}]"#);
-    let request = router.login_request(0);
+    let request = router.question(0);
     router.grant(0, &request, 2);
     assert!(router.hear(client)[0].contains("authentication_failed"));
     let mut newer = realms();
@@ -119,7 +119,7 @@ fn a_role_that_the_shard_does_not_know_yet_is_nobodys() {
     router.renew(0, &config);
     let client = router.challenged(0, "named", "ann");
     router.say(client, r#"[5,"x",{}]"#);
-    let request = router.login_request(0);
+    let request = router.question(0);
     router.grant(0, &request, 2);
     assert!(router.hear_one(client).contains(r#""authrole":"new""#));
 }
@@ -215,7 +215,7 @@ impl World {
             let (shard, role) = (index % SHARDS, index / SHARDS);
             let client = router.challenged(shard, "named", "somebody");
             router.say(client, r#"[5,"x",{}]"#);
-            let request = router.login_request(shard);
+            let request = router.question(shard);
             router.grant(shard, &request, role as u16);
             assert!(router.hear_one(client).starts_with("[2,"));
             clients.push((client, role));

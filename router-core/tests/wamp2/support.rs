@@ -9,8 +9,9 @@ use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::{Kind, Limits as WsLimits, Pool, Received, Receiver, Role};
 use fanwire_core::access::{Access, Disclosure, Permission, RealmConfig, RoleConfig};
 use fanwire_core::directory::Directory;
+use fanwire_core::hooks::HookRule;
 use fanwire_core::ids::{RoleId, ShardId};
-use fanwire_core::login::{Grant, LoginRequest};
+use fanwire_core::question::{Grant, Question};
 use fanwire_core::topics::TopicRules;
 use fanwire_core::uri::MatchPolicy;
 use fanwire_core::{
@@ -53,8 +54,14 @@ impl Router {
 
     /// With [`realms`].
     pub fn with(shards: u8, limits: Limits) -> Self {
+        Self::hooked(shards, limits, &[])
+    }
+
+    /// The same, with hooks.
+    pub fn hooked(shards: u8, limits: Limits, hooks: &[HookRule]) -> Self {
         let realms = realms();
-        let access = Access::new(&realms, 1).expect("the realms are sound");
+        let mut access = Access::new(&realms, 1).expect("the realms are sound");
+        access.set_hooks(hooks);
         let ring_capacity = limits.ring_capacity;
         let config =
             Arc::new(CoreConfig { access, limits, compression: None, agent: "fanwire-test".to_owned() });
@@ -119,17 +126,17 @@ impl Router {
         client
     }
 
-    /// What the shard wants to have verified.
-    pub fn login_request(&mut self, shard: usize) -> LoginRequest {
-        let mut requests: Vec<_> = self.shards[shard].login_requests().collect();
-        assert_eq!(requests.len(), 1, "{requests:?}");
-        requests.remove(0)
+    /// The one thing that the shard wants to have decided, or tells.
+    pub fn question(&mut self, shard: usize) -> Question {
+        let mut questions: Vec<_> = self.shards[shard].questions().collect();
+        assert_eq!(questions.len(), 1, "{questions:?}");
+        questions.remove(0)
     }
 
     /// Lets the client of this request in, in this role of realm `named`.
-    pub fn grant(&mut self, shard: usize, request: &LoginRequest, role: u16) {
-        let grant = Grant { role: RoleId::new(role), provider: "static" };
-        self.shards[shard].handle_verdict(self.now, request.verdict(Ok(grant)));
+    pub fn grant(&mut self, shard: usize, question: &Question, role: u16) {
+        let grant = Grant::of_user(RoleId::new(role));
+        self.shards[shard].handle_verdict(self.now, question.verdict(Ok(grant)));
     }
 
     /// Hands one message over; nothing is flushed.

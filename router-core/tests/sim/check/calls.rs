@@ -58,7 +58,7 @@ impl Checker for Calls {
                 self.calls.retain(|(caller, _), _| caller != client);
                 self.callees.retain(|_, callee| callee != client);
             }
-            Event::Opened { .. } | Event::Draining { .. } | Event::Decided { .. } => {}
+            _ => {}
         }
         Ok(())
     }

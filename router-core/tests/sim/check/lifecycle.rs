@@ -69,7 +69,7 @@ impl Checker for Lifecycle {
                     return Err(format!("O10: {client:?} was finished without a close frame"));
                 }
             }
-            Event::Draining { .. } | Event::Decided { .. } => {}
+            _ => {}
         }
         Ok(())
     }

@@ -36,12 +36,16 @@ impl Checker for Logins {
                 {
                     return Err(format!("the harness decided {verdict:?} for {client:?}"));
                 }
-                // A second answer to the same request counts for nothing.
-                login.decision.get_or_insert(*verdict);
+                // A second answer to the same question counts for nothing, but a hook may have to be asked too, and not answer.
+                if *verdict == Decision::Busy {
+                    login.decision = Some(Decision::Busy);
+                } else {
+                    login.decision.get_or_insert(*verdict);
+                }
             }
             Event::Saw { client, seen } => self.saw(*client, seen, facts)?,
             Event::Ended { client, .. } => drop(self.0.remove(client)),
-            Event::Opened { .. } | Event::Did { .. } | Event::Draining { .. } => {}
+            _ => {}
         }
         Ok(())
     }

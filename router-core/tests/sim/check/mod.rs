@@ -12,6 +12,7 @@
 //! | O9 | a session's own requests take effect in order | `reach`, `calls` |
 //! | O10 | GOODBYE, ABORT and the close frame are last | `lifecycle`, and for bytes the modelled sockets |
 //! | – | who logs in is welcomed exactly if its own proof was granted, as who it is, with the role granted | `logins` |
+//! | – | what a hook is asked about happens exactly if it was allowed, and each end is told it once | `hooks` |
 //! | – | each request has exactly one reply of its kind | `replies` |
 //! | – | the excluded publisher gets nothing | `order` |
 //! | – | lists of receivers: who is not meant gets nothing, who is meant gets it | `lists`, `reach` |
@@ -28,6 +29,7 @@ mod api;
 mod calls;
 mod disclosed;
 mod gaps;
+mod hooks;
 mod lifecycle;
 mod lists;
 mod logins;
@@ -55,6 +57,8 @@ pub struct Facts {
     pub losses: u64,
     /// The first so many clients are sources by API.
     pub sources: u32,
+    /// Whether there is a hook.
+    pub hooked: bool,
     /// Lines of history so far.
     pub line: u64,
 }
@@ -109,7 +113,11 @@ impl Facts {
             Event::Saw { client, seen: Seen::Welcome(person) } => {
                 self.clients[client.0 as usize].person = Some(person.clone());
             }
-            Event::Did { .. } | Event::Saw { .. } | Event::Decided { .. } => {}
+            Event::Did { .. }
+            | Event::Saw { .. }
+            | Event::Decided { .. }
+            | Event::Ruled { .. }
+            | Event::Told { .. } => {}
         }
     }
 }
@@ -137,6 +145,7 @@ impl Jury {
     pub fn new(rules: Rules) -> Self {
         Self {
             facts: Facts {
+                hooked: false,
                 rules,
                 shed: 0,
                 shed_for_room: 0,
@@ -151,6 +160,7 @@ impl Jury {
                 Box::new(lifecycle::Lifecycle::default()),
                 Box::new(lists::Receivers::default()),
                 Box::new(disclosed::Disclosed::default()),
+                Box::new(hooks::Hooks::default()),
                 Box::new(logins::Logins::default()),
                 Box::new(reach::Reach::default()),
                 Box::new(replies::Replies::default()),

@@ -7,7 +7,7 @@
 
 use super::{Checker, Facts, Verdict, gaps::Gaps};
 use crate::{
-    history::{ClientId, Event, Op, Seen, Tag},
+    history::{ClientId, Event, Op, Ruling, Seen, Tag},
     names,
     plan::disclosure,
 };
@@ -30,6 +30,8 @@ pub struct Reach {
     done_at: BTreeMap<Tag, u64>,
     /// Owed publications whose publisher saw PUBLISHED, by subscriber: the publication and the line of PUBLISHED.
     acknowledged: BTreeMap<ClientId, Vec<(Tag, u64)>>,
+    /// Publications that a hook is asked about.
+    asked_about: BTreeMap<ClientId, Tag>,
     /// (publication, shard) pairs that were missed by somebody.
     missed: BTreeSet<(Tag, usize)>,
     gaps: Gaps,
@@ -55,13 +57,26 @@ impl Checker for Reach {
                 }
             }
             Event::Saw { client, seen } => return self.saw(*client, seen, facts),
-            Event::Draining { client } => self.forget_subscriber(*client),
+            Event::Draining { client } => {
+                self.forget_subscriber(*client);
+                self.never_routed(*client);
+            }
+            Event::Ruled { client, request, ruling } => {
+                let tag = self.publications.get(&(*client, *request)).copied();
+                if let Some(tag) = tag.filter(|tag| self.asked_about.get(client) == Some(tag)) {
+                    self.asked_about.remove(client);
+                    if *ruling != Ruling::Allowed {
+                        self.void(tag);
+                    }
+                }
+            }
             Event::Ended { client, .. } => {
                 self.forget_subscriber(*client);
+                self.never_routed(*client);
                 // What the publisher had still parked is counted as lost, or it arrives.
                 self.publications.retain(|(publisher, _), _| publisher != client);
             }
-            Event::Opened { .. } | Event::Decided { .. } => {}
+            Event::Opened { .. } | Event::Decided { .. } | Event::Told { .. } => {}
         }
         Ok(())
     }
@@ -110,6 +125,8 @@ impl Reach {
                 let is_refused = facts.is_source(client) && !names::may_ask_by_api(client, tag.name);
                 if is_refused || *disclose && disclosure(tag.name) == Disclosure::Never {
                     owed_to.clear();
+                } else if facts.hooked && !facts.is_source(client) && names::is_hooked(tag.name) {
+                    self.asked_about.insert(client, *tag);
                 }
                 for ((subscriber, by), subscribe) in owed_to {
                     let debt = Debt { tag: *tag, by, void: false, subscribe };
@@ -163,9 +180,7 @@ impl Reach {
                     }
                 } else if let Some(tag) = self.publications.get(&(client, *request)).copied() {
                     // The publication was refused: nobody gets it.
-                    for debt in self.debts.values_mut().flatten() {
-                        debt.void |= debt.tag == tag;
-                    }
+                    self.void(tag);
                 }
                 Ok(())
             }
@@ -252,6 +267,20 @@ impl Reach {
             ));
         }
         Ok(())
+    }
+
+    /// Nobody is owed this publication.
+    fn void(&mut self, tag: Tag) {
+        for debt in self.debts.values_mut().flatten() {
+            debt.void |= debt.tag == tag;
+        }
+    }
+
+    /// The publisher has left before the hook allowed what it published.
+    fn never_routed(&mut self, publisher: ClientId) {
+        if let Some(tag) = self.asked_about.remove(&publisher) {
+            self.void(tag);
+        }
     }
 
     fn forget_subscriber(&mut self, client: ClientId) {

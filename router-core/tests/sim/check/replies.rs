@@ -67,7 +67,7 @@ impl Checker for Replies {
                 self.greeting.remove(client);
                 Ok(())
             }
-            Event::Opened { .. } | Event::Draining { .. } | Event::Decided { .. } => Ok(()),
+            _ => Ok(()),
         }
     }
 

@@ -1,0 +1,377 @@
+//! Hooks: which events a program of the operator's is asked about, and requests that wait for its answer.
+//!
+//! ```text
+//! PUBLISH ─▶ its role may ─▶ does a hook want to know? ─ no ─▶ done
+//!                                   │ yes
+//!                                   ▼
+//!             the message is kept, a Question goes out ─ allowed ─▶ the message is handled once more, and done
+//!                                                      └ denied, or no answer ─▶ ERROR
+//! ```
+//!
+//! This module knows no URL: what a hook is, and how it is asked, is the control thread's. A realm without hooks pays one
+//! look at an empty list for each publication.
+
+use std::fmt;
+
+use fanwire_codec::payload::OwnedPayload;
+use fanwire_codec::wamp2::code;
+use fanwire_codec::ws;
+
+use crate::access::Action;
+use crate::broker::PublishRequest;
+use crate::clock::Instant;
+use crate::delivery::Outlet;
+use crate::ids::RealmId;
+use crate::mutation::{Mutation, planted};
+use crate::question::{Denial, Grant, Matter, Subject};
+use crate::session::{Refusal, error};
+use crate::shard::{Effect, Flow, Shard};
+use crate::uri::{self, MatchPolicy, UriRule};
+
+/// Index of a hook in the configuration, 0-based; dense, so it can index arrays.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct HookId(u16);
+
+impl HookId {
+    /// The hook of this index.
+    pub const fn new(index: u16) -> Self {
+        Self(index)
+    }
+
+    /// Its index.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What a hook can be asked about, or told of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum HookEvent {
+    /// A session is about to be welcomed, however it logged in.
+    Connect,
+    /// A client logs in by ticket.
+    Authenticate,
+    /// A session subscribes, and its role may.
+    Subscribe,
+    /// A session publishes, and its role may.
+    Publish,
+    /// A session has ended. Told, not asked.
+    Disconnect,
+}
+
+impl HookEvent {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Connect, Self::Authenticate, Self::Subscribe, Self::Publish, Self::Disconnect];
+
+    /// Its name, in the configuration and in requests.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Authenticate => "authenticate",
+            Self::Subscribe => "subscribe",
+            Self::Publish => "publish",
+            Self::Disconnect => "disconnect",
+        }
+    }
+}
+
+impl fmt::Display for HookEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// When a hook is asked, as configured. Of several that would be asked about the same, the first one is.
+#[derive(Clone, Debug)]
+pub struct HookRule {
+    /// The hook.
+    pub hook: HookId,
+    /// About what.
+    pub events: Vec<HookEvent>,
+    /// Names of the realms where; empty: everywhere.
+    pub realms: Vec<String>,
+    /// For subscriptions and publications: the URI or the pattern of the topics.
+    pub uri: String,
+    /// How `uri` is compared. A subscription by pattern is asked about if any topic could match both.
+    pub match_policy: MatchPolicy,
+    /// Whether it is told what is published.
+    pub payload: bool,
+}
+
+/// The hooks of one realm.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RealmHooks {
+    pub(crate) connect: Option<HookId>,
+    pub(crate) authenticate: Option<HookId>,
+    pub(crate) disconnect: Option<HookId>,
+    subscribe: Vec<TopicHook>,
+    publish: Vec<TopicHook>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct TopicHook {
+    pub(crate) hook: HookId,
+    pub(crate) payload: bool,
+    policy: MatchPolicy,
+    uri: Box<str>,
+}
+
+impl RealmHooks {
+    /// Those of `rules` that are for the realm of this name.
+    pub(crate) fn new(rules: &[HookRule], realm: &str) -> Self {
+        let mut hooks = Self::default();
+        for rule in rules {
+            if !rule.realms.is_empty() && !rule.realms.iter().any(|name| name == realm) {
+                continue;
+            }
+            let topics = || TopicHook {
+                hook: rule.hook,
+                payload: rule.payload,
+                policy: rule.match_policy,
+                uri: rule.uri.as_str().into(),
+            };
+            for event in &rule.events {
+                match event {
+                    HookEvent::Connect => _ = hooks.connect.get_or_insert(rule.hook),
+                    HookEvent::Authenticate => _ = hooks.authenticate.get_or_insert(rule.hook),
+                    HookEvent::Disconnect => _ = hooks.disconnect.get_or_insert(rule.hook),
+                    HookEvent::Subscribe => hooks.subscribe.push(topics()),
+                    HookEvent::Publish => hooks.publish.push(topics()),
+                }
+            }
+        }
+        hooks
+    }
+
+    /// Who is asked about publications to this topic.
+    #[inline]
+    pub(crate) fn of_publication(&self, uri: &str) -> Option<&TopicHook> {
+        self.publish.iter().find(|topics| uri::matches(topics.policy, &topics.uri, uri))
+    }
+
+    /// Who is asked about subscriptions to this topic or pattern.
+    fn of_subscription(&self, policy: MatchPolicy, uri: &str) -> Option<&TopicHook> {
+        self.subscribe.iter().find(|topics| uri::overlaps((topics.policy, &topics.uri), (policy, uri)))
+    }
+}
+
+/// A request that waits for the verdict on it.
+pub(crate) struct HeldRequest {
+    /// Its message type, for an ERROR.
+    request_type: u64,
+    /// What an ERROR would answer; `None`: nobody wants to hear of one.
+    request: Option<u64>,
+    uri: Box<str>,
+    /// The message as it came, to be handled once more. Kept by [`Shard::keep_message`].
+    message: Option<(ws::Kind, Box<[u8]>)>,
+}
+
+impl Shard {
+    /// Asks about a publication that the session's role may make.
+    pub(crate) fn ask_about_publication(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        request: &PublishRequest<'_>,
+    ) -> bool {
+        let session = self.session(outlet).expect("it publishes");
+        let realm = session.realm;
+        let hook = self.config.access.hooks(realm).of_publication(request.uri);
+        let Some(&TopicHook { hook, payload, .. }) = hook.filter(|_| !self.in_hand_was_allowed) else {
+            return false;
+        };
+        let serializer = session.encoding.serializer();
+        let subject = Subject::Publish {
+            who: session.identity(&self.config.access),
+            uri: request.uri.into(),
+            payload: payload.then(|| OwnedPayload::copy_from(serializer, &request.payload)),
+        };
+        let held = HeldRequest {
+            request_type: code::PUBLISH,
+            request: request.acknowledge,
+            uri: request.uri.into(),
+            message: None,
+        };
+        self.ask(now, outlet, (Some(hook), realm), subject, Matter::Request(held));
+        true
+    }
+
+    /// Asks about a subscription, if somebody is to be asked and the session's role may have it.
+    pub(crate) fn ask_about_subscription(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        request: u64,
+        (policy, uri): (MatchPolicy, &str),
+    ) -> bool {
+        let session = self.session(outlet).expect("it subscribes");
+        let (access, realm) = (&self.config.access, session.realm);
+        let hook = access.hooks(realm).of_subscription(policy, uri);
+        let Some(hook) = hook.filter(|_| !self.in_hand_was_allowed).map(|topics| topics.hook) else {
+            return false;
+        };
+        // What is refused anyway needs no question.
+        if uri::check_pattern(uri, policy, UriRule::Loose).is_err()
+            || !access.authorize_pattern(realm, session.role, Action::Subscribe, policy, uri)
+        {
+            return false;
+        }
+        let subject = Subject::Subscribe { who: session.identity(access), uri: uri.into(), policy };
+        let held = HeldRequest {
+            request_type: code::SUBSCRIBE,
+            request: Some(request),
+            uri: uri.into(),
+            message: None,
+        };
+        self.ask(now, outlet, (Some(hook), realm), subject, Matter::Request(held));
+        true
+    }
+
+    /// The message that was just handled is needed again if its request waits for a verdict.
+    #[cold]
+    pub(crate) fn keep_message(&mut self, outlet: Outlet, kind: ws::Kind, message: &[u8]) {
+        let asking = self.session_mut(outlet).and_then(|session| session.asking.as_deref_mut());
+        if let Some(Matter::Request(held)) = asking.map(|asking| &mut asking.matter) {
+            held.message.get_or_insert_with(|| (kind, message.into()));
+        }
+    }
+
+    /// The verdict on a request: it is handled as if it came now, or refused.
+    pub(crate) fn decide_request(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        held: HeldRequest,
+        outcome: Result<Grant, Denial>,
+    ) {
+        let outcome = if planted(Mutation::HookDenialForgotten) { Ok(Grant::default()) } else { outcome };
+        let flow = match outcome {
+            Ok(_) => {
+                let (kind, mut message) = held.message.expect("kept when it was asked about");
+                // It was counted when it came.
+                self.delivery.counters.messages_received -= 1;
+                self.in_hand_was_allowed = true;
+                let flow = self.receive(now, outlet, kind, &mut message);
+                self.in_hand_was_allowed = false;
+                flow
+            }
+            Err(denial) => {
+                self.delivery.counters.requests_refused += 1;
+                if let Some(request) = held.request {
+                    let verb = if held.request_type == code::PUBLISH { "publish" } else { "subscribe to" };
+                    let (uri, words) = words(&denial, verb, &held.uri);
+                    self.refuse_request(outlet, held.request_type, request, uri, &words);
+                }
+                Flow::Continue
+            }
+        };
+        if flow != Flow::Pause && !planted(Mutation::VerdictNotResumed) {
+            self.effects.push(Effect::Resume(outlet));
+        }
+    }
+
+    /// Tells the realm's hook that a session has ended.
+    pub(crate) fn tell_end(&mut self, outlet: Outlet, realm: RealmId) {
+        let Some(hook) = self.config.access.hooks(realm).disconnect else { return };
+        let session = self.session(outlet).expect("it ends now");
+        let who = session.identity(&self.config.access);
+        self.tell(outlet, hook, realm, Subject::Disconnect { who });
+    }
+}
+
+/// What ERROR says.
+fn words<'a>(denial: &'a Denial, verb: &str, uri: &str) -> (&'a str, String) {
+    match denial {
+        Denial::Refused => (error::NOT_AUTHORIZED, format!("the hook does not allow to {verb} {uri}")),
+        Denial::Told(told) => {
+            let words = || format!("the hook does not allow to {verb} {uri}");
+            let message = told.message.as_deref().map_or_else(words, str::to_owned);
+            (told.error.as_deref().unwrap_or(error::NOT_AUTHORIZED), message)
+        }
+        Denial::Busy => {
+            let words = format!("too many questions wait for the hook that decides who may {verb} {uri}");
+            (error::AUTHORIZATION_FAILED, words + ": try again later")
+        }
+        Denial::Failed | Denial::Unavailable => {
+            let words = format!("the hook that decides who may {verb} {uri} could not be asked");
+            (error::AUTHORIZATION_FAILED, words + ": try again later")
+        }
+    }
+}
+
+impl Refusal {
+    /// For whoever comes in and a hook denies it.
+    pub(crate) fn of_entrance(denial: &Denial) -> (&str, &str, u16) {
+        match denial {
+            Denial::Refused => (error::NOT_AUTHORIZED, "the hook does not let this session in", 1008),
+            Denial::Told(told) => {
+                let words = told.message.as_deref().unwrap_or("the hook does not let this session in");
+                (told.error.as_deref().unwrap_or(error::NOT_AUTHORIZED), words, 1008)
+            }
+            // RFC 6455, 7.4 and its registry: 1013 means "try again later", 1011 an error of the server.
+            Denial::Busy => (error::AUTHENTICATION_FAILED, BUSY, 1013),
+            Denial::Unavailable => (error::AUTHENTICATION_FAILED, UNAVAILABLE, 1013),
+            Denial::Failed => {
+                (error::AUTHENTICATION_FAILED, "the router could not verify who comes in", 1011)
+            }
+        }
+    }
+}
+
+/// For a login or a session that cannot be decided on now.
+const BUSY: &str = "too many logins are being verified: try again later";
+const UNAVAILABLE: &str = "who decides on logins cannot be asked now: try again later";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(hook: u16, events: &[HookEvent], realms: &[&str], uri: &str) -> HookRule {
+        HookRule {
+            hook: HookId::new(hook),
+            events: events.to_vec(),
+            realms: realms.iter().map(|&name| name.to_owned()).collect(),
+            uri: uri.to_owned(),
+            match_policy: MatchPolicy::Prefix,
+            payload: false,
+        }
+    }
+
+    #[test]
+    fn the_first_hook_that_is_meant_is_asked() {
+        use HookEvent::{Connect, Publish, Subscribe};
+        let rules = [
+            rule(0, &[Publish], &["other"], ""),
+            rule(1, &[Publish], &["here"], "a."),
+            rule(2, &[Publish, Subscribe, Connect], &[], ""),
+            rule(3, &[Connect], &["here"], ""),
+        ];
+        let hooks = RealmHooks::new(&rules, "here");
+        let publish = |uri| hooks.of_publication(uri).map(|topics| topics.hook.index());
+        assert_eq!((publish("a.b"), publish("b.a")), (Some(1), Some(2)));
+        assert_eq!(hooks.connect, Some(HookId::new(2)));
+        assert_eq!(hooks.authenticate, None);
+        let hooks = RealmHooks::new(&rules[..2], "nowhere");
+        assert!(
+            hooks.of_publication("a.b").is_none() && hooks.of_subscription(MatchPolicy::Prefix, "").is_none()
+        );
+    }
+
+    #[test]
+    fn a_pattern_does_not_go_round_a_hook() {
+        let hooks = RealmHooks::new(&[rule(0, &[HookEvent::Subscribe], &[], "a.b.")], "here");
+        let asked = |policy, uri| hooks.of_subscription(policy, uri).is_some();
+        use MatchPolicy::{Exact, Prefix, Wildcard};
+        assert!(asked(Exact, "a.b.c") && !asked(Exact, "a.c.b"));
+        assert!(
+            asked(Prefix, "") && asked(Prefix, "a.") && asked(Prefix, "a.b.c.d") && !asked(Prefix, "a.c")
+        );
+        assert!(
+            asked(Wildcard, "a..c")
+                && asked(Wildcard, "..")
+                && !asked(Wildcard, "a.c.")
+                && !asked(Wildcard, ".")
+        );
+    }
+}

@@ -1,0 +1,297 @@
+//! Questions: what a shard does not decide by itself, and the verdicts on it.
+//!
+//! ```text
+//! session ─▶ Question ─▶ (control thread: users, hooks) ─▶ Verdict ─▶ the session goes on, or is refused
+//! ```
+//!
+//! A shard compares no secrets and waits for nobody: both are slow. It hands a [`Question`] out, does not listen to the
+//! session meanwhile, and goes on when the [`Verdict`] comes. So what a session asks stays in its order, and no other
+//! session waits for it. The client may have left by then and its outlet may belong to another one, so each question has
+//! a number that no other one of its shard has. A question that is not answered has its deadline
+//! ([`Limits::question_max`](crate::Limits::question_max)).
+//!
+//! What is asked while somebody comes in is in [`login`](crate::login), what is asked about requests in
+//! [`hooks`](crate::hooks).
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use fanwire_codec::payload::OwnedPayload;
+
+use crate::clock::Instant;
+use crate::delivery::Outlet;
+use crate::hooks::{HeldRequest, HookEvent, HookId};
+use crate::ids::{RealmId, RoleId};
+use crate::login::{Entrance, LoginMethod, Proof};
+use crate::mutation::{Mutation, planted};
+pub use crate::session::Identity;
+use crate::shard::Shard;
+use crate::uri::MatchPolicy;
+
+/// Which question of a shard is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct QuestionKey {
+    outlet: Outlet,
+    number: u64,
+}
+
+/// Something that others decide: whoever knows the users, or a hook.
+///
+/// Answer each with [`Shard::handle_verdict`] of the shard that asked, or not at all: then its deadline answers it.
+#[derive(Debug)]
+pub struct Question {
+    key: QuestionKey,
+    /// Which hook is asked; `None`: whoever knows the realm's users.
+    pub hook: Option<HookId>,
+    /// Where it happens.
+    pub realm: RealmId,
+    /// What is to be decided.
+    pub subject: Subject,
+    wanted: Weak<()>,
+}
+
+/// What a question is about.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Subject {
+    /// Is the proof good, and which role does it give?
+    Login {
+        /// Who the client says it is, if it says.
+        authid: Option<Box<str>>,
+        /// How it shows that.
+        proof: Proof,
+    },
+    /// May it come in?
+    Connect {
+        /// Who it is; `None`: it does not say.
+        authid: Option<Box<str>>,
+        /// As what it would come in.
+        role: RoleId,
+        /// How it showed who it is.
+        method: LoginMethod,
+    },
+    /// May it subscribe? Its role may.
+    Subscribe {
+        /// Who wants to.
+        who: Identity,
+        /// To what.
+        uri: Box<str>,
+        /// How that is meant.
+        policy: MatchPolicy,
+    },
+    /// May it publish? Its role may.
+    Publish {
+        /// Who wants to.
+        who: Identity,
+        /// To which topic.
+        uri: Box<str>,
+        /// What, where the hook wants to know.
+        payload: Option<OwnedPayload>,
+    },
+    /// It has gone. Nobody waits for an answer.
+    Disconnect {
+        /// Who.
+        who: Identity,
+    },
+}
+
+impl Subject {
+    /// The hook's word for it.
+    pub fn event(&self) -> HookEvent {
+        match self {
+            Self::Login { .. } => HookEvent::Authenticate,
+            Self::Connect { .. } => HookEvent::Connect,
+            Self::Subscribe { .. } => HookEvent::Subscribe,
+            Self::Publish { .. } => HookEvent::Publish,
+            Self::Disconnect { .. } => HookEvent::Disconnect,
+        }
+    }
+}
+
+impl Question {
+    /// False once nobody waits for the verdict: the client has left or its time is over. Asked before the work begins.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.strong_count() > 0
+    }
+
+    /// The answer to this question.
+    pub fn verdict(&self, outcome: Result<Grant, Denial>) -> Verdict {
+        Verdict { key: self.key, outcome }
+    }
+}
+
+/// The answer to a [`Question`].
+#[derive(Debug)]
+pub struct Verdict {
+    key: QuestionKey,
+    outcome: Result<Grant, Denial>,
+}
+
+/// It may. The fields are for who comes in; what is left out stays as it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Grant {
+    /// The role in the realm. A login needs one.
+    pub role: Option<RoleId>,
+    /// Who it is.
+    pub authid: Option<Box<str>>,
+    /// Who vouches for that, as `authprovider` says it.
+    pub provider: &'static str,
+    /// Told to the client as `authextra`: the keyword part is the dictionary.
+    pub extra: Option<OwnedPayload>,
+}
+
+impl Grant {
+    /// The user of the configuration has this role.
+    pub fn of_user(role: RoleId) -> Self {
+        Self { role: Some(role), provider: "static", ..Self::default() }
+    }
+}
+
+/// It may not.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Denial {
+    /// It may not. For a login: no such user, or another secret, with the same words for both.
+    Refused,
+    /// It may not, and this is what it is told.
+    Told(Box<Told>),
+    /// Too many others wait: the client may come again.
+    Busy,
+    /// It could not be verified, which is never taken for good.
+    Failed,
+    /// Who decides cannot be asked now: the client may come again.
+    Unavailable,
+}
+
+/// A denial in the words of who denied it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Told {
+    /// A valid error URI.
+    pub error: Option<Box<str>>,
+    /// For people.
+    pub message: Option<Box<str>>,
+}
+
+/// What a session is on its way to do, and what it waits for meanwhile.
+pub(crate) struct Asking {
+    /// Of the question that is not answered yet; 0 while nothing is asked.
+    number: u64,
+    /// Alive while somebody waits for the verdict.
+    _wanted: Option<Arc<()>>,
+    pub(crate) matter: Matter,
+}
+
+/// What hangs on the verdict.
+pub(crate) enum Matter {
+    /// Whether it comes in.
+    Entrance(Entrance),
+    /// Whether its request is done.
+    Request(HeldRequest),
+}
+
+impl Asking {
+    /// On its way in; nothing is asked yet.
+    pub(crate) fn entrance(entrance: Entrance) -> Box<Self> {
+        Box::new(Self { number: 0, _wanted: None, matter: Matter::Entrance(entrance) })
+    }
+}
+
+impl fmt::Debug for Asking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asking").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Shard {
+    /// Asks, and does not listen to the session until the verdict.
+    pub(crate) fn ask(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        (hook, realm): (Option<HookId>, RealmId),
+        subject: Subject,
+        matter: Matter,
+    ) {
+        self.last_question += 1;
+        let key = QuestionKey { outlet, number: self.last_question };
+        let wanted = Arc::new(());
+        self.questions.push(Question { key, hook, realm, subject, wanted: Arc::downgrade(&wanted) });
+        self.awaited.push_back((now + self.config.limits.question_max, key));
+        let still_read = matches!(matter, Matter::Request(_)) && planted(Mutation::AskedStillRead);
+        let session = self.session_mut(outlet).expect("its message is being handled");
+        session.parked = !still_read;
+        session.asking = Some(Box::new(Asking { number: key.number, _wanted: Some(wanted), matter }));
+    }
+
+    /// Tells what needs no answer.
+    pub(crate) fn tell(&mut self, outlet: Outlet, hook: HookId, realm: RealmId, subject: Subject) {
+        self.last_question += 1;
+        let key = QuestionKey { outlet, number: self.last_question };
+        self.questions.push(Question { key, hook: Some(hook), realm, subject, wanted: Weak::new() });
+    }
+
+    /// Whether [`questions`](Self::questions) has any.
+    pub fn has_questions(&self) -> bool {
+        !self.questions.is_empty()
+    }
+
+    /// What has to be decided or told, oldest first. Drain it after each method that can ask: [`receive`](Self::receive),
+    /// [`handle_verdict`](Self::handle_verdict), and once a turn.
+    pub fn questions(&mut self) -> std::vec::Drain<'_, Question> {
+        self.questions.drain(..)
+    }
+
+    /// The answer to a question of this shard, however late: one that nobody waits for is ignored.
+    pub fn handle_verdict(&mut self, now: Instant, verdict: Verdict) {
+        self.decide(now, verdict.key, verdict.outcome);
+        self.forget_answered();
+        self.apply_notices(now);
+    }
+
+    fn decide(&mut self, now: Instant, key: QuestionKey, outcome: Result<Grant, Denial>) {
+        let QuestionKey { outlet, number } = key;
+        let Some(session) = self.session_mut(outlet) else { return };
+        let is_meant = |asking: &Asking| {
+            asking.number == number || asking.number != 0 && planted(Mutation::VerdictOfAnother)
+        };
+        if !session.asking.as_deref().is_some_and(is_meant) {
+            return;
+        }
+        session.parked = false;
+        let asking = session.asking.take().expect("it was seen");
+        match asking.matter {
+            Matter::Entrance(entrance) => self.decide_entrance(now, outlet, entrance, outcome),
+            Matter::Request(held) => self.decide_request(now, outlet, held, outcome),
+        }
+    }
+
+    /// When the oldest question is given up.
+    pub(crate) fn next_question_deadline(&self) -> Option<Instant> {
+        self.awaited.front().map(|(deadline, _)| *deadline)
+    }
+
+    /// Answers what nobody has answered in its time.
+    pub(crate) fn expire_questions(&mut self, now: Instant) {
+        while let Some(&(deadline, key)) = self.awaited.front()
+            && deadline <= now
+        {
+            self.awaited.pop_front();
+            self.decide(now, key, Err(Denial::Unavailable));
+        }
+        self.forget_answered();
+    }
+
+    /// All have the same time, so the oldest is first. Those behind it that are answered go when it does.
+    fn forget_answered(&mut self) {
+        while let Some(&(_, key)) = self.awaited.front()
+            && !self.awaits(key)
+        {
+            self.awaited.pop_front();
+        }
+    }
+
+    fn awaits(&self, key: QuestionKey) -> bool {
+        let asking = self.session(key.outlet).and_then(|session| session.asking.as_deref());
+        asking.is_some_and(|asking| asking.number == key.number)
+    }
+}

@@ -1,0 +1,175 @@
+//! The control thread's part: users and the hook answer what shards ask, late, in any order, twice or never.
+
+use super::{Verdict, World, shard_id};
+use crate::{
+    history::{ClientId, Decision, Event, Op, Ruling},
+    speech,
+};
+use fanwire_core::{
+    Instant,
+    ids::RoleId,
+    login::Proof,
+    question::{Denial, Grant, Question, Subject},
+};
+use std::time::Duration;
+
+/// A question on its way.
+pub struct Asked {
+    at: usize,
+    question: Question,
+    /// Whose, and which SUBSCRIBE or PUBLISH it is about.
+    client: ClientId,
+    request: Option<u64>,
+    since: Instant,
+}
+
+/// The request that a hook may be asked about.
+pub fn request_of(op: &Op) -> Option<u64> {
+    match op {
+        Op::Subscribe { request, .. } | Op::Publish { request, .. } => Some(*request),
+        _ => None,
+    }
+}
+
+impl World {
+    /// What a shard wants to have decided. `from`: whose message it has just been given.
+    pub(super) fn take_questions(&mut self, at: usize, from: Option<(ClientId, Option<u64>)>) -> Verdict {
+        let questions: Vec<Question> = self.homes[at].shard.questions().collect();
+        for question in questions {
+            if let Subject::Disconnect { who } = &question.subject {
+                self.tell(Event::Told { session: who.session.get() })?;
+                continue;
+            }
+            let (client, request) = from.ok_or_else(|| {
+                format!("shard {} asks about {:?}, and nobody said anything", shard_id(at), question.subject)
+            })?;
+            let since = self.now;
+            self.questions.push(Asked { at, question, client, request, since });
+        }
+        Ok(())
+    }
+
+    /// One of the questions is answered, whether or not anybody still waits for it; now and then twice.
+    pub(super) fn decide(&mut self) -> Verdict {
+        if self.questions.is_empty() {
+            return Ok(());
+        }
+        let index = self.rng.below(self.questions.len());
+        let again = self.rng.chance(10);
+        let is_request = self.questions[index].request.is_some();
+        if is_request && self.rng.chance(self.plan.unanswered) {
+            let Asked { question, client, request, .. } = self.questions.swap_remove(index);
+            return match request.filter(|_| question.is_wanted()) {
+                Some(request) => self.tell(Event::Ruled { client, request, ruling: Ruling::Failed }),
+                None => Ok(()),
+            };
+        }
+        let outcome = match &self.questions[index].question.subject {
+            Subject::Login { proof: Proof::Ticket(ticket), .. } => {
+                let is_right = ticket.expose() == speech::RIGHT_TICKET;
+                self.verify(index, is_right)?
+            }
+            Subject::Connect { .. } => Ok(Grant::default()),
+            _ => self.rule(index)?,
+        };
+        self.moves += 1;
+        let Asked { at, question, client, .. } = &self.questions[index];
+        let (at, client, verdict) = (*at, *client, question.verdict(outcome));
+        if !again {
+            self.questions.swap_remove(index);
+        }
+        self.homes[at].shard.handle_verdict(self.now, verdict);
+        // Whose proof was good may be asked about once more.
+        self.take_questions(at, Some((client, None)))
+    }
+
+    /// The shard is about to be told the time: what waits for too long is answered as if nobody could be asked.
+    pub(super) fn questions_are_given_up(&mut self, at: usize) -> Verdict {
+        let question_max = self.plan.config.limits.question_max;
+        let is_late = |asked: &&Asked| {
+            asked.at == at && asked.question.is_wanted() && asked.since + question_max <= self.now
+        };
+        let late = self.questions.iter().filter(is_late).map(|asked| (asked.client, asked.request));
+        for (client, request) in late.collect::<Vec<_>>() {
+            match request {
+                Some(request) => self.tell(Event::Ruled { client, request, ruling: Ruling::Failed })?,
+                None => self.tell(Event::Decided { client, verdict: Decision::Busy })?,
+            }
+        }
+        Ok(())
+    }
+
+    fn verify(&mut self, index: usize, is_right: bool) -> Result<Result<Grant, Denial>, String> {
+        let Asked { question, client, .. } = &self.questions[index];
+        let (client, is_wanted) = (*client, question.is_wanted());
+        let role = self.clients[client.0 as usize].role;
+        let verdict = if self.rng.chance(self.plan.busy) {
+            Decision::Busy
+        } else if is_right {
+            Decision::Granted(role)
+        } else {
+            Decision::Refused
+        };
+        if is_wanted {
+            self.tell(Event::Decided { client, verdict })?;
+        }
+        Ok(match verdict {
+            Decision::Granted(role) => Ok(Grant::of_user(RoleId::new(role.into()))),
+            Decision::Refused => Err(Denial::Refused),
+            Decision::Busy => Err(Denial::Busy),
+        })
+    }
+
+    fn rule(&mut self, index: usize) -> Result<Result<Grant, Denial>, String> {
+        let Asked { question, client, request, .. } = &self.questions[index];
+        let (client, is_wanted) = (*client, question.is_wanted());
+        let request = request.ok_or("a hook is asked about no request")?;
+        let ruling = if self.rng.chance(self.plan.failed) {
+            Ruling::Failed
+        } else if self.rng.chance(self.plan.denied) {
+            Ruling::Denied
+        } else {
+            Ruling::Allowed
+        };
+        if is_wanted {
+            self.tell(Event::Ruled { client, request, ruling })?;
+        }
+        Ok(match ruling {
+            Ruling::Allowed => Ok(Grant::default()),
+            Ruling::Denied => Err(Denial::Refused),
+            Ruling::Failed => Err(Denial::Unavailable),
+        })
+    }
+
+    /// At rest: the time of what was never answered passes.
+    pub(super) fn give_up_questions(&mut self) -> Verdict {
+        let waits = |client: &ClientId| {
+            let state = &self.clients[client.0 as usize];
+            state.paused && !state.deaf
+        };
+        let lost = self.plan.hooked && self.plan.unanswered > 0 && self.questions.is_empty();
+        if !lost || !self.live.iter().any(waits) {
+            return Ok(());
+        }
+        self.now = self.now + self.plan.config.limits.question_max / 16 + Duration::from_micros(1);
+        for at in 0..self.homes.len() {
+            self.fire(at)?;
+            self.obey()?;
+        }
+        Ok(())
+    }
+
+    /// Each session that has ended was told of.
+    pub(super) fn all_ends_are_told(&self) -> Verdict {
+        if !self.plan.hooked {
+            return Ok(());
+        }
+        let opened: u64 = self.homes.iter().map(|home| home.shard.counters().sessions_opened).sum();
+        let told = self.log.iter().filter(|event| matches!(event, Event::Told { .. })).count() as u64;
+        if told == opened {
+            Ok(())
+        } else {
+            Err(format!("{opened} sessions have ended and {told} were told of"))
+        }
+    }
+}
