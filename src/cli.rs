@@ -9,7 +9,7 @@ use fanwire_codec::wamp2::MatchPolicy;
 use fanwire_control::api::keys::AddressRange;
 
 use crate::config::Flag;
-use crate::config::schema::ApiRight;
+use crate::config::schema::{ApiRight, HookBody, HookEvent};
 
 /// A real-time message router: publish/subscribe and remote procedure calls over WebSocket
 #[derive(Debug, Parser)]
@@ -60,6 +60,13 @@ The key goes to standard error, this once; the table for the configuration, whic
   fanwire apikey shop --role backend --allow publish,call >> fanwire.toml
   fanwire apikey ops --role operator --allow read,disconnect --address 10.0.0.0/8";
 
+const HOOK_TEST_HELP: &str = "\
+It asks once, as the router would, and tells what was sent, what came back and what follows. Exit status: 0 allowed, 1 denied or
+no answer, 3 it cannot be reached, 4 no answer in time. Examples:
+  fanwire hook test -c fanwire.toml
+  fanwire hook test -c fanwire.toml --name backend --event authenticate --token secret
+  fanwire hook test --url http://127.0.0.1:8000/ --event publish --topic shop.orders --args '[1]'";
+
 const COMPLETION_HELP: &str = "\
 bash, this session:  source <(fanwire completion bash)
 bash, for good:      fanwire completion bash > ~/.local/share/bash-completion/completions/fanwire
@@ -95,6 +102,9 @@ pub enum Command {
     /// Have the router on this machine read its configuration again: fanwire reload --check
     #[command(after_help = RELOAD_HELP)]
     Reload(ReloadArgs),
+    /// Ask a hook, to see what it answers
+    #[command(subcommand)]
+    Hook(HookCommand),
     /// Make a key of the HTTP API: fanwire apikey shop --role backend --allow publish,call
     #[command(after_help = APIKEY_HELP)]
     Apikey(ApikeyArgs),
@@ -166,6 +176,52 @@ pub struct ReloadArgs {
     #[arg(short, long, value_name = "TIME", default_value = "30s")]
     pub timeout: String,
     /// The configuration of the router that is asked.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// What to do with a hook.
+#[derive(Debug, Subcommand)]
+pub enum HookCommand {
+    /// Send a sample to a hook of the configuration, or to --url: fanwire hook test -c fanwire.toml --event subscribe
+    #[command(after_help = HOOK_TEST_HELP)]
+    Test(HookTestArgs),
+}
+
+/// `fanwire hook test`
+#[derive(Debug, Args)]
+pub struct HookTestArgs {
+    /// About what it is asked; without it the first of its events
+    #[arg(long, value_enum)]
+    pub event: Option<HookEvent>,
+    /// The hook of this name; without it the first one, with --event the first one for that
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Ask there, with everything else at its default, whatever hooks the configuration has
+    #[arg(long, value_name = "URL", conflicts_with = "name")]
+    pub url: Option<String>,
+    /// How --url is asked
+    #[arg(long, value_enum, default_value_t = HookBody::Json, requires = "url")]
+    pub body: HookBody,
+    /// Realm; without it the hook's first, or the configuration's
+    #[arg(short, long, value_name = "NAME")]
+    pub realm: Option<String>,
+    /// Who wants something; "" is nobody
+    #[arg(long, value_name = "AUTHID", default_value = "joe")]
+    pub authid: String,
+    /// In which role; without it the realm's first
+    #[arg(long, value_name = "NAME")]
+    pub role: Option<String>,
+    /// The ticket, for authenticate
+    #[arg(long, value_name = "TEXT", default_value = "secret")]
+    pub token: String,
+    /// The topic, for subscribe and publish; without it one that the hook is asked about
+    #[arg(long, value_name = "URI")]
+    pub topic: Option<String>,
+    /// What is published: a list in JSON
+    #[arg(long, value_name = "JSON", default_value = "[\"hello\",1]")]
+    pub args: String,
+    /// The configuration with the hook.
     #[command(flatten)]
     pub run: RunArgs,
 }

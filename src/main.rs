@@ -9,6 +9,7 @@ mod client;
 mod config;
 mod generate;
 mod health;
+mod hook_test;
 mod limits;
 mod log;
 mod notify;
@@ -25,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command, ConfigCommand, PasswdArgs, RunArgs};
+use crate::cli::{Cli, Command, ConfigCommand, HookCommand, PasswdArgs, RunArgs};
 use crate::config::{Loaded, Problems, Sources};
 
 /// Names the configuration file where no flag does. One underscore: it is no key.
@@ -47,6 +48,9 @@ fn main() -> ExitCode {
         Some(Command::Man { folder: Some(folder) }) => return man_pages(&folder),
         Some(Command::Version) => return print(concat!("fanwire ", env!("CARGO_PKG_VERSION"), "\n")),
         Some(Command::Health(args)) => return health::health(&args, &sources(None, &args.run)),
+        Some(Command::Hook(HookCommand::Test(args))) => {
+            return hook_test::hook_test(&args, &sources(None, &args.run));
+        }
         Some(Command::Passwd(args)) => return passwd(&args),
         Some(Command::Apikey(args)) => {
             let (key, table) = apikey::apikey(&args);

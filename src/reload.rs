@@ -24,7 +24,7 @@ use crate::config::changes::{self, Comparison};
 use crate::config::load::Origins;
 use crate::config::problem::{Place, Problem};
 use crate::config::users::RealmUser;
-use crate::config::{Config, Loaded, Sources, api, check};
+use crate::config::{Config, Loaded, Sources, api, check, hooks};
 use crate::log::Level;
 use crate::{notify, wiring};
 
@@ -144,7 +144,9 @@ fn usable(used: &Loaded, read: Loaded) -> Result<(Loaded, Vec<Change>), Refused>
         }
     }
     let Loaded { origins, api_keys, warnings, .. } = read;
-    Ok((Loaded { config, origins, users, api_keys, tls, warnings }, changes))
+    // Hooks act after a restart.
+    let hooks = used.hooks.clone();
+    Ok((Loaded { config, origins, users, api_keys, tls, hooks, warnings }, changes))
 }
 
 /// Whether what can act now and what waits for a restart make a configuration together that might be started: each alone may be
@@ -156,6 +158,7 @@ fn fits(usable: &Config, changes: &[Change]) -> Result<(), Refused> {
     let nowhere = Origins::default();
     let mut problems = check::check(usable, &nowhere);
     problems.extend(api::gather(usable, &nowhere).1);
+    problems.extend(hooks::gather(usable, &nowhere).problems);
     for problem in &mut problems {
         problem.wrong = format!("does not fit what can only act after a restart: {}", problem.wrong);
         problem.help = vec!["restart the router instead, or undo the change that needs a restart".to_owned()];

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use fanwire_control::memory::{MemoryBudget, MemoryWatch};
 use fanwire_control::metrics::{Build, Metrics, ReadNumber};
 use fanwire_control::reload::Outcome;
-use fanwire_control::{api, login};
+use fanwire_control::{Desks, api, hooks, login};
 use fanwire_core::Shard;
 use fanwire_core::access::Access;
 use fanwire_core::api::ApiRequest;
@@ -132,13 +132,19 @@ impl Parts {
         let directory = Arc::new(Directory::new(random()));
         let shared = Arc::clone(&directory);
         let names = Arc::new(ArcSwap::new(Arc::clone(&core)));
+        let (hook_queue, hook_desk) =
+            hooks::desk(wiring::hooks(&loaded), Arc::clone(&names)).map_err(|e| Refusal(e.to_string()))?;
+        let hook_figures = hook_desk.figures();
         let running = fanwire_io::start(io, move |id, shards| {
             let shards = u8::try_from(shards).expect("at most 63 shards");
             let random = Box::new(fanwire_io::random_source());
-            let (logins, api_queue) = (logins.clone(), api_queue.clone());
+            let (logins, hooks, api_queue) = (logins.clone(), hook_queue.clone(), api_queue.clone());
             Router::new(
                 Shard::new(Arc::clone(&core), id, shards, Arc::clone(&directory), random),
-                Box::new(move |from, request| logins.submit(from, request)),
+                Box::new(move |from, question| match question.hook {
+                    Some(_) => hooks.submit(from, question),
+                    None => logins.submit(from, question),
+                }),
                 Box::new(move |connection| api_queue.submit(connection)),
             )
         })
@@ -154,7 +160,8 @@ impl Parts {
             Box::new(move || certificates.ends())
         };
         let counters = running.counters().to_vec();
-        let metrics = Metrics::new(counters, build, log_lines_dropped, figures, api_figures, ends);
+        let metrics = Metrics::new(counters, build, log_lines_dropped, figures, api_figures, ends)
+            .with_hooks(hook_figures);
         let budget = MemoryBudget::new(config.limits.memory.given().map(|size| size.0));
         let holders = Holders {
             running: Arc::clone(&running),
@@ -168,16 +175,10 @@ impl Parts {
         let reloader = Arc::new(Reloader::new(sources, loaded.clone(), holders));
         let orders = Orders { running: Arc::clone(&running), directory: shared, reloader };
         let memory = memory_watch(budget, Arc::clone(&running));
-        let control = fanwire_control::start(
-            admin,
-            orders,
-            metrics,
-            desk,
-            offers_api.then_some(api_desk),
-            names,
-            memory,
-        )
-        .map_err(|error| Refusal(error.to_string()))?;
+        let hook_desk = (!config.hook.is_empty()).then_some(hook_desk);
+        let desks = Desks { logins: desk, api: offers_api.then_some(api_desk), hooks: hook_desk };
+        let control = fanwire_control::start(admin, orders, metrics, desks, names, memory)
+            .map_err(|error| Refusal(error.to_string()))?;
         Ok((Self { running, control }, loaded))
     }
 }
@@ -364,6 +365,7 @@ mod tests {
             "admin.bind=127.0.0.1:0",
             "shards.count=1",
             "shards.driver=epoll",
+            "hook=[{name=\"h\",url=\"http://127.0.0.1:9/\",events=[\"connect\"]}]",
         ]);
         let (parts, _) = started(config).map_err(|refusal| refusal.0).expect("it starts");
         let page = get(parts.control.admin_address.expect("it has one"), "/metrics");
@@ -382,6 +384,9 @@ mod tests {
         rows.sort_unstable();
         metrics.sort_unstable();
         assert_eq!(rows, metrics);
+        for result in page.split("result=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(documented.contains(&format!("`{result}`")), "result {result} is not documented");
+        }
         for reason in page.split("reason=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
             assert!(documented.contains(&format!("`{reason}`")), "reason {reason} is not documented");
         }

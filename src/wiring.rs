@@ -7,9 +7,11 @@ use fanwire_control::api::connection::Times;
 use fanwire_control::api::keys::{self, ApiKeys, Grant, Principal};
 use fanwire_control::api::routes::PATH_PREFIX;
 use fanwire_control::api::{ApiConfig, ApiLimits};
+use fanwire_control::hooks::{BodyForm, HookConfig};
 use fanwire_control::login::LoginLimits;
 use fanwire_control::login::users::{User, Users};
 use fanwire_core::access::{self, Access};
+use fanwire_core::hooks::{HookEvent, HookId, HookRule};
 use fanwire_core::topics::{Handling, TopicRule, TopicRules};
 use fanwire_core::uri::MatchPolicy;
 use fanwire_core::{CoreConfig, Limits as CoreLimits};
@@ -18,9 +20,10 @@ use fanwire_io as io;
 use crate::config::Loaded;
 use crate::config::api::ReadKey;
 use crate::config::bind::Bind;
+use crate::config::hooks::ReadHook;
 use crate::config::schema::{
-    Action, ApiKey, ApiRight, Compression, Config, Disclose, Driver, Listener, Match, NO_ROLE, ORIGIN_ANY,
-    Permission, Protocol, Realm, Role, Shards,
+    Action, ApiKey, ApiRight, Compression, Config, Disclose, Driver, Hook, HookBody, HookEvent as Event,
+    Listener, Match, NO_ROLE, ORIGIN_ANY, OnFailure, Permission, Protocol, Realm, Role, Shards,
 };
 use crate::config::topics::Topic;
 use crate::config::units::{Auto, Count, CpuList, Size};
@@ -177,6 +180,56 @@ pub fn login_limits(config: &Config, cpus: usize) -> LoginLimits {
 /// 76 MiB for key derivations are enough for 60 to 200 logins a second.
 const LOGINS_AT_ONCE_MAX: usize = 4;
 
+/// When the core asks a hook.
+fn hook_rule((hook, index): (&Hook, u16)) -> HookRule {
+    HookRule {
+        hook: HookId::new(index),
+        events: hook.events.iter().map(|event| hook_event(*event)).collect(),
+        realms: hook.realms.clone(),
+        uri: hook.uri.clone(),
+        match_policy: match_policy(hook.match_policy),
+        payload: hook.payload,
+    }
+}
+
+/// How the control thread asks the hooks.
+pub fn hooks(loaded: &Loaded) -> Vec<HookConfig> {
+    let hook = |(hook, read): (&Hook, &ReadHook)| self::hook(hook, read);
+    loaded.config.hook.iter().zip(&loaded.hooks).map(hook).collect()
+}
+
+/// How one hook is asked.
+pub fn hook(hook: &Hook, read: &ReadHook) -> HookConfig {
+    HookConfig {
+        name: hook.name.clone(),
+        url: read.url.clone(),
+        events: hook.events.iter().map(|event| hook_event(*event)).collect(),
+        body: match hook.body {
+            HookBody::Json => BodyForm::Json,
+            HookBody::Form => BodyForm::Form,
+            HookBody::Header => BodyForm::Header,
+        },
+        headers: read.headers.clone(),
+        timeout: hook.timeout.0,
+        max_in_flight: hook.max_in_flight.0 as usize,
+        queue: hook.queue.0 as usize,
+        cache: hook.cache.0,
+        allow_on_failure: hook.on_failure == OnFailure::Allow,
+        role: (hook.role != NO_ROLE).then(|| hook.role.clone()),
+    }
+}
+
+/// In the words of the core.
+pub fn hook_event(event: Event) -> HookEvent {
+    match event {
+        Event::Connect => HookEvent::Connect,
+        Event::Authenticate => HookEvent::Authenticate,
+        Event::Subscribe => HookEvent::Subscribe,
+        Event::Publish => HookEvent::Publish,
+        Event::Disconnect => HookEvent::Disconnect,
+    }
+}
+
 /// For the HTTP API.
 pub fn api_config(loaded: &Loaded, io: &io::Config, core: &Arc<CoreConfig>) -> ApiConfig {
     let config = &loaded.config;
@@ -247,8 +300,10 @@ pub fn core_config(
         .map(|(realm, users)| self::realm(config, realm, users))
         .collect();
     let limits = &config.limits;
+    let mut access = access(&realms)?;
+    access.set_hooks(&config.hook.iter().zip(0..).map(hook_rule).collect::<Vec<_>>());
     Ok(CoreConfig {
-        access: access(&realms)?,
+        access,
         limits: CoreLimits {
             outbox_bytes_max: bytes(limits.outbox),
             outbox_messages_max: limits.outbox_messages.0,
@@ -306,7 +361,8 @@ fn topics(config: &Config, realm: &Realm) -> TopicRules {
     }
 }
 
-fn match_policy(policy: Match) -> MatchPolicy {
+/// In the words of the core.
+pub fn match_policy(policy: Match) -> MatchPolicy {
     match policy {
         Match::Exact => MatchPolicy::Exact,
         Match::Prefix => MatchPolicy::Prefix,

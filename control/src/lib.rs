@@ -6,14 +6,17 @@
 //! GET /readyz ──────▶ │ control │ ◀──counters, lock-free─── shards
 //! GET /metrics ─────▶ │         │ ◀──login requests──────── shards
 //! key derivations ◀─▶ │         │ ──verdicts──────────────▶ shards
+//! hooks, by HTTP ◀──▶ a thread of its own ◀──questions, verdicts──▶ shards
 //! /v1/… ◀───────────▶ └─────────┘ ◀──API requests, answers▶ shards
 //! ```
 //!
-//! Nothing here is ever on the way of a session's message, and no shard waits for it. Read [`start`], then [`login`], [`api`],
+//! Nothing here is ever on the way of a session's message, but where a hook is to decide on it; and no shard waits for it.
+//! Read [`start`], then [`login`], [`hooks`], [`api`],
 //! [`reload`] and [`metrics`].
 
 pub mod admin;
 pub mod api;
+pub mod hooks;
 pub mod login;
 pub mod memory;
 pub mod metrics;
@@ -39,6 +42,7 @@ use tokio::sync::oneshot;
 
 use crate::admin::Admin;
 use crate::api::{Api, ApiDesk};
+use crate::hooks::{HookDesk, HookThread};
 use crate::login::LoginDesk;
 use crate::memory::{MemoryFigures, MemoryWatch};
 use crate::metrics::Metrics;
@@ -72,6 +76,7 @@ pub struct Control {
     readiness: Arc<Readiness>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
+    hooks: Option<HookThread>,
 }
 
 impl Control {
@@ -81,6 +86,7 @@ impl Control {
         // If the thread is gone already, nobody listens, and that is as good.
         _ = self.stop.send(());
         _ = self.thread.join();
+        self.hooks.into_iter().for_each(HookThread::finish);
     }
 }
 
@@ -93,22 +99,33 @@ pub enum StartError {
     Thread(#[from] io::Error),
 }
 
+/// Where requests of clients and of shards are worked off.
+pub struct Desks {
+    /// Logins of users of the configuration.
+    pub logins: LoginDesk,
+    /// The HTTP API; without it nothing serves what shards hand over.
+    pub api: Option<ApiDesk>,
+    /// Hooks; without it there must be none that shards ask.
+    pub hooks: Option<HookDesk>,
+}
+
 /// Starts the thread. When this returns, signals are handled and the admin port answers.
 ///
-/// The admin port is bound by the caller, so that a port in use is found before any shard runs. Without `api` nothing serves what
-/// shards hand over.
+/// The admin port is bound by the caller, so that a port in use is found before any shard runs.
 pub fn start(
     admin: Option<TcpListener>,
     shards: impl Shards,
     metrics: Metrics,
-    logins: LoginDesk,
-    api: Option<ApiDesk>,
+    desks: Desks,
     core: Arc<ArcSwap<CoreConfig>>,
     memory: MemoryWatch,
 ) -> Result<Control, StartError> {
+    let Desks { logins, api, hooks } = desks;
+    let shards = Arc::new(shards);
+    let asks = |desk: HookDesk| desk.start(Arc::clone(&shards) as Arc<dyn Shards>);
+    let hooks = hooks.map(asks).transpose()?;
     let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
     let readiness = Arc::new(Readiness::default());
-    let shards = Arc::new(shards);
     let slow = SlowList::new(Arc::clone(&shards) as Arc<dyn Shards>, core);
     let figures = Arc::new(MemoryFigures::default());
     let reloads = Arc::new(Reloads::new(Arc::clone(&shards) as Arc<dyn Shards>));
@@ -157,7 +174,7 @@ pub fn start(
         runtime.shutdown_background();
     })?;
     start.recv().map_err(|_| io::Error::other("its thread ended"))??;
-    Ok(Control { admin_address, readiness, stop, thread })
+    Ok(Control { admin_address, readiness, stop, thread, hooks })
 }
 
 /// Shards go first where CPUs are scarce: a storm of logins must not slow down who is logged in.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use fanwire_io::counters::{self, Count, ShardCounters, TURN_BOUNDS};
 
 use crate::api::figures::ApiFigures;
+use crate::hooks::HookFigures;
 use crate::login::LoginFigures;
 use crate::memory::MemoryFigures;
 use crate::page::{Kind, Page, label, labels};
@@ -24,6 +25,7 @@ pub struct Metrics {
     logins: LoginFigures,
     api: Arc<ApiFigures>,
     certificates: ReadCertificates,
+    hooks: Vec<(String, Arc<HookFigures>)>,
     process: Process,
 }
 
@@ -63,7 +65,21 @@ impl Metrics {
         api: Arc<ApiFigures>,
         certificates: ReadCertificates,
     ) -> Self {
-        Self { shards, build, log_lines_dropped, logins, api, certificates, process: Process::new() }
+        Self {
+            hooks: Vec::new(),
+            shards,
+            build,
+            log_lines_dropped,
+            logins,
+            api,
+            certificates,
+            process: Process::new(),
+        }
+    }
+
+    /// With the figures of hooks, by their names.
+    pub fn with_hooks(self, hooks: Vec<(String, Arc<HookFigures>)>) -> Self {
+        Self { hooks, ..self }
     }
 
     /// The page as of now.
@@ -96,6 +112,7 @@ impl Metrics {
         collect_logins(&mut page, &self.logins);
         self.api.collect(&mut page);
         collect_certificates(&mut page, &(self.certificates)());
+        self.hooks.iter().for_each(|(name, figures)| figures.collect(&mut page, name));
         self.process.collect(&mut page);
         page.finish()
     }

@@ -11,7 +11,7 @@ use fanwire_control::login::users::Users;
 use fanwire_control::login::{LoginLimits, desk};
 use fanwire_control::memory::{MemoryBudget, MemoryWatch};
 use fanwire_control::metrics::{Build, Metrics};
-use fanwire_control::{Control, Shards, reload, start};
+use fanwire_control::{Control, Desks, Shards, reload, start};
 use fanwire_core::access::Access;
 use fanwire_core::api::{ApiAnswer, ApiRequest, Ask};
 use fanwire_core::directory::Directory;
@@ -88,8 +88,7 @@ fn control_of(deaf: bool) -> (Control, SocketAddr) {
         Some(listener),
         NoShards { directory: Directory::new(1), deaf, reloaded: AtomicBool::new(false) },
         metrics,
-        desk,
-        None,
+        Desks { logins: desk, api: None, hooks: None },
         core,
         memory,
     )

@@ -180,7 +180,7 @@ fn shown(key: &str, value: &Value) -> serde_json::Value {
 }
 
 fn is_secret(name: &str) -> bool {
-    ["hash", "secret", "password", "ticket", "token"].iter().any(|word| name.ends_with(word))
+    ["hash", "secret", "password", "ticket", "token", "headers"].iter().any(|word| name.ends_with(word))
 }
 
 #[cfg(test)]

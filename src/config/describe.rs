@@ -10,7 +10,8 @@ use fanwire_control::reload::Acts;
 
 use super::bind::{Bind, FileMode};
 use super::schema::{
-    Action, ApiKey, CertificatePair, ClientCertificates, Disclose, Driver, LogFormat, Match, Protocol, User,
+    Action, ApiKey, CertificatePair, ClientCertificates, Disclose, Driver, HookBody, HookEvent, LogFormat,
+    Match, OnFailure, Protocol, User,
 };
 use super::topics::{Policy, Topic};
 use super::units::{Address, Auto, Count, Limit, Size, Time};
@@ -65,8 +66,11 @@ plain_values!(
     ClientCertificates,
     Disclose,
     Driver,
+    HookBody,
+    HookEvent,
     LogFormat,
     Match,
+    OnFailure,
     User,
     Topic,
     Policy,
@@ -81,6 +85,7 @@ plain_values!(
 impl<T> Described for Auto<T> {}
 impl<T> Described for Limit<T> {}
 impl Described for BTreeMap<String, Protocol> {}
+impl Described for BTreeMap<String, String> {}
 
 /// Defines a struct as it stands, and makes it [`Described`] by the comments of its fields.
 macro_rules! described {

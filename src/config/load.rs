@@ -17,6 +17,7 @@ use toml::{Spanned, Table, Value};
 use super::api::{self, ReadKey};
 use super::bind::Bind;
 use super::check;
+use super::hooks::{self, ReadHook};
 use super::problem::{Place, Problem, Problems, reword};
 use super::schema::Config;
 use super::tls;
@@ -66,6 +67,8 @@ pub struct Loaded {
     pub api_keys: Vec<ReadKey>,
     /// TLS of each listener, in the order of the listeners.
     pub tls: Vec<Option<ListenerTls>>,
+    /// The hooks, in the order of the configuration.
+    pub hooks: Vec<ReadHook>,
     /// What can be started, but should not stay as it is.
     pub warnings: Vec<String>,
 }
@@ -135,7 +138,9 @@ impl Sources {
                 problems.extend(wrong);
                 let tls = tls::gather(&config, &origins);
                 problems.extend(tls.problems);
-                let warnings = [users.warnings, tls.warnings].concat();
+                let hooks = hooks::gather(&config, &origins);
+                problems.extend(hooks.problems);
+                let warnings = [users.warnings, tls.warnings, hooks.warnings].concat();
                 if problems.is_empty() {
                     Ok(Loaded {
                         config,
@@ -143,6 +148,7 @@ impl Sources {
                         users: users.realms,
                         api_keys,
                         tls: tls.listeners,
+                        hooks: hooks.hooks,
                         warnings,
                     })
                 } else {

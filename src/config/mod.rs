@@ -13,6 +13,7 @@ pub mod bind;
 pub mod changes;
 pub mod check;
 pub mod describe;
+pub mod hooks;
 pub mod load;
 pub mod problem;
 pub mod reference;

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use toml::{Table, Value};
 
 use super::describe::{Described, Field};
-use super::schema::Config;
+use super::schema::{Config, Hook};
 use super::show::quoted;
 
 /// `fanwire config default`: a file with every key at its default, each with its meaning. It loads back to the defaults.
@@ -35,6 +35,9 @@ pub fn markdown() -> String {
         for table in tables(value) {
             write_rows(&mut out, table, field.inner, name);
         }
+        if let Some(element) = sample(name) {
+            write_rows(&mut out, &element, field.inner, name);
+        }
         out.push('\n');
     }
     out.truncate(out.trim_end().len());
@@ -46,6 +49,12 @@ const INFALLIBLE: &str = "writing to a string succeeds";
 
 fn defaults() -> Table {
     Table::try_from(Config::default()).expect("the defaults are tables of plain values")
+}
+
+/// By default there is none, so an example shows what one has.
+fn sample(name: &str) -> Option<Table> {
+    let hook = || Hook::at("backend", "http://127.0.0.1:8000/fanwire");
+    (name == "hook").then(|| Table::try_from(hook()).expect("it is a table of plain values"))
 }
 
 /// Each key with its default and its comment.
@@ -73,10 +82,11 @@ fn header(path: &str, value: &Value) -> String {
 
 fn write_section(out: &mut String, table: &Table, fields: &'static [Field], path: &str) {
     // TOML: what follows the header of a table within belongs to that table.
-    for (name, value, field) in entries(table, fields).filter(|(.., field)| field.inner.is_empty()) {
+    let is_plain = |value: &Value, field: &Field| field.inner.is_empty() || tables(value).is_empty();
+    for (name, value, field) in entries(table, fields).filter(|(_, value, field)| is_plain(value, field)) {
         write!(out, "# {}\n{} = {value}\n", field.summary(), quoted(name)).expect(INFALLIBLE);
     }
-    for (name, value, field) in entries(table, fields).filter(|(.., field)| !field.inner.is_empty()) {
+    for (name, value, field) in entries(table, fields).filter(|(_, value, field)| !is_plain(value, field)) {
         let path = if path.is_empty() { quoted(name) } else { format!("{path}.{}", quoted(name)) };
         for inner in tables(value) {
             write!(out, "\n# {}\n{}\n", field.summary(), header(&path, value)).expect(INFALLIBLE);

@@ -522,3 +522,58 @@ fn topic_rules_are_read_and_checked_with_their_lines() {
     let misspelt = told("uri = \"a\"\noutbx = \"5KiB\"");
     assert!(misspelt.contains("did you mean outbox?"), "{misspelt}");
 }
+
+/// A hook with one line changed or added.
+fn hook(line: &str) -> String {
+    let name = line.split(' ').next().expect("a key");
+    let lines = ["name = \"backend\"", "url = \"http://127.0.0.1:8000/x\"", "events = [\"publish\"]"];
+    let kept: Vec<&str> = lines.into_iter().filter(|kept| !kept.starts_with(&format!("{name} "))).collect();
+    format!("[[hook]]\n{line}\n{}\n", kept.join("\n"))
+}
+
+#[test]
+fn hooks_are_checked() {
+    let loaded = with_file(&hook("headers = { x-key = \"s\" }"), &[], Vec::new()).expect("right");
+    assert_eq!(loaded.hooks[0].headers[0].0.as_str(), "x-key");
+    let mut expected = schema::Hook::at("backend", "http://127.0.0.1:8000/x");
+    expected.events = vec![schema::HookEvent::Publish];
+    expected.headers.insert("x-key".into(), "s".into());
+    assert_eq!(loaded.config.hook, [expected], "what is left out has its default");
+    assert_eq!(loaded.warnings, [""; 0]);
+    for (line, wanted) in [
+        ("name = \"\"", "hook.0.name"),
+        ("url = \"127.0.0.1:8000\"", "http://"),
+        ("url = \"ftp://a/\"", "does not begin with http:// or https://"),
+        ("url = \"http://joe:secret@a/\"", "users in URLs"),
+        ("events = []", "asked nothing"),
+        ("events = [\"call\"]", "allowed: connect, authenticate, subscribe, publish, disconnect"),
+        ("realms = [\"realm2\"]", "did you mean realm1?"),
+        ("uri = \"a b\"", "hook.0.uri"),
+        ("match = \"exact\"", "hook.0.uri"),
+        ("body = \"xml\"", "allowed: json, form, header"),
+        ("timeout = \"1m\"", "allowed: 10ms to 10s"),
+        ("max_in_flight = 0", "hook.0.max_in_flight"),
+        ("queue = 0", "hook.0.queue"),
+        ("cache = \"48h\"", "hook.0.cache"),
+        ("on_failure = \"maybe\"", "allowed: deny, allow"),
+        ("headers = { \"a b\" = \"c\" }", "no name of a header"),
+        ("headers = { a = \"b\\nc\" }", "cannot stand in a header"),
+        ("headers = { host = \"b\" }", "leave it out"),
+        ("retry = 1", "unknown key"),
+    ] {
+        let words = refused(&hook(line));
+        assert!(words.contains(wanted) && words.contains("fanwire.toml:"), "{line}: {words}");
+    }
+    assert!(refused(&format!("{0}{0}", hook("name = \"a\""))).contains("there is a hook \"a\" already"));
+    let login = |line: &str| hook(&format!("events = [\"authenticate\"]\n{line}"));
+    assert!(refused(&login("role = \"anonymus\"")).contains("did you mean anonymous?"));
+    let realm = "[[realm]]\nname = \"a\"\nanonymous_role = \"none\"\nusers_file = \"users.txt\"\n";
+    let both = with_users(&format!("{realm}{}", login("")), "", 0o600).expect_err("users and a hook");
+    assert!(both.contains("has users of its own"), "{both}");
+    let warnings = |text: &str| with_file(text, &[], Vec::new()).expect("right").warnings.join("\n");
+    assert!(
+        warnings(&hook("on_failure = \"allow\"")).contains("everything that it would decide on is allowed")
+    );
+    let far = login("").replace("127.0.0.1:8000", "10.0.0.1");
+    assert!(warnings(&far).contains("use https") && warnings(&far.replace("http:", "https:")).is_empty());
+}

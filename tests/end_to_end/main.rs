@@ -16,6 +16,7 @@ mod clients;
 mod compression;
 mod faults;
 mod handshakes;
+mod hooks;
 mod hostile;
 mod http_api;
 mod http_api_described;

@@ -4,6 +4,7 @@
 
 mod client;
 mod folder;
+mod hook;
 mod program;
 mod router;
 mod traffic;
@@ -11,6 +12,7 @@ pub mod wire;
 
 pub use client::Client;
 pub use folder::Folder;
+pub use hook::{Asked, HookServer, Reply};
 pub use program::Program;
 pub use router::{Launch, Router, binary, kill_all, sum_of};
 pub use traffic::{BLOCK_BYTES, publish_blocks, publish_to_readers, subscribed};

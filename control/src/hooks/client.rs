@@ -1,0 +1,201 @@
+//! The HTTP client: one request, one reply, bounded in time and bytes.
+
+use std::error::Error;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::http::Uri;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client as Pool, Error as PoolError};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
+
+use super::HookConfig;
+use super::message::Message;
+use super::reply::{Failure, Received};
+
+/// Body of a reply. One that needs more is no answer to a question.
+const REPLY_BYTES_MAX: usize = 64 << 10;
+/// Head of a reply.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Shorter than servers keep idle connections.
+const IDLE_TIME: Duration = Duration::from_secs(30);
+
+/// Where a hook is: `http://` or `https://`, a host, and no user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookUrl(Uri);
+
+impl HookUrl {
+    /// Whether it is reached by TLS.
+    pub fn is_tls(&self) -> bool {
+        self.0.scheme_str() == Some("https")
+    }
+
+    /// Whether what is sent there leaves this machine.
+    pub fn is_local(&self) -> bool {
+        let host = self.0.host().unwrap_or_default().trim_matches(['[', ']']);
+        host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+    }
+
+    pub(super) fn uri(&self) -> &Uri {
+        &self.0
+    }
+}
+
+impl FromStr for HookUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains('#') {
+            return Err(format!("{text:?} has a fragment, which is never sent"));
+        }
+        let uri: Uri = text.parse().map_err(|error| format!("{text:?} is no URL: {error}"))?;
+        match (uri.scheme_str(), uri.authority()) {
+            (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
+                Err("users in URLs are not supported: use headers = { authorization = \"…\" }".to_owned())
+            }
+            (Some("http" | "https"), Some(authority)) if authority.host().is_empty() => {
+                Err(format!("{text:?} names no host"))
+            }
+            (Some("http" | "https"), Some(_)) => Ok(Self(uri)),
+            _ => Err(format!("{text:?} does not begin with http:// or https://")),
+        }
+    }
+}
+
+impl fmt::Display for HookUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// There is a hook at an `https` address, and this machine has no certificates that say whom to trust.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the hook at {url} cannot be trusted, because this machine has no certificates of authorities{why}; install \
+     ca-certificates, or name a file in SSL_CERT_FILE"
+)]
+pub struct TlsError {
+    url: HookUrl,
+    why: String,
+}
+
+/// Connections to all hooks. Cloning shares them.
+#[derive(Clone, Debug)]
+pub(super) struct Client(Pool<HttpsConnector<HttpConnector>, Full<Bytes>>);
+
+impl Client {
+    /// Reads the machine's certificates, if one of the hooks needs them.
+    pub(super) fn new(hooks: &[HookConfig]) -> Result<Self, TlsError> {
+        let roots = match hooks.iter().find(|hook| hook.url.is_tls()) {
+            Some(hook) => native_roots(&hook.url)?,
+            None => RootCertStore::empty(),
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the provider has the usual versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(http);
+        let idle_max = hooks.iter().map(|hook| hook.max_in_flight).max().unwrap_or_default();
+        let pool = Pool::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIME)
+            .pool_max_idle_per_host(idle_max)
+            .http1_max_buf_size(HEAD_BYTES_MAX)
+            .build(connector);
+        Ok(Self(pool))
+    }
+
+    /// Asks once.
+    pub(super) async fn ask(&self, hook: &HookConfig, message: &Message) -> Result<Received, Failure> {
+        let request = message.request(hook.url.uri(), hook.body, &hook.headers).map(Full::new);
+        let exchange = async {
+            let response = self.0.request(request).await.map_err(|error| unreachable(&error))?;
+            let status = response.status().as_u16();
+            let body = Limited::new(response.into_body(), REPLY_BYTES_MAX).collect().await;
+            let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+                true => Failure::TooLarge,
+                false => Failure::Unreachable(innermost(&*error)),
+            })?;
+            Ok(Received { status, body: body.to_bytes() })
+        };
+        tokio::time::timeout(hook.timeout, exchange).await.unwrap_or(Err(Failure::Timeout))
+    }
+}
+
+fn native_roots(url: &HookUrl) -> Result<RootCertStore, TlsError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let why = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
+        return Err(TlsError { url: url.clone(), why });
+    }
+    Ok(roots)
+}
+
+/// A head that is too large, or no HTTP at all, is a reply that cannot be understood.
+fn unreachable(error: &PoolError) -> Failure {
+    let mut source: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(http) = error.downcast_ref::<hyper::Error>()
+            && (http.is_parse() || http.is_parse_too_large())
+        {
+            return Failure::Invalid(innermost(http));
+        }
+        source = error.source();
+    }
+    Failure::Unreachable(innermost(error))
+}
+
+/// What lies at the bottom says most: "connection refused".
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        for url in ["http://127.0.0.1:8000/hook", "https://a.example", "http://[::1]:1/x?y=z", "HTTP://a/"] {
+            assert!(url.parse::<HookUrl>().is_ok(), "{url}");
+        }
+        for url in [
+            "",
+            "/hook",
+            "a.example/hook",
+            "ftp://a/",
+            "http://",
+            "http://joe:x@a/",
+            "http://a/#x",
+            "file:///x",
+        ] {
+            assert!(url.parse::<HookUrl>().is_err(), "{url}");
+        }
+        let is_local = |url: &str| url.parse::<HookUrl>().expect(url).is_local();
+        assert!(
+            is_local("http://localhost/") && is_local("http://[::1]:1/") && is_local("http://127.0.0.9/")
+        );
+        assert!(!is_local("http://localhost.example/") && !is_local("http://10.0.0.1/"));
+    }
+}

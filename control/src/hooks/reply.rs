@@ -1,0 +1,328 @@
+//! What a hook's reply means.
+//!
+//! | status | body | |
+//! |---|---|---|
+//! | 200 | empty | allowed |
+//! | 200 | a JSON object | allowed, unless it has `"allow": false` |
+//! | 204 | | allowed |
+//! | 401, 403 | anything; a JSON object may have `error` and `message` | denied |
+//! | anything else | | a failure |
+
+use std::fmt;
+
+use bytes::Bytes;
+use fanwire_codec::payload::OwnedPayload;
+use fanwire_codec::wamp2::Serializer;
+use fanwire_core::ANONYMOUS_AUTHID_PREFIX;
+use fanwire_core::access::Access;
+use fanwire_core::question::{Denial, Grant, Question, Subject, Told};
+use fanwire_core::uri::{UriRule, check_topic};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// An answer that came over the network, whole.
+#[derive(Clone, Debug)]
+pub(super) struct Received {
+    pub(super) status: u16,
+    pub(super) body: Bytes,
+}
+
+/// A hook's decision. It is the same for all equal questions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reply(Result<Grant, Denial>);
+
+/// Why there is no decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// No reply in time.
+    Timeout,
+    /// No connection, or it broke off.
+    Unreachable(String),
+    /// It sends elsewhere, which is not followed.
+    Redirect(u16),
+    /// A status that says neither yes nor no.
+    Status(u16),
+    /// A reply of more than 64 KiB.
+    TooLarge,
+    /// A reply that cannot be understood.
+    Invalid(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout => f.write_str("no reply in time"),
+            Self::Unreachable(why) => write!(f, "it cannot be reached: {why}"),
+            Self::Redirect(status) => {
+                write!(
+                    f,
+                    "it redirects (status {status}), which is not followed: configure the address itself"
+                )
+            }
+            Self::Status(status) => {
+                write!(f, "status {status} is no answer: 200 and 204 allow, 401 and 403 deny")
+            }
+            Self::TooLarge => f.write_str("the reply has more than 64 KiB"),
+            Self::Invalid(why) => write!(f, "the reply cannot be understood: {why}"),
+        }
+    }
+}
+
+/// Of the hook's words for a client.
+const MESSAGE_CHARACTERS_MAX: usize = 512;
+/// Of a name that a hook gives somebody.
+const NAME_BYTES_MAX: usize = 255;
+
+/// The fields of a body that are looked at. Others may be there.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Fields {
+    allow: Option<bool>,
+    uid: Option<Name>,
+    authid: Option<Name>,
+    role: Option<String>,
+    extra: Option<Box<RawValue>>,
+    error: Option<String>,
+    message: Option<String>,
+}
+
+/// Databases like numbers.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Name {
+    Text(String),
+    Number(i64),
+}
+
+impl Default for Reply {
+    fn default() -> Self {
+        Self(Ok(Grant { provider: "hook", ..Grant::default() }))
+    }
+}
+
+impl Reply {
+    /// The verdict for one of the questions.
+    pub(super) fn outcome(&self) -> Result<Grant, Denial> {
+        self.0.clone()
+    }
+
+    /// Whether it says yes.
+    pub(super) fn is_allowed(&self) -> bool {
+        self.0.is_ok()
+    }
+
+    /// What was decided on this question. `role` is that of who is let in without one.
+    pub(super) fn understand(
+        received: &Received,
+        question: &Question,
+        access: &Access,
+        role: Option<&str>,
+    ) -> Result<Self, Failure> {
+        let asked =
+            Asked { access, realm: access.realm_name(question.realm), subject: &question.subject, role };
+        asked.understand(received)
+    }
+}
+
+/// What the meaning of a reply hangs on.
+pub(super) struct Asked<'a> {
+    pub(super) access: &'a Access,
+    pub(super) realm: &'a str,
+    pub(super) subject: &'a Subject,
+    pub(super) role: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    pub(super) fn understand(&self, received: &Received) -> Result<Reply, Failure> {
+        let body = received.body.trim_ascii();
+        match received.status {
+            // Nobody waits for what it says.
+            200..=299 if matches!(self.subject, Subject::Disconnect { .. }) => Ok(Reply::default()),
+            200 if !body.is_empty() => {
+                let fields = object(body).map_err(|why| {
+                    Failure::Invalid(format!("the body is not the JSON object of an answer: {why}"))
+                })?;
+                if fields.allow == Some(false) {
+                    return Ok(Reply(Err(denial(fields))));
+                }
+                self.grant(fields)
+            }
+            200 | 204 => self.grant(Fields::default()),
+            401 | 403 => Ok(Reply(Err(denial(object(body).unwrap_or_default())))),
+            status @ 300..=399 => Err(Failure::Redirect(status)),
+            status => Err(Failure::Status(status)),
+        }
+    }
+
+    fn grant(&self, fields: Fields) -> Result<Reply, Failure> {
+        let (is_login, claimed) = match self.subject {
+            Subject::Login { authid, .. } => (true, authid.as_deref()),
+            Subject::Connect { authid, .. } => (false, authid.as_deref()),
+            // About a request there is no more to say than yes.
+            _ => return Ok(Reply::default()),
+        };
+        let authid = fields.authid.or(fields.uid).map(|name| match name {
+            Name::Text(text) => text,
+            Name::Number(number) => number.to_string(),
+        });
+        match (&authid, claimed) {
+            (Some(authid), _) if !is_name(authid) => {
+                let rule =
+                    "it has 1 to 255 bytes, no control characters, and does not begin with \"anonymous-\"";
+                return Err(Failure::Invalid(format!("{authid:?} cannot be an authid: {rule}")));
+            }
+            (None, None) if is_login => {
+                let words =
+                    "it lets somebody in whom neither client nor reply names: it needs \"authid\" or \"uid\"";
+                return Err(Failure::Invalid(words.to_owned()));
+            }
+            // The client's fault, which must not make the hook look broken.
+            (None, Some(claimed)) if is_login && !is_name(claimed) => return Ok(Reply(Err(Denial::Refused))),
+            _ => {}
+        }
+        let role = match fields.role.as_deref().or(self.role.filter(|_| is_login)) {
+            Some(name) => {
+                let realm = self.access.realm(self.realm).expect("it is a realm's name");
+                let role = self.access.role(realm, name);
+                let unknown = || format!("realm {:?} has no role {name:?}", self.realm);
+                Some(role.ok_or_else(|| Failure::Invalid(unknown()))?)
+            }
+            None if is_login => {
+                let words =
+                    "it lets somebody in without a role: it needs \"role\", or set the hook's key role";
+                return Err(Failure::Invalid(words.to_owned()));
+            }
+            None => None,
+        };
+        let dictionary = |extra: Box<RawValue>| {
+            OwnedPayload::checked(Serializer::Json, None, Some(extra.get().as_bytes()))
+                .map_err(|_| Failure::Invalid("\"extra\" is not an object".to_owned()))
+        };
+        let extra = fields.extra.map(dictionary).transpose()?;
+        Ok(Reply(Ok(Grant { role, authid: authid.map(Into::into), provider: "hook", extra })))
+    }
+}
+
+/// Only an object: a list would be taken for its fields, and an empty one for yes.
+fn object(body: &[u8]) -> Result<Fields, String> {
+    if body.first() != Some(&b'{') {
+        return Err("it does not begin with {".to_owned());
+    }
+    serde_json::from_slice(body).map_err(|error| error.to_string())
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+        && !name.chars().any(char::is_control)
+        && !name.starts_with(ANONYMOUS_AUTHID_PREFIX)
+}
+
+fn denial(fields: Fields) -> Denial {
+    let error = fields.error.filter(|uri| check_topic(uri, UriRule::Loose).is_ok());
+    let message = fields.message.map(|text| text.chars().take(MESSAGE_CHARACTERS_MAX).collect::<String>());
+    if error.is_none() && message.is_none() {
+        return Denial::Refused;
+    }
+    Denial::Told(Box::new(Told { error: error.map(Into::into), message: message.map(Into::into) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fanwire_core::access::RealmConfig;
+    use fanwire_core::ids::{RoleId, SessionId};
+    use fanwire_core::login::{LoginMethod, Proof, Ticket};
+    use fanwire_core::question::Identity;
+
+    fn understand(subject: &Subject, role: Option<&str>, status: u16, body: &str) -> Result<Reply, Failure> {
+        let access = Access::new(&[RealmConfig::open("realm1")], 1).expect("it is sound");
+        let received = Received { status, body: Bytes::copy_from_slice(body.as_bytes()) };
+        Asked { access: &access, realm: "realm1", subject, role }.understand(&received)
+    }
+
+    fn login(authid: Option<&str>) -> Subject {
+        Subject::Login { authid: authid.map(Into::into), proof: Proof::Ticket(Ticket::new("x")) }
+    }
+
+    fn subscribe() -> Subject {
+        let who = Identity { session: SessionId::MAX, authid: "joe".into(), authrole: "member".into() };
+        Subject::Subscribe { who, uri: "a.b".into(), policy: fanwire_core::uri::MatchPolicy::Exact }
+    }
+
+    #[test]
+    fn statuses_and_bodies() {
+        let about = subscribe();
+        let says = |status, body: &str| understand(&about, None, status, body);
+        for (status, body) in
+            [(200, ""), (200, " \n"), (204, ""), (200, "{}"), (200, r#"{"allow":true,"x":[1]}"#)]
+        {
+            assert_eq!(says(status, body), Ok(Reply::default()), "{status} {body}");
+        }
+        let told = |error: Option<&str>, message: Option<&str>| {
+            Ok(Reply(Err(Denial::Told(Box::new(Told {
+                error: error.map(Into::into),
+                message: message.map(Into::into),
+            })))))
+        };
+        assert_eq!(says(200, r#"{"allow":false}"#), Ok(Reply(Err(Denial::Refused))));
+        assert_eq!(says(403, "<html>"), Ok(Reply(Err(Denial::Refused))));
+        assert_eq!(says(401, r#"{"message":"no"}"#), told(None, Some("no")));
+        assert_eq!(
+            says(200, r#"{"allow":false,"error":"com.full","message":"no"}"#),
+            told(Some("com.full"), Some("no"))
+        );
+        assert_eq!(says(403, r#"{"error":"not a URI"}"#), Ok(Reply(Err(Denial::Refused))));
+        assert_eq!(says(302, ""), Err(Failure::Redirect(302)));
+        for status in [100, 201, 400, 404, 429, 500, 503] {
+            assert_eq!(says(status, r#"{"allow":true}"#), Err(Failure::Status(status)));
+        }
+        for body in ["ok", "[]", "true", r#"{"allow":"yes"}"#, r#"{"allow":true"#, "\u{0}"] {
+            assert!(matches!(says(200, body), Err(Failure::Invalid(_))), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_login_needs_a_name_and_a_role() {
+        let role = Some(RoleId::new(0));
+        let granted = |authid: Option<&str>, extra: Option<&str>| {
+            let extra = extra.map(|extra| {
+                OwnedPayload::checked(Serializer::Json, None, Some(extra.as_bytes())).expect("JSON")
+            });
+            Ok(Reply(Ok(Grant { role, authid: authid.map(Into::into), provider: "hook", extra })))
+        };
+        let default = Some("anonymous");
+        assert_eq!(understand(&login(None), default, 200, r#"{"uid":1001}"#), granted(Some("1001"), None));
+        assert_eq!(understand(&login(Some("joe")), default, 204, ""), granted(None, None));
+        let whole = r#"{"authid":"joe","role":"anonymous","extra":{"a":1}}"#;
+        assert_eq!(understand(&login(Some("x")), None, 200, whole), granted(Some("joe"), Some(r#"{"a":1}"#)));
+        for (subject, role, body) in [
+            (login(Some("joe")), None, "{}"),
+            (login(Some("joe")), None, r#"{"role":"king"}"#),
+            (login(None), default, "{}"),
+            (login(None), default, r#"{"uid":""}"#),
+            (login(None), default, r#"{"uid":"anonymous-1f"}"#),
+            (login(None), default, r#"{"uid":"a\u0000"}"#),
+            (login(None), default, r#"{"uid":1.5}"#),
+            (login(Some("joe")), default, r#"{"extra":[1]}"#),
+        ] {
+            assert!(matches!(understand(&subject, role, 200, body), Err(Failure::Invalid(_))), "{body}");
+        }
+        // No failure of the hook's, or clients could open its breaker.
+        assert_eq!(
+            understand(&login(Some("anonymous-1f")), default, 204, ""),
+            Ok(Reply(Err(Denial::Refused)))
+        );
+    }
+
+    #[test]
+    fn who_connects_keeps_what_the_reply_does_not_change() {
+        let subject = Subject::Connect { authid: None, role: RoleId::new(0), method: LoginMethod::Anonymous };
+        assert_eq!(understand(&subject, Some("king"), 200, "{}"), Ok(Reply::default()));
+        assert!(understand(&subject, None, 200, r#"{"role":"king"}"#).is_err());
+        let Ok(Reply(Ok(grant))) = understand(&subject, None, 200, r#"{"uid":"joe"}"#) else {
+            panic!("it is allowed")
+        };
+        assert_eq!((grant.authid.as_deref(), grant.role), (Some("joe"), None));
+    }
+}

@@ -1,0 +1,189 @@
+//! `[[hook]]`: addresses and headers, ready to be used, and what must not be started.
+
+use std::time::Duration;
+
+use fanwire_control::hooks::{HeaderName, HeaderValue, HookUrl};
+use fanwire_core::uri::{UriRule, check_pattern};
+
+use super::load::Origins;
+use super::problem::{Problem, nearest};
+use super::schema::{Config, Hook, HookEvent, NO_ROLE, OnFailure};
+use super::units::{Count, Time};
+
+/// A hook whose texts were read.
+#[derive(Clone, Debug)]
+pub struct ReadHook {
+    /// Where it is.
+    pub url: HookUrl,
+    /// Sent with each request.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What came of a configuration.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// In the order of the configuration.
+    pub hooks: Vec<ReadHook>,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// What should not stay as it is, though it can be started.
+    pub warnings: Vec<String>,
+}
+
+/// Reads and checks all hooks.
+pub fn gather(config: &Config, origins: &Origins) -> Gathered {
+    let mut checker = Checker { origins, gathered: Gathered::default() };
+    for index in 0..config.hook.len() {
+        checker.hook(config, index);
+    }
+    if config.hook.len() > HOOKS_MAX {
+        let help = vec!["one hook can be for several events and realms".to_owned()];
+        checker.refuse("hook", format!("{} hooks are more than {HOOKS_MAX}", config.hook.len()), help);
+    }
+    checker.gathered
+}
+
+/// Each has a queue, and lines of metrics.
+const HOOKS_MAX: usize = 64;
+
+struct Checker<'a> {
+    origins: &'a Origins,
+    gathered: Gathered,
+}
+
+impl Checker<'_> {
+    fn hook(&mut self, config: &Config, index: usize) {
+        let hook = &config.hook[index];
+        let at = |part: &str| format!("hook.{index}.{part}");
+        if hook.name.trim().is_empty() || hook.name.chars().any(char::is_control) {
+            self.refuse(&at("name"), format!("{:?} is no name", hook.name), vec!["allowed: any word".into()]);
+        } else if config.hook[..index].iter().any(|other| other.name == hook.name) {
+            let wrong = format!("there is a hook {:?} already", hook.name);
+            self.refuse(&at("name"), wrong, vec!["give each its own name".into()]);
+        }
+        if hook.events.is_empty() {
+            let all = "\"connect\", \"authenticate\", \"subscribe\", \"publish\", \"disconnect\"";
+            self.refuse(&at("events"), "it is asked nothing".into(), vec![format!("allowed: some of {all}")]);
+        }
+        self.limits(hook, &at);
+        self.topics(hook, &at);
+        self.realms(config, hook, &at);
+        let headers = self.headers(hook, index);
+        match hook.url.parse::<HookUrl>() {
+            Ok(url) => {
+                self.warn(hook, &url);
+                self.gathered.hooks.push(ReadHook { url, headers });
+            }
+            Err(wrong) => {
+                let help = vec!["allowed: such as \"http://127.0.0.1:8000/fanwire\"".to_owned()];
+                self.refuse(&at("url"), wrong, help);
+            }
+        }
+    }
+
+    fn limits(&mut self, hook: &Hook, at: &dyn Fn(&str) -> String) {
+        // A question waits twice as long at most, and a session that waits is not listened to.
+        let timeout = (Time(Duration::from_millis(10)), Time::seconds(10));
+        self.within(at("timeout"), &hook.timeout, timeout);
+        self.within(at("max_in_flight"), &hook.max_in_flight, (Count(1), Count(65_536)));
+        self.within(at("queue"), &hook.queue, (Count(1), Count(1 << 20)));
+        self.within(at("cache"), &hook.cache, (Time::seconds(0), Time::seconds(24 * 3_600)));
+    }
+
+    fn within<T: PartialOrd + std::fmt::Display>(&mut self, key: String, value: &T, (least, most): (T, T)) {
+        if *value < least || *value > most {
+            let help = vec![format!("allowed: {least} to {most}")];
+            self.refuse(&key, format!("{value} is out of range"), help);
+        }
+    }
+
+    fn topics(&mut self, hook: &Hook, at: &dyn Fn(&str) -> String) {
+        let policy = crate::wiring::match_policy(hook.match_policy);
+        if let Err(wrong) = check_pattern(&hook.uri, policy, UriRule::Loose) {
+            let help =
+                vec!["allowed: \"a.b.c\" (exact), \"a.b.\" or \"\" (prefix), \"a..c\" (wildcard)".into()];
+            self.refuse(&at("uri"), format!("{:?}: {wrong}", hook.uri), help);
+        }
+    }
+
+    fn realms(&mut self, config: &Config, hook: &Hook, at: &dyn Fn(&str) -> String) {
+        let names: Vec<&str> = config.realm.iter().map(|realm| realm.name.as_str()).collect();
+        for (nth, name) in hook.realms.iter().enumerate().filter(|(_, name)| !names.contains(&name.as_str()))
+        {
+            let near = nearest(name, &names).map(|near| format!("did you mean {near}?"));
+            let mut help: Vec<String> = near.into_iter().collect();
+            help.push(format!("realms: {}", names.join(", ")));
+            self.refuse(&at(&format!("realms.{nth}")), format!("there is no realm {name:?}"), help);
+        }
+        if !hook.events.contains(&HookEvent::Authenticate) {
+            return;
+        }
+        let is_meant = |name: &String| hook.realms.is_empty() || hook.realms.contains(name);
+        for realm in config.realm.iter().filter(|realm| is_meant(&realm.name)) {
+            if !realm.user.is_empty() || realm.users_file().is_some() {
+                let wrong = format!(
+                    "realm {:?} has users of its own; the hook would never leave it to them",
+                    realm.name
+                );
+                let help = vec!["name the realms that it is for, or remove the realm's users".to_owned()];
+                self.refuse(&at("events"), wrong, help);
+            }
+            if hook.role != NO_ROLE && !realm.role.iter().any(|role| role.name == hook.role) {
+                let roles: Vec<&str> = realm.role.iter().map(|role| role.name.as_str()).collect();
+                let near = nearest(&hook.role, &roles).map(|near| format!("did you mean {near}?"));
+                let mut help: Vec<String> = near.into_iter().collect();
+                help.push(format!("roles of realm {:?}: {}", realm.name, roles.join(", ")));
+                self.refuse(&at("role"), format!("realm {:?} has no role {:?}", realm.name, hook.role), help);
+            }
+        }
+    }
+
+    fn headers(&mut self, hook: &Hook, index: usize) -> Vec<(HeaderName, HeaderValue)> {
+        let mut headers = Vec::new();
+        for (name, value) in &hook.headers {
+            let key = format!("hook.{index}.headers.{name}");
+            let own = ["content-length", "content-type", "transfer-encoding", "connection", "host"];
+            match (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
+                (Ok(parsed), _) if own.contains(&parsed.as_str()) => {
+                    let help = vec!["leave it out".to_owned()];
+                    self.refuse(
+                        &key,
+                        format!("{name} says how the request is sent, which is not to be chosen"),
+                        help,
+                    );
+                }
+                (Ok(name), Ok(value)) => headers.push((name, value)),
+                (Err(_), _) => self.refuse(
+                    &key,
+                    format!("{name:?} is no name of a header"),
+                    vec!["allowed: such as \"x-key\"".into()],
+                ),
+                (_, Err(_)) => {
+                    let help = vec!["allowed: visible characters and spaces".to_owned()];
+                    self.refuse(&key, "the value cannot stand in a header".to_owned(), help);
+                }
+            }
+        }
+        headers
+    }
+
+    fn warn(&mut self, hook: &Hook, url: &HookUrl) {
+        if hook.events.contains(&HookEvent::Authenticate) && !url.is_tls() && !url.is_local() {
+            let words =
+                format!("hook {:?}: tickets cross the network as they are to {url}: use https", hook.name);
+            self.gathered.warnings.push(words);
+        }
+        if hook.on_failure == OnFailure::Allow {
+            let words = format!(
+                "hook {:?}: while it fails, everything that it would decide on is allowed",
+                hook.name
+            );
+            self.gathered.warnings.push(words);
+        }
+    }
+
+    fn refuse(&mut self, key: &str, wrong: String, help: Vec<String>) {
+        let problem = Problem { place: self.origins.place(key), key: Some(key.to_owned()), wrong, help };
+        self.gathered.problems.push(problem);
+    }
+}
