@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Client, Folder, Launch, PATIENCE, Router, binary, eventually, get, status};
+use crate::support::{Client, Folder, Launch, PATIENCE, binary, eventually, get, status};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(binary()).args(arguments).stdin(Stdio::null()).output().expect("the binary starts")
@@ -163,7 +163,9 @@ fn expressions(value: &Value, found: &mut Vec<String>) {
 /// A renamed metric, label or reason would leave a panel empty and an alert silent for ever.
 #[test]
 fn dashboard_and_alerts_ask_only_for_what_there_is() {
-    let router = Router::on("epoll");
+    // What is there only with a hook is asked for, too.
+    let hook = "[{name=\"backend\",url=\"http://127.0.0.1:1/\",events=[\"connect\"]}]";
+    let router = Launch::on("epoll").set("hook", hook).start();
     let samples = samples(&get(router.admin, "/metrics"));
     let mut all = Vec::new();
     expressions(&serde_json::from_str(&text("grafana/fanwire.json")).expect("JSON"), &mut all);

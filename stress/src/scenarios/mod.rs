@@ -4,6 +4,7 @@ mod crowds;
 mod cuts;
 mod descriptors;
 mod dripping;
+mod hooks;
 mod lines;
 mod publishers;
 mod reloads;
@@ -21,6 +22,7 @@ pub fn all() -> Vec<Scenario> {
         cuts::scenarios(),
         descriptors::scenarios(),
         reloads::scenarios(),
+        hooks::scenarios(),
         crowds::scenarios(),
     ]
     .into_iter()
