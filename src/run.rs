@@ -128,7 +128,6 @@ impl Parts {
         let figures = desk.figures(&logins);
         let (api_queue, api_desk) = api::desk(wiring::api_config(&loaded, &io, &core));
         let api_figures = api_desk.figures();
-        let offers_api = config.listener.iter().any(schema::Listener::offers_api);
         let directory = Arc::new(Directory::new(random()));
         let shared = Arc::clone(&directory);
         let names = Arc::new(ArcSwap::new(Arc::clone(&core)));
@@ -176,7 +175,7 @@ impl Parts {
         let orders = Orders { running: Arc::clone(&running), directory: shared, reloader };
         let memory = memory_watch(budget, Arc::clone(&running));
         let hook_desk = (!config.hook.is_empty()).then_some(hook_desk);
-        let desks = Desks { logins: desk, api: offers_api.then_some(api_desk), hooks: hook_desk };
+        let desks = Desks { logins: desk, api: Some(api_desk), hooks: hook_desk };
         let control = fanwire_control::start(admin, orders, metrics, desks, names, memory)
             .map_err(|error| Refusal(error.to_string()))?;
         Ok((Self { running, control }, loaded))

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::logins::{aborted, logged_in, logging_in};
 use crate::support::{
-    CHEAP_HASH, CHEAP_TICKET, Client, Folder, Http, Launch, Router, binary, dial, eventually, status,
+    Authority, CHEAP_HASH, CHEAP_TICKET, Client, Folder, Http, Launch, Router, Tunnel, binary, dial,
+    eventually, get, http, status,
 };
 
 /// Realm `realm1` with these permissions of anonymous clients (TOML), a member who may do everything, and `more` before it.
@@ -275,6 +276,38 @@ on_both_drivers! {
         assert_eq!(set.changes().len(), 3);
         assert_eq!(set.changes(), [""; 0]);
         client.subscribe("com.9");
+    }
+
+    fn tls_comes_and_goes_with_what_depends_on_it(driver: &str) {
+        let authority = Authority::new();
+        let folder = Folder::new(&format!("reload-{driver}-tls"));
+        authority.write(&folder, "a", &["localhost"]);
+        let plain = "[[listener]]\nbind = \"127.0.0.1:0\"\napi = false\n[[listener]]\nbind = \"127.0.0.1:0\"\n";
+        let both = format!("{plain}[listener.tls]\ncert = \"a.pem\"\nkey = \"a.key\"\n");
+        let path = folder.write("fanwire.toml", &both);
+        let router = Launch::on(driver).argument("--config").argument(&path).start();
+        let address = crate::tls::address(&router);
+        let mut through = Client::join(Tunnel::to(address, &authority.client()).address);
+        through.subscribe("com.a");
+        let reload = || {
+            let request = format!("POST /reload HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+            assert_eq!(status(&http(router.admin, request.as_bytes())), 200, "{}", router.said());
+        };
+        folder.write("fanwire.toml", plain);
+        reload();
+        // Nobody else offered the API, and it is there now.
+        assert_eq!(Http::connect(address).ask("GET", "/v1/openapi.json").status, 200);
+        let mut publisher = Client::join(address);
+        publisher.publish("com.a", json!([1]));
+        assert_eq!(through.expect_event(), json!([1]), "the connection with TLS goes on");
+        folder.write("fanwire.toml", &both);
+        reload();
+        publisher.publish("com.a", json!([2]));
+        assert_eq!(through.expect_event(), json!([2]), "and so does the one without");
+        let mut again = Client::join(Tunnel::to(address, &authority.client()).address);
+        again.publish("com.a", json!([3]));
+        assert_eq!(through.expect_event(), json!([3]));
+        assert_eq!(status(&get(address, "/v1/openapi.json")), 400, "this port speaks TLS");
     }
 
     fn rates_and_deadlines_reach_connections_that_are_there(driver: &str) {
