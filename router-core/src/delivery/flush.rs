@@ -303,7 +303,10 @@ impl Delivery {
         }
         // The socket is asked before any limit is tested: who reads is not slow, however much is due at once.
         self.send_backlog(now, outlet, wire);
-        if !planted(Mutation::GapAfterWhatFollows) && self.tell_last_gaps(now, outlet) {
+        if self.anyone_hears_gaps()
+            && !planted(Mutation::GapAfterWhatFollows)
+            && self.tell_last_gaps(now, outlet)
+        {
             self.send_backlog(now, outlet, wire);
         }
         if self.flags[index] & (flag::BLOCKED | flag::CLOSED) != 0 {
@@ -316,7 +319,7 @@ impl Delivery {
             self.gather(outlet);
             self.send_runs(now, outlet, wire);
         }
-        if self.tell_last_gaps(now, outlet) {
+        if self.anyone_hears_gaps() && self.tell_last_gaps(now, outlet) {
             self.send_backlog(now, outlet, wire);
         }
         self.settle(outlet);
@@ -400,7 +403,10 @@ impl Delivery {
 
     fn send_backlog(&mut self, now: Instant, outlet: Outlet, wire: &mut impl Wire) {
         while self.flags[outlet.index()] & (flag::BLOCKED | flag::CLOSED) == 0 {
-            self.commit(now, outlet);
+            let Some(outbox) = self.outlets[outlet.index()].outbox.as_mut() else { return };
+            if outbox.waiting.is_some() {
+                self.commit(now, outlet);
+            }
             let Some(outbox) =
                 self.outlets[outlet.index()].outbox.as_mut().filter(|outbox| outbox.has_backlog())
             else {

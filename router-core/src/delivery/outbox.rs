@@ -305,7 +305,10 @@ impl Outbox {
         if self.backlog.capacity() > KEEP_PIECES {
             self.backlog = VecDeque::new();
         }
-        self.waiting = None;
+        // Hardly ever there; looking is cheaper than dropping nothing.
+        if self.waiting.is_some() {
+            self.waiting = None;
+        }
         self.backlog_bytes = 0;
         self.backlog_messages = 0;
         self.sent = 0;

@@ -291,6 +291,12 @@ impl Delivery {
         outbox.commit(body, events, messages, queued_at.unwrap_or(now));
     }
 
+    /// Whether any session of this shard wants to know what it lost.
+    #[inline]
+    pub(super) fn anyone_hears_gaps(&self) -> bool {
+        !self.gap_listeners.is_empty()
+    }
+
     /// Tells what was lost after the last event that waited, once all that waited is sent, and before anything newer is. Whether
     /// there is something to send.
     ///

@@ -34,7 +34,7 @@ fn ask(router: &Router) -> u16 {
 }
 
 fn reload(stage: &mut Stage) -> String {
-    let folder = Folder::new("stress-reload");
+    let folder = Folder::new(&format!("reload-{}-{}", stage.driver, stage.random.bits()));
     let path = folder.write("fanwire.toml", &configuration(true, ""));
     let router = stage.launch().argument("--config").argument(&path).start();
     let control = stage.control(&router);

@@ -154,14 +154,15 @@ impl Gaps {
     }
 
     /// Whether a newer event of the same key came. Of two publishers the newer one is known where both are on one shard, and
-    /// nothing that was given to it had to wait.
+    /// nothing that was given to it had to wait, for room or for a hook.
     fn is_outdated(&self, client: ClientId, tag: &Tag, by: u8, facts: &Facts) -> bool {
         if facts.rules.of(by).slow_consumer != SlowConsumer::Conflate {
             return false;
         }
         let (key, line) = self.published[tag];
         let is_newer = |seen: &Tag| {
-            let is_known = facts.parked == 0 && facts.shard(seen.from) == facts.shard(tag.from);
+            let nothing_waited = facts.parked == 0 && !facts.hooked;
+            let is_known = nothing_waited && facts.shard(seen.from) == facts.shard(tag.from);
             match seen.from == tag.from {
                 true => seen.number > tag.number,
                 false => !is_known || self.published[seen].1 > line,
