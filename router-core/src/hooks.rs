@@ -246,7 +246,7 @@ impl Shard {
         outcome: Result<Grant, Denial>,
     ) {
         let outcome = if planted(Mutation::HookDenialForgotten) { Ok(Grant::default()) } else { outcome };
-        let flow = match outcome {
+        match outcome {
             Ok(_) => {
                 let (kind, mut message) = held.message.expect("kept when it was asked about");
                 // It was counted when it came.
@@ -254,20 +254,26 @@ impl Shard {
                 self.in_hand_was_allowed = true;
                 let flow = self.receive(now, outlet, kind, &mut message);
                 self.in_hand_was_allowed = false;
-                flow
+                if flow != Flow::Pause && !planted(Mutation::VerdictNotResumed) {
+                    self.effects.push(Effect::Resume(outlet));
+                }
             }
             Err(denial) => {
                 self.delivery.counters.requests_refused += 1;
+                let unsaid = self.delivery.unsaid(outlet);
                 if let Some(request) = held.request {
                     let verb = if held.request_type == code::PUBLISH { "publish" } else { "subscribe to" };
                     let (uri, words) = words(&denial, verb, &held.uri);
                     self.refuse_request(outlet, held.request_type, request, uri, &words);
                 }
-                Flow::Continue
+                // As after a request that is refused at once: who does not read the answers is held back.
+                if let Some(before) = unsaid {
+                    self.delivery.hold(outlet, before);
+                }
+                if !planted(Mutation::VerdictNotResumed) {
+                    self.listen_again(outlet);
+                }
             }
-        };
-        if flow != Flow::Pause && !planted(Mutation::VerdictNotResumed) {
-            self.effects.push(Effect::Resume(outlet));
         }
     }
 

@@ -1,5 +1,6 @@
 //! Hooks, with the test in the place of the program that is asked.
 
+use std::io::IoSlice;
 use std::time::Duration;
 
 use fanwire_codec::payload::OwnedPayload;
@@ -8,7 +9,7 @@ use fanwire_core::hooks::{HookEvent, HookId, HookRule};
 use fanwire_core::login::LoginMethod;
 use fanwire_core::question::{Denial, Grant, Question, Subject, Told};
 use fanwire_core::uri::MatchPolicy;
-use fanwire_core::{Effect, Flow, Limits, LoginOutcome};
+use fanwire_core::{Effect, Flow, FlushBudget, Limits, LoginOutcome, Outlet, Sent, Wire};
 
 use crate::session::assert_aborted;
 use crate::support::{Client, Router};
@@ -115,6 +116,41 @@ fn each_denial_of_a_request_has_its_error() {
         assert_eq!(router.shards[0].counters().requests_refused, 2);
         assert_eq!(router.shards[0].counters().publications, 0);
     }
+}
+
+/// A socket whose peer does not read.
+struct Full;
+
+impl Wire for Full {
+    fn send(&mut self, _: Outlet, _: &[IoSlice<'_>]) -> Sent {
+        Sent::Took(0)
+    }
+}
+
+#[test]
+fn who_does_not_read_what_the_hook_denies_is_held_back() {
+    let limits = Limits { reply_reserve_bytes: 1_000, ..Limits::default() };
+    let mut router = Router::hooked(1, limits, &[rule(&[HookEvent::Subscribe], "")]);
+    let alice = router.join(0);
+    let mut asked = 0;
+    let resumed = loop {
+        asked += 1;
+        assert!(asked < 100, "it is never held back");
+        assert_eq!(router.say(alice, r#"[32,7,{},"a.b"]"#), Flow::Pause);
+        let question = router.question(0);
+        answer(&mut router, 0, &question, Err(Denial::Refused));
+        router.shards[0].flush(router.now, &mut Full, &FlushBudget::default());
+        let effects: Vec<_> = router.shards[0].effects().collect();
+        if !effects.contains(&Effect::Resume(alice.1)) {
+            break asked - 1;
+        }
+    };
+    assert!((5..20).contains(&resumed), "{resumed} answers of some 100 bytes");
+    assert_eq!(router.shards[0].counters().held, 1);
+    // It reads them all.
+    router.shards[0].writable(alice.1);
+    assert_eq!(router.hear_now(alice).len(), asked);
+    assert!(router.shards[0].effects().any(|effect| effect == Effect::Resume(alice.1)));
 }
 
 #[test]
