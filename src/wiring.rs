@@ -188,7 +188,8 @@ fn hook_rule((hook, index): (&Hook, u16)) -> HookRule {
         realms: hook.realms.clone(),
         uri: hook.uri.clone(),
         match_policy: match_policy(hook.match_policy),
-        payload: hook.payload,
+        // Headers have no room for it, and whoever is not asked about it can share its answer.
+        payload: hook.payload && hook.body != HookBody::Header,
     }
 }
 

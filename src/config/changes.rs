@@ -158,9 +158,13 @@ fn elements(value: &Value) -> Vec<&Table> {
 /// What an element of a list goes by.
 fn label(element: &Table) -> String {
     let text = |name: &str| element.get(name).and_then(Value::as_str);
-    let name = ["name", "bind", "uri", "cert"].into_iter().find_map(text).unwrap_or_default();
+    if let Some(name) = ["name", "bind"].into_iter().find_map(text) {
+        return name.to_owned();
+    }
+    let name = ["uri", "cert"].into_iter().find_map(text).unwrap_or_default();
     match text("match") {
         None | Some("exact") => name.to_owned(),
+        // How the URI is compared is part of what it goes by.
         Some(policy) => format!("{name} {policy}").trim_start().to_owned(),
     }
 }
@@ -266,6 +270,17 @@ mod tests {
         assert!(told[1].starts_with("now | realm[a].role[r].permission[b. prefix]: added"), "{told:#?}");
         let usable = compare(&read(&before), &read(&after)).usable;
         assert_eq!(usable, read(&after), "in the order of the file");
+    }
+
+    #[test]
+    fn what_has_a_name_goes_by_that_alone() {
+        let hook = |policy: &str| {
+            format!(
+                "[[hook]]\nname = \"h\"\nurl = \"http://a/\"\nevents = [\"publish\"]\nmatch = {policy:?}\n"
+            )
+        };
+        let told = lines(&hook("prefix"), &hook("wildcard"));
+        assert_eq!(told, ["after a restart | hook[h].match: \"prefix\" -> \"wildcard\""]);
     }
 
     #[test]

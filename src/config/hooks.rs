@@ -7,7 +7,7 @@ use fanwire_core::uri::{UriRule, check_pattern};
 
 use super::load::Origins;
 use super::problem::{Problem, nearest};
-use super::schema::{Config, Hook, HookEvent, NO_ROLE, OnFailure};
+use super::schema::{Config, Hook, HookBody, HookEvent, NO_ROLE, OnFailure};
 use super::units::{Count, Time};
 
 /// A hook whose texts were read.
@@ -71,7 +71,7 @@ impl Checker<'_> {
         let headers = self.headers(hook, index);
         match hook.url.parse::<HookUrl>() {
             Ok(url) => {
-                self.warn(hook, &url);
+                self.warn(config, hook, &url);
                 self.gathered.hooks.push(ReadHook { url, headers });
             }
             Err(wrong) => {
@@ -152,7 +152,11 @@ impl Checker<'_> {
                         help,
                     );
                 }
-                (Ok(name), Ok(value)) => headers.push((name, value)),
+                (Ok(name), Ok(mut value)) => {
+                    // Never printed with the rest of a hook.
+                    value.set_sensitive(true);
+                    headers.push((name, value));
+                }
                 (Err(_), _) => self.refuse(
                     &key,
                     format!("{name:?} is no name of a header"),
@@ -167,7 +171,28 @@ impl Checker<'_> {
         headers
     }
 
-    fn warn(&mut self, hook: &Hook, url: &HookUrl) {
+    fn warn(&mut self, config: &Config, hook: &Hook, url: &HookUrl) {
+        // Each waits for its turn and for its reply.
+        let questions =
+            [HookEvent::Authenticate, HookEvent::Connect].iter().filter(|&event| hook.events.contains(event));
+        let (longest, login) = (hook.timeout.0 * 2 * questions.count() as u32, config.limits.login_time.0);
+        if longest > login {
+            let words = format!(
+                "hook {:?}: a login may wait for it for {}, but is given up after limits.login_time = {}: a shorter \
+                 timeout leaves time for the client to be told why",
+                hook.name,
+                Time(longest),
+                config.limits.login_time
+            );
+            self.gathered.warnings.push(words);
+        }
+        if hook.body == HookBody::Header && hook.payload && hook.events.contains(&HookEvent::Publish) {
+            let words = format!(
+                "hook {:?}: it is asked by headers, which tell no payloads: write payload = false, or another body",
+                hook.name
+            );
+            self.gathered.warnings.push(words);
+        }
         if hook.events.contains(&HookEvent::Authenticate) && !url.is_tls() && !url.is_local() {
             let words =
                 format!("hook {:?}: tickets cross the network as they are to {url}: use https", hook.name);

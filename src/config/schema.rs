@@ -702,7 +702,7 @@ described! {
         pub body: HookBody,
         /// Whether `publish` tells what is published.
         ///
-        /// With `false` it tells who publishes where, and equal questions can be asked once.
+        /// With `false`, and with `body = "header"`, it tells who publishes where, and equal questions can be asked once.
         #[acts(restart)]
         #[serde(default = "Hook::default_payload")]
         pub payload: bool,
@@ -714,13 +714,16 @@ described! {
         #[acts(restart)]
         #[serde(default = "Hook::default_max_in_flight")]
         pub max_in_flight: Count,
-        /// Questions that may wait for their turn; further ones fail at once.
+        /// Questions that may wait for their turn, or for the answer to an equal one; further ones fail at once.
+        ///
+        /// The end of a session finds room in half of it only.
         #[acts(restart)]
         #[serde(default = "Hook::default_queue")]
         pub queue: Count,
         /// How long a reply holds for equal questions; `"0s"`: only for those that come while it is asked.
         ///
-        /// Questions of one user in one role are equal, whichever its session. Failures do not hold.
+        /// Questions of one user in one role are equal, whichever its session; logins with one ticket are with a cache only.
+        /// Denials hold for 1 s at most, failures do not hold.
         #[acts(restart)]
         #[serde(default = "Hook::default_cache")]
         pub cache: Time,

@@ -575,5 +575,10 @@ fn hooks_are_checked() {
         warnings(&hook("on_failure = \"allow\"")).contains("everything that it would decide on is allowed")
     );
     let far = login("").replace("127.0.0.1:8000", "10.0.0.1");
+    assert!(warnings(&login("timeout = \"6s\"")).contains("limits.login_time"));
+    assert!(warnings(&login("timeout = \"5s\"")).is_empty());
+    let header = "events = [\"publish\"]\nbody = \"header\"\npayload = ";
+    let tells = |payload| warnings(&hook(&format!("{header}{payload}"))).contains("tell no payloads");
+    assert!(tells("true") && !tells("false"));
     assert!(warnings(&far).contains("use https") && warnings(&far.replace("http:", "https:")).is_empty());
 }

@@ -1,9 +1,10 @@
 //! Hooks: a program of the operator's decides who may come in, subscribe and publish; and what it does to others when it fails.
 
-use std::process::Command;
+use std::collections::HashSet;
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fanwire_stress::control::Control;
 use rustix::process::Signal;
@@ -183,7 +184,8 @@ on_both_drivers! {
     fn a_hook_that_fails_harms_only_who_waits_for_it(driver: &str) {
         let elsewhere = HookServer::start(|_| Reply::json(&json!({"uid": 1, "role": "member"})));
         let hook = HookServer::start(|_| Reply::allow());
-        let more = "role = \"member\"\ntimeout = \"300ms\"";
+        // Nothing that is counted as something else runs out of this time, however busy the machine.
+        let more = "role = \"member\"\ntimeout = \"2s\"";
         let events = ["authenticate", "subscribe", "publish"];
         let (_folder, launch) = launch(driver, "fails", &hook.url(), &events, more);
         let router = launch.start();
@@ -201,7 +203,7 @@ on_both_drivers! {
             ("invalid", Reply::Bytes(endless.into_bytes())),
             ("redirect", Reply::Bytes(redirect.into_bytes())),
             ("unreachable", Reply::Bytes(b"HTTP/1.1 200 X\r\nContent-Length: 30\r\n\r\n{\"uid\"".to_vec())),
-            ("timeout", Reply::After(Duration::from_millis(900), Box::new(Reply::allow()))),
+            ("timeout", Reply::After(Duration::from_secs(6), Box::new(Reply::allow()))),
         ];
         let mut request = 100;
         for (result, reply) in modes {
@@ -244,13 +246,14 @@ on_both_drivers! {
             assert_eq!(error(&client.ask(json!([32, request, {}, "ask.a"])), request), "wamp.error.authorization_failed");
         }
         assert_eq!(router.metric("fanwire_hook_breaker_open", ""), 1.0);
-        let asked = hook.asked().len();
+        let (asked, began) = (hook.asked().len(), Instant::now());
         for request in 21..=120 {
             assert_eq!(error(&client.ask(json!([32, request, {}, "ask.a"])), request), "wamp.error.authorization_failed");
         }
         let spared = results(&router, "subscribe", "breaker_open");
         assert_eq!(spared, (120 - hook.asked().len()) as f64);
-        assert!(spared > 0.0 && hook.asked().len() >= asked);
+        let tried = hook.asked().len() - asked;
+        assert!(tried as u64 <= began.elapsed().as_secs() + 1, "{tried} in {:?}", began.elapsed());
         hook.set(|_| Reply::allow());
         let mut request = 200;
         eventually("the hook being asked again", || {
@@ -318,12 +321,115 @@ on_both_drivers! {
         assert!(router.said().contains("everything that it would decide on is allowed"), "{}", router.said());
     }
 
+    /// A client can bring about refusals and strange questions, but not that the hook is left alone.
+    fn a_client_cannot_make_the_hook_look_broken(driver: &str) {
+        let hook = HookServer::start(|asked| match asked.field("topic").as_str() {
+            Some("ask.strange") => Reply::Status(422, "what is that?".into()),
+            _ => Reply::allow(),
+        });
+        let (_folder, launch) = launch(driver, "client", &hook.url(), &["publish"], "");
+        let router = launch.start();
+        let mut client = Client::join(router.wamp);
+        for request in 1..=40 {
+            let answer = client.ask(json!([16, request, {"acknowledge": true}, "ask.strange", []]));
+            assert_eq!(error(&answer, request), "wamp.error.authorization_failed");
+        }
+        assert_eq!(client.ask(json!([16, 41, {"acknowledge": true}, "ask.a", []]))[0], 17);
+        assert_eq!(results(&router, "publish", "status"), 40.0);
+        assert_eq!(router.metric("fanwire_hook_breaker_open", ""), 0.0);
+    }
+
+    /// What cannot be asked is refused and not asked about in part, even where an outage counts as yes.
+    fn what_has_no_form_is_refused(driver: &str) {
+        let hook = HookServer::start(|_| Reply::json(&json!({"allow": true, "role": "member"})));
+        let more = "body = \"header\"\non_failure = \"allow\"";
+        let (_folder, launch) = launch(driver, "form", &hook.url(), &["authenticate"], more);
+        let router = launch.start();
+        let log_in = |bytes: usize| {
+            let mut client = Client::connect(router.wamp);
+            let details = json!({"roles": {"publisher": {}}, "authmethods": ["ticket"], "authid": "joe"});
+            assert_eq!(client.ask(json!([1, "realm1", details])), json!([4, "ticket", {}]));
+            client.send(json!([5, "x".repeat(bytes), {}]));
+            client
+        };
+        assert_eq!(aborted(&mut log_in(4_097), 1008), "wamp.error.invalid_argument");
+        assert_eq!(hook.asked().len(), 0);
+        assert_eq!(results(&router, "authenticate", "untranslatable"), 1.0);
+        assert_eq!(log_in(4_096).expect()[2]["authid"], "joe");
+    }
+
+    /// What is known already does not wait behind what is not.
+    fn a_known_answer_waits_for_nobody(driver: &str) {
+        let hook = HookServer::start(|asked| match asked.field("event").as_str() {
+            Some("publish") => Reply::Never,
+            _ => Reply::json(&json!({"uid": 1, "role": "member"})),
+        });
+        let more = "max_in_flight = 1\ntimeout = \"10s\"\ncache = \"1h\"";
+        let (_folder, launch) = launch(driver, "known", &hook.url(), &["authenticate", "publish"], more);
+        let router = launch.start();
+        assert_eq!(log_in(&router, "x").expect()[0], 2);
+        let mut others: Vec<_> = (0..3).map(|_| Client::join(router.wamp)).collect();
+        for client in &mut others {
+            client.send(json!([16, 1, {"acknowledge": true}, "ask.a", []]));
+        }
+        eventually("one being asked about", || hook.count("publish") == 1);
+        for _ in 0..5 {
+            assert_eq!(log_in(&router, "x").expect()[0], 2);
+        }
+        let answered = ["timeout", "busy"].map(|result| results(&router, "publish", result));
+        assert_eq!((answered, hook.count("authenticate")), ([0.0, 0.0], 1), "they came first");
+    }
+
+    /// Where answers do not hold, each ticket is asked about for itself: it may be good for once.
+    fn a_ticket_for_one_login_is_asked_about_each_time(driver: &str) {
+        let hook = HookServer::start(|_| Reply::After(Duration::from_millis(200), Box::new(Reply::json(&json!({"uid": 1, "role": "member"})))));
+        let (_folder, launch) = launch(driver, "tickets", &hook.url(), &["authenticate"], "");
+        let router = launch.start();
+        let mut clients: Vec<_> = (0..5).map(|_| log_in(&router, "once")).collect();
+        clients.iter_mut().for_each(|client| assert_eq!(client.expect()[0], 2));
+        assert_eq!(hook.asked().len(), 5);
+    }
+
+    /// Two anonymous clients are not one, whatever the hook makes of them.
+    fn anonymous_clients_are_told_apart(driver: &str) {
+        let count = AtomicU64::new(0);
+        let hook = HookServer::start(move |_| {
+            let reply = Reply::json(&json!({"uid": format!("guest-{}", count.fetch_add(1, Ordering::Relaxed))}));
+            Reply::After(Duration::from_millis(200), Box::new(reply))
+        });
+        let (_folder, launch) = launch(driver, "apart", &hook.url(), &["connect"], "cache = \"1h\"");
+        let router = launch.start();
+        let mut clients: Vec<_> = (0..5).map(|_| Client::connect(router.wamp)).collect();
+        for client in &mut clients {
+            client.send(json!([1, "realm1", {"roles": {"publisher": {}}}]));
+        }
+        let names: HashSet<String> = clients.iter_mut().map(|client| client.expect()[2]["authid"].to_string()).collect();
+        assert_eq!(names.len(), 5, "{names:?}");
+    }
+
+    /// A server may close a kept connection just when the next request comes.
+    fn a_closed_connection_is_no_failure(driver: &str) {
+        let count = AtomicU64::new(0);
+        let hook = HookServer::start(move |_| match count.fetch_add(1, Ordering::Relaxed) % 2 {
+            0 => Reply::Bytes(Vec::new()),
+            _ => Reply::allow(),
+        });
+        let (_folder, launch) = launch(driver, "closed", &hook.url(), &["publish"], "");
+        let router = launch.start();
+        let mut client = Client::join(router.wamp);
+        for request in 1..=3 {
+            assert_eq!(client.ask(json!([16, request, {"acknowledge": true}, "ask.a", []]))[0], 17);
+        }
+        assert_eq!((hook.asked().len(), results(&router, "publish", "allowed")), (6, 3.0));
+    }
+
     /// The process ends in its time while sessions wait, and those that leave leave nothing.
     fn nobody_waits_for_who_has_left(driver: &str) {
         let hook = HookServer::start(|_| Reply::Never);
         let (_folder, launch) = launch(driver, "leaves", &hook.url(), &["connect", "publish"], "timeout = \"10s\"");
         let mut router = launch.start();
-        for number in 0..20 {
+        // Too few for the breaker.
+        for number in 0..15 {
             let mut client = Client::connect(router.wamp);
             client.send(json!([1, "realm1", {"roles": {"publisher": {}}}]));
             if number % 2 == 0 {
@@ -331,9 +437,10 @@ on_both_drivers! {
             }
         }
         eventually("all being gone", || router.metric("fanwire_connections_open", "") == 0.0);
+        let asked = hook.asked().len();
         let mut waiting = Client::connect(router.wamp);
         waiting.send(json!([1, "realm1", {"roles": {"publisher": {}}}]));
-        eventually("it being asked about", || !hook.asked().is_empty());
+        eventually("it being asked about", || hook.asked().len() > asked);
         router.signal(Signal::TERM);
         waiting.expect_close(1001);
         assert!(router.wait(PATIENCE).success());
@@ -428,7 +535,7 @@ fn the_example_of_the_documentation_works() {
         std::net::TcpListener::bind("127.0.0.1:0").and_then(|taken| taken.local_addr()).expect("a free port");
     let port = free.port().to_string();
     let script = folder.write("hook.py", &part("python").replace("8000", &port));
-    let mut program = Command::new("python3").arg(script).spawn().expect("python3 is installed");
+    let _program = Running(Command::new("python3").arg(script).spawn().expect("python3 is installed"));
     eventually("the example listening", || std::net::TcpStream::connect(free).is_ok());
     let file = folder.write("fanwire.toml", &part("toml").replace("8000", &port));
     let router = Launch::on("epoll").argument("--config").argument(&file).start();
@@ -440,8 +547,16 @@ fn the_example_of_the_documentation_works() {
         aborted(&mut log_in_to(&router, "shop", "nobody's"), 1008),
         "wamp.error.authentication_denied"
     );
-    program.kill().expect("it runs");
-    program.wait().expect("our own child");
+}
+
+/// Ended with the test, however that ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
 }
 
 fn log_in_to(router: &Router, realm: &str, ticket: &str) -> Client {

@@ -23,8 +23,8 @@ use super::reply::{Failure, Received};
 const REPLY_BYTES_MAX: usize = 64 << 10;
 /// Head of a reply.
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// Shorter than servers keep idle connections.
-const IDLE_TIME: Duration = Duration::from_secs(30);
+/// Shorter than servers keep idle connections, which is 5 s with many of them: a request on one that is being closed fails.
+const IDLE_TIME: Duration = Duration::from_secs(4);
 
 /// Where a hook is: `http://` or `https://`, a host, and no user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,9 +68,11 @@ impl FromStr for HookUrl {
     }
 }
 
+/// For the log: without the query, in which there may be a key.
 impl fmt::Display for HookUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        let text = self.0.to_string();
+        f.write_str(text.split_once('?').map_or(&text, |(before, _)| before))
     }
 }
 
@@ -120,11 +122,22 @@ impl Client {
         Ok(Self(pool))
     }
 
-    /// Asks once.
-    pub(super) async fn ask(&self, hook: &HookConfig, message: &Message) -> Result<Received, Failure> {
-        let request = message.request(hook.url.uri(), hook.body, &hook.headers).map(Full::new);
+    /// Asks; once more, if it may be asked twice, where the server has closed the connection without an answer: it was about
+    /// to when the request came.
+    pub(super) async fn ask(
+        &self,
+        hook: &HookConfig,
+        message: &Message,
+        may_repeat: bool,
+    ) -> Result<Received, Failure> {
+        let send =
+            || self.0.request(message.request(hook.url.uri(), hook.body, &hook.headers).map(Full::new));
         let exchange = async {
-            let response = self.0.request(request).await.map_err(|error| unreachable(&error))?;
+            let response = match send().await {
+                Err(error) if may_repeat && is_cut_off(&error) => send().await,
+                other => other,
+            };
+            let response = response.map_err(|error| unreachable(&error))?;
             let status = response.status().as_u16();
             let body = Limited::new(response.into_body(), REPLY_BYTES_MAX).collect().await;
             let body = body.map_err(|error| match error.is::<LengthLimitError>() {
@@ -150,16 +163,26 @@ fn native_roots(url: &HookUrl) -> Result<RootCertStore, TlsError> {
 
 /// A head that is too large, or no HTTP at all, is a reply that cannot be understood.
 fn unreachable(error: &PoolError) -> Failure {
+    match http_error(error) {
+        Some(http) if http.is_parse() || http.is_parse_too_large() => Failure::Invalid(innermost(http)),
+        _ => Failure::Unreachable(innermost(error)),
+    }
+}
+
+/// The connection ended before a reply began.
+fn is_cut_off(error: &PoolError) -> bool {
+    http_error(error).is_some_and(hyper::Error::is_incomplete_message)
+}
+
+fn http_error(error: &PoolError) -> Option<&hyper::Error> {
     let mut source: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = source {
-        if let Some(http) = error.downcast_ref::<hyper::Error>()
-            && (http.is_parse() || http.is_parse_too_large())
-        {
-            return Failure::Invalid(innermost(http));
+        if let Some(http) = error.downcast_ref() {
+            return Some(http);
         }
         source = error.source();
     }
-    Failure::Unreachable(innermost(error))
+    None
 }
 
 /// What lies at the bottom says most: "connection refused".
@@ -192,6 +215,8 @@ mod tests {
         ] {
             assert!(url.parse::<HookUrl>().is_err(), "{url}");
         }
+        let url: HookUrl = "http://a.example/x?key=secret".parse().expect("a URL");
+        assert_eq!(url.to_string(), "http://a.example/x");
         let is_local = |url: &str| url.parse::<HookUrl>().expect(url).is_local();
         assert!(
             is_local("http://localhost/") && is_local("http://[::1]:1/") && is_local("http://127.0.0.9/")

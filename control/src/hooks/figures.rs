@@ -28,10 +28,12 @@ pub(super) enum Outcome {
     Busy,
     /// Who asked has gone.
     Abandoned,
+    /// What the client says has no form in which the hook could be asked.
+    Untranslatable,
 }
 
 impl Outcome {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Allowed,
         Self::Denied,
         Self::Coalesced,
@@ -45,6 +47,7 @@ impl Outcome {
         Self::BreakerOpen,
         Self::Busy,
         Self::Abandoned,
+        Self::Untranslatable,
     ];
 
     /// Of a request.
@@ -57,7 +60,9 @@ impl Outcome {
             Err(Failure::Redirect(_)) => Self::Redirect,
             Err(Failure::Status(_)) => Self::Status,
             Err(Failure::TooLarge) => Self::TooLarge,
-            Err(Failure::Invalid(_)) => Self::Invalid,
+            Err(Failure::Invalid(_) | Failure::Panicked) => Self::Invalid,
+            Err(Failure::BreakerOpen) => Self::BreakerOpen,
+            Err(Failure::Untranslatable(_)) => Self::Untranslatable,
         }
     }
 
@@ -76,6 +81,7 @@ impl Outcome {
             Self::BreakerOpen => "breaker_open",
             Self::Busy => "busy",
             Self::Abandoned => "abandoned",
+            Self::Untranslatable => "untranslatable",
         }
     }
 }

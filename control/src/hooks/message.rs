@@ -1,15 +1,19 @@
 //! What a hook is asked: the same fields as JSON, as a form, or as headers.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use bytes::Bytes;
+use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::Serializer;
 use fanwire_core::access::Access;
 use fanwire_core::hooks::HookEvent;
+use fanwire_core::ids::RealmId;
 use fanwire_core::login::Proof;
-use fanwire_core::question::{Identity, Question, Subject};
+use fanwire_core::question::{Identity, Subject};
 use hyper::http::{HeaderName, HeaderValue, Method, Request, Uri, header};
-use serde_json::value::RawValue;
+
+use super::reply::Failure;
 
 /// How the fields of a question are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -23,32 +27,40 @@ pub enum BodyForm {
     Header,
 }
 
-/// The fields of a question, in the order in which they are written.
-#[derive(Debug)]
+/// The fields of a question, in the order in which they are written. Not to be printed: a ticket may be among them.
 pub(super) struct Message {
     fields: Vec<(&'static str, Value)>,
+    /// What is published, in JSON; its parts are the last fields.
+    payload: Option<OwnedPayload>,
 }
 
-#[derive(Debug)]
 enum Value {
     Text(String),
     Number(u64),
-    /// A JSON text.
-    Json(String),
 }
 
 impl Message {
-    /// The fields of this question.
-    pub(super) fn of(question: &Question, access: &Access) -> Self {
-        let mut message = Self::about(question.subject.event(), access.realm_name(question.realm));
-        match &question.subject {
+    /// The fields of a question about this.
+    ///
+    /// # Errors
+    ///
+    /// If something of it has no form in which the hook could be told. It is never asked about less than what is there: it
+    /// would allow what it has not seen.
+    pub(super) fn of(
+        realm: RealmId,
+        subject: &Subject,
+        access: &Access,
+        form: BodyForm,
+    ) -> Result<Self, Failure> {
+        let mut message = Self::about(subject.event(), access.realm_name(realm));
+        match subject {
             Subject::Login { authid, proof: Proof::Ticket(ticket) } => {
                 message.text_if("authid", authid.as_deref());
                 message.text("token", ticket.expose());
             }
             Subject::Connect { authid, role, method } => {
                 message.text_if("authid", authid.as_deref());
-                message.text("role", access.role_name(question.realm, *role));
+                message.text("role", access.role_name(realm, *role));
                 message.text("method", method.name());
             }
             Subject::Subscribe { who, uri, policy } => {
@@ -59,24 +71,24 @@ impl Message {
             Subject::Publish { who, uri, payload } => {
                 message.who(who);
                 message.text("topic", uri);
-                // What has no form in JSON is not told; the hook sees that it is missing.
-                let payload = payload.as_ref().and_then(|payload| payload.transcode(Serializer::Json).ok());
                 if let Some(payload) = payload {
-                    let view = payload.view();
-                    message.json_if("args", view.args);
-                    message.json_if("kwargs", view.kwargs);
+                    message.publishes(payload)?;
                 }
             }
             Subject::Disconnect { who } => message.who(who),
             // Subjects that hooks are not asked about.
             _ => {}
         }
-        message
+        let fits = |(_, value): &(_, Value)| visible(&value.text()).len() <= HEADER_BYTES_MAX;
+        if form == BodyForm::Header && !message.fields.iter().all(fits) {
+            return Err(Failure::Untranslatable(TOO_LONG));
+        }
+        Ok(message)
     }
 
     /// Only what all questions have.
-    pub(super) fn about(event: HookEvent, realm: &str) -> Self {
-        let mut message = Self { fields: Vec::with_capacity(8) };
+    fn about(event: HookEvent, realm: &str) -> Self {
+        let mut message = Self { fields: Vec::with_capacity(8), payload: None };
         message.text("event", event.name());
         message.text("realm", realm);
         message
@@ -88,21 +100,31 @@ impl Message {
         self.text("role", &who.authrole);
     }
 
-    pub(super) fn text(&mut self, name: &'static str, text: &str) {
+    fn text(&mut self, name: &'static str, text: &str) {
         self.fields.push((name, Value::Text(text.to_owned())));
     }
 
-    pub(super) fn text_if(&mut self, name: &'static str, text: Option<&str>) {
+    fn text_if(&mut self, name: &'static str, text: Option<&str>) {
         text.into_iter().for_each(|text| self.text(name, text));
     }
 
-    pub(super) fn number(&mut self, name: &'static str, number: u64) {
+    fn number(&mut self, name: &'static str, number: u64) {
         self.fields.push((name, Value::Number(number)));
     }
 
-    pub(super) fn json_if(&mut self, name: &'static str, json: Option<&[u8]>) {
-        let text = json.and_then(|json| std::str::from_utf8(json).ok());
-        self.fields.extend(text.map(|text| (name, Value::Json(text.to_owned()))));
+    fn publishes(&mut self, payload: &OwnedPayload) -> Result<(), Failure> {
+        let payload = payload.transcode(Serializer::Json).map_err(|_| Failure::Untranslatable(NO_JSON))?;
+        self.payload = Some(payload);
+        Ok(())
+    }
+
+    /// What is published, as JSON texts.
+    fn payload(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let view = self.payload.as_ref().map(OwnedPayload::view).unwrap_or_default();
+        let parts = [("args", view.args), ("kwargs", view.kwargs)].into_iter();
+        parts.filter_map(|(name, part)| {
+            Some((name, std::str::from_utf8(part?).expect("JSON is UTF-8, and was checked")))
+        })
     }
 
     /// The request that asks it.
@@ -123,10 +145,9 @@ impl Message {
             BodyForm::Form => (Some(FORM), self.form()),
             BodyForm::Header => {
                 for (name, value) in &self.fields {
-                    let Some(text) = value.short() else { continue };
                     let name =
                         HeaderName::try_from(format!("x-fanwire-{name}")).expect("our own names are fine");
-                    let value = HeaderValue::try_from(visible(&text)).expect("it is visible ASCII");
+                    let value = HeaderValue::try_from(visible(&value.text())).expect("it is visible ASCII");
                     fields.insert(name, value);
                 }
                 (None, String::new())
@@ -152,8 +173,10 @@ impl Message {
                     out += &serde_json::to_string(text).expect("a string has a form in JSON")
                 }
                 Value::Number(number) => write!(out, "{number}").expect(INFALLIBLE),
-                Value::Json(json) => out += json,
             }
+        }
+        for (name, json) in self.payload() {
+            write!(out, ",\"{name}\":{json}").expect(INFALLIBLE);
         }
         out + "}"
     }
@@ -161,23 +184,21 @@ impl Message {
     fn form(&self) -> String {
         let mut out = form_urlencoded::Serializer::new(String::new());
         for (name, value) in &self.fields {
-            out.append_pair(name, &value.any());
+            out.append_pair(name, &value.text());
+        }
+        for (name, json) in self.payload() {
+            out.append_pair(name, json);
         }
         out.finish()
     }
 }
 
 impl Value {
-    fn any(&self) -> String {
+    fn text(&self) -> Cow<'_, str> {
         match self {
-            Self::Text(text) | Self::Json(text) => text.clone(),
-            Self::Number(number) => number.to_string(),
+            Self::Text(text) => text.into(),
+            Self::Number(number) => number.to_string().into(),
         }
-    }
-
-    /// Unless it is a payload, which may be larger than any head.
-    fn short(&self) -> Option<String> {
-        (!matches!(self, Self::Json(_))).then(|| self.any())
     }
 }
 
@@ -194,10 +215,10 @@ fn visible(text: &str) -> String {
     out
 }
 
-/// Checks that a JSON text is one value, and gives it without the spaces around it.
-pub(super) fn one_json(text: &str) -> Result<&str, serde_json::Error> {
-    serde_json::from_str::<&RawValue>(text).map(RawValue::get)
-}
+/// Of one field, as it is sent. Servers take some 8 KiB for all of them, and refuse more.
+const HEADER_BYTES_MAX: usize = 4 << 10;
+const TOO_LONG: &str = "a field is too long for a header, which is how the hook is asked";
+const NO_JSON: &str = "the payload has no form in JSON, which the hook needs";
 
 const INFALLIBLE: &str = "writing to a string succeeds";
 const JSON: &str = "application/json";
@@ -207,12 +228,15 @@ const USER_AGENT: &str = concat!("fanwire/", env!("CARGO_PKG_VERSION"));
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fanwire_core::access::RealmConfig;
+    use fanwire_core::login::Ticket;
 
     fn message() -> Message {
         let mut message = Message::about(HookEvent::Publish, "realm1");
         message.number("session", 7);
         message.text("authid", "jo \"é\" 50%\n");
-        message.json_if("args", Some(b"[1, {\"a\": null}]"));
+        let args = OwnedPayload::checked(Serializer::Json, Some(b"[1, {\"a\": null}]"), None);
+        message.publishes(&args.expect("JSON")).expect("JSON is JSON");
         message
     }
 
@@ -252,5 +276,26 @@ mod tests {
             (text(&header, "x-fanwire-args"), text(&header, "content-type")),
             (String::new(), String::new())
         );
+    }
+
+    #[test]
+    fn headers_are_short() {
+        let access = Access::new(&[RealmConfig::open("realm1")], 1).expect("it is sound");
+        let ask = |bytes: usize, form| {
+            let subject =
+                Subject::Login { authid: None, proof: Proof::Ticket(Ticket::new(&"é".repeat(bytes / 6))) };
+            Message::of(RealmId::new(0), &subject, &access, form).map(|_| ())
+        };
+        assert_eq!(ask(HEADER_BYTES_MAX, BodyForm::Header), Ok(()));
+        assert_eq!(ask(HEADER_BYTES_MAX + 6, BodyForm::Header), Err(Failure::Untranslatable(TOO_LONG)));
+        assert_eq!(ask(HEADER_BYTES_MAX + 6, BodyForm::Form), Ok(()));
+    }
+
+    #[test]
+    fn what_has_no_form_is_not_told_in_part() {
+        // A list with NaN, as MessagePack.
+        let payload = OwnedPayload::checked(Serializer::MsgPack, Some(b"\x91\xca\x7f\xc0\x00\x00"), None);
+        let told = Message::about(HookEvent::Publish, "realm1").publishes(&payload.expect("it is a list"));
+        assert_eq!(told, Err(Failure::Untranslatable(NO_JSON)));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! shards ─Question─▶ queue of the hook ─▶ known already? joins an equal one? is the hook down? ─▶ POST ─▶ Verdict ─▶ shard
-//!            └ full: answered at once, as `on_failure` says
+//!            └ no room: answered at once, as `on_failure` says
 //! ```
 //!
 //! A hook is slow, or down, or answers nonsense, and nobody but who waits for its answer may notice. So each hook has its
@@ -19,8 +19,10 @@ mod memory;
 mod message;
 mod probe;
 mod reply;
+mod room;
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc as sync;
@@ -30,22 +32,24 @@ use arc_swap::ArcSwap;
 use fanwire_core::CoreConfig;
 use fanwire_core::hooks::HookEvent;
 use fanwire_core::ids::ShardId;
-use fanwire_core::question::{Denial, Grant, Question, Verdict};
+use fanwire_core::question::{Denial, Grant, Question, Told, Verdict};
 pub use hyper::http::{HeaderName, HeaderValue};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::Shards;
-use breaker::Breaker;
+use breaker::{Breaker, Pass};
 use client::Client;
 pub use client::{HookUrl, TlsError};
 pub use figures::HookFigures;
 use figures::Outcome;
 use memory::{Key, Memory};
 pub use message::BodyForm;
+use message::Message;
 pub use probe::{Decision, Probe, Sample, probe, run};
 pub use reply::Failure;
 use reply::Reply;
+use room::{Place, Room, bytes_of};
 
 /// One hook, as configured.
 #[derive(Clone, Debug)]
@@ -64,9 +68,9 @@ pub struct HookConfig {
     pub timeout: Duration,
     /// Requests at once.
     pub max_in_flight: usize,
-    /// Questions that may wait for their turn; further ones fail at once.
+    /// Questions that may wait for their turn, or for the answer to an equal one; further ones fail at once.
     pub queue: usize,
-    /// How long an answer holds for equal questions; zero: it does not.
+    /// How long an answer holds for equal questions; zero: it does not. Denials hold for a second at most.
     pub cache: Duration,
     /// What a failure counts as, but for logins.
     pub allow_on_failure: bool,
@@ -93,7 +97,9 @@ pub struct HookQueue(Arc<[Line]>);
 struct Line {
     config: Arc<HookConfig>,
     figures: Arc<HookFigures>,
-    sender: mpsc::Sender<Queued>,
+    room: Arc<Room>,
+    /// Bounded by `room`.
+    sender: mpsc::UnboundedSender<Queued>,
 }
 
 #[derive(Debug)]
@@ -101,6 +107,18 @@ struct Queued {
     shard: ShardId,
     question: Question,
     since: Instant,
+    place: Place,
+}
+
+impl Queued {
+    fn event(&self) -> HookEvent {
+        self.question.subject.event()
+    }
+
+    /// Whether nobody waits for an answer anyway.
+    fn is_told(&self) -> bool {
+        self.event() == HookEvent::Disconnect
+    }
 }
 
 impl HookQueue {
@@ -108,14 +126,23 @@ impl HookQueue {
     ///
     /// # Errors
     ///
-    /// The verdict, if there is no room.
+    /// The verdict, if there is no room, or nobody who would ask.
     pub fn submit(&self, from: ShardId, question: Question) -> Result<(), Verdict> {
         let line = &self.0[question.hook.expect("the question is for a hook").index()];
         let event = question.subject.event();
-        let queued = Queued { shard: from, question, since: Instant::now() };
-        line.sender.try_send(queued).map_err(|error| {
+        let is_told = event == HookEvent::Disconnect;
+        // Who leaves must not keep others from coming in.
+        let share = if is_told { line.config.queue / 2 } else { line.config.queue };
+        let Some(place) = line.room.enter(bytes_of(&question.subject), share.max(1)) else {
             line.figures.count(event, Outcome::Busy);
-            error.into_inner().question.verdict(line.config.on_failure(event, Denial::Busy))
+            let verdict = || question.verdict(line.config.on_failure(event, Denial::Busy));
+            return if is_told { Ok(()) } else { Err(verdict()) };
+        };
+        let queued = Queued { shard: from, question, since: Instant::now(), place };
+        // Its task has panicked, or the process ends. A bug is no outage: nothing is allowed by it.
+        line.sender.send(queued).map_err(|error| {
+            line.figures.count(event, Outcome::Invalid);
+            error.0.question.verdict(Err(Denial::Failed))
         })
     }
 }
@@ -125,7 +152,7 @@ impl HookQueue {
 pub struct HookDesk {
     core: Arc<ArcSwap<CoreConfig>>,
     client: Client,
-    hooks: Vec<(Arc<HookConfig>, Arc<HookFigures>, mpsc::Receiver<Queued>)>,
+    hooks: Vec<(Arc<HookConfig>, Arc<HookFigures>, mpsc::UnboundedReceiver<Queued>)>,
 }
 
 /// A desk for these hooks, in the order of their [`HookId`](fanwire_core::hooks::HookId)s, and the queue in front of it. `core`
@@ -141,11 +168,11 @@ pub fn desk(
     let client = Client::new(&hooks)?;
     let (mut lines, mut desks) = (Vec::new(), Vec::new());
     for config in hooks {
-        let (sender, receiver) = mpsc::channel(config.queue.max(1));
+        let (sender, receiver) = mpsc::unbounded_channel();
         let figures = Arc::new(HookFigures::new(&config.events));
         let config = Arc::new(config);
         desks.push((Arc::clone(&config), Arc::clone(&figures), receiver));
-        lines.push(Line { config, figures, sender });
+        lines.push(Line { config, figures, room: Arc::default(), sender });
     }
     Ok((HookQueue(lines.into()), HookDesk { core, client, hooks: desks }))
 }
@@ -176,7 +203,7 @@ impl HookDesk {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .thread_name("fanwire-lookup")
-            .max_blocking_threads(LOOKUPS_AT_ONCE)
+            .max_blocking_threads(LOOKUPS_OF_ONE * self.hooks.len().max(1))
             .build()?;
         let (ended, end) = sync::sync_channel(1);
         std::thread::Builder::new().name("fanwire-hooks".into()).spawn(move || {
@@ -193,10 +220,16 @@ impl HookDesk {
                         config,
                         figures,
                     };
-                    tokio::task::spawn_local(Rc::new(hook).run(receiver))
+                    let name = hook.config.name.clone();
+                    (name, tokio::task::spawn_local(Rc::new(hook).run(receiver)))
                 });
-                for hook in hooks.collect::<Vec<_>>() {
-                    _ = hook.await;
+                for (name, hook) in hooks.collect::<Vec<_>>() {
+                    if hook.await.is_err() {
+                        tracing::error!(
+                            hook = name,
+                            "the hook is not asked any more, because the router panicked over it"
+                        );
+                    }
                 }
             });
             _ = ended.send(());
@@ -206,8 +239,8 @@ impl HookDesk {
     }
 }
 
-/// Threads that wait for name servers.
-const LOOKUPS_AT_ONCE: usize = 4;
+/// Threads that wait for name servers, for each hook: one whose name cannot be resolved should not hold up the others.
+const LOOKUPS_OF_ONE: usize = 2;
 
 /// One hook at work.
 struct Hook {
@@ -221,100 +254,163 @@ struct Hook {
     in_flight: Arc<Semaphore>,
 }
 
+/// A question that needs a request, and what equal ones are known by.
+type Waiting = (Queued, Option<Key>);
+
 impl Hook {
     /// Until all shards have ended and everything is answered.
-    async fn run(self: Rc<Self>, mut questions: mpsc::Receiver<Queued>) {
-        while let Some(queued) = questions.recv().await {
-            let Some((queued, key)) = self.answer_at_once(queued) else { continue };
-            let permit = Arc::clone(&self.in_flight).acquire_owned().await.expect("it is never closed");
-            if queued.since.elapsed() > self.config.timeout && !is_told(&queued.question) {
-                self.fail(queued, Outcome::Busy, Denial::Busy);
-                continue;
+    async fn run(self: Rc<Self>, mut questions: mpsc::UnboundedReceiver<Queued>) {
+        let (mut asked, mut told) = (VecDeque::<Waiting>::new(), VecDeque::<Waiting>::new());
+        let mut is_open = true;
+        while is_open || !asked.is_empty() || !told.is_empty() {
+            let deadline = asked.front().map(|(first, _)| first.since + self.config.timeout);
+            tokio::select! {
+                queued = questions.recv(), if is_open => match queued {
+                    Some(queued) => {
+                        let key = self.key(&queued.question);
+                        if let Some(waiting) = self.answer_at_once((queued, key)) {
+                            if waiting.0.is_told() { &mut told } else { &mut asked }.push_back(waiting);
+                        }
+                    }
+                    None => is_open = false,
+                },
+                permit = Arc::clone(&self.in_flight).acquire_owned(), if !asked.is_empty() || !told.is_empty() => {
+                    // Somebody waits for what is asked, and for the others nobody does.
+                    let next = asked.pop_front().or_else(|| told.pop_front()).expect("one of them has one");
+                    self.begin(next, permit.expect("it is never closed"));
+                }
+                () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    let (late, _) = asked.pop_front().expect("its deadline is over");
+                    self.fail(&late, Outcome::Busy, Denial::Busy);
+                }
             }
-            if let Some(key) = key {
-                self.memory.borrow_mut().begin(key);
-            }
-            let hook = Rc::clone(&self);
-            tokio::task::spawn_local(async move {
-                hook.ask(queued, key).await;
-                drop(permit);
-            });
         }
         // All permits are back when all requests are done.
         _ = self.in_flight.acquire_many(u32::try_from(self.config.max_in_flight).unwrap_or(u32::MAX)).await;
     }
 
-    /// Answers what needs no request; gives back the rest, with what equal questions are known by.
-    fn answer_at_once(&self, queued: Queued) -> Option<(Queued, Option<Key>)> {
-        let question = &queued.question;
-        let event = question.subject.event();
-        if !question.is_wanted() && !is_told(question) {
+    /// What equal questions are known by. A ticket may be good for one login only, so logins are equal only where it is
+    /// configured that answers hold.
+    fn key(&self, question: &Question) -> Option<Key> {
+        let is_login = question.subject.event() == HookEvent::Authenticate;
+        if is_login && self.config.cache.is_zero() { None } else { Key::of(question) }
+    }
+
+    /// Answers what needs no request, and gives back the rest.
+    fn answer_at_once(&self, (queued, key): Waiting) -> Option<Waiting> {
+        let (event, now) = (queued.event(), Instant::now());
+        if !queued.question.is_wanted() && !queued.is_told() {
             self.figures.count(event, Outcome::Abandoned);
             return None;
         }
-        let key = Key::of(question);
-        let mut memory = self.memory.borrow_mut();
-        let (queued, key) = match key {
-            None => (queued, None),
-            Some(key) => {
-                if let Some(reply) = memory.find(&key, Instant::now()) {
-                    let reply = reply.clone();
-                    drop(memory);
-                    self.figures.count(event, Outcome::Cached);
-                    self.give_verdict(&queued, reply.outcome());
-                    return None;
-                }
-                match memory.join(&key, queued) {
-                    Ok(()) => {
-                        self.figures.count(event, Outcome::Coalesced);
-                        return None;
-                    }
-                    Err(queued) => (queued, Some(key)),
-                }
-            }
+        let queued = match &key {
+            Some(key) => self.answer_as_equal(queued, key, now)?,
+            None => queued,
         };
-        drop(memory);
-        if !self.breaker.borrow_mut().admits(Instant::now()) {
-            self.fail(queued, Outcome::BreakerOpen, Denial::Unavailable);
+        if !self.breaker.borrow().would_admit(now) {
+            self.fail(&queued, Outcome::BreakerOpen, Denial::Unavailable);
             return None;
         }
         Some((queued, key))
     }
 
+    /// Answers it if the answer to an equal question holds, or when the one comes that is being asked; else gives it back.
+    fn answer_as_equal(&self, queued: Queued, key: &Key, now: Instant) -> Option<Queued> {
+        let event = queued.event();
+        let known = self.memory.borrow_mut().find(key, now).map(Reply::outcome);
+        if let Some(outcome) = known {
+            self.figures.count(event, Outcome::Cached);
+            self.give_verdict(&queued, outcome);
+            return None;
+        }
+        let joined = self.memory.borrow_mut().join(key, queued);
+        if joined.is_ok() {
+            self.figures.count(event, Outcome::Coalesced);
+        }
+        joined.err()
+    }
+
+    /// It is its turn. Much may have changed while it waited.
+    fn begin(self: &Rc<Self>, waiting: Waiting, permit: OwnedSemaphorePermit) {
+        let Some((mut queued, key)) = self.answer_at_once(waiting) else { return };
+        if queued.since.elapsed() > self.config.timeout && !queued.is_told() {
+            return self.fail(&queued, Outcome::Busy, Denial::Busy);
+        }
+        if let Some(key) = key {
+            self.memory.borrow_mut().begin(key);
+        }
+        queued.place.leave_queue();
+        let hook = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            hook.ask(queued, key).await;
+            drop(permit);
+        });
+    }
+
     /// One request, whose answer is also that of all equal questions which came meanwhile.
     async fn ask(self: Rc<Self>, queued: Queued, key: Option<Key>) {
-        let (event, queued) = (queued.question.subject.event(), Rc::new(queued));
-        let began = Instant::now();
-        self.figures.begin();
+        let (event, queued) = (queued.event(), Rc::new(queued));
         let exchange = tokio::task::spawn_local(Rc::clone(&self).exchange(Rc::clone(&queued)));
         // A panic is a bug of ours, and must not leave those waiting who ask the same.
-        let panicked = |_| Err(Failure::Invalid("the router panicked over it".to_owned()));
-        let outcome = exchange.await.unwrap_or_else(panicked);
-        self.figures.end(began.elapsed());
+        let outcome = exchange.await.unwrap_or(Err(Failure::Panicked));
+        let joined = key.map(|key| self.memory.borrow_mut().end(key, outcome.as_ref().ok(), Instant::now()));
         self.figures.count(event, Outcome::of(&outcome));
-        self.note(&outcome);
-        let now = Instant::now();
-        let joined = key.map(|key| self.memory.borrow_mut().end(key, outcome.as_ref().ok(), now));
+        if outcome == Err(Failure::Panicked) {
+            tracing::error!(hook = self.config.name, %event, "the router panicked over a question");
+        }
         for queued in std::iter::once(&*queued).chain(joined.iter().flatten()) {
-            match &outcome {
-                Ok(reply) => self.give_verdict(queued, reply.outcome()),
-                Err(_) => self.give_verdict(queued, self.config.on_failure(event, Denial::Unavailable)),
+            self.give_verdict(queued, self.outcome(event, &outcome));
+        }
+    }
+
+    /// What follows for who asked.
+    fn outcome(&self, event: HookEvent, outcome: &Result<Reply, Failure>) -> Result<Grant, Denial> {
+        match outcome {
+            Ok(reply) => reply.outcome(),
+            // Whatever `on_failure` says: it is for outages, and these are none.
+            Err(Failure::Untranslatable(why)) => {
+                let (error, message) = (Some(INVALID_ARGUMENT.into()), Some((*why).into()));
+                Err(Denial::Told(Box::new(Told { error, message })))
             }
+            Err(Failure::Panicked) => Err(Denial::Failed),
+            Err(_) => self.config.on_failure(event, Denial::Unavailable),
         }
     }
 
     async fn exchange(self: Rc<Self>, queued: Rc<Queued>) -> Result<Reply, Failure> {
-        let message = message::Message::of(&queued.question, &self.core.load().access);
-        let received = self.client.ask(&self.config, &message).await?;
+        let question = &queued.question;
+        let core = self.core.load_full();
+        // Before the breaker is asked: what cannot be sent must not use up the one question of a second.
+        let message = Message::of(question.realm, &question.subject, &core.access, self.config.body)?;
+        if queued.is_told() {
+            // What clients bring about by leaving says nothing about what others wait for.
+            let is_open = self.breaker.borrow().is_open();
+            return if is_open { Err(Failure::BreakerOpen) } else { self.post(question, &message).await };
+        }
+        let pass = self.breaker.borrow_mut().admits(Instant::now()).ok_or(Failure::BreakerOpen)?;
+        let outcome = self.post(question, &message).await;
+        self.note(pass, &outcome);
+        outcome
+    }
+
+    async fn post(&self, question: &Question, message: &Message) -> Result<Reply, Failure> {
+        let may_repeat = question.subject.event() != HookEvent::Disconnect;
+        let began = Instant::now();
+        self.figures.begin();
+        let received = self.client.ask(&self.config, message, may_repeat).await;
+        self.figures.end(began.elapsed());
+        // Roles may be others by now.
         let core = self.core.load();
-        Reply::understand(&received, &queued.question, &core.access, self.config.role.as_deref())
+        Reply::understand(&received?, question, &core.access, self.config.role.as_deref())
     }
 
     /// For the breaker, and for the log when things change.
-    fn note(&self, outcome: &Result<Reply, Failure>) {
+    fn note(&self, pass: Pass, outcome: &Result<Reply, Failure>) {
         let mut breaker = self.breaker.borrow_mut();
         let was_open = breaker.is_open();
-        breaker.note(outcome.is_ok(), Instant::now());
+        if outcome.as_ref().err().is_none_or(Failure::is_of_hook) {
+            breaker.note(pass, outcome.is_ok(), Instant::now());
+        }
         self.figures.set_open(breaker.is_open());
         let (hook, url) = (&self.config.name, &self.config.url);
         match outcome {
@@ -328,14 +424,14 @@ impl Hook {
     }
 
     /// No request is made for it.
-    fn fail(&self, queued: Queued, outcome: Outcome, denial: Denial) {
-        let event = queued.question.subject.event();
+    fn fail(&self, queued: &Queued, outcome: Outcome, denial: Denial) {
+        let event = queued.event();
         self.figures.count(event, outcome);
-        self.give_verdict(&queued, self.config.on_failure(event, denial));
+        self.give_verdict(queued, self.config.on_failure(event, denial));
     }
 
     fn give_verdict(&self, queued: &Queued, outcome: Result<Grant, Denial>) {
-        if is_told(&queued.question) {
+        if queued.is_told() {
             return;
         }
         let shard = queued.shard;
@@ -347,7 +443,5 @@ impl Hook {
     }
 }
 
-/// Whether nobody waits for an answer anyway.
-fn is_told(question: &Question) -> bool {
-    question.subject.event() == HookEvent::Disconnect
-}
+/// WAMP, "Predefined URIs": what is asked for has no valid form.
+const INVALID_ARGUMENT: &str = "wamp.error.invalid_argument";

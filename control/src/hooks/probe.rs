@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use fanwire_codec::payload::OwnedPayload;
+use fanwire_codec::wamp2::Serializer;
 use fanwire_core::access::Access;
 use fanwire_core::hooks::HookEvent;
 use fanwire_core::ids::{RealmId, RoleId, SessionId};
@@ -12,12 +14,12 @@ use fanwire_core::uri::MatchPolicy;
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::message::{Message, one_json};
+use super::message::Message;
 use super::reply::{Asked, Failure, Received, Reply};
 use super::{HookConfig, TlsError};
 
-/// What is asked.
-#[derive(Clone, Debug)]
+/// What is asked. Not to be printed: it holds a ticket.
+#[derive(Clone)]
 pub struct Sample {
     /// About what.
     pub event: HookEvent,
@@ -65,13 +67,20 @@ pub enum Decision {
 pub async fn probe(hook: &HookConfig, access: &Access, sample: &Sample) -> Result<Probe, TlsError> {
     let client = Client::new(std::slice::from_ref(hook))?;
     let realm = access.realm(&sample.realm).expect("the caller has looked for it");
-    let (subject, message) = (sample.subject(access, realm), sample.message());
+    let subject = sample.subject(access, realm);
+    let asked = Asked { access, realm: &sample.realm, subject: &subject, role: hook.role.as_deref() };
+    let message = match Message::of(realm, &subject, access, hook.body) {
+        Ok(message) => message,
+        Err(failure) => {
+            let nothing = format!("POST {}\n", hook.url.uri());
+            return Ok(Probe { request: nothing, reply: None, took: Duration::ZERO, verdict: Err(failure) });
+        }
+    };
     let request = request_words(hook, &message);
     let began = Instant::now();
-    let received = client.ask(hook, &message).await;
+    let received = client.ask(hook, &message, sample.event != HookEvent::Disconnect).await;
     let took = began.elapsed();
     let reply = received.as_ref().ok().map(reply_words);
-    let asked = Asked { access, realm: &sample.realm, subject: &subject, role: hook.role.as_deref() };
     let verdict = received
         .and_then(|received| asked.understand(&received))
         .map(|reply| decision(&reply, &asked, realm));
@@ -100,36 +109,11 @@ impl Sample {
                 Subject::Subscribe { who: self.who(), uri, policy: MatchPolicy::Exact }
             }
             HookEvent::Publish => {
-                Subject::Publish { who: self.who(), uri: self.topic.as_str().into(), payload: None }
+                let payload = OwnedPayload::checked(Serializer::Json, Some(self.args.as_bytes()), None).ok();
+                Subject::Publish { who: self.who(), uri: self.topic.as_str().into(), payload }
             }
             HookEvent::Disconnect => Subject::Disconnect { who: self.who() },
         }
-    }
-
-    fn message(&self) -> Message {
-        let mut message = Message::about(self.event, &self.realm);
-        if !matches!(self.event, HookEvent::Authenticate | HookEvent::Connect) {
-            message.number("session", SAMPLE_SESSION);
-        }
-        message.text_if("authid", Some(self.authid.as_str()).filter(|authid| !authid.is_empty()));
-        match self.event {
-            HookEvent::Authenticate => message.text("token", &self.token),
-            _ => message.text("role", &self.role),
-        }
-        match self.event {
-            HookEvent::Connect => message.text("method", LoginMethod::Ticket.name()),
-            HookEvent::Subscribe => {
-                message.text("topic", &self.topic);
-                message.text("match", MatchPolicy::Exact.name());
-            }
-            HookEvent::Publish => {
-                message.text("topic", &self.topic);
-                let args = one_json(&self.args).ok();
-                message.json_if("args", args.map(str::as_bytes));
-            }
-            HookEvent::Authenticate | HookEvent::Disconnect => {}
-        }
-        message
     }
 }
 
@@ -138,7 +122,7 @@ const SAMPLE_SESSION: u64 = 4_503_599_627_370_496;
 
 fn request_words(hook: &HookConfig, message: &Message) -> String {
     let request = message.request(hook.url.uri(), hook.body, &hook.headers);
-    let mut out = format!("{} {}\n", request.method(), hook.url);
+    let mut out = format!("{} {}\n", request.method(), hook.url.uri());
     for (name, value) in request.headers() {
         let value = String::from_utf8_lossy(value.as_bytes());
         writeln!(out, "{name}: {value}").expect("writing to a string succeeds");
@@ -152,7 +136,7 @@ fn request_words(hook: &HookConfig, message: &Message) -> String {
 fn reply_words(received: &Received) -> String {
     let body = String::from_utf8_lossy(&received.body);
     // Control characters could do anything to a terminal.
-    let body: String = body.trim_end().chars().filter(|c| !c.is_control() || *c == '\n').collect();
+    let body = printable(body.trim_end());
     let mut out = format!("status {}\n", received.status);
     let shown: String = body.chars().take(SHOWN_CHARACTERS_MAX).collect();
     if !shown.is_empty() {
@@ -163,6 +147,14 @@ fn reply_words(received: &Received) -> String {
         writeln!(out, "… and {more} characters more").expect("writing to a string succeeds");
     }
     out
+}
+
+/// Without what a terminal would obey, or be misled by.
+fn printable(text: &str) -> String {
+    let is_harmless = |c: &char| {
+        *c == '\n' || !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().filter(is_harmless).collect()
 }
 
 const SHOWN_CHARACTERS_MAX: usize = 2_000;
@@ -178,7 +170,7 @@ fn decision(reply: &Reply, asked: &Asked<'_>, realm: RealmId) -> Decision {
             words.extend(grant.authid.as_deref().or(claimed).map(|authid| format!("authid {authid:?}")));
             words.extend(grant.role.map(|role| format!("role {:?}", asked.access.role_name(realm, role))));
             let extra = grant.extra.as_ref().and_then(|extra| extra.view().kwargs);
-            words.extend(extra.map(|extra| format!("extra {}", String::from_utf8_lossy(extra))));
+            words.extend(extra.map(|extra| format!("extra {}", printable(&String::from_utf8_lossy(extra)))));
             Decision::Allowed(words.join(", "))
         }
         Err(Denial::Told(told)) => {
@@ -200,4 +192,15 @@ fn decision(reply: &Reply, asked: &Asked<'_>, realm: RealmId) -> Decision {
 pub fn run<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime takes some descriptors").block_on(future)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_does_nothing_to_the_terminal() {
+        let body = "a\u{1b}[2Jb\u{9b}c\nd\u{202e}é".into();
+        assert_eq!(reply_words(&Received { status: 200, body }), "status 200\n\na[2Jbc\ndé\n");
+    }
 }

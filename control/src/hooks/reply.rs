@@ -3,10 +3,12 @@
 //! | status | body | |
 //! |---|---|---|
 //! | 200 | empty | allowed |
-//! | 200 | a JSON object | allowed, unless it has `"allow": false` |
+//! | 200 | a JSON object | allowed, unless it has `"allow": false`, or `error` without `"allow": true` |
 //! | 204 | | allowed |
 //! | 401, 403 | anything; a JSON object may have `error` and `message` | denied |
 //! | anything else | | a failure |
+//!
+//! For a login, a reply that names nobody and does not say `"allow": true` is a failure.
 
 use std::fmt;
 
@@ -47,6 +49,25 @@ pub enum Failure {
     TooLarge,
     /// A reply that cannot be understood.
     Invalid(String),
+    /// It was not asked, because what the client says has no form in which it could be. The client is told these words.
+    Untranslatable(&'static str),
+    /// It was not asked, because it has failed too often.
+    BreakerOpen,
+    /// A bug of the router's.
+    Panicked,
+}
+
+impl Failure {
+    /// Whether it says that the hook does not work. What a client can bring about does not: else one client could make the
+    /// hook be left alone, and all others be refused.
+    pub(super) fn is_of_hook(&self) -> bool {
+        match self {
+            // Request timeout and too many requests are about the hook's load, all others about this one request.
+            Self::Status(status) => !(400..=499).contains(status) || matches!(status, 408 | 429),
+            Self::Untranslatable(_) | Self::BreakerOpen | Self::Panicked => false,
+            _ => true,
+        }
+    }
 }
 
 impl fmt::Display for Failure {
@@ -65,6 +86,9 @@ impl fmt::Display for Failure {
             }
             Self::TooLarge => f.write_str("the reply has more than 64 KiB"),
             Self::Invalid(why) => write!(f, "the reply cannot be understood: {why}"),
+            Self::Untranslatable(why) => write!(f, "it cannot be asked that: {why}"),
+            Self::BreakerOpen => f.write_str("it has failed too often to be asked now"),
+            Self::Panicked => f.write_str("the router panicked over it"),
         }
     }
 }
@@ -101,7 +125,23 @@ impl Default for Reply {
     }
 }
 
+impl From<Result<Grant, Denial>> for Reply {
+    fn from(outcome: Result<Grant, Denial>) -> Self {
+        Self(outcome)
+    }
+}
+
 impl Reply {
+    /// Roughly what keeping it takes, beside a fixed size.
+    pub(super) fn bytes(&self) -> usize {
+        let of = |text: &Option<Box<str>>| text.as_deref().map_or(0, str::len);
+        match &self.0 {
+            Ok(grant) => of(&grant.authid) + grant.extra.as_ref().map_or(0, OwnedPayload::len),
+            Err(Denial::Told(told)) => of(&told.error) + of(&told.message),
+            Err(_) => 0,
+        }
+    }
+
     /// The verdict for one of the questions.
     pub(super) fn outcome(&self) -> Result<Grant, Denial> {
         self.0.clone()
@@ -143,7 +183,8 @@ impl Asked<'_> {
                 let fields = object(body).map_err(|why| {
                     Failure::Invalid(format!("the body is not the JSON object of an answer: {why}"))
                 })?;
-                if fields.allow == Some(false) {
+                // Who writes an error means no, even where he leaves out to say it.
+                if fields.allow == Some(false) || fields.error.is_some() && fields.allow != Some(true) {
                     return Ok(Reply(Err(denial(fields))));
                 }
                 self.grant(fields)
@@ -162,6 +203,11 @@ impl Asked<'_> {
             // About a request there is no more to say than yes.
             _ => return Ok(Reply::default()),
         };
+        // The client's fault, which must not make the hook look broken, not even one that gives the name back.
+        if is_login && claimed.is_some_and(|claimed| !is_name(claimed)) {
+            return Ok(Reply(Err(Denial::Refused)));
+        }
+        let allow = fields.allow;
         let authid = fields.authid.or(fields.uid).map(|name| match name {
             Name::Text(text) => text,
             Name::Number(number) => number.to_string(),
@@ -177,8 +223,11 @@ impl Asked<'_> {
                     "it lets somebody in whom neither client nor reply names: it needs \"authid\" or \"uid\"";
                 return Err(Failure::Invalid(words.to_owned()));
             }
-            // The client's fault, which must not make the hook look broken.
-            (None, Some(claimed)) if is_login && !is_name(claimed) => return Ok(Reply(Err(Denial::Refused))),
+            // "200 {}" is what many a page says to whatever it is asked.
+            (None, Some(_)) if is_login && allow != Some(true) => {
+                let words = "it neither names who logs in nor says \"allow\": true: it needs \"authid\", \"uid\" or that";
+                return Err(Failure::Invalid(words.to_owned()));
+            }
             _ => {}
         }
         let role = match fields.role.as_deref().or(self.role.filter(|_| is_login)) {
@@ -273,6 +322,9 @@ mod tests {
             told(Some("com.full"), Some("no"))
         );
         assert_eq!(says(403, r#"{"error":"not a URI"}"#), Ok(Reply(Err(Denial::Refused))));
+        assert_eq!(says(200, r#"{"error":"com.full"}"#), told(Some("com.full"), None));
+        assert_eq!(says(200, r#"{"error":"not a URI"}"#), Ok(Reply(Err(Denial::Refused))));
+        assert_eq!(says(200, r#"{"error":"com.full","allow":true}"#), Ok(Reply::default()));
         assert_eq!(says(302, ""), Err(Failure::Redirect(302)));
         for status in [100, 201, 400, 404, 429, 500, 503] {
             assert_eq!(says(status, r#"{"allow":true}"#), Err(Failure::Status(status)));
@@ -280,6 +332,14 @@ mod tests {
         for body in ["ok", "[]", "true", r#"{"allow":"yes"}"#, r#"{"allow":true"#, "\u{0}"] {
             assert!(matches!(says(200, body), Err(Failure::Invalid(_))), "{body}");
         }
+    }
+
+    #[test]
+    fn what_a_client_can_bring_about_is_no_fault_of_the_hook() {
+        let is_fault = |status| Failure::Status(status).is_of_hook();
+        assert!([408, 429, 500, 503, 201].into_iter().all(is_fault));
+        assert!(![400, 404, 413, 414, 422, 431].into_iter().any(is_fault));
+        assert!(Failure::Timeout.is_of_hook() && !Failure::Untranslatable("").is_of_hook());
     }
 
     #[test]
@@ -293,26 +353,37 @@ mod tests {
         };
         let default = Some("anonymous");
         assert_eq!(understand(&login(None), default, 200, r#"{"uid":1001}"#), granted(Some("1001"), None));
-        assert_eq!(understand(&login(Some("joe")), default, 204, ""), granted(None, None));
+        let said = r#"{"allow":true}"#;
+        assert_eq!(understand(&login(Some("joe")), default, 200, said), granted(None, None));
+        for (status, body) in [
+            (204, ""),
+            (200, ""),
+            (200, "{}"),
+            (200, r#"{"allowed":false}"#),
+            (200, r#"{"role":"anonymous"}"#),
+        ] {
+            let says = understand(&login(Some("joe")), default, status, body);
+            assert!(matches!(says, Err(Failure::Invalid(_))), "{status} {body}: {says:?}");
+        }
         let whole = r#"{"authid":"joe","role":"anonymous","extra":{"a":1}}"#;
         assert_eq!(understand(&login(Some("x")), None, 200, whole), granted(Some("joe"), Some(r#"{"a":1}"#)));
         for (subject, role, body) in [
-            (login(Some("joe")), None, "{}"),
-            (login(Some("joe")), None, r#"{"role":"king"}"#),
+            (login(Some("joe")), None, r#"{"allow":true}"#),
+            (login(Some("joe")), None, r#"{"allow":true,"role":"king"}"#),
             (login(None), default, "{}"),
             (login(None), default, r#"{"uid":""}"#),
             (login(None), default, r#"{"uid":"anonymous-1f"}"#),
             (login(None), default, r#"{"uid":"a\u0000"}"#),
             (login(None), default, r#"{"uid":1.5}"#),
-            (login(Some("joe")), default, r#"{"extra":[1]}"#),
+            (login(Some("joe")), default, r#"{"allow":true,"extra":[1]}"#),
         ] {
             assert!(matches!(understand(&subject, role, 200, body), Err(Failure::Invalid(_))), "{body}");
         }
         // No failure of the hook's, or clients could open its breaker.
-        assert_eq!(
-            understand(&login(Some("anonymous-1f")), default, 204, ""),
-            Ok(Reply(Err(Denial::Refused)))
-        );
+        for body in [r#"{"allow":true}"#, r#"{"authid":"anonymous-1f"}"#, r#"{"uid":"joe"}"#] {
+            let says = understand(&login(Some("anonymous-1f")), default, 200, body);
+            assert_eq!(says, Ok(Reply(Err(Denial::Refused))), "{body}");
+        }
     }
 
     #[test]
