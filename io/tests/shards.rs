@@ -5,10 +5,13 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
 use fanwire_codec::ws::Kind;
 use fanwire_codec::ws::handshake::write_request;
+use fanwire_core::access::Access;
+use fanwire_core::{CoreConfig, Limits};
 use fanwire_io::{Config, Deadlines, Driver, Rung, StartError, start};
 use support::{
     Client, KEY, PATIENCE, Puppet, Word, address, config, connect, counter, eventually, exchange, frame, run,
@@ -218,6 +221,27 @@ fn silent_clients_are_pinged_and_closed_if_they_stay_silent() {
         let mut silent = Client::new(&running);
         assert_eq!(silent.hear(), Word::Ping);
         assert_eq!(silent.hear(), Word::Close(Some(1008)));
+    }
+}
+
+#[test]
+fn shorter_deadlines_count_for_connections_that_are_there() {
+    for driver in DRIVERS {
+        let before = with_deadlines(driver, |deadlines| deadlines.ping_interval = 60 * PATIENCE);
+        let running = run(before.clone());
+        let mut client = Client::new(&running);
+        client.send_text("there");
+        assert_eq!(client.hear(), text("there"));
+        let mut after = before;
+        after.deadlines.ping_interval = ms(100);
+        let core = CoreConfig {
+            access: Access::new(&[], 1).unwrap(),
+            limits: Limits::default(),
+            compression: None,
+            agent: String::new(),
+        };
+        running.renew(after, Arc::new(core)).unwrap();
+        assert_eq!(client.hear(), Word::Ping);
     }
 }
 

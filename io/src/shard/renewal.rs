@@ -34,12 +34,22 @@ impl<S: Service> Shard<S> {
         if ping_interval < before.deadlines.ping_interval || pong_wait < before.deadlines.pong_wait {
             self.look_sooner(ping_interval.min(pong_wait));
         }
-        Throttle::renew(&mut self.throttle, &self.config, self.slots.hot.len());
+        self.renew_rates();
         self.tls.set_places(self.config.tls_handshakes_max);
         self.spin.set_limit(self.config.spin);
         self.service.renew(self.now, core);
         // Nobody listens any more who has waited long enough.
         _ = taken.send(());
+    }
+
+    /// Who waits by rates that are others now is looked at with the next tick of the clock.
+    fn renew_rates(&mut self) {
+        let slots = self.slots.hot.len();
+        for slot in Throttle::renew(&mut self.throttle, &self.config, slots, self.now) {
+            if self.slots.hot[slot as usize].stage == Stage::Open {
+                self.wheel.enter(self.now, slot, self.now);
+            }
+        }
     }
 
     /// Connections that come inherit it; those that are there have to be told, with a system call each.

@@ -34,17 +34,41 @@ impl Throttle {
         limited.then(|| Box::new(Self { messages, bytes, by_slot: Vec::new() }))
     }
 
-    /// Other rates for all connections, of which there are so many slots. What they have used up stays used up.
-    pub(super) fn renew(this: &mut Option<Box<Self>>, config: &Config, slots: usize) {
-        let (messages, bytes) = (config.messages_rate, config.bytes_rate);
+    /// The rates of `config` for all connections, of which there are so many slots. Gives the slots of those that have waited by
+    /// other rates: they wait until `now`, and want a timer for it.
+    pub(super) fn renew(
+        this: &mut Option<Box<Self>>,
+        config: &Config,
+        slots: usize,
+        now: Instant,
+    ) -> Vec<u32> {
+        let rates = (config.messages_rate, config.bytes_rate);
         match this {
+            Some(throttle) if (throttle.messages, throttle.bytes) == rates => Vec::new(),
             // It stays without rates too: somebody may wait in it.
-            Some(throttle) => (throttle.messages, throttle.bytes) = (messages, bytes),
-            None => *this = Self::new(config),
+            Some(throttle) => {
+                (throttle.messages, throttle.bytes) = rates;
+                throttle.begin_anew(now)
+            }
+            None => {
+                *this = Self::new(config);
+                if let Some(throttle) = this {
+                    throttle.by_slot.resize(slots, Buckets::default());
+                }
+                Vec::new()
+            }
         }
-        if let Some(throttle) = this {
-            throttle.by_slot.resize(throttle.by_slot.len().max(slots), Buckets::default());
+    }
+
+    /// All buckets are full: what a connection has used up is a time by the old rate, which may be any time by another one.
+    fn begin_anew(&mut self, now: Instant) -> Vec<u32> {
+        let mut waited = Vec::new();
+        for (slot, buckets) in (0u32..).zip(&mut self.by_slot) {
+            let waits_until = buckets.waits_until.map(|_| now);
+            waited.extend(waits_until.map(|_| slot));
+            *buckets = Buckets { waits_until, ..Buckets::default() };
         }
+        waited
     }
 
     /// A new connection has this slot.
@@ -125,5 +149,39 @@ impl<S: Service> Shard<S> {
         // Whether or not something is there: a socket that was not read until empty.
         self.make_ready(slot);
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(messages: Option<Rate>) -> Config {
+        Config { messages_rate: messages, ..Config::default() }
+    }
+
+    #[test]
+    fn other_rates_begin_with_full_buckets_and_nobody_waits_by_the_old_ones() {
+        let now = Instant::from_nanos(1_000_000_000);
+        let (slow, fast) = (Rate { per_second: 1, burst: 1_000 }, Rate { per_second: 1_000, burst: 1_000 });
+        let mut throttle = Throttle::new(&config(Some(slow)));
+        let before = throttle.as_mut().expect("there is a rate");
+        (0..3).for_each(|slot| before.begin(slot));
+        before.take_messages(1, now, 1_000);
+        before.by_slot[1].waits_until = before.empty_until(1, now);
+        assert!(before.waits_until(1) > Some(now));
+
+        assert_eq!(Throttle::renew(&mut throttle, &config(Some(slow)), 3, now), [0; 0]);
+        let same = throttle.as_ref().expect("there is a rate");
+        assert_eq!(same.messages_left(1, now), 0, "what is used up by the same rate stays so");
+        assert!(same.waits_until(1) > Some(now));
+
+        assert_eq!(Throttle::renew(&mut throttle, &config(Some(fast)), 3, now), [1]);
+        let raised = throttle.as_ref().expect("there is a rate");
+        assert_eq!((raised.messages_left(1, now), raised.waits_until(1)), (1_000, Some(now)));
+
+        assert_eq!(Throttle::renew(&mut throttle, &config(None), 3, now), [1]);
+        let removed = throttle.as_ref().expect("somebody waits in it");
+        assert_eq!((removed.messages_left(1, now), removed.empty_until(1, now)), (u64::MAX, None));
     }
 }
