@@ -12,7 +12,7 @@ use crate::run::reachable;
 
 /// It answered, and not with 200.
 const EXIT_UNWELL: u8 = 1;
-/// There is no admin port.
+/// There is no admin port to ask.
 const EXIT_USAGE: u8 = 2;
 /// Nobody is there, or does not answer like an admin port.
 const EXIT_UNREACHABLE: u8 = 3;
@@ -23,10 +23,9 @@ const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 /// Asks, prints the answer, and says by the exit status what it was.
 pub fn health(args: &HealthArgs, sources: &Sources) -> ExitCode {
-    let asked = address(args.address, sources).and_then(|address| Ok((address, time(&args.timeout)?)));
-    let (address, time) = match asked {
+    let (address, time) = match whom(args.address, &args.timeout, sources) {
         Ok(asked) => asked,
-        Err(words) => {
+        Err(Unasked::Nowhere(words) | Unasked::Wrong(words)) => {
             eprintln!("{words}");
             return ExitCode::from(EXIT_USAGE);
         }
@@ -44,12 +43,16 @@ pub fn health(args: &HealthArgs, sources: &Sources) -> ExitCode {
 
 /// Has the router read its configuration again, prints what it says, and tells by the exit status whether it was done.
 pub fn reload(args: &ReloadArgs, sources: &Sources) -> ExitCode {
-    let asked = address(args.address, sources).and_then(|address| Ok((address, time(&args.timeout)?)));
-    let (address, time) = match asked {
+    let (address, time) = match whom(args.address, &args.timeout, sources) {
         Ok(asked) => asked,
-        Err(words) => {
+        Err(unasked) => {
+            let (code, words) = match unasked {
+                Unasked::Nowhere(words) => (EXIT_USAGE, words),
+                // What the router would have said too.
+                Unasked::Wrong(words) => (EXIT_UNWELL, words),
+            };
             eprintln!("{words}\nthe router was not asked, and goes on with what it has");
-            return ExitCode::from(EXIT_USAGE);
+            return ExitCode::from(code);
         }
     };
     let format = if args.json { "json" } else { "text" };
@@ -82,32 +85,53 @@ fn unanswered(address: SocketAddr, path: &str, error: &std::io::Error) -> ExitCo
     ExitCode::from(if late { EXIT_LATE } else { EXIT_UNREACHABLE })
 }
 
-/// Where the router that is configured like this has its admin port.
-fn address(given: Option<SocketAddr>, sources: &Sources) -> Result<SocketAddr, String> {
+/// Why nobody was asked.
+enum Unasked {
+    /// There is no admin port that could be, or no time to wait.
+    Nowhere(String),
+    /// The configuration is too wrong to tell where it is.
+    Wrong(String),
+}
+
+/// Whom to ask, and how long to wait for the answer.
+fn whom(
+    given: Option<SocketAddr>,
+    timeout: &str,
+    sources: &Sources,
+) -> Result<(SocketAddr, Duration), Unasked> {
+    Ok((address(given, sources)?, time(timeout)?))
+}
+
+/// Where the router that is configured like this has its admin port. What else is wrong with the configuration, and whether its
+/// files may be read, is for the router to say.
+fn address(given: Option<SocketAddr>, sources: &Sources) -> Result<SocketAddr, Unasked> {
     if let Some(address) = given {
         return Ok(address);
     }
-    let config = sources.load().map_err(|problems| problems.to_string())?.config;
-    let Some(bind) = config.admin.bind.0 else {
-        return Err(
-            "error: admin.bind is \"none\", so nobody can be asked; give the router an admin port".to_owned()
-        );
+    let admin = match sources.admin() {
+        Some(admin) => admin,
+        None => sources.load().map_err(|problems| Unasked::Wrong(problems.to_string()))?.config.admin,
+    };
+    let Some(bind) = admin.bind.0 else {
+        let words = "error: admin.bind is \"none\", so nobody can be asked; give the router an admin port";
+        return Err(Unasked::Nowhere(words.to_owned()));
     };
     if bind.0.port() == 0 {
-        return Err(format!(
+        return Err(Unasked::Nowhere(format!(
             "error: admin.bind = \"{}\" takes any free port; name the one that it took, with --address",
             bind.0
-        ));
+        )));
     }
     Ok(reachable(bind.0))
 }
 
-fn time(text: &str) -> Result<Duration, String> {
-    match Time::from_text(text) {
-        Ok(Time(time)) if !time.is_zero() => Ok(time),
-        Ok(_) => Err("error: --timeout: no time at all is none to answer in".to_owned()),
-        Err(wrong) => Err(format!("error: --timeout: {wrong}; allowed: {}", Time::allowed())),
-    }
+fn time(text: &str) -> Result<Duration, Unasked> {
+    let wrong = match Time::from_text(text) {
+        Ok(Time(time)) if !time.is_zero() => return Ok(time),
+        Ok(_) => "no time at all is none to answer in".to_owned(),
+        Err(wrong) => format!("{wrong}; allowed: {}", Time::allowed()),
+    };
+    Err(Unasked::Nowhere(format!("error: --timeout: {wrong}")))
 }
 
 /// Asks an admin port without a body: the status and the body of the answer.
@@ -117,7 +141,10 @@ pub fn ask(address: SocketAddr, method: &str, path: &str, time: Duration) -> std
     stream.set_write_timeout(Some(time))?;
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
+    if stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)? as u64 == ANSWER_BYTES_MAX {
+        let words = format!("the answer has {ANSWER_BYTES_MAX} bytes or more, and its end was not read");
+        return Err(std::io::Error::other(words));
+    }
     parse(&answer).ok_or_else(|| std::io::Error::other("the answer is no HTTP"))
 }
 

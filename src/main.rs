@@ -3,12 +3,12 @@
 
 mod allocator;
 mod apikey;
+mod ask_admin;
 mod certificates;
 mod cli;
 mod client;
 mod config;
 mod generate;
-mod health;
 mod hook_test;
 mod limits;
 mod log;
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         Some(Command::Man { folder: None }) => return print_bytes(&generate::man_page()),
         Some(Command::Man { folder: Some(folder) }) => return man_pages(&folder),
         Some(Command::Version) => return print(concat!("fanwire ", env!("CARGO_PKG_VERSION"), "\n")),
-        Some(Command::Health(args)) => return health::health(&args, &sources(None, &args.run)),
+        Some(Command::Health(args)) => return ask_admin::health(&args, &sources(None, &args.run)),
         Some(Command::Hook(HookCommand::Test(args))) => {
             return hook_test::hook_test(&args, &sources(None, &args.run));
         }
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         Some(Command::Call(args)) => client::call(&args),
         Some(Command::Register(args)) => client::register(&args),
         Some(Command::Slow(args)) => client::slow(&args),
-        Some(Command::Reload(args)) => return health::reload(&args, &sources(None, &args.run)),
+        Some(Command::Reload(args)) => return ask_admin::reload(&args, &sources(None, &args.run)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -23,6 +23,7 @@ use crate::certificates::Certificates;
 use crate::config::changes::{self, Comparison};
 use crate::config::load::Origins;
 use crate::config::problem::{Place, Problem};
+use crate::config::schema::Listener;
 use crate::config::users::RealmUser;
 use crate::config::{Config, Loaded, Sources, api, check, hooks};
 use crate::log::Level;
@@ -81,7 +82,10 @@ impl Reloader {
         let core = wiring::core_config(&usable, ring_items, access)
             .map_err(|error| Refused::Unable(format!("the permissions cannot be used: {error}")))?;
         if !check_only {
-            warnings.extend(self.holders.take(&usable, Arc::new(core))?);
+            // What waits for a restart is told each time, and nobody has to do anything for it.
+            if changes.iter().any(|change| change.acts != Acts::Restart) {
+                warnings.extend(self.holders.take(&usable, Arc::new(core))?);
+            }
             *used = usable;
         }
         Ok(Report { check_only, changes, warnings })
@@ -92,9 +96,12 @@ impl Holders {
     /// Gives everybody the new configuration. Words of warning where somebody is late.
     fn take(&self, usable: &Loaded, core: Arc<CoreConfig>) -> Result<Option<String>, Refused> {
         let config = &usable.config;
+        // All that may fail or panic comes before the first of them has anything.
         let io = wiring::io_settings(usable);
+        let users = wiring::users(config, &usable.users, &core.access, fanwire_io::random_source());
+        let api = wiring::api_config(usable, &io, &core);
         let before = self.names.swap(Arc::clone(&core));
-        let late = match self.running.renew(io.clone(), Arc::clone(&core)) {
+        let late = match self.running.renew(io, core) {
             Ok(()) => None,
             Err(late @ RenewalError::Late) => Some(late.to_string()),
             Err(error) => {
@@ -102,9 +109,10 @@ impl Holders {
                 return Err(Refused::Unable(error.to_string()));
             }
         };
-        let random = fanwire_io::random_source();
-        self.users.store(Arc::new(wiring::users(config, &usable.users, &core.access, random)));
-        self.api.store(Arc::new(wiring::api_config(usable, &io, &core)));
+        if !users.are_the_same(&self.users.load()) {
+            self.users.store(Arc::new(users));
+        }
+        self.api.store(Arc::new(api));
         self.certificates.replace(&usable.tls);
         self.memory.set(config.limits.memory.given().map(|size| size.0));
         (self.log)(&config.log.level);
@@ -139,14 +147,36 @@ fn usable(used: &Loaded, read: Loaded) -> Result<(Loaded, Vec<Change>), Refused>
     for ((listener, before), now) in config.listener.iter().zip(&used.tls).zip(&tls) {
         let key = format!("listener[{}].tls", listener.bind);
         // A file with another name is told already.
-        if !changes.iter().any(|change| change.key.starts_with(&key)) {
+        let names_other_files =
+            |change: &Change| FILE_KEYS.iter().any(|name| change.key.starts_with(&format!("{key}.{name}")));
+        if !changes.iter().any(names_other_files) {
             changes.extend(certificates_change(key, before.as_ref(), now.as_ref()));
         }
     }
+    changes.extend(api_changes(&used.config, &config, &changes));
     let Loaded { origins, api_keys, warnings, .. } = read;
     // Hooks act after a restart.
     let hooks = used.hooks.clone();
     Ok((Loaded { config, origins, users, api_keys, tls, hooks, warnings }, changes))
+}
+
+/// The keys of `listener.tls` that name files.
+const FILE_KEYS: [&str; 4] = ["cert", "key", "further", "client_ca"];
+
+/// What is told of listeners that offer the API, or do not any more, because of what other keys say.
+fn api_changes(used: &Config, usable: &Config, changes: &[Change]) -> Vec<Change> {
+    let words = |listener: &Listener| {
+        if listener.offers_api() { "auto: offered here" } else { "auto: not offered here" }
+    };
+    let listeners = used.listener.iter().zip(&usable.listener);
+    let differing = listeners.filter(|(before, now)| before.offers_api() != now.offers_api());
+    let told = differing.map(|(before, now)| Change {
+        key: format!("listener[{}].api", now.bind),
+        old: words(before).into(),
+        new: words(now).into(),
+        acts: Acts::NewConnections,
+    });
+    told.filter(|told| changes.iter().all(|change| change.key != told.key)).collect()
 }
 
 /// Whether what can act now and what waits for a restart make a configuration together that might be started: each alone may be

@@ -239,7 +239,10 @@ pub fn api_config(loaded: &Loaded, io: &io::Config, core: &Arc<CoreConfig>) -> A
     ApiConfig {
         core: Arc::clone(core),
         keys: ApiKeys(api.key.iter().zip(&loaded.api_keys).map(key).collect()),
-        local: Principal::local(config.realm.iter().filter_map(|realm| local(realm, &core.access)).collect()),
+        local: Principal::local(
+            config.realm.iter().filter_map(|realm| local(realm, &core.access)).collect(),
+            config.realm.len(),
+        ),
         origins: io.listeners.iter().map(|listener| listener.origins.clone()).collect(),
         limits: ApiLimits {
             head: io.head,

@@ -21,7 +21,7 @@ use crate::api::error::ApiError;
 use crate::memory::MemoryFigures;
 use crate::metrics::Metrics;
 use crate::page;
-use crate::reload::{Refused, Reloads};
+use crate::reload::Reloads;
 use crate::slow::{NoList, SlowList};
 use crate::state::{Readiness, Reason};
 
@@ -164,10 +164,13 @@ async fn reload(
         }
     }
     let outcome = admin.reloads.reload("admin port", check_only).await;
+    // As by the API.
     let status = match &outcome {
         Ok(_) => StatusCode::OK,
-        Err(Refused::Flaws(_)) => StatusCode::UNPROCESSABLE_ENTITY,
-        Err(Refused::Unable(_)) => StatusCode::SERVICE_UNAVAILABLE,
+        Err(refused) => {
+            let status = ApiError::from(refused).status();
+            StatusCode::from_u16(status).expect("errors have statuses of HTTP")
+        }
     };
     if as_text {
         return text(status, outcome.map_or_else(|refused| format!("{refused}\n"), |report| report.text()));

@@ -128,7 +128,7 @@ pub fn start(
     let readiness = Arc::new(Readiness::default());
     let slow = SlowList::new(Arc::clone(&shards) as Arc<dyn Shards>, core);
     let figures = Arc::new(MemoryFigures::default());
-    let reloads = Arc::new(Reloads::new(Arc::clone(&shards) as Arc<dyn Shards>));
+    let reloads = Arc::new(Reloads::new(Arc::clone(&shards) as Arc<dyn Shards>, Arc::clone(&readiness)));
     let state = Arc::new(Admin {
         metrics,
         readiness: Arc::clone(&readiness),

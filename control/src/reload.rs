@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, Semaphore, oneshot};
 
 use crate::Shards;
 use crate::page::{Kind, Page, label};
+use crate::state::Readiness;
 
 /// When a changed key acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -161,12 +162,16 @@ impl fmt::Display for Refused {
 /// What a reload came to.
 pub type Outcome = Result<Report, Refused>;
 
+/// Changes that are logged, each on a line of its own; the log has a bound too.
+const LINES_MAX: usize = 100;
+
 /// Reloads that may be asked for at once; one is as good as the next.
 const WAITING_MAX: usize = 16;
 
 /// Does reloads, one after the other, and counts them.
 pub struct Reloads {
     shards: Arc<dyn Shards>,
+    readiness: Arc<Readiness>,
     turn: Mutex<()>,
     /// For those that wait, or are done.
     places: Semaphore,
@@ -177,35 +182,47 @@ pub struct Reloads {
 
 impl Reloads {
     /// None yet; the start counts as the last good one.
-    pub fn new(shards: Arc<dyn Shards>) -> Self {
+    pub fn new(shards: Arc<dyn Shards>, readiness: Arc<Readiness>) -> Self {
         let (done, refused) = (AtomicU64::new(0), AtomicU64::new(0));
         let (turn, places) = (Mutex::new(()), Semaphore::new(WAITING_MAX));
-        Self { shards, turn, places, done, refused, last_done: AtomicU64::new(now()) }
+        Self { shards, readiness, turn, places, done, refused, last_done: AtomicU64::new(now()) }
     }
 
     /// Reads the configuration again, after those who asked earlier. `by`: who asks, for the log. With `check_only` nothing is
     /// changed, whatever was read.
-    pub async fn reload(&self, by: &str, check_only: bool) -> Outcome {
-        let unable = |words: String| Err(Refused::Unable(words));
+    ///
+    /// It is done, logged and counted to its end whether or not who asked waits for it.
+    pub async fn reload(self: &Arc<Self>, by: &str, check_only: bool) -> Outcome {
+        let (this, by) = (Arc::clone(self), by.to_owned());
+        let work = tokio::spawn(async move { this.reload_in_turn(&by, check_only).await });
+        work.await.unwrap_or_else(|_| unable("the reload was ended, as the router is"))
+    }
+
+    async fn reload_in_turn(&self, by: &str, check_only: bool) -> Outcome {
         let Ok(_place) = self.places.try_acquire() else {
-            return unable("many reloads are asked for already; try again when they are done".to_owned());
+            return unable("many reloads are asked for already; try again when they are done");
         };
         let _turn = self.turn.lock().await;
-        let (answer, answered) = oneshot::channel();
-        let shards = Arc::clone(&self.shards);
-        // A thread of its own: files are read, certificates parsed, shards waited for. Those of logins give way to everybody.
-        let thread = std::thread::Builder::new().name("fanwire-reload".into());
-        let spawned = thread.spawn(move || answer.send(shards.reload(check_only)).is_ok());
-        let outcome = match spawned {
-            Ok(_) => {
-                answered.await.unwrap_or_else(|_| unable("the reload panicked, which is a bug".to_owned()))
-            }
-            Err(error) => unable(format!("there is no thread for it: {error}")),
+        let outcome = match self.readiness.reason() {
+            Some(_) => unable("the router is ending, and goes on with what it has until then"),
+            None => self.on_a_thread(check_only).await,
         };
         if !check_only {
             self.note(by, &outcome);
         }
         outcome
+    }
+
+    async fn on_a_thread(&self, check_only: bool) -> Outcome {
+        let (answer, answered) = oneshot::channel();
+        let shards = Arc::clone(&self.shards);
+        // A thread of its own: files are read, certificates parsed, shards waited for. Those of logins give way to everybody.
+        let thread = std::thread::Builder::new().name("fanwire-reload".into());
+        let spawned = thread.spawn(move || answer.send(shards.reload(check_only)).is_ok());
+        match spawned {
+            Ok(_) => answered.await.unwrap_or_else(|_| unable("the reload panicked, which is a bug")),
+            Err(error) => unable(format!("there is no thread for it: {error}")),
+        }
     }
 
     fn note(&self, by: &str, outcome: &Outcome) {
@@ -218,8 +235,11 @@ impl Reloads {
                 tracing::info!(
                     "{by}: the configuration was reloaded; changes: {changes}, of them after a restart: {waiting}"
                 );
-                for change in &report.changes {
+                for change in report.changes.iter().take(LINES_MAX) {
                     tracing::info!("{by}: {}: {change}", change.acts.words());
+                }
+                if changes > LINES_MAX {
+                    tracing::info!("{by}: and {} more changes", changes - LINES_MAX);
                 }
                 report.warnings.iter().for_each(|words| tracing::warn!("{by}: {words}"));
             }
@@ -248,6 +268,10 @@ impl Reloads {
         let last = self.last_done.load(Ordering::Relaxed) as f64;
         page.add("fanwire_config_last_reload_timestamp_seconds", Kind::Gauge, help, "", last);
     }
+}
+
+fn unable(words: impl Into<String>) -> Outcome {
+    Err(Refused::Unable(words.into()))
 }
 
 #[allow(clippy::disallowed_methods, reason = "a time for operators")]

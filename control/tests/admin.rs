@@ -1,9 +1,11 @@
 //! The admin port over a real socket.
+#![allow(clippy::disallowed_methods, reason = "tests on real sockets live in real time")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
@@ -25,10 +27,13 @@ struct NoShards {
     deaf: bool,
     /// Only the first reload is good.
     reloaded: AtomicBool,
+    /// Reloads wait while somebody has it.
+    hold: Arc<Mutex<()>>,
 }
 
 impl Shards for NoShards {
     fn reload(&self, check_only: bool) -> reload::Outcome {
+        drop(self.hold.lock());
         let acts = reload::Acts::Restart;
         let change = reload::Change { key: "a.b".into(), old: 1.into(), new: 2.into(), acts };
         if self.reloaded.swap(true, Ordering::Relaxed) {
@@ -66,6 +71,10 @@ fn control() -> (Control, SocketAddr) {
 }
 
 fn control_of(deaf: bool) -> (Control, SocketAddr) {
+    control_with(deaf, Arc::default())
+}
+
+fn control_with(deaf: bool, hold: Arc<Mutex<()>>) -> (Control, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let build = Build { version: "1.2.3".into(), driver: "epoll".into() };
     let (queue, desk) = desk(Users::new([], || 1), LoginLimits { waiting: 1, at_once: 1 });
@@ -86,7 +95,7 @@ fn control_of(deaf: bool) -> (Control, SocketAddr) {
     let memory = MemoryWatch::new(MemoryBudget::new(None), Box::new(|_, _| {}));
     let control = start(
         Some(listener),
-        NoShards { directory: Directory::new(1), deaf, reloaded: AtomicBool::new(false) },
+        NoShards { directory: Directory::new(1), deaf, reloaded: AtomicBool::new(false), hold },
         metrics,
         Desks { logins: desk, api: None, hooks: None },
         core,
@@ -131,6 +140,43 @@ fn a_reload_is_asked_for_by_programs_of_this_machine() {
     }
     control.stop();
 }
+
+/// Reloads that nobody waits for any more go on, so they count for the bound, and for those who watch.
+#[test]
+fn a_reload_whose_asker_leaves_is_done_and_counted() {
+    const WAITING_MAX: usize = 16;
+    let hold = Arc::new(Mutex::new(()));
+    let (control, address) = control_with(false, Arc::clone(&hold));
+    let held = hold.lock().expect("nobody panicked");
+    let request = "POST /reload HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    for _ in 0..WAITING_MAX {
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        stream.write_all(request.as_bytes()).expect("it reads");
+        assert!(get(address, "/livez").starts_with("HTTP/1.1 200 "), "the request was taken before this one");
+        drop(stream);
+        assert!(get(address, "/livez").starts_with("HTTP/1.1 200 "), "and so was its end");
+    }
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("it is long enough");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut refused = String::new();
+    stream.read_to_string(&mut refused).expect("it is answered while the others wait");
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("try again"), "{refused}");
+    drop(held);
+    let counted = |outcome: &str, count: usize| {
+        let line = format!("fanwire_config_reloads_total{{outcome=\"{outcome}\"}} {count}\n");
+        get(address, "/metrics").contains(&line)
+    };
+    let begun = Instant::now();
+    while !counted("done", 1) || !counted("refused", WAITING_MAX - 1) {
+        assert!(begun.elapsed() < PATIENCE, "{}", get(address, "/metrics"));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    control.stop();
+}
+
+/// On a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn every_page_answers() {

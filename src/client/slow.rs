@@ -4,8 +4,8 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use super::{Failure, print};
+use crate::ask_admin::ask;
 use crate::cli::SlowArgs;
-use crate::health::ask;
 
 /// The admin port answers within two seconds, if at all.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -19,7 +19,7 @@ use super::bind::Bind;
 use super::check;
 use super::hooks::{self, ReadHook};
 use super::problem::{Place, Problem, Problems, reword};
-use super::schema::Config;
+use super::schema::{Admin, Config};
 use super::tls;
 use super::units::{Address, Scalar};
 use super::users::{self, RealmUser};
@@ -109,6 +109,38 @@ impl Sources {
         variables
     }
 
+    /// The table `admin` alone, whatever is wrong with others; `None`: it cannot be read itself.
+    pub fn admin(&self) -> Option<Admin> {
+        const TABLE: &str = "admin";
+        let is_of_it = |key: &str| key.split('.').next().is_some_and(|table| table.trim() == TABLE);
+        let mut merged = Table::try_from(Config::default()).expect("the defaults are tables of plain values");
+        if let Some(path) = &self.file {
+            let mut table: Table = toml::from_str(&read_file(path).ok()?).ok()?;
+            table.retain(|key, _| key == TABLE);
+            lay_over(&mut merged, table);
+        }
+        let (mut origins, mut problems) = (Origins::default(), Vec::new());
+        for (name, value) in &self.environment {
+            let key = key_of_variable(name);
+            if is_of_it(&key) {
+                let place = Place::Environment(name.clone(), value.clone());
+                apply(&mut merged, &mut origins, place, &key, value, &mut problems);
+            }
+        }
+        for flag in &self.flags {
+            let is_of_it = match flag {
+                Flag::Set(typed) => typed.split_once('=').is_some_and(|(key, _)| is_of_it(key)),
+                Flag::Key(_, key, _) => is_of_it(key),
+                Flag::Bind(_) | Flag::Port(_) => false,
+            };
+            if is_of_it {
+                apply_flag(&mut merged, &mut origins, flag, &mut problems);
+            }
+        }
+        let config = Config::deserialize(Value::Table(merged)).ok()?;
+        problems.is_empty().then_some(config.admin)
+    }
+
     /// Reads and checks everything.
     pub fn load(&self) -> Result<Loaded, Problems> {
         let mut origins = Origins::default();
@@ -122,8 +154,7 @@ impl Sources {
         let mut problems = Vec::new();
         for (name, value) in &self.environment {
             let place = Place::Environment(name.clone(), value.clone());
-            let key = name[ENVIRONMENT_PREFIX.len()..].to_lowercase().replace("__", ".");
-            apply(&mut merged, &mut origins, place, &key, value, &mut problems);
+            apply(&mut merged, &mut origins, place, &key_of_variable(name), value, &mut problems);
         }
         for flag in &self.flags {
             apply_flag(&mut merged, &mut origins, flag, &mut problems);
@@ -163,6 +194,10 @@ impl Sources {
             }
         }
     }
+}
+
+fn key_of_variable(name: &str) -> String {
+    name[ENVIRONMENT_PREFIX.len()..].to_lowercase().replace("__", ".")
 }
 
 fn alone(place: Place, key: Option<String>, wrong: String, help: Vec<String>) -> Problems {

@@ -98,6 +98,14 @@ impl Set {
     }
 }
 
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// The status of the answer to an upgrade that a page asks for.
 fn upgrade(address: SocketAddr, origin: &str) -> u16 {
     let mut stream = dial(address);
@@ -212,6 +220,9 @@ on_both_drivers! {
         joe.publish("com.a", json!([]));
 
         // With a key, programs without one may nothing any more, on connections that are there too.
+        let mut page = Http::connect(set.router.wamp).with("Origin: http://localhost");
+        assert_eq!(page.ask("GET", "/v1/sessions").status, 200);
+        assert_eq!(page.ask("POST", "/v1/reload").status, 403, "any page of this machine could have it done");
         let mut api = Http::connect(set.router.wamp);
         assert_eq!(api.ask("GET", "/v1/sessions").status, 200);
         let key = |name: &str, allow: &str| {
@@ -226,10 +237,23 @@ on_both_drivers! {
         set.write(EVERYTHING, &(ops_table.clone() + &shop_table));
         assert_eq!(set.command(&[]).0, 0);
         assert_eq!(api.ask("GET", "/v1/sessions").status, 401);
+        // One whose body is slow, and one that never ends.
+        let mut subscriber = Client::join(set.router.wamp);
+        subscriber.subscribe("com.a");
+        let publication = json!({"topic": "com.a", "data": 1});
+        let mut slow = Http::connect(set.router.wamp).with(&shop);
+        let length = publication.to_string().len();
+        slow.begin("/v1/publish", &format!("Content-Type: application/json\r\nContent-Length: {length}"));
+        let mut stream = Http::connect(set.router.wamp).with(&shop);
+        stream.begin("/v1/publish", "Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked");
+        let line = format!("{publication}\n");
+        let line = format!("{:x}\r\n{line}\r\n", line.len());
+        stream.send(line.as_bytes());
+        assert_eq!(subscriber.expect_event(), json!([1]));
         let mut shop = Http::connect(set.router.wamp).with(&shop);
         let mut ops = Http::connect(set.router.wamp).with(&ops);
-        let publication = json!({"topic": "com.a", "data": 1});
         assert_eq!(shop.post("/v1/publish", &publication).status, 200);
+        assert_eq!(subscriber.expect_event(), json!([1]));
         assert_eq!(shop.ask("POST", "/v1/reload").status, 403, "a right of its own");
         set.write(EVERYTHING, &ops_table);
         let answer = ops.ask("POST", "/v1/reload");
@@ -237,6 +261,77 @@ on_both_drivers! {
         assert_eq!(told(&answer.json()), ["now http_api.key[shop]"]);
         assert!(!String::from_utf8_lossy(&answer.body).contains("sha256:"), "{answer:?}");
         assert_eq!(shop.post("/v1/publish", &publication).status, 401);
+        slow.send(publication.to_string().as_bytes());
+        assert_eq!(slow.answer("POST").status, 401, "the key was right when the request began");
+        stream.send(line.as_bytes());
+        let told = stream.answer("POST").lines();
+        let summary = &told.last().expect("a summary")["summary"];
+        assert_eq!((&summary["published"], &summary["error"]["code"]), (&json!(1), &json!("unauthorized")), "{summary}");
+        joe.publish("com.a", json!(["the next one"]));
+        assert_eq!(subscriber.expect_event(), json!(["the next one"]));
+    }
+
+    fn who_has_a_role_that_is_gone_may_do_nothing(driver: &str) {
+        let set = Set::start(driver, "roles");
+        let role = "[[realm.role]]\nname = \"operator\"\n[[realm.role.permission]]\nuri = \"com.\"\nmatch = \"prefix\"\nallow = [\"publish\", \"subscribe\"]\n";
+        set.folder.write("fanwire.toml", &(text(EVERYTHING, "") + role));
+        set.folder.write("users.txt", &format!("ann:operator:{CHEAP_HASH}\n"));
+        assert_eq!(set.changes().len(), 2);
+        let (mut ann, _) = logged_in(&set.router, "realm1", "ann");
+        let id = ann.subscribe("com.a");
+        // As long as there are users of it, it cannot go.
+        set.write(EVERYTHING, "");
+        assert_eq!(set.post("").0, 422);
+        ann.publish("com.a", json!([]));
+        set.folder.write("users.txt", &format!("joe:member:{CHEAP_HASH}\n"));
+        assert_eq!(set.changes().len(), 2);
+        assert!(is_refused(&mut ann, json!([16, 9, {"acknowledge": true}, "com.a"])));
+        assert!(is_refused(&mut ann, json!([32, 10, {}, "com.a"])));
+        assert_eq!(ann.ask(json!([34, 11, id]))[4], "wamp.error.no_such_subscription");
+        aborted(&mut logging_in(&set.router, "realm1", "ann", CHEAP_TICKET), 1008);
+    }
+
+    fn reloads_are_done_one_after_the_other_and_none_while_it_ends(driver: &str) {
+        let folder = Folder::new(&format!("reload-{driver}-turns"));
+        let path = folder.write("fanwire.toml", &text(EVERYTHING, "").replace("users_file", "# "));
+        let router = Launch::on(driver).argument("--config").argument(&path).set("shutdown.drain_time", "300s").start();
+        let set = Set { folder, path, router };
+        let done = || set.router.metric("fanwire_config_reloads_total", "outcome=\"done\"");
+        let before = done();
+        set.folder.write("fanwire.toml", &text(NO_SECRETS, "").replace("users_file", "# "));
+        let counts = thread::scope(|scope| {
+            let asked: Vec<_> = (0..4).map(|_| scope.spawn(|| set.changes().len())).collect();
+            asked.into_iter().map(|asked| asked.join().expect("it was answered")).sum::<usize>()
+        });
+        assert_eq!(counts, 1, "the first finds the change, the others find it done");
+        assert_eq!(done() - before, 4.0);
+        let stays = Client::join(set.router.wamp);
+        set.router.signal(Signal::TERM);
+        eventually("the drain", || status(&get(set.router.admin, "/readyz")) == 503);
+        let (code, said) = set.command(&[]);
+        assert!(code == 1 && said.contains("the router is ending"), "{code} {said}");
+        assert_eq!(set.router.metric("fanwire_config_reloads_total", "outcome=\"refused\""), 1.0);
+        drop(stays);
+    }
+
+    fn the_command_finds_the_router_by_a_configuration_that_is_wrong(driver: &str) {
+        let set = Set::start(driver, "finds");
+        // Flags win over the file: the router stays where it is.
+        let admin = format!("[admin]\nbind = \"{}\"\n", set.router.admin);
+        let run = |more: &str| {
+            set.write(EVERYTHING, &(admin.clone() + more));
+            let command = ["reload", "--config", &set.path];
+            let output = Command::new(binary()).args(command).output().expect("the binary starts");
+            let said = String::from_utf8([output.stdout, output.stderr].concat()).expect("UTF-8");
+            (output.status.code(), said)
+        };
+        let (code, said) = run("[limits]\nmessage = \"1 elephant\"\n");
+        assert!(code == Some(1) && said.contains("elephant") && said.contains("nothing was changed"), "{said}");
+        assert_eq!(set.router.metric("fanwire_config_reloads_total", "outcome=\"refused\""), 1.0, "it was asked");
+        let (code, said) = run("[limits\n");
+        assert!(code == Some(1) && said.contains("was not asked"), "{said}");
+        let (code, said) = run("[limits]\nsubscriptions_per_session = 2\n");
+        assert!(code == Some(0) && said.contains("limits.subscriptions_per_session"), "{said}");
     }
 
     fn each_change_acts_when_the_answer_says_so(driver: &str) {
@@ -291,10 +386,13 @@ on_both_drivers! {
         through.subscribe("com.a");
         let reload = || {
             let request = format!("POST /reload HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-            assert_eq!(status(&http(router.admin, request.as_bytes())), 200, "{}", router.said());
+            let answer = http(router.admin, request.as_bytes());
+            assert_eq!(status(&answer), 200, "{}", router.said());
+            answer
         };
         folder.write("fanwire.toml", plain);
-        reload();
+        let told = reload();
+        assert!(told.contains("\"listener[127.0.0.1:0].api\"") && told.contains("auto: offered here"), "{told}");
         // Nobody else offered the API, and it is there now.
         assert_eq!(Http::connect(address).ask("GET", "/v1/openapi.json").status, 200);
         let mut publisher = Client::join(address);
@@ -310,23 +408,35 @@ on_both_drivers! {
         assert_eq!(status(&get(address, "/v1/openapi.json")), 400, "this port speaks TLS");
     }
 
-    fn rates_and_deadlines_reach_connections_that_are_there(driver: &str) {
+    fn rates_reach_connections_that_are_there(driver: &str) {
         let set = Set::start(driver, "rates");
         let mut client = Client::join(set.router.wamp);
-        let mut silent = Client::join(set.router.wamp);
-        silent.answer_pings(false);
         client.publish("com.a", json!([]));
-        // Flags win over the file, as at the start: PATIENT ones are such.
-        set.write(EVERYTHING, "[limits]\nmessages_per_second = 5\nmessages_burst = 1\nmessage = \"2KiB\"");
+        let throttled = || set.router.metric("fanwire_connections_throttled_total", "");
+        // What is used up takes a quarter of an hour by this rate, and a second by the next one.
+        set.write(EVERYTHING, "[limits]\nmessages_per_second = 1\nmessages_burst = 1000\nmessage = \"2KiB\"");
         assert_eq!(set.changes().len(), 3);
-        for number in 0..8 {
-            client.publish("com.a", json!([number]));
+        for number in 0..1_500 {
+            client.send(json!([16, 100 + number, {}, "com.a"]));
         }
-        eventually("the rate being met", || set.router.metric("fanwire_connections_throttled_total", "") > 0.0);
+        client.send(json!([16, 7, {"acknowledge": true}, "com.a"]));
+        eventually("the rate being met", || throttled() > 0.0);
+        set.write(EVERYTHING, "[limits]\nmessages_per_second = 1000\nmessage = \"2KiB\"");
+        assert_eq!(set.changes().len(), 2);
+        assert_eq!(client.expect()[0], 17);
+        for _ in 0..100 {
+            client.publish("com.a", json!([]));
+        }
+        // Who waits for its answer says nothing that would have it looked at.
+        set.write(EVERYTHING, "[limits]\nbytes_per_second = \"1KiB\"");
+        set.changes();
+        let before = throttled();
+        client.send(json!([16, 8, {}, "com.a", ["x".repeat(1_000_000)]]));
+        eventually("the rate being met", || throttled() > before);
+        client.send(json!([16, 9, {"acknowledge": true}, "com.a"]));
         set.write(EVERYTHING, "");
-        assert_eq!(set.changes().len(), 3);
-        client.publish("com.a", json!(["x".repeat(100_000)]));
-        drop(silent);
+        assert_eq!(set.changes(), ["now limits.bytes_per_second"]);
+        assert_eq!(client.expect()[0], 17);
     }
 
     fn what_only_fits_after_a_restart_is_refused_as_a_whole(driver: &str) {
@@ -373,13 +483,15 @@ on_both_drivers! {
                 }
                 sent
             });
+            // The publisher ends with this, also where something here fails.
+            let ends = SetAtEnd(&stop);
             for number in 0..20 {
                 set.write(if number % 2 == 0 { NO_SECRETS } else { EVERYTHING }, "");
                 assert_eq!(set.changes().len(), 1);
                 set.write(EVERYTHING, "[limits]\nmessage = 0");
                 assert_eq!(set.command(&[]).0, 1);
             }
-            stop.store(true, Ordering::Relaxed);
+            drop(ends);
             publisher.join().expect("the publisher and its calls went on")
         });
         for subscriber in &mut subscribers {
@@ -387,7 +499,10 @@ on_both_drivers! {
                 assert_eq!(subscriber.expect_event(), json!([expected]));
             }
         }
-        assert_eq!(set.router.metric("fanwire_config_reloads_total", "outcome=\"done\""), 20.0);
+        for outcome in ["done", "refused"] {
+            let label = format!("outcome={outcome:?}");
+            assert_eq!(set.router.metric("fanwire_config_reloads_total", &label), 20.0, "{outcome}");
+        }
         assert_eq!(set.router.metric("fanwire_subscriptions_withdrawn_total", ""), 0.0);
     }
 }

@@ -41,6 +41,7 @@ impl Api {
         check_json(head)?;
         no_idempotency_key(head)?;
         let body = connection.whole_body(self.config.limits.body_bytes_max).await?;
+        self.check_still(caller)?;
         let call = self.read_call(caller, fields::text(&body)?)?;
         drop(body);
         let time = call.timeout + ANSWER_TIME;

@@ -129,11 +129,11 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// Programs of this machine while there are no keys. Who may not do everything in every realm must not see the
-    /// configuration, and so what a reload changes.
-    pub fn local(grants: Vec<Grant>) -> Self {
+    /// Programs of this machine while there are no keys; `realms`: how many there are, with those that grant nothing. Who may
+    /// not do everything in every realm must not see the configuration, and so what a reload changes.
+    pub fn local(grants: Vec<Grant>, realms: usize) -> Self {
         let mut rights = Right::ALL.to_vec();
-        if grants.is_empty() || !grants.iter().all(|grant| grant.manages) {
+        if grants.len() < realms || !grants.iter().all(|grant| grant.manages) {
             rights.retain(|right| *right != Right::Reload);
         }
         Self { name: "a program without a key".to_owned(), rights, grants }
@@ -154,6 +154,15 @@ pub struct ApiKey {
     pub principal: Principal,
     /// From where it may be used; empty: from everywhere.
     pub addresses: Vec<AddressRange>,
+}
+
+impl ApiKey {
+    /// Whether it may be used from there; `None`: from a Unix socket, at whose other end is only this machine.
+    pub fn may_come_from(&self, address: Option<IpAddr>) -> bool {
+        let ranges = &self.addresses;
+        let is_there = |address| ranges.iter().any(|range| range.contains(address));
+        ranges.is_empty() || address.is_none_or(is_there)
+    }
 }
 
 /// All keys.
@@ -255,6 +264,25 @@ mod tests {
         {
             assert!(wrong.parse::<KeyHash>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn only_who_may_do_everything_in_every_realm_may_reload_without_a_key() {
+        let access = fanwire_core::access::Access::new(
+            &["one", "two"].map(fanwire_core::access::RealmConfig::open),
+            1,
+        )
+        .expect("open realms are right");
+        let grant = |name: &str, manages: bool| {
+            let realm = access.realm(name).expect("it is there");
+            Grant { realm, role: access.anonymous_role(realm).expect("an open one has one"), manages }
+        };
+        let may =
+            |grants: Vec<Grant>, realms| Principal::local(grants, realms).rights.contains(&Right::Reload);
+        assert!(may(vec![grant("one", true), grant("two", true)], 2));
+        assert!(!may(vec![grant("one", true), grant("two", false)], 2));
+        assert!(!may(vec![grant("one", true)], 2), "nobody may anything in the other one");
+        assert!(!may(Vec::new(), 1));
     }
 
     #[test]

@@ -46,7 +46,7 @@ use connection::{Connection, Failure, Gone, Response, Times};
 use error::{ApiError, Code};
 use figures::ApiFigures;
 use idempotency::Idempotency;
-use keys::{ApiKeys, KeyHash, Principal};
+use keys::{ApiKey, ApiKeys, KeyHash, Principal};
 use routes::{Endpoint, Found, ROUTES};
 
 /// The description of the API, for clients and their generators.
@@ -195,7 +195,8 @@ impl Api {
             let words = "the HTTP API has as many connections as it may (http_api.connections); try again";
             self.refuse(&mut connection, &ApiError::new(Code::Overloaded, words));
         } else {
-            while let Ok(true) = self.serve_one(&mut connection, &peer).await {}
+            let mut api = Arc::clone(&self);
+            while let Ok(true) = Self::serve_one(&mut api, &mut connection, &peer).await {}
         }
         if connection.flush().await.is_ok() {
             connection.close().await;
@@ -204,21 +205,21 @@ impl Api {
     }
 
     /// One request. True: there may be another.
-    async fn serve_one(&self, connection: &mut Connection, peer: &Peer) -> Result<bool, Gone> {
-        let head = match connection.head(&self.config.limits.head, self.readiness.ended()).await {
+    async fn serve_one(this: &mut Arc<Self>, connection: &mut Connection, peer: &Peer) -> Result<bool, Gone> {
+        let head = match connection.head(&this.config.limits.head, this.readiness.ended()).await {
             Ok(Some(head)) => head,
             Ok(None) => return Ok(false),
             Err(Failure::Refused(error)) => {
-                self.refuse(connection, &error);
+                this.refuse(connection, &error);
                 return Ok(false);
             }
             Err(Failure::Gone(gone)) => return Err(gone),
         };
         // The wait for the request may have been long: what holds now is what counts.
-        match self.newer() {
-            Some(newer) => newer.serve_request(connection, peer, &head).await,
-            None => self.serve_request(connection, peer, &head).await,
+        if let Some(newer) = this.newer() {
+            *this = Arc::new(newer);
         }
+        this.serve_request(connection, peer, &head).await
     }
 
     /// The same, from its head on.
@@ -403,9 +404,10 @@ impl Api {
     /// Who asks.
     fn authenticate<'a>(&'a self, peer: &Peer, head: &RequestHead<'_>) -> Result<Caller<'a>, ApiError> {
         let keys = &self.config.keys;
+        let address = peer.address.map(|address| address.ip());
         if keys.0.is_empty() {
             check_local(peer, head)?;
-            return Ok(Caller { key: None, principal: &self.config.local, shard: peer.shard });
+            return Ok(Caller { key: None, principal: &self.config.local, address, shard: peer.shard });
         }
         let wrong = |words: &'static str| ApiError::new(Code::Unauthorized, words);
         let Some(given) = head.headers().unique("authorization")? else {
@@ -418,31 +420,40 @@ impl Api {
         let index =
             keys.find(key).ok_or_else(|| wrong("no key is like this one; `fanwire apikey` makes keys"))?;
         let key = &keys.0[index];
-        let is_there = |address: IpAddr| key.addresses.iter().any(|range| range.contains(address));
-        // Only this machine can be at the other end of a Unix socket.
-        if !key.addresses.is_empty() && !peer.address.is_none_or(|address| is_there(address.ip())) {
+        if !key.may_come_from(address) {
             let words =
                 format!("{} may not be used from this address (http_api.key.addresses)", key.principal.name);
             return Err(ApiError::new(Code::Forbidden, words));
         }
-        Ok(Caller { key: Some(key.hash), principal: &key.principal, shard: peer.shard })
+        Ok(Caller { key: Some(key.hash), principal: &key.principal, address, shard: peer.shard })
     }
 
-    /// Whether the caller is by the newest configuration who it was when its request began: for requests that last.
-    fn is_still(&self, caller: &Caller<'_>) -> bool {
+    /// Refuses who is not by the newest configuration who it was when its request began: before what comes late acts.
+    fn check_still(&self, caller: &Caller<'_>) -> Result<(), ApiError> {
         let newest = self.settings.load();
-        if Arc::ptr_eq(&newest, &self.config) {
-            return true;
+        let is_caller = |key: &ApiKey| {
+            Some(key.hash) == caller.key
+                && key.principal == *caller.principal
+                && key.may_come_from(caller.address)
+        };
+        let is_still = Arc::ptr_eq(&newest, &self.config)
+            || match caller.key {
+                None => newest.keys.0.is_empty() && newest.local == *caller.principal,
+                Some(_) => newest.keys.0.iter().any(is_caller),
+            };
+        if is_still {
+            return Ok(());
         }
-        match caller.key {
-            None => newest.keys.0.is_empty() && newest.local == *caller.principal,
-            Some(hash) => {
-                newest.keys.0.iter().any(|key| key.hash == hash && key.principal == *caller.principal)
-            }
-        }
+        let words = "a reload has changed who may do this while the request came; ask again from here on";
+        Err(ApiError::new(Code::Unauthorized, words))
     }
 
     async fn reload(&self, caller: &Caller<'_>, head: &RequestHead<'_>) -> Result<Reply, Failure> {
+        // It has no body whose type a browser would ask about first, so any page of this machine could have it done.
+        if caller.key.is_none() && head.header("origin").is_some() {
+            let words = "without a key only programs may ask for a reload, not web pages";
+            return Err(ApiError::new(Code::Forbidden, words).into());
+        }
         let query = listing::Query::read(head, &["check"])?;
         let check_only = match query.get("check") {
             None | Some("false") => false,
@@ -488,7 +499,9 @@ impl Api {
     fn idempotency(&self) -> MutexGuard<'_, Idempotency> {
         // A panic in between would leave it whole: each of its methods changes it in one go.
         let mut table = self.idempotency.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let limits = &self.config.limits;
+        // Not those of a request that began before the last reload.
+        let settings = self.settings.load();
+        let limits = &settings.limits;
         table.set_bounds(limits.idempotency_window, limits.idempotency_entries_max);
         table
     }
@@ -521,6 +534,8 @@ struct Caller<'a> {
     /// Its key, if it needs one. Idempotency keys are each client's own.
     key: Option<KeyHash>,
     principal: &'a Principal,
+    /// From where; `None`: by a Unix socket.
+    address: Option<IpAddr>,
     shard: ShardId,
 }
 

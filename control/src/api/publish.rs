@@ -85,6 +85,7 @@ impl Api {
         check_json(head)?;
         let key = idempotency_key(caller, head)?;
         let body = connection.whole_body(self.config.limits.body_bytes_max).await?;
+        self.check_still(caller)?;
         Ok((key, body))
     }
 

@@ -209,10 +209,9 @@ impl Stream<'_, '_> {
             let outcome = first_answer(&mut self.on_the_way).await?;
             self.answered(outcome).await?;
         }
-        if !self.api.is_still(self.caller) {
+        if let Err(error) = self.api.check_still(self.caller) {
             self.parcel.clear();
-            let words = "a reload has changed what this key may do; ask again from this line on";
-            return Err(ApiError::new(Code::Unauthorized, words).into());
+            return Err(error.into());
         }
         let publications = std::mem::take(&mut self.parcel);
         let lines = std::mem::take(&mut self.lines);

@@ -134,14 +134,7 @@ impl LoginDesk {
             let (shards, refusals) = (Arc::clone(&shards), Arc::clone(&refusals));
             tokio::spawn(async move {
                 let request = Arc::new(request);
-                let (known, outcome) = loop {
-                    let known = users.load_full();
-                    let outcome = derive(Arc::clone(&known), Arc::clone(&done), Arc::clone(&request)).await;
-                    // Who is no user any more by the time of the verdict is none.
-                    if Arc::ptr_eq(&known, &users.load()) {
-                        break (known, outcome);
-                    }
-                };
+                let (known, outcome) = verdict(&users, done, &request).await;
                 drop(permit);
                 if let (Err(why), Subject::Login { authid, .. }) = (&outcome, &request.subject) {
                     let user = authid.as_deref().unwrap_or_default();
@@ -152,6 +145,28 @@ impl LoginDesk {
         }
     }
 }
+
+/// What the users of now say, and who they are: who is no user any more by the time of the verdict is none.
+async fn verdict(
+    users: &ArcSwap<Users>,
+    done: Arc<Done>,
+    request: &Arc<Question>,
+) -> (Arc<Users>, Result<Grant, Why>) {
+    let mut known = users.load_full();
+    for _ in 0..DERIVATIONS_MAX {
+        let outcome = derive(Arc::clone(&known), Arc::clone(&done), Arc::clone(request)).await;
+        let newest = users.load_full();
+        if !request.is_wanted() || known.agree(&newest, request) {
+            return (newest, outcome);
+        }
+        known = newest;
+    }
+    (known, Err(Why::Changed))
+}
+
+/// Of one login. Only a user who is changed meanwhile needs another one, and one that is changed all the time must not keep a
+/// place from others.
+const DERIVATIONS_MAX: usize = 2;
 
 /// One derivation, on a thread of its own. Fails closed: one that panics is no login.
 async fn derive(users: Arc<Users>, done: Arc<Done>, request: Arc<Question>) -> Result<Grant, Why> {

@@ -23,7 +23,7 @@ struct RealmUsers {
 }
 
 /// One user of one realm.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct User {
     /// The role of its sessions.
     pub role: RoleId,
@@ -38,6 +38,8 @@ pub enum Why {
     UnknownUser,
     /// The user has another ticket.
     WrongTicket,
+    /// The user was changed again and again while it logged in.
+    Changed,
     /// Not enough memory for the derivation.
     NoMemory,
     /// What was brought cannot be verified here.
@@ -52,6 +54,7 @@ impl Why {
         match self {
             Self::UnknownUser => "no such user",
             Self::WrongTicket => "another ticket",
+            Self::Changed => "changed while it logged in",
             Self::NoMemory => "no memory for the key derivation",
             Self::UnknownProof => "nothing here verifies such a proof",
             Self::Panicked => "the key derivation panicked",
@@ -62,6 +65,7 @@ impl Why {
     pub fn denial(self) -> Denial {
         match self {
             Self::UnknownUser | Self::WrongTicket => Denial::Refused,
+            Self::Changed => Denial::Busy,
             Self::NoMemory | Self::UnknownProof | Self::Panicked => Denial::Failed,
         }
     }
@@ -101,6 +105,23 @@ impl Users {
         }
     }
 
+    /// Whether the others would say the same of this login.
+    pub(super) fn agree(&self, others: &Self, question: &Question) -> bool {
+        let Subject::Login { authid: Some(authid), .. } = &question.subject else { return true };
+        self.user(question.realm, authid) == others.user(question.realm, authid)
+    }
+
+    fn user(&self, realm: RealmId, authid: &str) -> Option<&User> {
+        self.realm(realm)?.by_name.get(authid)
+    }
+
+    /// Whether the others are the same ones. Decoys are nobody.
+    pub fn are_the_same(&self, others: &Self) -> bool {
+        let is_same =
+            |(one, other): (&RealmUsers, &RealmUsers)| one.name == other.name && one.by_name == other.by_name;
+        self.realms.len() == others.realms.len() && self.realms.iter().zip(&others.realms).all(is_same)
+    }
+
     /// The name of a realm, for the log.
     pub fn realm_name(&self, realm: RealmId) -> &str {
         self.realm(realm).map_or("", |realm| &realm.name)
@@ -108,5 +129,50 @@ impl Users {
 
     fn realm(&self, realm: RealmId) -> Option<&RealmUsers> {
         self.realms.get(realm.index())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn users(realm: &str, tickets: &[(&str, u8)]) -> Users {
+        let access = fanwire_core::access::Access::new(&[fanwire_core::access::RealmConfig::open("r")], 1)
+            .expect("an open realm is right");
+        let id = access.realm("r").expect("it is there");
+        let role = access.anonymous_role(id).expect("an open one has one");
+        let user = |(name, ticket): &(&str, u8)| {
+            let ticket = TicketHash::decoy_like(None, [*ticket; 32]);
+            ((*name).into(), User { role, ticket })
+        };
+        let mut random = 0;
+        Users::new([(realm.to_owned(), tickets.iter().map(user).collect())], || {
+            random += 1;
+            random
+        })
+    }
+
+    #[test]
+    fn users_are_the_same_whatever_their_decoys_are() {
+        let one = users("r", &[("joe", 1), ("ann", 2)]);
+        assert!(one.are_the_same(&users("r", &[("ann", 2), ("joe", 1)])));
+        for (realm, others) in [
+            ("r", &[("joe", 1)][..]),
+            ("r", &[("joe", 1), ("ann", 3)]),
+            ("r", &[("joe", 1), ("eve", 2)]),
+            ("s", &[("joe", 1), ("ann", 2)]),
+        ] {
+            assert!(!one.are_the_same(&users(realm, others)), "{realm} {others:?}");
+        }
+    }
+
+    #[test]
+    fn a_user_is_another_one_with_another_ticket_or_none() {
+        let realm = RealmId::new(0);
+        let (one, other) = (users("r", &[("joe", 1), ("ann", 2)]), users("r", &[("joe", 1), ("ann", 3)]));
+        assert_eq!(one.user(realm, "joe"), other.user(realm, "joe"));
+        assert_ne!(one.user(realm, "ann"), other.user(realm, "ann"));
+        assert_ne!(one.user(realm, "ann"), users("r", &[]).user(realm, "ann"));
+        assert_eq!(one.user(realm, "eve"), None);
     }
 }

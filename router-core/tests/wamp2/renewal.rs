@@ -83,6 +83,22 @@ fn subscriptions_and_registrations_that_are_forbidden_are_withdrawn() {
 }
 
 #[test]
+fn a_pattern_that_stays_is_called_only_as_far_as_its_callee_might_register() {
+    let mut router = Router::new(2);
+    let (alice, bob) = (router.join(0), router.join(1));
+    ask(&mut router, alice, r#"[64,1,{"match":"prefix"},"a."]"#);
+    // Once before, so that what is remembered of it has to be forgotten.
+    router.say(bob, r#"[48,1,{},"a.x"]"#);
+    let invocation = number(&router.hear_one(alice), 1);
+    router.say(alice, &format!("[70,{invocation},{{}}]"));
+    assert_eq!(router.hear_one(bob), "[50,1,{}]");
+    renew_all(&mut router, &[("", "pscr"), ("a.x", "psc")], Limits::default());
+    assert!(ask(&mut router, bob, r#"[48,2,{},"a.x"]"#).contains("no_such_procedure"));
+    router.say(bob, r#"[48,3,{},"a.y"]"#);
+    assert!(router.hear_one(alice).starts_with("[68,"), "the registration is there");
+}
+
+#[test]
 fn a_call_in_flight_is_answered_though_its_procedure_is_withdrawn() {
     let mut router = Router::new(2);
     let (alice, bob) = (router.join(0), router.join(1));

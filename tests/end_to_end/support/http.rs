@@ -50,6 +50,14 @@ impl Http {
         self.answer(method)
     }
 
+    /// The head of a POST with these fields, whose body comes later. When this returns, the head was read.
+    pub fn begin(&mut self, target: &str, fields: &str) {
+        let own = &self.fields;
+        let head = format!("POST {target} HTTP/1.1\r\n{own}{fields}\r\nExpect: 100-continue\r\n\r\n");
+        self.send(head.as_bytes());
+        assert_eq!(self.answer("POST").status, 100);
+    }
+
     /// A request with a body of some type.
     pub fn post_as(&mut self, target: &str, media_type: &str, body: &str) -> Answer {
         let head = format!(
