@@ -1,0 +1,172 @@
+//! Programs that are asked by HTTP.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::NO_ROLE;
+use super::realm::Match;
+use crate::config::describe::described;
+use crate::config::units::{Count, Time};
+
+described! {
+    /// A program that is asked, or told, by HTTP.
+    #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Hook {
+        /// Its name, in metrics and in the log; unlike any other's.
+        #[acts(restart)]
+        pub name: String,
+        /// Where it is asked, by POST: `http://` or `https://`. It is not followed elsewhere, and no proxy is used.
+        #[acts(restart)]
+        pub url: String,
+        /// What it is asked about: some of `connect`, `authenticate`, `subscribe`, `publish`, `disconnect`.
+        ///
+        /// `authenticate` decides on tickets, in place of the realm's users; `connect` on every session before its welcome;
+        /// `subscribe` and `publish` after the role's permissions have allowed it. `disconnect` is told, not asked.
+        #[acts(restart)]
+        pub events: Vec<HookEvent>,
+        /// Realms that it is for; an empty list: all.
+        #[acts(restart)]
+        #[serde(default)]
+        pub realms: Vec<String>,
+        /// Topics that it is asked about, for `subscribe` and `publish`: URI or pattern.
+        ///
+        /// All others cost nothing. A subscription by pattern is asked about if any topic could match both.
+        #[acts(restart)]
+        #[serde(default)]
+        pub uri: String,
+        /// How `uri` is compared: `prefix` (if left out in a file), `exact` or `wildcard`.
+        #[acts(restart)]
+        #[serde(rename = "match", default = "Hook::default_match")]
+        pub match_policy: Match,
+        /// How it is asked: `json`, `form` (as a web form) or `header` (`X-Fanwire-…` and no body).
+        #[acts(restart)]
+        #[serde(default)]
+        pub body: HookBody,
+        /// Whether `publish` tells what is published.
+        ///
+        /// With `false`, and with `body = "header"`, it tells who publishes where, and equal questions can be asked once.
+        #[acts(restart)]
+        #[serde(default = "Hook::default_payload")]
+        pub payload: bool,
+        /// How long a question may wait for its turn, and then for its reply, each.
+        #[acts(restart)]
+        #[serde(default = "Hook::default_timeout")]
+        pub timeout: Time,
+        /// Requests at once.
+        #[acts(restart)]
+        #[serde(default = "Hook::default_max_in_flight")]
+        pub max_in_flight: Count,
+        /// Questions that may wait for their turn, or for the answer to an equal one; further ones fail at once.
+        ///
+        /// The end of a session finds room in half of it only.
+        #[acts(restart)]
+        #[serde(default = "Hook::default_queue")]
+        pub queue: Count,
+        /// How long a reply holds for equal questions; `"0s"`: only for those that come while it is asked.
+        ///
+        /// Questions of one user in one role are equal, whichever its session; logins with one ticket are with a cache only.
+        /// Denials hold for 1 s at most, failures do not hold.
+        #[acts(restart)]
+        #[serde(default = "Hook::default_cache")]
+        pub cache: Time,
+        /// What it counts as if the hook cannot be asked: `deny` or `allow`. Logins are always denied.
+        #[acts(restart)]
+        #[serde(default)]
+        pub on_failure: OnFailure,
+        /// Role of who is let in by `authenticate` where the reply names none; `"none"`: the reply must name it.
+        #[acts(restart)]
+        #[serde(default = "Hook::default_role")]
+        pub role: String,
+        /// Sent with each request, such as `{ authorization = "Bearer …" }`. `fanwire config show` prints them.
+        #[acts(restart)]
+        #[serde(default)]
+        pub headers: BTreeMap<String, String>,
+    }
+}
+
+impl Hook {
+    /// One that is told of ends, with everything else at its default.
+    pub fn at(name: &str, url: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            url: url.to_owned(),
+            events: vec![HookEvent::Disconnect],
+            realms: Vec::new(),
+            uri: String::new(),
+            match_policy: Self::default_match(),
+            body: HookBody::default(),
+            payload: Self::default_payload(),
+            timeout: Self::default_timeout(),
+            max_in_flight: Self::default_max_in_flight(),
+            queue: Self::default_queue(),
+            cache: Self::default_cache(),
+            on_failure: OnFailure::default(),
+            role: Self::default_role(),
+            headers: BTreeMap::new(),
+        }
+    }
+
+    fn default_match() -> Match {
+        Match::Prefix
+    }
+
+    fn default_payload() -> bool {
+        true
+    }
+
+    fn default_timeout() -> Time {
+        Time::seconds(2)
+    }
+
+    fn default_max_in_flight() -> Count {
+        Count(256)
+    }
+
+    fn default_queue() -> Count {
+        Count(1_024)
+    }
+
+    fn default_cache() -> Time {
+        Time::seconds(0)
+    }
+
+    fn default_role() -> String {
+        NO_ROLE.to_owned()
+    }
+}
+
+/// What a hook is asked about, or told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum HookEvent {
+    // Not documented for clap, as `ApiRight`.
+    Connect,
+    Authenticate,
+    Subscribe,
+    Publish,
+    Disconnect,
+}
+
+/// How a hook is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum HookBody {
+    // Not documented for clap, as `ApiRight`.
+    #[default]
+    Json,
+    Form,
+    Header,
+}
+
+/// What a question counts as if the hook cannot be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// No.
+    #[default]
+    Deny,
+    /// Yes.
+    Allow,
+}

@@ -1,0 +1,224 @@
+//! Realms, and who may do what in them.
+
+use serde::{Deserialize, Serialize};
+
+use super::NO_FILE;
+use crate::config::describe::described;
+use crate::config::topics::{Policy, Topic};
+use crate::config::units::Auto;
+
+described! {
+    /// A world of topics and procedures.
+    #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Realm {
+        /// The name that clients ask for.
+        #[acts(restart)]
+        pub name: String,
+        /// Role of a client that does not say who it is; `"none"` refuses such clients.
+        ///
+        /// Users log in by ticket: see `realm.user` and `realm.users_file`.
+        #[acts(new_connections)]
+        #[serde(default = "Realm::default_anonymous_role")]
+        pub anonymous_role: String,
+        /// Permits an anonymous role that may do everything on an address that other machines can reach.
+        ///
+        /// Without it Fanwire does not start in such a configuration.
+        #[acts(now)]
+        #[serde(default)]
+        pub allow_anonymous_everywhere: bool,
+        /// File with users who log in by ticket, made by `fanwire passwd`; `"none"`: no file.
+        ///
+        /// It is read again with each [reload](operators.md#reload). A relative path begins at the folder of the file that names it. See [logins](logins.md).
+        #[acts(new_connections)]
+        #[serde(default = "Realm::default_users_file")]
+        pub users_file: String,
+        /// Users who log in by ticket, besides those of `users_file`: `[[realm.user]]` with `name`, `role`, `ticket_hash`.
+        ///
+        /// `fanwire passwd - NAME --role ROLE` prints such a table. A ticket itself cannot stand in a configuration.
+        #[acts(new_connections)]
+        #[serde(default)]
+        pub user: Vec<User>,
+        /// What happens to events that a subscriber does not read in time; `auto`: what `limits.slow_consumer` says.
+        #[acts(new_connections)]
+        #[serde(default = "Realm::default_slow_consumer")]
+        pub slow_consumer: Auto<Policy>,
+        /// The same by topic: `[[realm.topic]]` with `uri`, `match`, `slow_consumer`, `outbox`, `outbox_messages`.
+        ///
+        /// Only `uri` must be there. The most specific rule decides that covers all of a subscription. `outbox` and
+        /// `outbox_messages` bound what waits of one subscription for one connection. See
+        /// [slow consumers](operators.md#slow-consumers).
+        #[acts(new_connections)]
+        #[serde(default)]
+        pub topic: Vec<Topic>,
+        /// Who may do what. What no permission mentions is refused.
+        #[acts(now)]
+        #[serde(default)]
+        pub role: Vec<Role>,
+    }
+}
+
+impl Realm {
+    /// The realm that exists when none is configured: whoever can connect may do everything.
+    pub fn open() -> Self {
+        Self {
+            name: "realm1".to_owned(),
+            anonymous_role: Self::default_anonymous_role(),
+            allow_anonymous_everywhere: false,
+            users_file: Self::default_users_file(),
+            user: Vec::new(),
+            slow_consumer: Auto::Auto,
+            topic: Vec::new(),
+            role: vec![Role {
+                name: Self::default_anonymous_role(),
+                permission: vec![Permission::everything()],
+            }],
+        }
+    }
+
+    fn default_anonymous_role() -> String {
+        "anonymous".to_owned()
+    }
+
+    fn default_slow_consumer() -> Auto<Policy> {
+        Auto::Auto
+    }
+
+    fn default_users_file() -> String {
+        NO_FILE.to_owned()
+    }
+
+    /// The file with users, if there is one.
+    pub fn users_file(&self) -> Option<&str> {
+        (self.users_file != NO_FILE).then_some(self.users_file.as_str())
+    }
+
+    /// The declared role of a client that does not say who it is.
+    pub fn anonymous(&self) -> Option<&Role> {
+        self.role.iter().find(|role| role.name == self.anonymous_role)
+    }
+}
+
+/// A user who logs in by ticket. Explained at `realm.user`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// What the client says as `authid`.
+    pub name: String,
+    /// The role of its sessions.
+    pub role: String,
+    /// What `fanwire passwd` made of its ticket.
+    pub ticket_hash: String,
+}
+
+described! {
+    /// A named set of permissions. What no permission allows is refused.
+    #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Role {
+        /// The role's name.
+        #[acts(now)]
+        pub name: String,
+        /// Actions that are allowed at URIs. The most specific permission decides.
+        #[acts(now)]
+        #[serde(default)]
+        pub permission: Vec<Permission>,
+    }
+}
+
+impl Role {
+    /// Whether members may do all actions at all URIs.
+    pub fn may_do_everything(&self) -> bool {
+        Action::ALL.iter().all(|action| {
+            self.permission.iter().any(|permission| {
+                permission.uri.is_empty()
+                    && permission.match_policy == Match::Prefix
+                    && permission.allow.contains(action)
+            })
+        })
+    }
+}
+
+described! {
+    /// Actions allowed at the URIs that a pattern matches.
+    #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Permission {
+        /// URI or pattern.
+        #[acts(now)]
+        pub uri: String,
+        /// How `uri` is compared: `exact` (if left out in a file), `prefix` or `wildcard`.
+        ///
+        /// In a wildcard an empty component stands for any, such as in `a..c`.
+        #[acts(now)]
+        #[serde(rename = "match", default)]
+        pub match_policy: Match,
+        /// What is allowed there: `publish`, `subscribe`, `call`, `register`; an empty list forbids.
+        #[acts(now)]
+        pub allow: Vec<Action>,
+        /// Whether subscribers and callees are told who publishes or calls there: `on_request`, `always` or `never`.
+        ///
+        /// They are told session, authid and authrole. `on_request`: if the client sets `disclose_me`, or the callee registered
+        /// with `disclose_caller`. `never`: who sets `disclose_me` is refused with
+        /// `wamp.error.option_disallowed.disclose_me`.
+        #[acts(now)]
+        #[serde(default)]
+        pub disclose: Disclose,
+    }
+}
+
+impl Permission {
+    fn everything() -> Self {
+        Self {
+            uri: String::new(),
+            match_policy: Match::Prefix,
+            allow: Action::ALL.to_vec(),
+            disclose: Disclose::OnRequest,
+        }
+    }
+}
+
+/// Whether others are told who publishes or calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disclose {
+    /// If it asks for it.
+    #[default]
+    OnRequest,
+    /// Whatever it asks for.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How the URI of a permission is compared with the URI of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Match {
+    /// Equal.
+    #[default]
+    Exact,
+    /// The request's begins with it.
+    Prefix,
+    /// Component by component; an empty component stands for any.
+    Wildcard,
+}
+
+/// What a session may do with a URI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Publish to a topic.
+    Publish,
+    /// Subscribe to a topic.
+    Subscribe,
+    /// Call a procedure.
+    Call,
+    /// Register a procedure.
+    Register,
+}
+
+impl Action {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Publish, Self::Subscribe, Self::Call, Self::Register];
+}
