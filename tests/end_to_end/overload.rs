@@ -308,52 +308,53 @@ impl Drop for Cage {
     }
 }
 
-/// 300 stuck readers with a topic each, and 350 messages of 1 MiB that are never finished, in a group of 512 MiB: the kernel
-/// has no reason to kill, the control pair loses nothing, and afterwards all is as before.
-#[test]
-fn abuse_in_a_control_group_of_512_mib_is_survived() {
-    allow_descriptors(4_000);
-    let Some(cage) = Cage::new("abuse") else {
-        eprintln!("SKIPPED: this process may not make a control group with a limit of memory");
-        return;
-    };
-    let folder = cage.0.to_string_lossy().into_owned();
-    let router = Launch::on("epoll")
-        .launched_with(&["--cgroup", &folder])
-        .set("limits.outbox", "8MiB")
-        .set("limits.outbox_messages", "1000000")
-        .start();
-    assert_eq!(router.metric("fanwire_memory_budget_bytes", ""), Cage::BYTES as f64);
-    let control = ControlPair::start(&router);
-    let mut publisher = Client::join(router.wamp);
-    let mut abusers: Vec<_> = (0..300).map(|number| stuck(&router, &format!("{TOPIC}{number}"))).collect();
-    // A frame of nearly 1 MiB, the most that a message may have, less its end.
-    let mut unfinished = vec![0x81, 0x80 | 127];
-    unfinished.extend_from_slice(&1_000_000_u64.to_be_bytes());
-    unfinished.extend_from_slice(&[0; 4]);
-    unfinished.resize(unfinished.len() + 990_000, b' ');
-    for _ in 0..350 {
-        let mut client = Client::join(router.wamp);
-        client.send_bytes(&unfinished);
-        abusers.push(client.into_stream());
+on_both_drivers! {
+    /// 300 stuck readers with a topic each, and 350 messages of 1 MiB that are never finished, in a group of 512 MiB: the kernel
+    /// has no reason to kill, the control pair loses nothing, and afterwards all is as before.
+    fn abuse_in_a_control_group_of_512_mib_is_survived(driver: &str) {
+        allow_descriptors(4_000);
+        let Some(cage) = Cage::new(driver) else {
+            eprintln!("SKIPPED: this process may not make a control group with a limit of memory");
+            return;
+        };
+        let folder = cage.0.to_string_lossy().into_owned();
+        let router = Launch::on(driver)
+            .launched_with(&["--cgroup", &folder])
+            .set("limits.outbox", "8MiB")
+            .set("limits.outbox_messages", "1000000")
+            .start();
+        assert_eq!(router.metric("fanwire_memory_budget_bytes", ""), Cage::BYTES as f64);
+        let control = ControlPair::start(&router);
+        let mut publisher = Client::join(router.wamp);
+        let mut abusers: Vec<_> = (0..300).map(|number| stuck(&router, &format!("{TOPIC}{number}"))).collect();
+        // A frame of nearly 1 MiB, the most that a message may have, less its end.
+        let mut unfinished = vec![0x81, 0x80 | 127];
+        unfinished.extend_from_slice(&1_000_000_u64.to_be_bytes());
+        unfinished.extend_from_slice(&[0; 4]);
+        unfinished.resize(unfinished.len() + 990_000, b' ');
+        for _ in 0..350 {
+            let mut client = Client::join(router.wamp);
+            client.send_bytes(&unfinished);
+            abusers.push(client.into_stream());
+        }
+        fill(&router, &mut publisher, 300, || {
+            router.metric("fanwire_events_dropped_total", "reason=\"memory\"") > 0.0
+        });
+        // And on: as much again, at the limit.
+        let (mut most, mut rounds) = (0, 0);
+        fill(&router, &mut publisher, 300, || {
+            most = most.max(router.resident_bytes());
+            rounds += 1;
+            rounds > 200
+        });
+        assert!(most < Cage::BYTES, "{most} bytes");
+        drop(abusers);
+        eventually("new clients being welcome", || refused(router.wamp).is_none());
+        control.end();
+        let mut last = subscribed(&router, TOPIC);
+        Client::join(router.wamp).publish(TOPIC, json!(["again"]));
+        assert_eq!(last.expect_event(), json!(["again"]));
+        drop(router);
+        drop(cage);
     }
-    fill(&router, &mut publisher, 300, || {
-        router.metric("fanwire_events_dropped_total", "reason=\"memory\"") > 0.0
-    });
-    // And on: as much again, at the limit.
-    let (mut most, mut rounds) = (0, 0);
-    fill(&router, &mut publisher, 300, || {
-        most = most.max(router.resident_bytes());
-        rounds += 1;
-        rounds > 200
-    });
-    assert!(most < Cage::BYTES, "{most} bytes");
-    drop(abusers);
-    eventually("new clients being welcome", || refused(router.wamp).is_none());
-    control.end();
-    let mut last = subscribed(&router, TOPIC);
-    Client::join(router.wamp).publish(TOPIC, json!(["again"]));
-    assert_eq!(last.expect_event(), json!(["again"]));
-    drop(router);
-    drop(cage);
 }
