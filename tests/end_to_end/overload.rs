@@ -3,48 +3,16 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fanwire_stress::control::Control;
 use serde_json::json;
 
 use crate::support::{
     Client, Launch, PATIENCE, Router, allow_descriptors, dial, dial_narrow, eventually, get, http, status,
     subscribed,
 };
-
-/// A publisher and a subscriber whom nothing may disturb: every event is delivered, once and in order, until it is stopped.
-struct ControlPair {
-    stop: Arc<AtomicBool>,
-    thread: thread::JoinHandle<u64>,
-}
-
-impl ControlPair {
-    fn start(router: &Router) -> Self {
-        let mut subscriber = subscribed(router, "com.fanwire.control");
-        let mut publisher = Client::join(router.wamp);
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = thread::spawn(move || {
-            let mut number = 0;
-            while !stopped.load(Ordering::Relaxed) {
-                publisher.publish("com.fanwire.control", json!([number]));
-                assert_eq!(subscriber.expect_event(), json!([number]));
-                number += 1;
-                thread::sleep(Duration::from_millis(2));
-            }
-            number
-        });
-        Self { stop, thread }
-    }
-
-    fn end(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        assert!(self.thread.join().expect("the control pair lost something") > 0);
-    }
-}
 
 const TOPIC: &str = "com.fanwire.overload";
 
@@ -104,19 +72,24 @@ fn fill(router: &Router, publisher: &mut Client, topics: usize, mut enough: impl
     }
 }
 
+/// A router that may have 64 MiB more than it has at its start, and its budget in MiB.
+fn short_of_memory(driver: &str) -> (u64, Router) {
+    let budget = (Router::on(driver).resident_bytes() >> 20) + 64;
+    let router = Launch::on(driver)
+        .set("limits.memory", &format!("{budget}MiB"))
+        .set("limits.outbox", "64MiB")
+        .set("limits.outbox_messages", "1000000")
+        .start();
+    (budget, router)
+}
+
 on_both_drivers! {
     /// Slow readers fill a small budget: new clients are refused, the largest outboxes go, nobody else notices, and when they
     /// are gone all is as before.
     fn memory_budget_refuses_then_sheds_and_recovers(driver: &str) {
-        let resident = Router::on(driver).resident_bytes();
-        let budget = (resident >> 20) + 64;
-        let router = Launch::on(driver)
-            .set("limits.memory", &format!("{budget}MiB"))
-            .set("limits.outbox", "64MiB")
-            .set("limits.outbox_messages", "1000000")
-            .start();
+        let (budget, router) = short_of_memory(driver);
         assert_eq!(router.metric("fanwire_memory_budget_bytes", ""), (budget << 20) as f64);
-        let control = ControlPair::start(&router);
+        let control = Control::start(&router);
         let mut publisher = Client::join(router.wamp);
         // Upgraded, and no word of who it is.
         let mut stranger = Client::connect(router.wamp);
@@ -139,19 +112,13 @@ on_both_drivers! {
         eventually("a new session", || refused(router.wamp).is_none());
         Client::join(router.wamp).publish(TOPIC, json!([]));
         assert!((router.resident_bytes() >> 20) < budget, "it has more than it may");
-        control.end();
+        control.finish(PATIENCE);
     }
 
     /// Between the two marks nobody is cut, but nobody new comes in, and each is told when to come back.
     fn refusal_says_what_is_short_and_when_to_come_back(driver: &str) {
-        let resident = Router::on(driver).resident_bytes();
-        let budget = (resident >> 20) + 64;
-        let router = Launch::on(driver)
-            .set("limits.memory", &format!("{budget}MiB"))
-            .set("limits.outbox", "64MiB")
-            .set("limits.outbox_messages", "1000000")
-            .start();
-        let control = ControlPair::start(&router);
+        let (_, router) = short_of_memory(driver);
+        let control = Control::start(&router);
         let mut publisher = Client::join(router.wamp);
         let stuck: Vec<_> = (0..16).map(|number| stuck(&router, &format!("{TOPIC}{number}"))).collect();
         fill(&router, &mut publisher, 16, || router.metric("fanwire_memory_level", "") >= 2.0);
@@ -169,7 +136,7 @@ on_both_drivers! {
         });
         drop(stuck);
         eventually("new clients being welcome", || refused(router.wamp).is_none());
-        control.end();
+        control.finish(PATIENCE);
     }
 
     /// Twice as fast as it may: it takes its time, and everything arrives, in order.
@@ -324,7 +291,7 @@ on_both_drivers! {
             .set("limits.outbox_messages", "1000000")
             .start();
         assert_eq!(router.metric("fanwire_memory_budget_bytes", ""), Cage::BYTES as f64);
-        let control = ControlPair::start(&router);
+        let control = Control::start(&router);
         let mut publisher = Client::join(router.wamp);
         let mut abusers: Vec<_> = (0..300).map(|number| stuck(&router, &format!("{TOPIC}{number}"))).collect();
         // A frame of nearly 1 MiB, the most that a message may have, less its end.
@@ -350,7 +317,7 @@ on_both_drivers! {
         assert!(most < Cage::BYTES, "{most} bytes");
         drop(abusers);
         eventually("new clients being welcome", || refused(router.wamp).is_none());
-        control.end();
+        control.finish(PATIENCE);
         let mut last = subscribed(&router, TOPIC);
         Client::join(router.wamp).publish(TOPIC, json!(["again"]));
         assert_eq!(last.expect_event(), json!(["again"]));

@@ -4,13 +4,16 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use fanwire_stress::control::Control;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Folder, Heard, Launch, Program, Router, eventually, get, has_answered};
+use crate::support::{
+    Client, Folder, Heard, Launch, PATIENCE, Program, Router, eventually, get, has_answered,
+};
 
 const TOPIC: &str = "com.fanwire.slow";
 const GAPS: &str = "fanwire.gap";
@@ -104,38 +107,6 @@ fn publish_to(router: &Router, slow: &mut [(Client, Got)], policy: &str) {
     publishing.join().expect("all were published and acknowledged");
 }
 
-/// A publisher and a subscriber of another topic, who go on as long as they live.
-struct Control {
-    ends: Arc<AtomicBool>,
-    running: thread::JoinHandle<u64>,
-}
-
-impl Control {
-    fn start(router: &Router) -> Self {
-        let ends = Arc::new(AtomicBool::new(false));
-        let (mut publisher, mut subscriber) = (Client::join(router.wamp), Client::join(router.wamp));
-        subscriber.subscribe("com.fanwire.control");
-        let running = {
-            let ends = Arc::clone(&ends);
-            thread::spawn(move || {
-                let mut rounds = 0_u64;
-                while !ends.load(Ordering::Relaxed) {
-                    publisher.publish("com.fanwire.control", json!([rounds]));
-                    assert_eq!(subscriber.expect_event(), json!([rounds]));
-                    rounds += 1;
-                }
-                rounds
-            })
-        };
-        Self { ends, running }
-    }
-
-    fn stop(self) {
-        self.ends.store(true, Ordering::Relaxed);
-        assert!(self.running.join().expect("it lost nothing") > 10, "it was held up");
-    }
-}
-
 /// Slow and stuck subscribers; gives what the slow ones had got when everything was said.
 fn crowd(driver: &str, policy: &str, inspect: impl FnOnce(&Router)) -> Vec<Got> {
     let router = Launch::on(driver)
@@ -158,7 +129,8 @@ fn crowd(driver: &str, policy: &str, inspect: impl FnOnce(&Router)) -> Vec<Got> 
             got.hear(client, policy);
         }
     }
-    control.stop();
+    control.go_on(10);
+    control.finish(PATIENCE);
     drop(stuck);
     slow.into_iter().map(|(_, got)| got).collect()
 }
