@@ -15,6 +15,7 @@ pub mod json;
 pub mod malformed;
 pub mod msgpack;
 pub mod payload;
+pub mod resp;
 mod utf8;
 pub mod wamp2;
 pub mod ws;

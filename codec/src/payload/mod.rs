@@ -40,6 +40,7 @@
 
 mod from_binary;
 mod from_json;
+mod plain;
 mod shared;
 mod sink;
 
