@@ -210,6 +210,7 @@ pub fn hook(hook: &Hook, read: &ReadHook) -> HookConfig {
             HookBody::Form => BodyForm::Form,
             HookBody::Header => BodyForm::Header,
         },
+        fields: hook.fields.clone(),
         headers: read.headers.clone(),
         timeout: hook.timeout.0,
         max_in_flight: hook.max_in_flight.0 as usize,

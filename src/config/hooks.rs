@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanwire_control::hooks::{HeaderName, HeaderValue, HookUrl};
+use fanwire_control::hooks::{FIELDS, HeaderName, HeaderValue, HookUrl};
 use fanwire_core::uri::{UriRule, check_pattern};
 
 use super::load::Origins;
@@ -68,6 +68,11 @@ impl Checker<'_> {
         self.limits(hook, &at);
         self.topics(hook, &at);
         self.realms(config, hook, &at);
+        for (nth, name) in hook.fields.iter().enumerate().filter(|(_, name)| !FIELDS.contains(&name.as_str()))
+        {
+            let help = vec![format!("allowed: some of {}", FIELDS.join(", "))];
+            self.refuse(&at(&format!("fields.{nth}")), format!("{name:?} is told by no question"), help);
+        }
         let headers = self.headers(hook, index);
         match hook.url.parse::<HookUrl>() {
             Ok(url) => {

@@ -542,6 +542,7 @@ fn hooks_are_checked() {
     assert_eq!(loaded.warnings, [""; 0]);
     for (line, wanted) in [
         ("name = \"\"", "hook.0.name"),
+        ("fields = [\"token\", \"tokn\"]", "hook.0.fields.1"),
         ("url = \"127.0.0.1:8000\"", "http://"),
         ("url = \"ftp://a/\"", "does not begin with http:// or https://"),
         ("url = \"http://joe:secret@a/\"", "users in URLs"),

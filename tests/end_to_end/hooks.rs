@@ -112,6 +112,13 @@ on_both_drivers! {
         Client::join(router.wamp);
     }
 
+    fn a_hook_is_told_the_fields_that_it_wants(driver: &str) {
+        let hook = HookServer::start(|_| Reply::json(&json!({"uid": 1001})));
+        let (_folder, launch) = launch(driver, "fields", &hook.url(), &["authenticate"], "role = \"member\"\nfields = [\"token\"]");
+        assert_eq!(log_in(&launch.start(), "***").expect()[0], 2);
+        assert_eq!(hook.asked()[0].body, "{\"token\":\"***\"}");
+    }
+
     fn a_hook_decides_on_requests_and_their_order_is_kept(driver: &str) {
         let hook = HookServer::start(|asked| match asked.field("topic").as_str() {
             Some("ask.no") => Reply::deny(),

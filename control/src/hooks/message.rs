@@ -27,6 +27,10 @@ pub enum BodyForm {
     Header,
 }
 
+/// What a question may tell beside the payload of a publication, in whatever form.
+pub const FIELDS: [&str; 9] =
+    ["event", "realm", "authid", "token", "role", "method", "session", "topic", "match"];
+
 /// The fields of a question, in the order in which they are written. Not to be printed: a ticket may be among them.
 pub(super) struct Message {
     fields: Vec<(&'static str, Value)>,
@@ -40,7 +44,7 @@ enum Value {
 }
 
 impl Message {
-    /// The fields of a question about this.
+    /// The fields of a question about this; where some are listed in `only`, those alone.
     ///
     /// # Errors
     ///
@@ -51,6 +55,7 @@ impl Message {
         subject: &Subject,
         access: &Access,
         form: BodyForm,
+        only: &[String],
     ) -> Result<Self, Failure> {
         let mut message = Self::about(subject.event(), access.realm_name(realm));
         match subject {
@@ -78,6 +83,9 @@ impl Message {
             Subject::Disconnect { who } => message.who(who),
             // Subjects that hooks are not asked about.
             _ => {}
+        }
+        if !only.is_empty() {
+            message.fields.retain(|(name, _)| only.iter().any(|kept| kept == name));
         }
         let fits = |(_, value): &(_, Value)| visible(&value.text()).len() <= HEADER_BYTES_MAX;
         if form == BodyForm::Header && !message.fields.iter().all(fits) {
@@ -284,11 +292,25 @@ mod tests {
         let ask = |bytes: usize, form| {
             let subject =
                 Subject::Login { authid: None, proof: Proof::Ticket(Ticket::new(&"é".repeat(bytes / 6))) };
-            Message::of(RealmId::new(0), &subject, &access, form).map(|_| ())
+            Message::of(RealmId::new(0), &subject, &access, form, &[]).map(|_| ())
         };
         assert_eq!(ask(HEADER_BYTES_MAX, BodyForm::Header), Ok(()));
         assert_eq!(ask(HEADER_BYTES_MAX + 6, BodyForm::Header), Err(Failure::Untranslatable(TOO_LONG)));
         assert_eq!(ask(HEADER_BYTES_MAX + 6, BodyForm::Form), Ok(()));
+    }
+
+    #[test]
+    fn only_the_fields_that_are_wanted_are_told() {
+        let access = Access::new(&[RealmConfig::open("realm1")], 1).expect("it is sound");
+        let subject = Subject::Login { authid: None, proof: Proof::Ticket(Ticket::new("a \"token\"")) };
+        let json = |only: &[&str]| {
+            let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
+            Message::of(RealmId::new(0), &subject, &access, BodyForm::Json, &only)
+                .expect("it has a form")
+                .json()
+        };
+        assert_eq!(json(&["token"]), r#"{"token":"a \"token\""}"#);
+        assert_eq!(json(&[]), r#"{"event":"authenticate","realm":"realm1","token":"a \"token\""}"#);
     }
 
     #[test]

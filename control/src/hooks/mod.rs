@@ -44,8 +44,8 @@ pub use client::{HookUrl, TlsError};
 pub use figures::HookFigures;
 use figures::Outcome;
 use memory::{Key, Memory};
-pub use message::BodyForm;
 use message::Message;
+pub use message::{BodyForm, FIELDS};
 pub use probe::{Decision, Probe, Sample, probe, run};
 pub use reply::Failure;
 use reply::Reply;
@@ -62,6 +62,8 @@ pub struct HookConfig {
     pub events: Vec<HookEvent>,
     /// How it is asked.
     pub body: BodyForm,
+    /// The [`FIELDS`] that it is told; empty: all.
+    pub fields: Vec<String>,
     /// Sent with each request.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// How long a question may wait for its turn, and then a request for its reply.
@@ -381,7 +383,13 @@ impl Hook {
         let question = &queued.question;
         let core = self.core.load_full();
         // Before the breaker is asked: what cannot be sent must not use up the one question of a second.
-        let message = Message::of(question.realm, &question.subject, &core.access, self.config.body)?;
+        let message = Message::of(
+            question.realm,
+            &question.subject,
+            &core.access,
+            self.config.body,
+            &self.config.fields,
+        )?;
         if queued.is_told() {
             // What clients bring about by leaving says nothing about what others wait for.
             let is_open = self.breaker.borrow().is_open();

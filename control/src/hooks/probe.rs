@@ -69,7 +69,7 @@ pub async fn probe(hook: &HookConfig, access: &Access, sample: &Sample) -> Resul
     let realm = access.realm(&sample.realm).expect("the caller has looked for it");
     let subject = sample.subject(access, realm);
     let asked = Asked { access, realm: &sample.realm, subject: &subject, role: hook.role.as_deref() };
-    let message = match Message::of(realm, &subject, access, hook.body) {
+    let message = match Message::of(realm, &subject, access, hook.body, &hook.fields) {
         Ok(message) => message,
         Err(failure) => {
             let nothing = format!("POST {}\n", hook.url.uri());

@@ -44,6 +44,12 @@ described! {
         #[acts(restart)]
         #[serde(default)]
         pub body: HookBody,
+        /// The fields that it is told, such as `["token"]`, for programs that expect these and no others; an empty list: all.
+        ///
+        /// What a publication holds is decided by `payload`.
+        #[acts(restart)]
+        #[serde(default)]
+        pub fields: Vec<String>,
         /// Whether `publish` tells what is published.
         ///
         /// With `false`, and with `body = "header"`, it tells who publishes where, and equal questions can be asked once.
@@ -97,6 +103,7 @@ impl Hook {
             uri: String::new(),
             match_policy: Self::default_match(),
             body: HookBody::default(),
+            fields: Vec::new(),
             payload: Self::default_payload(),
             timeout: Self::default_timeout(),
             max_in_flight: Self::default_max_in_flight(),
