@@ -102,7 +102,8 @@ fn merge_list(
 ) -> Value {
     let (old, new) = (elements(old), elements(new));
     let mut merged: Vec<(usize, Value)> = Vec::new();
-    for (before, now) in pair(&old, &new) {
+    let pairs = pair(&old, &new);
+    for &(before, now) in &pairs {
         let place = now.unwrap_or(usize::MAX);
         let (before, after) = (before.map(|at| old[at]), now.map(|at| new[at]));
         let label = format!("{key}[{}]", before.or(after).map(label).expect("one of both is there"));
@@ -128,6 +129,18 @@ fn merge_list(
         }
     }
     if acts != Acts::Restart {
+        // Of some lists the first element that fits decides.
+        let stayed: Vec<usize> = pairs.iter().filter_map(|(before, now)| before.and(*now)).collect();
+        if !stayed.is_sorted() {
+            let labels =
+                |list: &[&Table]| list.iter().map(|element| label(element)).collect::<Vec<_>>().into();
+            changes.push(Change {
+                key: format!("{key} (order)"),
+                old: labels(&old),
+                new: labels(&new),
+                acts,
+            });
+        }
         merged.sort_by_key(|(place, _)| *place);
     }
     Value::Array(merged.into_iter().map(|(_, value)| value).collect())
@@ -270,6 +283,24 @@ mod tests {
         assert!(told[1].starts_with("now | realm[a].role[r].permission[b. prefix]: added"), "{told:#?}");
         let usable = compare(&read(&before), &read(&after)).usable;
         assert_eq!(usable, read(&after), "in the order of the file");
+    }
+
+    #[test]
+    fn another_order_is_a_change() {
+        let role = |uris: [&str; 3]| {
+            let rules = uris.map(|uri| format!("[[realm.role.permission]]\nuri = {uri:?}\nallow = []\n"));
+            format!("[[realm]]\nname = \"a\"\n[[realm.role]]\nname = \"r\"\n{}", rules.concat())
+        };
+        let (before, after) = (role(["a.", "b.", "c."]), role(["a.", "c.", "b."]));
+        let told =
+            "now | realm[a].role[r].permission (order): [\"a.\",\"b.\",\"c.\"] -> [\"a.\",\"c.\",\"b.\"]";
+        assert_eq!(lines(&before, &after), [told]);
+        assert_eq!(compare(&read(&before), &read(&after)).usable, read(&after));
+        assert_eq!(
+            lines(&role(["a.", "b.", "c."]), &role(["a.", "d.", "c."])).len(),
+            2,
+            "nothing has changed places"
+        );
     }
 
     #[test]
