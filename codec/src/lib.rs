@@ -1,7 +1,7 @@
 //! Bytes, frames and messages: what travels, without I/O.
 //!
 //! ```text
-//! bytes ──▶ http (request heads) ──▶ ws (frames) ──▶ wamp2 (messages) ──▶ router-core
+//! bytes ──▶ http (request heads) ──▶ ws (frames) ──▶ wamp2, message_center (messages) ──▶ router-core
 //! ```
 //!
 //! The crate holds no socket, no clock, no randomness and no state beyond one connection's framing. Input is borrowed,
@@ -13,6 +13,7 @@ pub mod cbor;
 pub mod http;
 pub mod json;
 pub mod malformed;
+pub mod message_center;
 pub mod msgpack;
 pub mod payload;
 pub mod resp;

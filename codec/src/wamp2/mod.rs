@@ -45,6 +45,10 @@ pub use options::{
     SubscribeOptions, WelcomeDetails, YieldOptions,
 };
 
+// A JSON message is read alike in every protocol.
+pub(crate) use read::{Kind, Reader};
+pub(crate) use read_json::JsonReader;
+
 /// How the messages of one session are serialised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Serializer {

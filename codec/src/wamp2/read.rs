@@ -6,7 +6,7 @@ use crate::malformed::Malformed;
 
 /// The type of the value that comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Null, nil or *undefined*.
     Absent,
     Bool,
@@ -20,11 +20,11 @@ pub(super) enum Kind {
 
 /// Position inside a list or dictionary; meaning is the serializer's.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Items(pub u32);
+pub(crate) struct Items(pub u32);
 
 /// A cursor over the bytes of one message. Except [`kind`](Reader::kind) and [`skip`](Reader::skip), a method is called
 /// only after `kind` has said that its type comes next.
-pub(super) trait Reader<'a> {
+pub(crate) trait Reader<'a> {
     /// What comes next.
     fn kind(&mut self) -> Result<Kind, Malformed>;
 

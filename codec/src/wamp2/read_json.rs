@@ -8,14 +8,14 @@ use crate::json;
 use crate::malformed::{Flaw, Malformed};
 
 /// A cursor over a JSON message; it never stands on white space when a value is due.
-pub(super) struct JsonReader<'a> {
+pub(crate) struct JsonReader<'a> {
     bytes: &'a [u8],
     at: usize,
     depth_max: u32,
 }
 
 impl<'a> JsonReader<'a> {
-    pub(super) fn new(bytes: &'a [u8], depth_max: u32) -> Self {
+    pub(crate) fn new(bytes: &'a [u8], depth_max: u32) -> Self {
         Self { bytes, at: json::skip_whitespace(bytes, 0), depth_max }
     }
 
