@@ -117,6 +117,7 @@ struct Fields {
 enum Name {
     Text(String),
     Number(i64),
+    Large(u64),
 }
 
 impl Default for Reply {
@@ -211,6 +212,7 @@ impl Asked<'_> {
         let authid = fields.authid.or(fields.uid).map(|name| match name {
             Name::Text(text) => text,
             Name::Number(number) => number.to_string(),
+            Name::Large(number) => number.to_string(),
         });
         match (&authid, claimed) {
             (Some(authid), _) if !is_name(authid) => {
