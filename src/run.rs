@@ -210,7 +210,12 @@ fn banner(loaded: &Loaded, parts: &Parts, open_files: u64, took: Duration) -> St
     let mut first_url = None;
     for (listener, address) in config.listener.iter().zip(parts.running.addresses()) {
         for (path, protocol) in &listener.endpoints {
-            let schema::Protocol::Wamp = protocol;
+            let spoken = match protocol {
+                schema::Protocol::Wamp => format!("WAMP v2 (json msgpack cbor), {realms}"),
+                schema::Protocol::MessageCenter => {
+                    format!("message center, realm {:?}", config.message_center.realm)
+                }
+            };
             let tls = listener.tls.pair().is_some();
             let schemes: &[&str] = match (tls, listener.tls.plain) {
                 (true, true) => &["ws", "wss"],
@@ -222,8 +227,11 @@ fn banner(loaded: &Loaded, parts: &Parts, open_files: u64, took: Duration) -> St
                     ListenAddress::Ip(address) => format!("{scheme}://{}{path}", reachable(*address)),
                     unix @ ListenAddress::Unix { .. } => format!("{unix}:{path}"),
                 };
-                line(&mut out, format_args!("  {scheme:<8} {url:<39} WAMP v2 (json msgpack cbor), {realms}"));
-                first_url.get_or_insert(url);
+                line(&mut out, format_args!("  {scheme:<8} {url:<39} {spoken}"));
+                // For `fanwire sub` and its siblings, which speak WAMP.
+                if *protocol == schema::Protocol::Wamp {
+                    first_url.get_or_insert(url);
+                }
             }
         }
     }

@@ -12,6 +12,7 @@ use fanwire_control::login::LoginLimits;
 use fanwire_control::login::users::{User, Users};
 use fanwire_core::access::{self, Access};
 use fanwire_core::hooks::{HookEvent, HookId, HookRule};
+use fanwire_core::message_center::{MessageCenter, OnError};
 use fanwire_core::topics::{Handling, TopicRule, TopicRules};
 use fanwire_core::uri::MatchPolicy;
 use fanwire_core::{CoreConfig, Limits as CoreLimits};
@@ -20,6 +21,7 @@ use fanwire_io as io;
 use crate::config::Loaded;
 use crate::config::api::ReadKey;
 use crate::config::bind::Bind;
+use crate::config::center;
 use crate::config::hooks::ReadHook;
 use crate::config::schema::{
     Action, ApiKey, ApiRight, Compression, Config, Disclose, Driver, Hook, HookBody, HookEvent as Event,
@@ -113,7 +115,8 @@ fn listener(listener: &Listener) -> io::Listener {
     let endpoint = |(path, protocol): (&String, &Protocol)| io::Endpoint {
         path: path.clone(),
         id: match protocol {
-            Protocol::Wamp => io::EndpointId(0),
+            Protocol::Wamp => io::Router::WAMP,
+            Protocol::MessageCenter => io::Router::MESSAGE_CENTER,
         },
     };
     let (any, allowed): (Vec<_>, Vec<_>) =
@@ -308,6 +311,7 @@ pub fn core_config(
     let mut access = access(&realms)?;
     access.set_hooks(&config.hook.iter().zip(0..).map(hook_rule).collect::<Vec<_>>());
     Ok(CoreConfig {
+        message_center: message_center(config, &access),
         access,
         limits: CoreLimits {
             outbox_bytes_max: bytes(limits.outbox),
@@ -327,6 +331,18 @@ pub fn core_config(
         compression: config.compression.enabled.then(|| compression(&config.compression)),
         agent: AGENT.to_owned(),
     })
+}
+
+/// Without a realm it is at no path.
+fn message_center(config: &Config, access: &Access) -> MessageCenter {
+    let center = &config.message_center;
+    let on_error = match center.on_error {
+        center::OnError::Keep => OnError::Keep,
+        center::OnError::Close => OnError::Close,
+    };
+    let rule = |rule: &center::Rule| rule.read().expect("the rules were checked");
+    let Some(realm) = access.realm(&center.realm) else { return MessageCenter::default() };
+    MessageCenter::new(realm, on_error, center.rule.iter().map(rule).collect())
 }
 
 fn compression(compression: &Compression) -> fanwire_core::Compression {

@@ -16,6 +16,7 @@ use fanwire_codec::ws::Kind;
 use fanwire_core::access::{Access, RealmConfig};
 use fanwire_core::directory::Directory;
 use fanwire_core::ids::{SessionId, ShardId};
+use fanwire_core::message_center::MessageCenter;
 use fanwire_core::{CoreConfig, Flow, FlushBudget, Instant, Limits, Outlet, Sent, Shard, Wire};
 
 /// Takes every byte and counts them.
@@ -56,6 +57,7 @@ impl Bare {
             limits: Limits::default(),
             compression: None,
             agent: String::new(),
+            message_center: MessageCenter::default(),
         });
         let drawn = Arc::new(AtomicU64::new(1));
         let state = Arc::clone(&drawn);

@@ -18,6 +18,7 @@ use fanwire_core::access::Access;
 use fanwire_core::api::{ApiAnswer, ApiRequest, Ask};
 use fanwire_core::directory::Directory;
 use fanwire_core::ids::ShardId;
+use fanwire_core::message_center::MessageCenter;
 use fanwire_core::question::Verdict;
 use fanwire_core::{CoreConfig, Limits};
 
@@ -91,6 +92,7 @@ fn control_with(deaf: bool, hold: Arc<Mutex<()>>) -> (Control, SocketAddr) {
         limits: Limits::default(),
         compression: None,
         agent: String::new(),
+        message_center: MessageCenter::default(),
     }));
     let memory = MemoryWatch::new(MemoryBudget::new(None), Box::new(|_, _| {}));
     let control = start(

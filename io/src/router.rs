@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use fanwire_codec::http::HttpError;
+use fanwire_codec::message_center::ErrorCode;
 use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::Kind;
 use fanwire_codec::ws::deflate::Agreement;
@@ -12,7 +13,8 @@ use fanwire_core::api::{ApiRequest, PeerOf, Readiness};
 use fanwire_core::ids::ShardId;
 use fanwire_core::question::{Question, Verdict};
 use fanwire_core::{
-    CoreConfig, DropReason, FlushBudget, Instant, LoginOutcome, Outlet, RingItem, RingSpace, Shard, Wire,
+    CoreConfig, DropReason, Encoding, FlushBudget, Instant, LoginOutcome, Outlet, RingItem, RingSpace, Shard,
+    Wire,
 };
 
 use crate::config::EndpointId;
@@ -27,7 +29,7 @@ pub type SubmitQuestion = Box<dyn Fn(ShardId, Question) -> Result<(), Verdict> +
 /// Hands a connection to the control thread. Must not block; gives it back when there is no room.
 pub type HandOver = Box<dyn Fn(HandedOver) -> Result<(), HandedOver> + Send>;
 
-/// One shard of the router. Every endpoint speaks WAMP v2.
+/// One shard of the router.
 pub struct Router {
     shard: Shard,
     submit_question: SubmitQuestion,
@@ -43,6 +45,11 @@ impl fmt::Debug for Router {
 }
 
 impl Router {
+    /// Endpoints that speak WAMP v2.
+    pub const WAMP: EndpointId = EndpointId(0);
+    /// Endpoints of the message center.
+    pub const MESSAGE_CENTER: EndpointId = EndpointId(1);
+
     /// Drives `shard`.
     pub fn new(shard: Shard, submit_question: SubmitQuestion, hand_over: HandOver) -> Self {
         Self { shard, submit_question, hand_over, now: Instant::START }
@@ -81,11 +88,14 @@ impl Service for Router {
 
     fn negotiate(
         &mut self,
-        _endpoint: EndpointId,
+        endpoint: EndpointId,
         upgrade: &mut Upgrade<'_>,
     ) -> Result<Option<&'static str>, HttpError> {
         if let Some(compression) = self.shard.compression() {
             upgrade.negotiate_deflate(&compression.policy)?;
+        }
+        if endpoint == Self::MESSAGE_CENTER {
+            return Ok(None);
         }
         // RFC 6455, 4.1: the client lists what it prefers first.
         match upgrade.subprotocols().find_map(Serializer::from_subprotocol) {
@@ -106,9 +116,12 @@ impl Service for Router {
         &mut self,
         now: Instant,
         outlet: Outlet,
-        _endpoint: EndpointId,
+        endpoint: EndpointId,
         subprotocol: Option<&'static str>,
     ) {
+        if endpoint == Self::MESSAGE_CENTER {
+            return self.shard.open(now, outlet, Encoding::MESSAGE_CENTER);
+        }
         let serializer = subprotocol.and_then(Serializer::from_subprotocol).expect("as negotiated");
         self.shard.open(now, outlet, serializer);
     }
@@ -232,10 +245,14 @@ impl Service for Router {
 
     fn read_counters(&self, into: &[Count]) {
         let counters = self.shard.counters();
+        let center = &counters.message_center;
         let plain = [
-            counters.sessions,
-            counters.sessions_opened,
-            counters.messages_received,
+            counters.sessions - center.sessions,
+            center.sessions,
+            counters.sessions_opened - center.sessions_opened,
+            center.sessions_opened,
+            counters.messages_received - center.messages_received,
+            center.messages_received,
             counters.violations,
             counters.decoder_panics,
             counters.requests_refused,
@@ -266,14 +283,15 @@ impl Service for Router {
             counters.withdrawn,
             counters.streams,
         ];
-        let by_label = counters.dropped.into_iter().chain(counters.logins);
+        let by_label =
+            counters.dropped.into_iter().chain(counters.logins).chain(counters.message_center_errors);
         for (into, value) in into.iter().zip(plain.into_iter().chain(by_label)) {
             into.set(value);
         }
     }
 }
 
-const PLAIN: usize = 32;
+const PLAIN: usize = 35;
 
 const METRICS: &[Metric] = &{
     const fn counter(name: &'static str, help: &'static str) -> Metric {
@@ -282,9 +300,11 @@ const METRICS: &[Metric] = &{
     const fn gauge(name: &'static str, help: &'static str) -> Metric {
         Metric { name, labels: "", help, kind: MetricKind::Gauge }
     }
-    /// As long as there is one protocol, its share is all of it.
     const fn of_wamp2(metric: Metric) -> Metric {
         Metric { labels: "protocol=\"wamp2\"", ..metric }
+    }
+    const fn of_center(metric: Metric) -> Metric {
+        Metric { labels: "protocol=\"message_center\"", ..metric }
     }
     const fn deflated(name: &'static str, labels: &'static str, help: &'static str) -> Metric {
         Metric { name, labels, help, kind: MetricKind::Counter }
@@ -297,10 +317,17 @@ const METRICS: &[Metric] = &{
         let help = "Attempts to open a session, by method and outcome.";
         Metric { name: "logins", labels, help, kind: MetricKind::Counter }
     }
-    let metrics: [Metric; PLAIN + DropReason::ALL.len() + LoginOutcome::ALL.len()] = [
+    const fn center_error(labels: &'static str) -> Metric {
+        let help = "Errors told to message-center clients, by number and reason.";
+        Metric { name: "message_center_errors", labels, help, kind: MetricKind::Counter }
+    }
+    let metrics: [Metric; PLAIN + DropReason::ALL.len() + LoginOutcome::ALL.len() + ErrorCode::ALL.len()] = [
         of_wamp2(gauge("sessions", "Sessions that are open now.")),
+        of_center(gauge("sessions", "Sessions that are open now.")),
         of_wamp2(counter("sessions_opened", "Sessions welcomed.")),
+        of_center(counter("sessions_opened", "Sessions welcomed.")),
         of_wamp2(counter("messages_received", "Protocol messages received from clients.")),
+        of_center(counter("messages_received", "Protocol messages received from clients.")),
         counter("protocol_violations", "Protocol violations, each of which ended a session."),
         counter(
             "message_panics",
@@ -314,7 +341,7 @@ const METRICS: &[Metric] = &{
             "events_withheld",
             "Events that a prefix or wildcard matched and the subscriber's role may not have.",
         ),
-        of_wamp2(counter("events_delivered", "Events handed to sockets completely.")),
+        counter("events_delivered", "Events handed to sockets completely."),
         gauge("events_queued", "Events that are due and not handed over yet."),
         counter("replies", "Replies and other frames for one connection alone."),
         counter("calls", "Calls accepted."),
@@ -374,6 +401,15 @@ const METRICS: &[Metric] = &{
         login("method=\"ticket\",outcome=\"unavailable\""),
         login("method=\"ticket\",outcome=\"abandoned\""),
         login("method=\"none\",outcome=\"refused\""),
+        center_error("code=\"1\",reason=\"not_auth\""),
+        center_error("code=\"2\",reason=\"invalid_json\""),
+        center_error("code=\"3\",reason=\"unknown_op\""),
+        center_error("code=\"4\",reason=\"invalid_channel\""),
+        center_error("code=\"5\",reason=\"auth_failed\""),
+        center_error("code=\"6\",reason=\"auth_unavailable\""),
+        center_error("code=\"7\",reason=\"limit_exceeded\""),
+        center_error("code=\"8\",reason=\"permission_denied\""),
+        center_error("code=\"9\",reason=\"text_only\""),
     ];
     metrics
 };
@@ -395,6 +431,15 @@ mod tests {
         for (metric, outcome) in metrics.iter().zip(LoginOutcome::ALL) {
             let (method, outcome) = outcome.labels();
             assert_eq!(metric.labels, format!("method=\"{method}\",outcome=\"{outcome}\""));
+        }
+    }
+
+    #[test]
+    fn errors_of_the_message_center_are_labelled_in_the_order_of_their_numbers() {
+        let metrics = &METRICS[PLAIN + DropReason::ALL.len() + LoginOutcome::ALL.len()..];
+        assert_eq!(metrics.len(), ErrorCode::ALL.len());
+        for (metric, code) in metrics.iter().zip(ErrorCode::ALL) {
+            assert!(metric.labels.starts_with(&format!("code=\"{}\"", code.number())));
         }
     }
 }

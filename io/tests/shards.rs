@@ -11,6 +11,7 @@ use std::time::{Duration, Instant as Clock};
 use fanwire_codec::ws::Kind;
 use fanwire_codec::ws::handshake::write_request;
 use fanwire_core::access::Access;
+use fanwire_core::message_center::MessageCenter;
 use fanwire_core::{CoreConfig, Limits};
 use fanwire_io::{Config, Deadlines, Driver, Rung, StartError, start};
 use support::{
@@ -239,6 +240,7 @@ fn shorter_deadlines_count_for_connections_that_are_there() {
             limits: Limits::default(),
             compression: None,
             agent: String::new(),
+            message_center: MessageCenter::default(),
         };
         running.renew(after, Arc::new(core)).unwrap();
         assert_eq!(client.hear(), Word::Ping);

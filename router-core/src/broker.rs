@@ -14,9 +14,9 @@ use fanwire_codec::wamp2::{Payload, ReceiverLists};
 use crate::access::{Access, Action, Disclosure};
 use crate::clock::Instant;
 use crate::counters::DropReason;
-use crate::delivery::{Delivery, Known, Named, Outlet};
+use crate::delivery::{Delivery, Known, Named, Outlet, StreamId};
 use crate::directory::{PatternMatches, Topic};
-use crate::encoding::Source;
+use crate::encoding::{Encoding, Source};
 use crate::ids::{PublicationId, RealmId, RoleId, SessionId, ShardId, SubscriptionId};
 use crate::lanes::{Item, Publication};
 use crate::mutation::{Mutation, planted};
@@ -24,7 +24,7 @@ use crate::parcel::Parcel;
 use crate::receivers::{Audience, Receivers};
 use crate::session::{Identity, Refusal, error};
 use crate::shard::Shard;
-use crate::subscription::{ByEncoding, LocalSubscription, Streams};
+use crate::subscription::{ByEncoding, LocalSubscription, NamedStream, Streams};
 use crate::uri::{self, MatchPolicy, UriRule};
 
 /// Who asks for a publication or a call.
@@ -266,8 +266,12 @@ impl Shard {
     ) {
         // None: the last member left while the item was on its way.
         let local = exact.and_then(|id| self.subscriptions.get(&id));
-        if let Some(LocalSubscription { topic, streams: Streams::Exact(streams), .. }) = local {
-            event.append(&mut self.delivery, topic.id(), None, streams, &self.config.access);
+        if let Some(LocalSubscription { topic, streams: Streams::Exact { alike, named }, .. }) = local {
+            event.append(&mut self.delivery, topic.id(), None, alike, &self.config.access);
+            for NamedStream { name, encoding, stream } in named {
+                let to = (*encoding, *stream);
+                event.append_to(&mut self.delivery, topic.id(), Some(&**name), to, &self.config.access);
+            }
         }
         let Some(matches) = patterns else { return };
         if local.is_some() && planted(Mutation::ExactHidesPatterns) {
@@ -557,27 +561,41 @@ impl Event<'_> {
         streams: &ByEncoding,
         access: &Access,
     ) {
-        let Self { publication, publisher, source, except, named, key } = self;
-        for encoding in crate::wamp2::ENCODINGS {
-            let Some(stream) = streams[encoding.index()] else { continue };
-            if delivery.conflates(stream) {
-                // The topic, which subscribers by pattern get several of, and the key.
-                delivery.conflate_by(access.hasher().hash_one((topic, key)));
+        for (encoding, stream) in crate::wamp2::ENCODINGS.into_iter().zip(streams) {
+            if let Some(stream) = *stream {
+                self.append_to(delivery, subscription, topic, (encoding, stream), access);
             }
-            match source.get(encoding.serializer()) {
-                Ok(payload) => {
-                    let write = |out: &mut BytesMut| {
-                        encoding.write_event(subscription, publication, topic, publisher, payload, out);
-                    };
-                    match named {
-                        None => drop(delivery.append(stream, except, write)),
-                        Some(named) => delivery.append_listed(stream, except, named, write),
-                    }
+        }
+    }
+
+    /// Appends it to one stream.
+    #[inline]
+    fn append_to(
+        self,
+        delivery: &mut Delivery,
+        subscription: SubscriptionId,
+        topic: Option<&str>,
+        (encoding, stream): (Encoding, StreamId),
+        access: &Access,
+    ) {
+        let Self { publication, publisher, source, except, named, key } = self;
+        if delivery.conflates(stream) {
+            // The topic, which subscribers by pattern get several of, and the key.
+            delivery.conflate_by(access.hasher().hash_one((topic, key)));
+        }
+        match source.get(encoding.serializer()) {
+            Ok(payload) => {
+                let write = |out: &mut BytesMut| {
+                    encoding.write_event(subscription, publication, topic, publisher, payload, out);
+                };
+                match named {
+                    None => drop(delivery.append(stream, except, write)),
+                    Some(named) => delivery.append_listed(stream, except, named, write),
                 }
-                Err(_) => {
-                    let receivers = named.map(|named| &named.receivers);
-                    delivery.drop_event(stream, except, receivers, DropReason::Untranslatable);
-                }
+            }
+            Err(_) => {
+                let receivers = named.map(|named| &named.receivers);
+                delivery.drop_event(stream, except, receivers, DropReason::Untranslatable);
             }
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use fanwire_codec::ws::deflate::DeflatePolicy;
 
 use crate::access::Access;
+use crate::message_center::MessageCenter;
 
 /// Realms, permissions and limits; the same for all shards of a process.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct CoreConfig {
     pub compression: Option<Compression>,
     /// Name and version announced in WELCOME (`agent`).
     pub agent: String,
+    /// The channels of message-center clients.
+    pub message_center: MessageCenter,
 }
 
 /// permessage-deflate (RFC 7692).

@@ -1,5 +1,8 @@
 //! What a shard has done so far, in plain numbers. One writer, the shard; whoever drives it copies them out.
 
+use fanwire_codec::message_center::ErrorCode;
+
+use crate::encoding::Encoding;
 use crate::login::LoginMethod;
 
 /// Why a delivery did not happen. Every drop is counted under exactly one of these.
@@ -178,6 +181,10 @@ pub struct Counters {
     pub decoder_panics: u64,
     /// Requests answered with ERROR by the router itself.
     pub requests_refused: u64,
+    /// What the message center has of `sessions`, `sessions_opened` and `messages_received`; WAMP has the rest.
+    pub message_center: ProtocolShare,
+    /// Errors told to message-center clients, by number: the first is that of [`ErrorCode::NotAuth`].
+    pub message_center_errors: [u64; ErrorCode::ALL.len()],
     /// Publications accepted by this shard, from its sessions and by API.
     pub publications: u64,
     /// Publications that came from other shards.
@@ -241,7 +248,36 @@ pub struct Counters {
     pub streams: u64,
 }
 
+/// One protocol's part of what is counted for all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProtocolShare {
+    /// Sessions welcomed and not yet ended.
+    pub sessions: u64,
+    /// Sessions welcomed, in all.
+    pub sessions_opened: u64,
+    /// Messages received from clients.
+    pub messages_received: u64,
+}
+
 impl Counters {
+    /// Counts a session that is open from now on.
+    pub(crate) fn session_opened(&mut self, encoding: Encoding) {
+        self.sessions += 1;
+        self.sessions_opened += 1;
+        if let Encoding::MessageCenter(_) = encoding {
+            self.message_center.sessions += 1;
+            self.message_center.sessions_opened += 1;
+        }
+    }
+
+    /// Counts its end.
+    pub(crate) fn session_ended(&mut self, encoding: Encoding) {
+        self.sessions -= 1;
+        if let Encoding::MessageCenter(_) = encoding {
+            self.message_center.sessions -= 1;
+        }
+    }
+
     /// Counts one login.
     pub(crate) fn login(&mut self, outcome: LoginOutcome) {
         self.logins[outcome as usize] += 1;

@@ -8,6 +8,7 @@ use fanwire_codec::payload::{OwnedPayload, SharedPayload, TranscodeError};
 use fanwire_codec::wamp2::{Payload, Serializer};
 
 use crate::ids::{PublicationId, RegistrationId, SubscriptionId};
+use crate::message_center;
 use crate::session::Identity;
 use crate::wamp2::frames;
 
@@ -26,17 +27,31 @@ pub enum Framing {
 pub enum Encoding {
     /// WAMP v2 over WebSocket.
     Wamp2(Serializer, Framing),
+    /// The message center's JSON over WebSocket.
+    MessageCenter(Framing),
+}
+
+impl From<Serializer> for Encoding {
+    /// WAMP v2 as it is before anything was agreed on compression.
+    fn from(serializer: Serializer) -> Self {
+        Self::Wamp2(serializer, Framing::Plain)
+    }
 }
 
 impl Encoding {
-    /// How many there are; [`Self::index`] is below it.
-    pub const COUNT: usize = 2 * Serializer::COUNT;
+    /// The message center as it is before anything was agreed on compression.
+    pub const MESSAGE_CENTER: Self = Self::MessageCenter(Framing::Plain);
 
-    /// Dense number, for arrays by encoding.
-    pub fn index(self) -> usize {
+    /// How many there are in which all members of a subscription get the same bytes.
+    pub(crate) const ALIKE: usize = 2 * Serializer::COUNT;
+
+    /// Number below [`Self::ALIKE`], for arrays; `None` for encodings whose events have the subscriber's own name for the
+    /// topic, so that only those who call it the same get the same bytes.
+    pub(crate) fn index(self) -> Option<usize> {
         match self {
-            Self::Wamp2(serializer, Framing::Plain) => serializer.index(),
-            Self::Wamp2(serializer, Framing::Deflated) => Serializer::COUNT + serializer.index(),
+            Self::Wamp2(serializer, Framing::Plain) => Some(serializer.index()),
+            Self::Wamp2(serializer, Framing::Deflated) => Some(Serializer::COUNT + serializer.index()),
+            Self::MessageCenter(_) => None,
         }
     }
 
@@ -44,13 +59,14 @@ impl Encoding {
     pub(crate) fn deflated(self) -> Self {
         match self {
             Self::Wamp2(serializer, _) => Self::Wamp2(serializer, Framing::Deflated),
+            Self::MessageCenter(_) => Self::MessageCenter(Framing::Deflated),
         }
     }
 
     /// Whether its streams are compressed.
     pub(crate) fn is_deflated(self) -> bool {
         match self {
-            Self::Wamp2(_, framing) => framing == Framing::Deflated,
+            Self::Wamp2(_, framing) | Self::MessageCenter(framing) => framing == Framing::Deflated,
         }
     }
 
@@ -58,6 +74,7 @@ impl Encoding {
     pub const fn protocol(self) -> &'static str {
         match self {
             Self::Wamp2(..) => "wamp2",
+            Self::MessageCenter(_) => "message_center",
         }
     }
 
@@ -65,10 +82,12 @@ impl Encoding {
     pub(crate) fn serializer(self) -> Serializer {
         match self {
             Self::Wamp2(serializer, _) => serializer,
+            Self::MessageCenter(_) => Serializer::Json,
         }
     }
 
-    /// One event of a subscription. `topic` is told to subscribers by pattern.
+    /// One event of a subscription. `topic` is what its members are told that it is about: the topic, where they subscribed by
+    /// pattern, or their own name for it.
     pub(crate) fn write_event(
         self,
         subscription: SubscriptionId,
@@ -81,6 +100,9 @@ impl Encoding {
         match self {
             Self::Wamp2(serializer, _) => {
                 frames::event(serializer, subscription, publication, topic, publisher, payload, out);
+            }
+            Self::MessageCenter(_) => {
+                message_center::frames::event(topic.expect("its members have a name for it"), payload, out);
             }
         }
     }
@@ -100,6 +122,7 @@ impl Encoding {
             Self::Wamp2(serializer, _) => {
                 frames::gap(serializer, subscription, publication, of, lost, reason, out);
             }
+            Self::MessageCenter(_) => unreachable!("no rule leads to the topic of gaps"),
         }
     }
 
@@ -107,6 +130,7 @@ impl Encoding {
     pub(crate) fn write_published(self, request: u64, publication: PublicationId, out: &mut BytesMut) {
         match self {
             Self::Wamp2(serializer, _) => frames::published(serializer, request, publication, out),
+            Self::MessageCenter(_) => unreachable!("its sessions do not publish"),
         }
     }
 
@@ -124,6 +148,7 @@ impl Encoding {
             Self::Wamp2(serializer, _) => {
                 frames::invocation(serializer, invocation, registration, procedure, caller, payload, out);
             }
+            Self::MessageCenter(_) => unreachable!("its sessions neither call nor register"),
         }
     }
 
@@ -131,6 +156,7 @@ impl Encoding {
     pub(crate) fn write_result(self, request: u64, payload: Payload<'_>, out: &mut BytesMut) {
         match self {
             Self::Wamp2(serializer, _) => frames::result(serializer, request, payload, out),
+            Self::MessageCenter(_) => unreachable!("its sessions neither call nor register"),
         }
     }
 
@@ -144,6 +170,7 @@ impl Encoding {
     ) {
         match self {
             Self::Wamp2(serializer, _) => frames::call_error(serializer, request, error, payload, out),
+            Self::MessageCenter(_) => unreachable!("its sessions neither call nor register"),
         }
     }
 
@@ -151,6 +178,7 @@ impl Encoding {
     pub(crate) fn write_call_refusal(self, request: u64, error: &str, words: &str, out: &mut BytesMut) {
         match self {
             Self::Wamp2(serializer, _) => frames::call_refusal(serializer, request, error, words, out),
+            Self::MessageCenter(_) => unreachable!("its sessions neither call nor register"),
         }
     }
 }

@@ -264,7 +264,7 @@ impl Shard {
                 if let Some(request) = held.request {
                     let verb = if held.request_type == code::PUBLISH { "publish" } else { "subscribe to" };
                     let (uri, words) = words(&denial, verb, &held.uri);
-                    self.refuse_request(outlet, held.request_type, request, uri, &words);
+                    self.refuse_request(now, outlet, (held.request_type, request), uri, &words);
                 }
                 // As after a request that is refused at once: who does not read the answers is held back.
                 if let Some(before) = unsaid {

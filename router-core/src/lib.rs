@@ -19,6 +19,7 @@ pub mod encoding;
 pub mod hooks;
 pub mod ids;
 pub mod login;
+pub mod message_center;
 pub mod question;
 pub mod topics;
 pub mod uri;
@@ -31,6 +32,7 @@ pub mod mutation;
 #[cfg(not(feature = "mutations"))]
 mod mutation;
 mod parcel;
+mod protocol;
 mod receivers;
 mod renewal;
 mod rules;

@@ -135,6 +135,11 @@ impl Shard {
         session.state = State::Verifying;
         let asking = session.asking.take().expect("a challenged session is on its way in");
         let Matter::Entrance(entrance) = asking.matter else { unreachable!("it has no requests yet") };
+        self.verify(now, outlet, entrance, proof);
+    }
+
+    /// Asks whether the proof is good.
+    pub(crate) fn verify(&mut self, now: Instant, outlet: Outlet, entrance: Entrance, proof: Proof) {
         let realm = entrance.realm;
         let subject = Subject::Login { authid: entrance.authid.clone(), proof };
         let hook = self.config.access.hooks(realm).authenticate;
@@ -150,7 +155,11 @@ impl Shard {
     }
 
     fn ask_to_connect(&mut self, now: Instant, outlet: Outlet, hook: HookId, entrance: Entrance) {
-        self.session_mut(outlet).expect("it comes in").state = State::Admitting;
+        let session = self.session_mut(outlet).expect("it comes in");
+        // Who is there already and says now who it is stays there meanwhile.
+        if session.state != State::Open {
+            session.state = State::Admitting;
+        }
         let Entrance { authid, method, role, realm, .. } = &entrance;
         let role = role.expect("it was given one");
         let subject = Subject::Connect { authid: authid.clone(), role, method: *method };
@@ -166,7 +175,8 @@ impl Shard {
         mut entrance: Entrance,
         outcome: Result<Grant, Denial>,
     ) {
-        let was_verified = self.session(outlet).expect("it waits").state == State::Verifying;
+        // It had to show who it is, and now that is decided on.
+        let was_verified = entrance.role.is_none();
         let method = entrance.method;
         let mut outcome = outcome;
         if planted(Mutation::DenialForgotten) {
@@ -205,9 +215,30 @@ impl Shard {
         let Entrance { realm, authid, method, role, provider, extra } = entrance;
         let role = role.expect("it was given one");
         let principal = authid.map(|authid| Arc::new(Principal { authid, method, provider }));
+        let was_open = self.session(outlet).expect("it comes in").state == State::Open;
+        if was_open {
+            self.leave_session(now, outlet, principal.as_deref());
+        }
         self.open_session(now, outlet, realm, role, principal);
+        if was_open {
+            self.withdraw_what_the_role_forbids(now, outlet);
+        }
         self.delivery.counters.login(LoginOutcome::of(method, Arrival::Welcomed));
         self.welcome(outlet, method, extra.as_ref());
+    }
+
+    /// The session ends because another one of its connection follows. That one has the subscriptions, unless it is another
+    /// user's.
+    fn leave_session(&mut self, now: Instant, outlet: Outlet, next: Option<&Principal>) {
+        let session = self.session(outlet).expect("it is open");
+        let realm = session.realm;
+        let is_other = |was: &Arc<Principal>| next.is_none_or(|next| next.authid != was.authid);
+        let is_other = session.principal.as_ref().is_some_and(is_other);
+        self.tell_end(outlet, realm);
+        if is_other {
+            self.part_all_subscriptions(now, outlet);
+        }
+        self.deregister_session(outlet);
     }
 
     /// From now on the session exists for others.
@@ -233,11 +264,10 @@ impl Shard {
         session.role = role;
         session.principal = principal;
         session.since = now;
-        let label = session.label();
+        let (label, encoding) = (session.label(), session.encoding);
         self.delivery.set_label(outlet, label);
         self.outlets.insert(id, outlet);
-        self.delivery.counters.sessions += 1;
-        self.delivery.counters.sessions_opened += 1;
+        self.delivery.counters.session_opened(encoding);
         self.effects.push(Effect::Established(outlet));
     }
 }

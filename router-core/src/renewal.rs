@@ -25,6 +25,9 @@ impl Shard {
         self.delivery.set_limits(config.limits.clone());
         let before = std::mem::replace(&mut self.config, config);
         self.withdraw_forbidden(now, &before.access);
+        if before.message_center != self.config.message_center {
+            self.withdraw_lost_channels(now);
+        }
         self.apply_notices(now);
     }
 
@@ -57,15 +60,32 @@ impl Shard {
                 !access.authorize_pattern(realm, role, Action::Register, held.policy(), held.uri())
             });
             let registrations: Vec<u64> = registrations.map(|held| held.id().get()).collect();
-            for number in subscriptions {
-                if !planted(Mutation::ForbiddenSubscriptionKept) {
-                    let withdrawn = self.unsubscribe(now, outlet, number);
-                    debug_assert!(withdrawn.is_ok(), "the session holds it");
-                    self.delivery.counters.withdrawn += 1;
-                }
-            }
+            self.withdraw(now, outlet, subscriptions);
             for number in registrations {
                 let withdrawn = self.unregister(outlet, number);
+                debug_assert!(withdrawn.is_ok(), "the session holds it");
+                self.delivery.counters.withdrawn += 1;
+            }
+        }
+    }
+
+    /// For a session that has another role than when it subscribed.
+    pub(crate) fn withdraw_what_the_role_forbids(&mut self, now: Instant, outlet: Outlet) {
+        let session = self.session(outlet).expect("it is open");
+        let (access, realm, role) = (&self.config.access, session.realm, session.role);
+        let is_lost = |id: &&SubscriptionId| {
+            let topic = &self.subscriptions[*id].topic;
+            !access.authorize_pattern(realm, role, Action::Subscribe, topic.policy(), topic.uri())
+        };
+        let lost: Vec<u64> = session.subscriptions.iter().filter(is_lost).map(|id| id.get()).collect();
+        self.withdraw(now, outlet, lost);
+    }
+
+    /// Ends subscriptions that the session holds, without its doing.
+    pub(crate) fn withdraw(&mut self, now: Instant, outlet: Outlet, subscriptions: Vec<u64>) {
+        for number in subscriptions {
+            if !planted(Mutation::ForbiddenSubscriptionKept) {
+                let withdrawn = self.unsubscribe(now, outlet, number);
                 debug_assert!(withdrawn.is_ok(), "the session holds it");
                 self.delivery.counters.withdrawn += 1;
             }

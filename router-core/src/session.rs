@@ -59,6 +59,8 @@ pub(crate) struct Session {
     pub(crate) since: Instant,
     /// Sorted.
     pub(crate) subscriptions: Vec<SubscriptionId>,
+    /// In protocols where clients have words of their own.
+    pub(crate) words: Option<Box<Words>>,
     pub(crate) registrations: Vec<Arc<Registration>>,
     /// How many of its subscriptions and registrations are by prefix or wildcard.
     pub(crate) patterns: u32,
@@ -86,6 +88,7 @@ impl Session {
             asking: None,
             since: Instant::START,
             subscriptions: Vec::new(),
+            words: None,
             registrations: Vec::new(),
             patterns: 0,
             last_invocation: 0,
@@ -94,6 +97,27 @@ impl Session {
             parked: false,
             close_code: 1000,
         }
+    }
+
+    /// What it calls the topic of this subscription.
+    pub(crate) fn name_of(&self, id: SubscriptionId) -> Option<Arc<str>> {
+        let names = &self.words.as_ref()?.names;
+        let place = names.binary_search_by_key(&id, |(named, _)| *named).ok()?;
+        Some(Arc::clone(&names[place].1))
+    }
+
+    /// It calls the topic of this subscription so.
+    pub(crate) fn note_name(&mut self, id: SubscriptionId, name: &Arc<str>) {
+        let names = &mut self.words.get_or_insert_default().names;
+        let place = names.partition_point(|(named, _)| *named < id);
+        names.insert(place, (id, Arc::clone(name)));
+    }
+
+    /// The same, for the last time.
+    pub(crate) fn forget_name(&mut self, id: SubscriptionId) -> Option<Arc<str>> {
+        let names = &mut self.words.as_mut()?.names;
+        let place = names.binary_search_by_key(&id, |(named, _)| *named).ok()?;
+        Some(names.remove(place).1)
     }
 
     /// The name that it goes by from `Open` on: a user's, or one like no other's.
@@ -114,6 +138,15 @@ impl Session {
         let authrole = access.role_name(self.realm, self.role).into();
         Identity { session: self.id, authid: self.authid().into(), authrole }
     }
+}
+
+/// What a client calls its topics, and what of it goes into their names.
+#[derive(Debug, Default)]
+pub(crate) struct Words {
+    /// What it calls the topics of its subscriptions. Sorted.
+    pub(crate) names: Vec<(SubscriptionId, Arc<str>)>,
+    /// What whoever vouched for it said of it beside who it is, as far as names of topics need it.
+    pub(crate) context: Vec<(Box<str>, Box<str>)>,
 }
 
 /// Who a session proved to be, and how.

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws;
 use fanwire_codec::ws::deflate::Agreement;
 use hashbrown::HashMap;
@@ -17,7 +17,7 @@ use crate::counters::{Arrival, Counters, DropReason, LoginOutcome};
 use crate::dealer::PendingCall;
 use crate::delivery::{Delivery, FlushBudget, Notice, Outlet, Wire};
 use crate::directory::{Directory, RegistrationCache, TopicCache};
-use crate::encoding::{Encoding, Framing};
+use crate::encoding::Encoding;
 use crate::ids::{SessionId, ShardId, SubscriptionId};
 use crate::lanes::{Item, Lanes, RingItem, RingSpace};
 use crate::mutation::{self, Mutation, planted};
@@ -182,10 +182,11 @@ impl Shard {
         self.delivery.finish(outlet);
     }
 
-    /// The WebSocket is open and speaks WAMP v2; the session waits for HELLO.
-    pub fn open(&mut self, _now: Instant, outlet: Outlet, serializer: Serializer) {
-        self.sessions[outlet.index()] =
-            Some(Box::new(Session::new(Encoding::Wamp2(serializer, Framing::Plain))));
+    /// The WebSocket is open, and this is what it speaks: a [`Serializer`](fanwire_codec::wamp2::Serializer) of WAMP v2, or
+    /// [`Encoding::MESSAGE_CENTER`]. The session waits for the client's first message, or is open where it needs none.
+    pub fn open(&mut self, now: Instant, outlet: Outlet, encoding: impl Into<Encoding>) {
+        self.sessions[outlet.index()] = Some(Box::new(Session::new(encoding.into())));
+        self.greet(now, outlet);
     }
 
     /// Realms, permissions and limits as this shard knows them.
@@ -220,6 +221,7 @@ impl Shard {
         let unsaid = self.delivery.unsaid(outlet);
         match encoding {
             Encoding::Wamp2(serializer, _) => self.receive_wamp2(now, outlet, serializer, kind, message),
+            Encoding::MessageCenter(_) => self.receive_message_center(now, outlet, kind, message),
         }
         self.apply_notices(now);
         match self.session(outlet) {
@@ -233,6 +235,25 @@ impl Shard {
                 if parked || held { Flow::Pause } else { Flow::Continue }
             }
         }
+    }
+
+    /// Decodes a message. A bug in that is one connection's misfortune: nothing is routed yet, so no state is in doubt. The
+    /// connection is closed then, and there is nothing to handle.
+    pub(crate) fn decode<T>(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        decode: impl FnOnce() -> T,
+    ) -> Option<T> {
+        let decoded = catch_unwind(AssertUnwindSafe(|| {
+            assert!(!planted(Mutation::DecoderPanics), "a planted bug");
+            decode()
+        }));
+        if decoded.is_err() {
+            self.delivery.counters.decoder_panics += 1;
+            self.close(now, outlet, 1011, "the router failed to read the message");
+        }
+        decoded.ok()
     }
 
     /// The peer broke the WebSocket protocol: the session ends, the close frame with `code` is the last thing said.
@@ -310,7 +331,7 @@ impl Shard {
     pub(crate) fn end_session(&mut self, now: Instant, outlet: Outlet) {
         let Some(session) = self.session_mut(outlet) else { return };
         let was = std::mem::replace(&mut session.state, State::Over);
-        let (id, realm) = (session.id, session.realm);
+        let realm = session.realm;
         let (was_parked, asking) = (std::mem::take(&mut session.parked), session.asking.take());
         let was_held = self.delivery.release(outlet);
         if (was_parked || was_held) && !planted(Mutation::ParkedNeverResumed) {
@@ -324,29 +345,28 @@ impl Shard {
             return;
         }
         self.tell_end(outlet, realm);
+        self.part_all_subscriptions(now, outlet);
         let session = self.session_mut(outlet).expect("it was here");
-        let subscriptions = std::mem::take(&mut session.subscriptions);
         let registrations = std::mem::take(&mut session.registrations);
         let invocations = std::mem::take(&mut session.invocations);
         let calls = std::mem::take(&mut session.calls);
-        let (encoding, role) = (session.encoding, session.role);
         session.patterns = 0;
-        if !subscriptions.is_empty() {
-            // Once for all of them: nothing is appended in between.
-            self.delivery.settle_due(now, outlet);
-        }
-        for subscription in subscriptions {
-            self.part_subscription(now, outlet, role, encoding, subscription);
-        }
         for registration in registrations {
             self.delivery.counters.registrations -= 1;
             self.directory.unregister(&registration);
         }
         self.abandon_calls(calls.into_values());
         self.disown_invocations(invocations.into_values());
+        self.deregister_session(outlet);
+    }
+
+    /// From now on the session does not exist for others.
+    pub(crate) fn deregister_session(&mut self, outlet: Outlet) {
+        let session = self.session(outlet).expect("it ends now");
+        let (id, encoding) = (session.id, session.encoding);
         self.outlets.remove(&id);
         self.directory.remove_session(id);
-        self.delivery.counters.sessions -= 1;
+        self.delivery.counters.session_ended(encoding);
     }
 
     // --- other shards ------------------------------------------------------------------------------------------

@@ -27,32 +27,84 @@ pub(crate) struct LocalSubscription {
 #[derive(Debug)]
 pub(crate) enum Streams {
     /// Everybody's role was asked when they subscribed to the very topic.
-    Exact(ByEncoding),
+    Exact {
+        alike: ByEncoding,
+        /// Of those who have a name of their own for the topic. Few: most call it the same.
+        named: Vec<NamedStream>,
+    },
     /// What a pattern brings is asked for each topic, so roles are apart.
     Pattern(Vec<(RoleId, ByEncoding)>),
 }
 
-pub(crate) type ByEncoding = [Option<StreamId>; Encoding::COUNT];
+/// By [`Encoding::index`].
+pub(crate) type ByEncoding = [Option<StreamId>; Encoding::ALIKE];
+
+/// The stream of those who are told this name with each event.
+#[derive(Debug)]
+pub(crate) struct NamedStream {
+    pub(crate) name: Arc<str>,
+    pub(crate) encoding: Encoding,
+    pub(crate) stream: StreamId,
+}
+
+/// What makes the bytes of a session's events, and whether it may have them.
+#[derive(Clone, Copy, Debug)]
+struct Class<'a> {
+    role: RoleId,
+    encoding: Encoding,
+    /// What it calls the topic, in protocols that tell it so.
+    name: Option<&'a Arc<str>>,
+}
 
 impl Streams {
     fn new(policy: MatchPolicy) -> Self {
         match policy {
-            MatchPolicy::Exact => Self::Exact([None; Encoding::COUNT]),
+            MatchPolicy::Exact => Self::Exact { alike: [None; Encoding::ALIKE], named: Vec::new() },
             MatchPolicy::Prefix | MatchPolicy::Wildcard => Self::Pattern(Vec::new()),
         }
     }
 
-    /// The place of the stream of sessions with this role and encoding.
-    fn slot(&mut self, role: RoleId, encoding: Encoding) -> &mut Option<StreamId> {
+    /// The stream of a class's sessions; `make` makes the first one's.
+    fn get_or_make(&mut self, class: Class<'_>, make: impl FnOnce() -> StreamId) -> StreamId {
+        if let Some(slot) = self.slot(class) {
+            return *slot.get_or_insert_with(make);
+        }
+        let Self::Exact { named, .. } = self else { unreachable!("names are for exact topics") };
+        let known = named.iter().find(|named| named.is_of(class)).map(|named| named.stream);
+        known.unwrap_or_else(|| {
+            let (name, stream) = (class.name.expect("its encoding tells one"), make());
+            // One for nearly all topics, of which there may be millions.
+            named.reserve_exact(1);
+            named.push(NamedStream { name: Arc::clone(name), encoding: class.encoding, stream });
+            stream
+        })
+    }
+
+    /// The stream of a class that has sessions.
+    fn get(&mut self, class: Class<'_>) -> StreamId {
+        self.get_or_make(class, || unreachable!("a member's class has a stream"))
+    }
+
+    fn remove(&mut self, class: Class<'_>) {
+        if let Some(slot) = self.slot(class) {
+            *slot = None;
+        } else if let Self::Exact { named, .. } = self {
+            named.retain(|named| !named.is_of(class));
+        }
+    }
+
+    /// The place of the stream of sessions with this role and encoding; `None` where names keep them apart.
+    fn slot(&mut self, class: Class<'_>) -> Option<&mut Option<StreamId>> {
+        let index = class.encoding.index()?;
         match self {
-            Self::Exact(streams) => &mut streams[encoding.index()],
+            Self::Exact { alike, .. } => Some(&mut alike[index]),
             Self::Pattern(roles) => {
-                let role = if planted(Mutation::RolesShareStreams) { RoleId::new(0) } else { role };
+                let role = if planted(Mutation::RolesShareStreams) { RoleId::new(0) } else { class.role };
                 let at = roles.iter().position(|(known, _)| *known == role).unwrap_or_else(|| {
-                    roles.push((role, [None; Encoding::COUNT]));
+                    roles.push((role, [None; Encoding::ALIKE]));
                     roles.len() - 1
                 });
-                &mut roles[at].1[encoding.index()]
+                Some(&mut roles[at].1[index])
             }
         }
     }
@@ -61,12 +113,18 @@ impl Streams {
     fn tidy(&mut self) -> bool {
         let is_empty = |streams: &ByEncoding| streams.iter().all(Option::is_none);
         match self {
-            Self::Exact(streams) => is_empty(streams),
+            Self::Exact { alike, named } => is_empty(alike) && named.is_empty(),
             Self::Pattern(roles) => {
                 roles.retain(|(_, streams)| !is_empty(streams));
                 roles.is_empty()
             }
         }
+    }
+}
+
+impl NamedStream {
+    fn is_of(&self, class: Class<'_>) -> bool {
+        self.encoding == class.encoding && class.name.is_some_and(|name| **name == *self.name)
     }
 }
 
@@ -78,6 +136,17 @@ impl Shard {
         policy: MatchPolicy,
         uri: &str,
     ) -> Result<SubscriptionId, Refusal> {
+        self.subscribe_as(outlet, policy, uri, None)
+    }
+
+    /// The same, under the name that events of the topic are to have for it.
+    pub(crate) fn subscribe_as(
+        &mut self,
+        outlet: Outlet,
+        policy: MatchPolicy,
+        uri: &str,
+        name: Option<&Arc<str>>,
+    ) -> Result<SubscriptionId, Refusal> {
         uri::check_pattern(uri, policy, UriRule::Loose)
             .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
         let session = self.session(outlet).expect("an open session subscribes");
@@ -85,11 +154,7 @@ impl Shard {
         if !self.config.access.authorize_pattern(realm, role, Action::Subscribe, policy, uri) {
             return Err(self.not_authorized(realm, role, Action::Subscribe, policy, uri));
         }
-        let here = match policy {
-            MatchPolicy::Exact => self.topics.get_exact(&self.directory, realm, uri).map(|topic| topic.id()),
-            _ => self.directory.lookup(realm, policy, uri).map(|topic| topic.id()),
-        };
-        let known = here.filter(|id| self.subscriptions.contains_key(id));
+        let known = self.local_subscription(realm, policy, uri);
         if let Some(id) = known
             && session_has(self, outlet, id)
         {
@@ -126,7 +191,7 @@ impl Shard {
             }
         };
         let subscription = self.subscriptions.get_mut(&id).expect("found or inserted above");
-        let stream = *subscription.streams.slot(role, encoding).get_or_insert_with(|| {
+        let stream = subscription.streams.get_or_make(Class { role, encoding, name }, || {
             let stream = self.delivery.create_stream_in(id.get(), encoding.is_deflated());
             let handling = self.config.access.handling(realm, policy, uri);
             if !handling.is_plain() {
@@ -142,8 +207,32 @@ impl Shard {
         session.patterns += u32::from(policy != MatchPolicy::Exact);
         let place = session.subscriptions.partition_point(|held| *held < id);
         session.subscriptions.insert(place, id);
+        if let Some(name) = name {
+            session.note_name(id, name);
+        }
         self.delivery.counters.subscriptions += 1;
         Ok(id)
+    }
+
+    /// The subscription of this topic or pattern, if this shard has members of it.
+    fn local_subscription(
+        &mut self,
+        realm: RealmId,
+        policy: MatchPolicy,
+        uri: &str,
+    ) -> Option<SubscriptionId> {
+        let here = match policy {
+            MatchPolicy::Exact => self.topics.get_exact(&self.directory, realm, uri).map(|topic| topic.id()),
+            _ => self.directory.lookup(realm, policy, uri).map(|topic| topic.id()),
+        };
+        here.filter(|id| self.subscriptions.contains_key(id))
+    }
+
+    /// What a session calls a topic that it is subscribed to under a name of its own.
+    pub(crate) fn name_of(&mut self, outlet: Outlet, uri: &str) -> Option<(SubscriptionId, Arc<str>)> {
+        let realm = self.session(outlet)?.realm;
+        let id = self.local_subscription(realm, MatchPolicy::Exact, uri)?;
+        Some((id, self.session(outlet)?.name_of(id)?))
     }
 
     fn enter_interest(&self, realm: RealmId, policy: MatchPolicy, uri: &str) -> Result<Arc<Topic>, Refusal> {
@@ -181,6 +270,23 @@ impl Shard {
         Ok(())
     }
 
+    /// Ends all subscriptions of a session: what is due stays due, and nothing follows.
+    pub(crate) fn part_all_subscriptions(&mut self, now: Instant, outlet: Outlet) {
+        let session = self.session_mut(outlet).expect("it has subscriptions");
+        let subscriptions = std::mem::take(&mut session.subscriptions);
+        let (encoding, role) = (session.encoding, session.role);
+        if !subscriptions.is_empty() {
+            // Once for all of them: nothing is appended in between.
+            self.delivery.settle_due(now, outlet);
+        }
+        // From the end: so nothing moves in what the session calls them.
+        for subscription in subscriptions.into_iter().rev() {
+            if self.part_subscription(now, outlet, role, encoding, subscription) != MatchPolicy::Exact {
+                self.session_mut(outlet).expect("as above").patterns -= 1;
+            }
+        }
+    }
+
     /// Takes a session, to which nothing is due, out of a subscription's stream; the last member of the shard takes the
     /// interest back. Says which policy the subscription has.
     pub(crate) fn part_subscription(
@@ -193,18 +299,19 @@ impl Shard {
     ) -> MatchPolicy {
         mutation::do_later();
         self.delivery.counters.subscriptions -= 1;
+        let name = self.session_mut(outlet).and_then(|session| session.forget_name(id));
+        let class = Class { role, encoding, name: name.as_ref() };
         let subscription = self.subscriptions.get_mut(&id).expect("a held subscription is here");
         let policy = subscription.topic.policy();
         if is_own_gaps(&subscription.topic) {
             self.delivery.tell_gaps(outlet, None);
         }
-        let slot = subscription.streams.slot(role, encoding);
-        let stream = slot.expect("a member's class has a stream");
+        let stream = subscription.streams.get(class);
         self.delivery.part(now, outlet, stream);
         if self.delivery.member_count(stream) > 0 {
             return policy;
         }
-        *slot = None;
+        subscription.streams.remove(class);
         self.delivery.delete_stream(stream);
         if planted(Mutation::InterestLostWithEncoding) {
             self.directory.unsubscribe(&subscription.topic, self.id);

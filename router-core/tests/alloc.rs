@@ -10,8 +10,9 @@ use fanwire_codec::ws::Kind;
 use fanwire_core::access::{Access, RealmConfig};
 use fanwire_core::directory::Directory;
 use fanwire_core::ids::ShardId;
+use fanwire_core::message_center::{ChannelRule, MessageCenter, OnError};
 use fanwire_core::{
-    CoreConfig, Flow, FlushBudget, Instant, Limits, Outlet, RingItem, RingSpace, Sent, Shard, Wire,
+    CoreConfig, Encoding, Flow, FlushBudget, Instant, Limits, Outlet, RingItem, RingSpace, Sent, Shard, Wire,
 };
 
 struct Counting;
@@ -60,8 +61,15 @@ fn shard() -> Shard {
 
 fn shard_of(number: u8, shards: u8, directory: &Arc<Directory>) -> Shard {
     let access = Access::new(&[RealmConfig::open("realm1")], 1).expect("the realm is sound");
-    let config =
-        Arc::new(CoreConfig { access, limits: Limits::default(), compression: None, agent: String::new() });
+    let realm = access.realm("realm1").expect("it is the only one");
+    let rule = ChannelRule::new("{name}@topic", "a.{name}", false).expect("a rule");
+    let config = Arc::new(CoreConfig {
+        access,
+        limits: Limits::default(),
+        compression: None,
+        agent: String::new(),
+        message_center: MessageCenter::new(realm, OnError::Keep, vec![rule]),
+    });
     let mut state = 1 + u64::from(number);
     let random = Box::new(move || {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -113,6 +121,31 @@ fn a_publication_to_a_thousand_subscribers_allocates_nothing() {
         assert_eq!(flow, Flow::Continue);
         flush(&mut shard, &mut sink);
         assert!(sink.0 > before + 1_000 * 40, "everybody got it");
+    });
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn a_publication_to_clients_of_both_protocols_allocates_nothing() {
+    let (mut shard, mut sink) = (shard(), Sink(0));
+    for number in 0..100 {
+        let outlet = join(&mut shard, 2 * number);
+        say(&mut shard, outlet, r#"[32,1,{},"a.topic"]"#);
+        let outlet = Outlet(2 * number + 1);
+        shard.attach(Instant::START, outlet);
+        shard.open(Instant::START, outlet, Encoding::MESSAGE_CENTER);
+        say(&mut shard, outlet, r#"{"op":"subscribe","channel":"topic@topic"}"#);
+    }
+    let publisher = join(&mut shard, 200);
+    flush(&mut shard, &mut sink);
+    shard.effects();
+    let mut message = *br#"[16,77,{"acknowledge":true},"a.topic",[{"a":1}]]"#;
+    let allocations = steady_allocations(|| {
+        let before = shard.counters().delivered;
+        let flow = shard.receive(Instant::START, publisher, Kind::Text, &mut message);
+        assert_eq!(flow, Flow::Continue);
+        flush(&mut shard, &mut sink);
+        assert_eq!(shard.counters().delivered, before + 200, "everybody got it");
     });
     assert_eq!(allocations, 0);
 }

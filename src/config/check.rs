@@ -29,6 +29,7 @@ pub fn check(config: &Config, origins: &Origins) -> Vec<Problem> {
     checker.limits(&config.limits);
     checker.compression(&config.compression);
     checker.rest(config);
+    checker.problems.extend(super::center::check(config, origins));
     checker.problems
 }
 

@@ -10,6 +10,7 @@
 
 pub mod api;
 pub mod bind;
+pub mod center;
 pub mod changes;
 pub mod check;
 pub mod describe;

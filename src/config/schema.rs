@@ -14,6 +14,7 @@ mod realm;
 use serde::{Deserialize, Serialize};
 
 use crate::config::bind::Bind;
+use crate::config::center::MessageCenter;
 use crate::config::describe::described;
 use crate::config::units::{Address, Auto, Count, CpuList, Limit, Size, Time};
 
@@ -55,6 +56,11 @@ described! {
         /// first one is asked. `fanwire hook test` asks one and shows everything.
         #[acts(restart)]
         pub hook: Vec<Hook>,
+        /// Channels for clients that speak plain JSON and know no WAMP.
+        ///
+        /// [Message center](message-center.md) has all of it. It is served at the paths that a listener's `endpoints` name for it.
+        #[acts(inside)]
+        pub message_center: MessageCenter,
         /// Bounds on what one connection can cost, in memory and in time.
         ///
         /// What a peer is told when it meets one is in its protocol's own words (close 1009, `wamp.error.…`), and
@@ -87,6 +93,7 @@ impl Default for Config {
             shards: Shards::default(),
             http_api: HttpApi::default(),
             realm: vec![Realm::open()],
+            message_center: MessageCenter::default(),
             hook: Vec::new(),
             limits: Limits::default(),
             compression: Compression::default(),

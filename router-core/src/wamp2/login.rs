@@ -134,7 +134,12 @@ impl Shard {
     }
 
     /// WELCOME to a session that is open.
-    pub(crate) fn welcome(&mut self, outlet: Outlet, method: LoginMethod, extra: Option<&OwnedPayload>) {
+    pub(crate) fn welcome_wamp2(
+        &mut self,
+        outlet: Outlet,
+        method: LoginMethod,
+        extra: Option<&OwnedPayload>,
+    ) {
         let session = self.session(outlet).expect("it was opened");
         let serializer = session.encoding.serializer();
         let access = &self.config.access;
@@ -157,7 +162,13 @@ impl Shard {
     }
 
     /// ABORT for who is not let in. Whoever guesses a ticket learns nothing from the words.
-    pub(crate) fn deny_login(&mut self, now: Instant, outlet: Outlet, was_verified: bool, denial: &Denial) {
+    pub(crate) fn deny_login_wamp2(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        was_verified: bool,
+        denial: &Denial,
+    ) {
         let serializer = self.session(outlet).expect("it is logging in").encoding.serializer();
         let (reason, words, code) = match denial {
             Denial::Refused if was_verified => {

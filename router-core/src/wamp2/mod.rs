@@ -17,8 +17,6 @@
 pub(crate) mod frames;
 mod login;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use fanwire_codec::wamp2::{
     self, DecodeError, DecodeLimits, Feature, FeatureSet, InvokePolicy, Message, Roles, Serializer, code,
 };
@@ -29,12 +27,13 @@ use crate::clock::Instant;
 use crate::dealer::Said;
 use crate::delivery::Outlet;
 use crate::encoding::{Encoding, Framing};
+#[cfg(feature = "mutations")]
 use crate::mutation::{Mutation, planted};
 use crate::session::{Refusal, State, error};
 use crate::shard::Shard;
 
 /// The encodings of this protocol, in the order of [`Encoding::index`].
-pub(crate) const ENCODINGS: [Encoding; Encoding::COUNT] = [
+pub(crate) const ENCODINGS: [Encoding; Encoding::ALIKE] = [
     Encoding::Wamp2(Serializer::Json, Framing::Plain),
     Encoding::Wamp2(Serializer::MsgPack, Framing::Plain),
     Encoding::Wamp2(Serializer::Cbor, Framing::Plain),
@@ -77,15 +76,8 @@ impl Shard {
             self.delivery.counters.violations += 1;
             return self.close(now, outlet, 1003, &words);
         }
-        // A bug in decoding is one connection's misfortune: nothing is routed yet, so no state is in doubt.
-        let decoded = catch_unwind(AssertUnwindSafe(|| {
-            assert!(!planted(Mutation::DecoderPanics), "a planted bug");
-            wamp2::decode(serializer, bytes, &DecodeLimits::default())
-        }));
-        let Ok(decoded) = decoded else {
-            self.delivery.counters.decoder_panics += 1;
-            return self.close(now, outlet, 1011, "the router failed to read the message");
-        };
+        let decode = || wamp2::decode(serializer, bytes, &DecodeLimits::default());
+        let Some(decoded) = self.decode(now, outlet, decode) else { return };
         match decoded {
             Ok(message) => self.receive_message(now, outlet, serializer, state, message),
             Err(_) if state == State::Closing => {}
@@ -234,7 +226,7 @@ impl Shard {
     }
 
     /// GOODBYE of ours: the close code follows when the client answers.
-    pub(crate) fn say_goodbye(
+    pub(crate) fn say_goodbye_wamp2(
         &mut self,
         now: Instant,
         outlet: Outlet,
@@ -243,7 +235,7 @@ impl Shard {
         close_code: u16,
     ) {
         let Some(session) = self.session(outlet) else { return };
-        let Encoding::Wamp2(serializer, _) = session.encoding;
+        let serializer = session.encoding.serializer();
         self.end_session(now, outlet);
         let session = self.session_mut(outlet).expect("ended, not gone");
         session.state = State::Closing;
@@ -282,7 +274,14 @@ impl Shard {
     }
 
     /// ERROR for a request that was handled before.
-    pub(crate) fn refuse_request(&mut self, outlet: Outlet, kind: u64, request: u64, uri: &str, words: &str) {
+    pub(crate) fn refuse_request_wamp2(
+        &mut self,
+        outlet: Outlet,
+        kind: u64,
+        request: u64,
+        uri: &str,
+        words: &str,
+    ) {
         let serializer = self.session(outlet).expect("it has waited").encoding.serializer();
         self.delivery.reply(outlet, |out| frames::refusal(serializer, kind, request, uri, words, out));
     }

@@ -10,6 +10,7 @@ use super::{
 };
 use fanwire_codec::wamp2::MatchPolicy;
 use fanwire_codec::ws::deflate::{Agreement, DeflatePolicy, Direction, WINDOW_BITS_MIN};
+use fanwire_core::message_center::MessageCenter;
 use fanwire_core::{
     Compression, CoreConfig, Limits,
     access::{Access, Disclosure},
@@ -252,7 +253,13 @@ impl Plan {
             ]),
             step_weights,
             act_weights,
-            config: Arc::new(CoreConfig { access, limits: limits(rng), compression, agent: String::new() }),
+            config: Arc::new(CoreConfig {
+                access,
+                limits: limits(rng),
+                compression,
+                agent: String::new(),
+                message_center: MessageCenter::default(),
+            }),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The WAMP v2 session as its clients see it: conversations with one or two shards, without sockets.
+//! The WAMP v2 session, and the message center's, as their clients see them: conversations with one or two shards, without sockets.
 
 mod support;
 
@@ -8,6 +8,8 @@ mod disclosure;
 mod hooks;
 mod lists;
 mod login;
+mod message_center;
+mod message_center_model;
 mod pattern;
 mod publish;
 mod renewal;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use fanwire_core::access::{Permission, RealmConfig, RoleConfig};
+use fanwire_core::message_center::MessageCenter;
 use fanwire_core::uri::MatchPolicy;
 use fanwire_core::{CoreConfig, Limits};
 
@@ -290,7 +291,8 @@ impl World {
         }
         let access = self.newest.access.renewed(&permissions(&table)).expect("the realms are sound");
         let (limits, agent) = (self.newest.limits.clone(), self.newest.agent.clone());
-        self.newest = Arc::new(CoreConfig { access, limits, compression: None, agent });
+        let message_center = MessageCenter::default();
+        self.newest = Arc::new(CoreConfig { access, limits, compression: None, agent, message_center });
         self.tables.push(table);
     }
 

@@ -11,11 +11,13 @@ use fanwire_core::access::{Access, Disclosure, Permission, RealmConfig, RoleConf
 use fanwire_core::directory::Directory;
 use fanwire_core::hooks::HookRule;
 use fanwire_core::ids::{RoleId, ShardId};
+use fanwire_core::message_center::MessageCenter;
 use fanwire_core::question::{Grant, Question};
 use fanwire_core::topics::TopicRules;
 use fanwire_core::uri::MatchPolicy;
 use fanwire_core::{
-    CoreConfig, Effect, Flow, FlushBudget, Instant, Limits, Outlet, RingItem, RingSpace, Sent, Shard, Wire,
+    CoreConfig, Effect, Encoding, Flow, FlushBudget, Instant, Limits, Outlet, RingItem, RingSpace, Sent,
+    Shard, Wire,
 };
 
 /// One client: (shard, outlet).
@@ -59,12 +61,22 @@ impl Router {
 
     /// The same, with hooks.
     pub fn hooked(shards: u8, limits: Limits, hooks: &[HookRule]) -> Self {
+        Self::centered(shards, limits, hooks, |_| MessageCenter::default())
+    }
+
+    /// The same, with channels for message-center clients.
+    pub fn centered(
+        shards: u8,
+        limits: Limits,
+        hooks: &[HookRule],
+        center: impl FnOnce(&Access) -> MessageCenter,
+    ) -> Self {
         let realms = realms();
         let mut access = Access::new(&realms, 1).expect("the realms are sound");
         access.set_hooks(hooks);
-        let ring_capacity = limits.ring_capacity;
-        let config =
-            Arc::new(CoreConfig { access, limits, compression: None, agent: "fanwire-test".to_owned() });
+        let (ring_capacity, message_center) = (limits.ring_capacity, center(&access));
+        let agent = "fanwire-test".to_owned();
+        let config = Arc::new(CoreConfig { access, limits, compression: None, agent, message_center });
         let directory = Arc::new(Directory::new(7));
         let shards: Vec<_> = (0..shards)
             .map(|number| {
@@ -100,6 +112,15 @@ impl Router {
         let client = Client(shard, outlet);
         self.serializers.insert(client, serializer);
         client
+    }
+
+    /// A message-center client whose WebSocket is open.
+    pub fn connect_to_center(&mut self, shard: usize) -> Client {
+        let outlet = Outlet(self.next);
+        self.next += 1;
+        self.shards[shard].attach(self.now, outlet);
+        self.shards[shard].open(self.now, outlet, Encoding::MESSAGE_CENTER);
+        Client(shard, outlet)
     }
 
     /// A client that is welcome in `realm1`.
@@ -186,7 +207,8 @@ impl Router {
     pub fn renewed(&self, shard: usize, realms: &[RealmConfig], limits: Limits) -> Arc<CoreConfig> {
         let before = self.shards[shard].config();
         let access = before.access.renewed(realms).expect("the realms are sound");
-        Arc::new(CoreConfig { access, limits, compression: None, agent: before.agent.clone() })
+        let (agent, message_center) = (before.agent.clone(), before.message_center.clone());
+        Arc::new(CoreConfig { access, limits, compression: None, agent, message_center })
     }
 
     /// Turns of all shards until nothing happens any more.

@@ -38,9 +38,9 @@ described! {
         #[acts(new_connections)]
         #[serde(default)]
         pub allowed_origins: Vec<String>,
-        /// Path → protocol. `wamp` is WAMP version 2.
+        /// Path → protocol. `wamp` is WAMP version 2, `message-center` are the channels of `[message_center]`.
         ///
-        /// Its subprotocols are `wamp.2.json`, `wamp.2.msgpack` and `wamp.2.cbor`.
+        /// WAMP's subprotocols are `wamp.2.json`, `wamp.2.msgpack` and `wamp.2.cbor`; the message center has none.
         #[acts(restart)]
         #[serde(default = "Listener::default_endpoints")]
         pub endpoints: BTreeMap<String, Protocol>,
@@ -194,4 +194,7 @@ pub const ORIGIN_ANY: &str = "*";
 pub enum Protocol {
     /// WAMP version 2 over WebSocket.
     Wamp,
+    /// The message center's JSON over WebSocket.
+    #[serde(rename = "message-center")]
+    MessageCenter,
 }

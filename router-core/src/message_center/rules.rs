@@ -1,0 +1,216 @@
+//! Which topics the message center's channels are, and who may have them.
+
+use std::sync::Arc;
+
+use fanwire_codec::message_center::ErrorCode;
+
+use super::template::{Name, Pattern, TemplateError};
+use crate::ids::RealmId;
+use crate::uri::{self, UriRule};
+
+/// The message center of a router, as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageCenter {
+    /// Where its clients' sessions are.
+    pub realm: RealmId,
+    /// What becomes of a connection after an error.
+    pub on_error: OnError,
+    rules: Vec<ChannelRule>,
+    /// What the rules want to know of a connection, beside who it is.
+    context: Vec<Box<str>>,
+}
+
+/// What becomes of a connection that was told an error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// It goes on.
+    #[default]
+    Keep,
+    /// It is closed, with 4000 and the error's number.
+    Close,
+}
+
+/// What clients call a channel, and which topic that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelRule {
+    pattern: Pattern,
+    name: Name,
+    /// Whether only those who have logged in may have it.
+    needs_login: bool,
+    /// What all who subscribe by it call the channel, where that is always the same.
+    literal: Option<Arc<str>>,
+}
+
+/// Which side of a rule is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// What clients say.
+    Match,
+    /// The topic.
+    Channel,
+}
+
+impl ChannelRule {
+    /// A rule from its two sides. One whose channel has something of the context needs a login in any case.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and on which side.
+    pub fn new(pattern: &str, channel: &str, require_auth: bool) -> Result<Self, (Side, TemplateError)> {
+        let pattern = Pattern::parse(pattern).map_err(|why| (Side::Match, why))?;
+        let name = Name::parse(channel, &pattern).map_err(|why| (Side::Channel, why))?;
+        let needs_login = require_auth || name.context().next().is_some();
+        let literal = pattern.literal().map(Arc::from);
+        Ok(Self { pattern, name, needs_login, literal })
+    }
+
+    /// Whether only those who have logged in may have its channels.
+    pub fn needs_login(&self) -> bool {
+        self.needs_login
+    }
+}
+
+/// The key of the context that says who the user is.
+const UID: &str = "uid";
+
+/// A channel that a client named.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Channel {
+    pub(super) topic: String,
+    /// What the client calls it.
+    pub(super) name: Arc<str>,
+}
+
+/// What is known of a connection that has logged in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known<'a> {
+    pub(super) uid: &'a str,
+    pub(super) context: &'a [(Box<str>, Box<str>)],
+}
+
+impl Known<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        if key == UID {
+            return Some(self.uid);
+        }
+        self.context.iter().find(|(name, _)| **name == *key).map(|(_, value)| &**value)
+    }
+}
+
+impl Default for MessageCenter {
+    /// Without rules: there is no channel.
+    fn default() -> Self {
+        Self::new(RealmId::new(0), OnError::default(), Vec::new())
+    }
+}
+
+impl MessageCenter {
+    /// With these rules. Of several that fit, the first one decides.
+    pub fn new(realm: RealmId, on_error: OnError, rules: Vec<ChannelRule>) -> Self {
+        let mut context: Vec<Box<str>> = Vec::new();
+        for key in rules.iter().flat_map(|rule| rule.name.context()) {
+            if key != UID && !context.iter().any(|known| **known == *key) {
+                context.push(key.into());
+            }
+        }
+        Self { realm, on_error, rules, context }
+    }
+
+    /// What must be remembered of whoever logs in.
+    pub(super) fn context(&self) -> &[Box<str>] {
+        &self.context
+    }
+
+    /// The topic of a channel, in the words of a client of whom this is known; `None`: it has not logged in.
+    pub(super) fn find(&self, said: &str, known: Option<Known<'_>>) -> Result<Channel, ErrorCode> {
+        let fitting = self.rules.iter().find_map(|rule| Some((rule, rule.pattern.find(said)?)));
+        let (rule, captures) = fitting.ok_or(ErrorCode::InvalidChannel)?;
+        if rule.needs_login && known.is_none() {
+            return Err(ErrorCode::NotAuth);
+        }
+        let context = |key: &str| known.as_ref().and_then(|known| known.get(key));
+        let topic = rule.name.fill(&captures, context).ok_or(ErrorCode::PermissionDenied)?;
+        // What was filled in may make it too long, or the router's own.
+        if uri::check_topic(&topic, UriRule::Loose).is_err() || uri::is_reserved(&topic) {
+            return Err(ErrorCode::InvalidChannel);
+        }
+        let name = rule.literal.clone().unwrap_or_else(|| said.into());
+        Ok(Channel { topic, name })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn center(rules: &[(&str, &str, bool)]) -> MessageCenter {
+        let rule = |(pattern, channel, auth): &(&str, &str, bool)| {
+            ChannelRule::new(pattern, channel, *auth).expect("a rule")
+        };
+        MessageCenter::new(RealmId::new(0), OnError::Keep, rules.iter().map(rule).collect())
+    }
+
+    fn topic(center: &MessageCenter, said: &str, uid: Option<&str>) -> Result<String, ErrorCode> {
+        let context = [("team".into(), "red".into())];
+        let known = uid.map(|uid| Known { uid, context: &context });
+        center.find(said, known).map(|channel| {
+            assert_eq!(&*channel.name, said);
+            channel.topic
+        })
+    }
+
+    #[test]
+    fn the_examples_are_the_topics_that_they_say() {
+        use ErrorCode::{InvalidChannel, NotAuth};
+        let center = center(&[
+            ("@user", "user:{ctx.uid}", true),
+            ("{video}@video", "video:{video}", false),
+            ("@{kind:balance|order|position|account}", "ex:{ctx.uid}@{kind}", true),
+            ("{symbol}@{kind:depth|trades|markprice|ticker|kline}", "ex:{symbol}@{kind}", false),
+        ]);
+        for (said, uid, expected) in [
+            ("@user", Some("1001"), Ok("user:1001")),
+            ("@user", Some("9007199254740993"), Ok("user:9007199254740993")),
+            ("@user", Some("u-01"), Ok("user:u-01")),
+            ("@user", None, Err(NotAuth)),
+            ("user:1002", Some("1001"), Err(InvalidChannel)),
+            ("1002@user", Some("1001"), Err(InvalidChannel)),
+            ("100001@video", None, Ok("video:100001")),
+            ("BTCUSDT@depth", None, Ok("ex:BTCUSDT@depth")),
+            ("@balance", Some("7"), Ok("ex:7@balance")),
+            ("@balance", None, Err(NotAuth)),
+            // Another user's, by the rule for the public.
+            ("7@balance", Some("1001"), Err(InvalidChannel)),
+            ("7@balance", None, Err(InvalidChannel)),
+        ] {
+            assert_eq!(topic(&center, said, uid), expected.map(str::to_owned), "{said} of {uid:?}");
+        }
+    }
+
+    #[test]
+    fn context_needs_a_login_whatever_the_rule_says() {
+        let center = center(&[("@team", "team:{ctx.team}", false), ("@none", "x:{ctx.none}", false)]);
+        assert_eq!(topic(&center, "@team", None), Err(ErrorCode::NotAuth));
+        assert_eq!(topic(&center, "@team", Some("1")), Ok("team:red".to_owned()));
+        assert_eq!(topic(&center, "@none", Some("1")), Err(ErrorCode::PermissionDenied));
+        assert_eq!(center.context().iter().map(|key| &**key).collect::<Vec<_>>(), ["team", "none"]);
+    }
+
+    #[test]
+    fn what_is_filled_in_makes_no_odd_topic() {
+        let center = center(&[("{a}/{b}", "{a}.{b}", false), ("@u", "{ctx.uid}", true)]);
+        let long = "x".repeat(300);
+        for said in ["fanwire/gap", "wamp/x", "./a", &format!("a/{long}")] {
+            assert_eq!(topic(&center, said, None), Err(ErrorCode::InvalidChannel), "{said}");
+        }
+        assert_eq!(topic(&center, "@u", Some("a b")), Err(ErrorCode::InvalidChannel));
+        assert_eq!(topic(&center, "a/b", None), Ok("a.b".to_owned()));
+    }
+
+    #[test]
+    fn a_literal_rules_subscribers_share_their_name() {
+        let center = center(&[("@user", "user:{ctx.uid}", true)]);
+        let named = |uid| center.find("@user", Some(Known { uid, context: &[] })).expect("a channel").name;
+        assert!(Arc::ptr_eq(&named("1"), &named("2")));
+    }
+}

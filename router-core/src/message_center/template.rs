@@ -1,0 +1,410 @@
+//! The two sides of a channel rule: what a client says, and which topic that is.
+//!
+//! ```text
+//! match   = "{symbol}@{kind:depth|trades}"     text, and captures of what the client says
+//! channel = "ex:{symbol}@{kind}"               text, captures, and {ctx.…}: what is known of the connection
+//! ```
+//!
+//! A capture has at least one character, and no `@`, white space, `#` or control character. It ends where the text behind it
+//! comes first, or for the last text of a pattern where that ends it; so what it takes hangs on nothing but the pattern, and
+//! is found without trying. Two captures side by side would leave open where one ends, and are refused.
+
+use std::fmt;
+
+use crate::uri::{self, UriError, UriRule};
+
+/// One piece of a pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(Box<str>),
+    Capture(Capture),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Capture {
+    name: Box<str>,
+    /// What it may be; empty: anything.
+    choices: Box<[Box<str>]>,
+}
+
+/// What a client calls a channel, with captures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pattern {
+    parts: Box<[Part]>,
+}
+
+/// One piece of a topic's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Text(Box<str>),
+    /// What the capture of this number took.
+    Capture(usize),
+    /// What is known of the connection under this name.
+    Context(Box<str>),
+}
+
+/// The topic's name, with what is to be filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    pieces: Box<[Piece]>,
+}
+
+/// What is wrong with a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TemplateError {
+    /// There is nothing.
+    Empty,
+    /// `{` without `}`, or the other way round.
+    Brace,
+    /// What stands between braces is no name.
+    CaptureName(String),
+    /// A capture may be nothing.
+    Choice(String),
+    /// Two captures have one name.
+    Twice(String),
+    /// It could not be said where one ends.
+    SideBySide(String),
+    /// More captures than [`CAPTURES_MAX`].
+    TooMany,
+    /// What a client says cannot have the part that is known of its connection.
+    ContextInMatch(String),
+    /// The channel names a capture that is not there.
+    NoCapture(String),
+    /// Two names of one client could be one channel.
+    Unused(String),
+    /// Not a name of a topic.
+    Topic(UriError),
+    /// Such topics are the router's own.
+    Reserved,
+}
+
+impl fmt::Display for TemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("it is empty"),
+            Self::Brace => f.write_str("a brace is not closed, or not opened"),
+            Self::CaptureName(name) => {
+                write!(f, "{{{name}}}: a name has lower-case letters, digits and _, and begins with a letter")
+            }
+            Self::Choice(capture) => write!(f, "{{{capture}}}: there is an empty choice"),
+            Self::Twice(name) => write!(f, "there are two captures {{{name}}}"),
+            Self::SideBySide(name) => {
+                write!(f, "{{{name}}} follows another capture: put text between them")
+            }
+            Self::TooMany => write!(f, "it has more than {CAPTURES_MAX} captures"),
+            Self::ContextInMatch(name) => {
+                write!(f, "{{{name}}}: the context is for the channel; what a client says has captures")
+            }
+            Self::NoCapture(name) => {
+                write!(f, "{{{name}}} is not in match; what is known of the connection is {{ctx.…}}")
+            }
+            Self::Unused(name) => {
+                write!(f, "{{{name}}} of match is not in channel: all that it takes would be one channel")
+            }
+            Self::Topic(why) => write!(f, "no topic can be named so: {why}"),
+            Self::Reserved => {
+                f.write_str("topics that begin with \"wamp.\" or \"fanwire.\" are the router's own")
+            }
+        }
+    }
+}
+
+impl std::error::Error for TemplateError {}
+
+/// Captures of one rule: what they took is on the stack.
+pub const CAPTURES_MAX: usize = 8;
+
+/// What the captures of a pattern took, in their order.
+pub(super) type Captures<'a> = [&'a str; CAPTURES_MAX];
+
+impl Pattern {
+    pub(super) fn parse(text: &str) -> Result<Self, TemplateError> {
+        let mut parts: Vec<Part> = Vec::new();
+        let mut names: Vec<&str> = Vec::new();
+        for piece in pieces(text)? {
+            let inside = match piece {
+                Written::Text(text) => {
+                    parts.push(Part::Text(text.into()));
+                    continue;
+                }
+                Written::Braced(inside) => inside,
+            };
+            let (name, choices) = match inside.split_once(':') {
+                Some((name, choices)) => (name, choices.split('|').map(Into::into).collect()),
+                None => (inside, Box::<[Box<str>]>::default()),
+            };
+            if name.starts_with("ctx.") {
+                return Err(TemplateError::ContextInMatch(name.to_owned()));
+            }
+            check_name(name)?;
+            if choices.iter().any(|choice: &Box<str>| choice.is_empty()) {
+                return Err(TemplateError::Choice(inside.to_owned()));
+            }
+            if names.contains(&name) {
+                return Err(TemplateError::Twice(name.to_owned()));
+            }
+            if matches!(parts.last(), Some(Part::Capture(_))) {
+                return Err(TemplateError::SideBySide(name.to_owned()));
+            }
+            if names.len() == CAPTURES_MAX {
+                return Err(TemplateError::TooMany);
+            }
+            names.push(name);
+            parts.push(Part::Capture(Capture { name: name.into(), choices }));
+        }
+        Ok(Self { parts: parts.into() })
+    }
+
+    fn captures(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Capture(capture) => Some(&*capture.name),
+            Part::Text(_) => None,
+        })
+    }
+
+    /// The whole of what a client says, if it never changes.
+    pub(super) fn literal(&self) -> Option<&str> {
+        match &*self.parts {
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What the captures take of what a client said; `None`: it is about something else.
+    pub(super) fn find<'a>(&self, said: &'a str) -> Option<Captures<'a>> {
+        let mut captures = Captures::default();
+        let mut count = 0;
+        let mut rest = said;
+        for (index, part) in self.parts.iter().enumerate() {
+            let capture = match part {
+                Part::Text(text) => {
+                    rest = rest.strip_prefix(&**text)?;
+                    continue;
+                }
+                Part::Capture(capture) => capture,
+            };
+            let end = match self.parts.get(index + 1) {
+                Some(Part::Text(text)) if index + 2 == self.parts.len() => rest.strip_suffix(&**text)?.len(),
+                Some(Part::Text(text)) => rest.find(&**text)?,
+                Some(Part::Capture(_)) => unreachable!("captures are never side by side"),
+                None => rest.len(),
+            };
+            let taken = &rest[..end];
+            if !capture.may_be(taken) {
+                return None;
+            }
+            captures[count] = taken;
+            count += 1;
+            rest = &rest[end..];
+        }
+        rest.is_empty().then_some(captures)
+    }
+}
+
+impl Capture {
+    fn may_be(&self, taken: &str) -> bool {
+        if self.choices.is_empty() {
+            let forbidden = |character: char| {
+                matches!(character, '@' | '#') || character.is_whitespace() || character.is_control()
+            };
+            !taken.is_empty() && !taken.chars().any(forbidden)
+        } else {
+            self.choices.iter().any(|choice| **choice == *taken)
+        }
+    }
+}
+
+impl Name {
+    /// Each capture of the pattern must be in the name, or clients could not tell apart what they hear.
+    pub(super) fn parse(text: &str, pattern: &Pattern) -> Result<Self, TemplateError> {
+        let captures: Vec<&str> = pattern.captures().collect();
+        let piece = |written| match written {
+            Written::Text(text) => Ok(Piece::Text(text.into())),
+            Written::Braced(inside) => match inside.strip_prefix("ctx.") {
+                Some(key) => check_name(key).map(|()| Piece::Context(key.into())),
+                None => match captures.iter().position(|name| *name == inside) {
+                    Some(index) => Ok(Piece::Capture(index)),
+                    None => Err(TemplateError::NoCapture(inside.to_owned())),
+                },
+            },
+        };
+        let pieces = pieces(text)?.into_iter().map(piece).collect::<Result<Box<[Piece]>, _>>()?;
+        let unused = captures.iter().enumerate().find(|(index, _)| !pieces.contains(&Piece::Capture(*index)));
+        if let Some((_, name)) = unused {
+            return Err(TemplateError::Unused((*name).to_owned()));
+        }
+        let name = Self { pieces };
+        name.check()?;
+        Ok(name)
+    }
+
+    /// With a letter in each place it must be the name of a topic, and not the router's own whatever is filled in.
+    fn check(&self) -> Result<(), TemplateError> {
+        let example = self.fill(&["x"; CAPTURES_MAX], |_| Some("x")).expect("everything is known");
+        uri::check_topic(&example, UriRule::Loose).map_err(TemplateError::Topic)?;
+        if uri::is_reserved(&example) { Err(TemplateError::Reserved) } else { Ok(()) }
+    }
+
+    /// What must be known of a connection.
+    pub(super) fn context(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Context(key) => Some(&**key),
+            _ => None,
+        })
+    }
+
+    /// The topic's name; `None`: something of the context is not known.
+    pub(super) fn fill<'a>(
+        &self,
+        captures: &Captures<'_>,
+        context: impl Fn(&str) -> Option<&'a str>,
+    ) -> Option<String> {
+        let mut topic = String::new();
+        for piece in &self.pieces {
+            topic.push_str(match piece {
+                Piece::Text(text) => text,
+                Piece::Capture(index) => captures[*index],
+                Piece::Context(key) => context(key)?,
+            });
+        }
+        Some(topic)
+    }
+}
+
+/// Text as it stands, or what is between braces.
+enum Written<'a> {
+    Text(&'a str),
+    Braced(&'a str),
+}
+
+fn pieces(text: &str) -> Result<Vec<Written<'_>>, TemplateError> {
+    if text.is_empty() {
+        return Err(TemplateError::Empty);
+    }
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '}']) {
+        let (before, behind) = rest.split_at(at);
+        if !before.is_empty() {
+            pieces.push(Written::Text(before));
+        }
+        let inside = behind.strip_prefix('{').ok_or(TemplateError::Brace)?;
+        let (inside, behind) = inside.split_once('}').ok_or(TemplateError::Brace)?;
+        if inside.contains('{') {
+            return Err(TemplateError::Brace);
+        }
+        pieces.push(Written::Braced(inside));
+        rest = behind;
+    }
+    if !rest.is_empty() {
+        pieces.push(Written::Text(rest));
+    }
+    Ok(pieces)
+}
+
+fn check_name(name: &str) -> Result<(), TemplateError> {
+    let is_sound = name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    if is_sound { Ok(()) } else { Err(TemplateError::CaptureName(name.to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn found(pattern: &str, said: &str) -> Option<Vec<String>> {
+        let pattern = Pattern::parse(pattern).expect("a pattern");
+        let count = pattern.captures().count();
+        pattern.find(said).map(|captures| captures[..count].iter().map(|&taken| taken.to_owned()).collect())
+    }
+
+    fn taken(values: &[&str]) -> Option<Vec<String>> {
+        Some(values.iter().map(|&value| value.to_owned()).collect())
+    }
+
+    #[test]
+    fn a_pattern_takes_what_it_says_and_all_of_it() {
+        assert_eq!(found("@user", "@user"), taken(&[]));
+        for said in ["user", "@users", "1002@user", "user:1002", "@user ", ""] {
+            assert_eq!(found("@user", said), None, "{said}");
+        }
+        assert_eq!(found("{video}@video", "100001@video"), taken(&["100001"]));
+        for said in ["@video", "1@2@video", "1 2@video", "1@videos", "a#b@video", "a\u{7}@video"] {
+            assert_eq!(found("{video}@video", said), None, "{said}");
+        }
+        let exchange = "{symbol}@{kind:depth|trades}";
+        assert_eq!(found(exchange, "BTC/USDT@depth"), taken(&["BTC/USDT", "depth"]));
+        for said in ["BTCUSDT@balance", "BTCUSDT@depth@depth", "@depth", "BTCUSDT@"] {
+            assert_eq!(found(exchange, said), None, "{said}");
+        }
+        assert_eq!(found("a-{x}-b-{y}-b", "a-1-b-2-b-3-b"), taken(&["1", "2-b-3"]));
+        assert_eq!(found("{x}aa", "aaa"), taken(&["a"]));
+        assert_eq!(found("{x}", "日本"), taken(&["日本"]));
+    }
+
+    #[test]
+    fn a_name_is_filled_in_with_captures_and_context() {
+        let pattern = Pattern::parse("@{kind:balance|order}").expect("a pattern");
+        let name = Name::parse("ex:{ctx.uid}@{kind}", &pattern).expect("a name");
+        let captures = pattern.find("@order").expect("it is meant");
+        let context = |key: &str| (key == "uid").then_some("9007199254740993");
+        assert_eq!(name.fill(&captures, context).as_deref(), Some("ex:9007199254740993@order"));
+        assert_eq!(name.fill(&captures, |_| None), None);
+        assert_eq!(name.context().collect::<Vec<_>>(), ["uid"]);
+    }
+
+    #[test]
+    fn mistakes_are_refused_in_words() {
+        for (pattern, wrong) in [
+            ("", "it is empty"),
+            ("{video", "a brace"),
+            ("video}", "a brace"),
+            ("{a{b}}", "a brace"),
+            ("{}@video", "{}: a name"),
+            ("{Video}", "{Video}: a name"),
+            ("{ctx.uid}@user", "{ctx.uid}: the context"),
+            ("{a:x||y}", "{a:x||y}: there is an empty choice"),
+            ("{a}@{a}", "there are two captures {a}"),
+            ("{a}{b}", "{b} follows another capture"),
+            ("{a}.{b}.{c}.{d}.{e}.{f}.{g}.{h}.{i}", "it has more than 8 captures"),
+        ] {
+            let error = Pattern::parse(pattern).expect_err(pattern).to_string();
+            assert!(error.starts_with(wrong), "{pattern}: {error}");
+        }
+        let pattern = Pattern::parse("{a}@{b}").expect("a pattern");
+        for (name, wrong) in [
+            ("x", "{a} of match is not in channel"),
+            ("{a}:{b}:{c}", "{c} is not in match"),
+            ("{a}:{b}:{ctx.}", "{}: a name"),
+            ("{a}:{b}..", "no topic can be named so"),
+            ("{a}:{b} x", "no topic can be named so"),
+            ("fanwire.{a}.{b}", "topics that begin"),
+        ] {
+            let error = Name::parse(name, &pattern).expect_err(name).to_string();
+            assert!(error.starts_with(wrong), "{name}: {error}");
+        }
+    }
+
+    proptest! {
+        /// What was put in comes out, wherever the captures stand.
+        #[test]
+        fn captures_are_what_was_filled_in(
+            texts in prop::collection::vec("[@:.]{1,3}", 3), values in prop::collection::vec("[a-z0-9]{1,6}", 2)
+        ) {
+            let pattern = Pattern::parse(&format!("{}{{a}}{}{{b}}{}", texts[0], texts[1], texts[2]));
+            let said = format!("{}{}{}{}{}", texts[0], values[0], texts[1], values[1], texts[2]);
+            let captures = pattern.expect("a pattern").find(&said);
+            prop_assert_eq!(captures.map(|captures| captures[..2].to_vec()), Some(vec![&*values[0], &*values[1]]));
+        }
+
+        #[test]
+        fn anything_a_client_says_is_taken_or_not(pattern in "[a@{}:|.]{0,12}", said in "\\PC{0,20}") {
+            if let Ok(pattern) = Pattern::parse(&pattern) {
+                let captured = pattern.find(&said);
+                prop_assert!(captured.is_none() || captured.iter().flatten().all(|taken| said.contains(taken)));
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What a session is told, in its own protocol's words.
+//!
+//! Whoever decides something of a session (logins, hooks, an operator) says here what it is; the session's protocol knows how
+//! that is said.
+
+use fanwire_codec::payload::OwnedPayload;
+
+use crate::clock::Instant;
+use crate::delivery::Outlet;
+use crate::encoding::Encoding;
+use crate::login::LoginMethod;
+use crate::question::Denial;
+use crate::shard::Shard;
+
+impl Shard {
+    /// Its WebSocket is open.
+    pub(crate) fn greet(&mut self, now: Instant, outlet: Outlet) {
+        match self.spoken(outlet) {
+            // The client begins, with HELLO.
+            Some(Encoding::Wamp2(..)) | None => {}
+            Some(Encoding::MessageCenter(_)) => self.greet_message_center(now, outlet),
+        }
+    }
+
+    /// It is open, for whoever it proved to be by this method. `extra`: what was said of that user.
+    pub(crate) fn welcome(&mut self, outlet: Outlet, method: LoginMethod, extra: Option<&OwnedPayload>) {
+        match self.spoken(outlet) {
+            Some(Encoding::Wamp2(..)) => self.welcome_wamp2(outlet, method, extra),
+            Some(Encoding::MessageCenter(_)) => self.welcome_message_center(outlet, method, extra),
+            None => {}
+        }
+    }
+
+    /// It is not let in. `was_verified`: because of how it wanted to show who it is.
+    pub(crate) fn deny_login(&mut self, now: Instant, outlet: Outlet, was_verified: bool, denial: &Denial) {
+        match self.spoken(outlet) {
+            Some(Encoding::Wamp2(..)) => self.deny_login_wamp2(now, outlet, was_verified, denial),
+            Some(Encoding::MessageCenter(_)) => self.deny_login_message_center(now, outlet, denial),
+            None => {}
+        }
+    }
+
+    /// A request that has waited is not done. `request`: what it was, and its number.
+    pub(crate) fn refuse_request(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        (kind, request): (u64, u64),
+        uri: &str,
+        words: &str,
+    ) {
+        match self.spoken(outlet) {
+            Some(Encoding::Wamp2(..)) => self.refuse_request_wamp2(outlet, kind, request, uri, words),
+            Some(Encoding::MessageCenter(_)) => self.refuse_request_message_center(now, outlet, uri),
+            None => {}
+        }
+    }
+
+    /// It has to go, for this reason. The driver closes its connection if it takes too long.
+    pub(crate) fn say_goodbye(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        reason: &str,
+        words: &str,
+        close_code: u16,
+    ) {
+        match self.spoken(outlet) {
+            Some(Encoding::Wamp2(..)) => self.say_goodbye_wamp2(now, outlet, reason, words, close_code),
+            // There is no farewell but the WebSocket's own.
+            Some(Encoding::MessageCenter(_)) => self.close(now, outlet, close_code, words),
+            None => {}
+        }
+    }
+
+    fn spoken(&self, outlet: Outlet) -> Option<Encoding> {
+        self.session(outlet).map(|session| session.encoding)
+    }
+}
