@@ -22,6 +22,7 @@ mod http_api;
 mod http_api_described;
 mod listeners;
 mod logins;
+mod message_center;
 mod overload;
 mod passwd;
 mod reload;

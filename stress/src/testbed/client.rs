@@ -54,6 +54,15 @@ impl Client {
         Self::upgraded_with(stream, Some(offer))
     }
 
+    /// Connects to a path at which JSON is spoken without a subprotocol, as at a message center.
+    pub fn connect_to_center(address: SocketAddr, path: &str) -> Self {
+        let mut stream = dial(address);
+        stream.write_all(&wire::request_to(address, path, &[], &[])).expect("sent");
+        let head = read_head(&mut stream);
+        let (wire, _) = Wire::opened_for(&head, &[], None);
+        Self { stream, wire, compressed: None, last_request: 0 }
+    }
+
     /// Whether the router agreed to compress.
     pub fn is_compressed(&self) -> bool {
         self.compressed.is_some()
@@ -70,12 +79,7 @@ impl Client {
     }
 
     fn upgraded_with(mut stream: TcpStream, offer: Option<&Offer>) -> Self {
-        let mut head = Vec::new();
-        let mut byte = [0];
-        while !head.ends_with(b"\r\n\r\n") {
-            stream.read_exact(&mut byte).expect("an answer to the upgrade");
-            head.push(byte[0]);
-        }
+        let head = read_head(&mut stream);
         let (wire, agreement) = Wire::opened(&head, offer);
         let compressed = agreement
             .map(|agreement| (Deflater::new(9, agreement.client.window_bits), agreement.client.context()));
@@ -262,4 +266,14 @@ impl Client {
     pub fn into_stream(self) -> TcpStream {
         self.stream
     }
+}
+
+fn read_head(stream: &mut TcpStream) -> Vec<u8> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).expect("an answer to the upgrade");
+        head.push(byte[0]);
+    }
+    head
 }

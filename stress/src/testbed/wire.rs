@@ -29,8 +29,13 @@ pub enum Heard {
 
 /// The bytes of a request for an upgrade, with further fields.
 pub fn request(address: SocketAddr, extra: &[(&str, &str)]) -> Vec<u8> {
+    request_to(address, "/ws", &[SUBPROTOCOL], extra)
+}
+
+/// The same for another path, and what is spoken there.
+pub fn request_to(address: SocketAddr, path: &str, subprotocols: &[&str], extra: &[(&str, &str)]) -> Vec<u8> {
     let mut request = BytesMut::new();
-    handshake::write_request(&mut request, &address.to_string(), "/ws", &[SUBPROTOCOL], KEY, extra)
+    handshake::write_request(&mut request, &address.to_string(), path, subprotocols, KEY, extra)
         .expect("nothing in it breaks the head");
     request.to_vec()
 }
@@ -64,8 +69,21 @@ impl Wire {
     ///
     /// If it is not the answer of a router.
     pub fn opened(head: &[u8], offer: Option<&Offer>) -> (Self, Option<Agreement>) {
-        let opened = handshake::verify_response_with(head, &KEY, &[SUBPROTOCOL], offer).expect("upgraded");
-        assert_eq!(opened.subprotocol, Some(SUBPROTOCOL));
+        Self::opened_for(head, &[SUBPROTOCOL], offer)
+    }
+
+    /// Checks the answer to [`request_to`]; also what was agreed on of `offer`.
+    ///
+    /// # Panics
+    ///
+    /// If it is not the answer of a router that speaks the first of them.
+    pub fn opened_for(
+        head: &[u8],
+        subprotocols: &[&str],
+        offer: Option<&Offer>,
+    ) -> (Self, Option<Agreement>) {
+        let opened = handshake::verify_response_with(head, &KEY, subprotocols, offer).expect("upgraded");
+        assert_eq!(opened.subprotocol, subprotocols.first().copied());
         let mut receiver = Receiver::new(Role::Client);
         if let Some(agreement) = &opened.deflate {
             receiver.use_compression(agreement);
