@@ -56,7 +56,8 @@ proptest! {
         let object = message.as_object_mut().expect("an object");
         object.extend(others.into_iter().filter(|(name, _)| !is_known(name)));
         let text = if pretty { serde_json::to_string_pretty(&message) } else { serde_json::to_string(&message) };
-        prop_assert_eq!(decode(text.expect("JSON").as_bytes()), Ok(op));
+        let text = text.expect("JSON");
+        prop_assert_eq!(decode(text.as_bytes()), Ok(op));
     }
 
     /// A message is invalid exactly where another parser says so, unless a field stands there twice.

@@ -131,14 +131,14 @@ impl Pattern {
                 Written::Braced(inside) => inside,
             };
             let (name, choices) = match inside.split_once(':') {
-                Some((name, choices)) => (name, choices.split('|').map(Into::into).collect()),
+                Some((name, choices)) => (name, choices.split('|').map(Box::from).collect()),
                 None => (inside, Box::<[Box<str>]>::default()),
             };
             if name.starts_with("ctx.") {
                 return Err(TemplateError::ContextInMatch(name.to_owned()));
             }
             check_name(name)?;
-            if choices.iter().any(|choice: &Box<str>| choice.is_empty()) {
+            if choices.iter().any(|choice| choice.is_empty()) {
                 return Err(TemplateError::Choice(inside.to_owned()));
             }
             if names.contains(&name) {
