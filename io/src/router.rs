@@ -392,6 +392,7 @@ const METRICS: &[Metric] = &{
         dropped("reason=\"stream_congested\""),
         dropped("reason=\"publisher_gone\""),
         dropped("reason=\"untranslatable\""),
+        dropped("reason=\"inner_outbox_full\""),
         login("method=\"anonymous\",outcome=\"welcomed\""),
         login("method=\"anonymous\",outcome=\"denied\""),
         login("method=\"anonymous\",outcome=\"unavailable\""),

@@ -1,4 +1,4 @@
-//! What asks of a shard without being a session: the HTTP API, and bridges later.
+//! What asks of a shard without being a session: the HTTP API, bridges, and protocols that the control thread serves.
 //!
 //! ```text
 //! control thread ── ApiRequest ──▶ mailbox of one shard ──▶ Shard::handle_api
@@ -23,6 +23,7 @@ use fanwire_codec::wamp2::{ReceiverLists, Serializer};
 
 use crate::delivery::Outlet;
 use crate::ids::{PublicationId, RealmId, RoleId, SessionId, ShardId};
+use crate::inner::{InnerId, InnerSubscription};
 use crate::login::LoginMethod;
 use crate::topics::SlowConsumer;
 
@@ -72,6 +73,20 @@ pub enum Ask {
         /// Most sessions of the answer.
         limit: usize,
     },
+    /// Subscribes an inner subscriber, which gets events from then on, maybe before the answer: [`ApiAnswer::Subscribed`].
+    Subscribe(InnerSubscription),
+    /// Ends one of its subscriptions; nothing of it follows the answer: [`ApiAnswer::Unsubscribed`].
+    Unsubscribe {
+        /// Whose.
+        subscriber: InnerId,
+        /// Which one.
+        tag: u32,
+    },
+    /// Ends all of them: [`ApiAnswer::Unsubscribed`]. To be asked of the shard that it lives on, also if it is gone itself.
+    Leave {
+        /// Whose.
+        subscriber: InnerId,
+    },
     /// Sends a session away with GOODBYE and this reason, such as [`CLOSE_KILLED`]: [`ApiAnswer::Disconnected`].
     Disconnect {
         /// Whom.
@@ -108,6 +123,8 @@ pub struct ApiPublication {
     pub conflate_key: Option<Box<str>>,
     /// Asks every interested shard how many subscribers it matched. Otherwise the answer does not wait for them.
     pub receipt: bool,
+    /// The inner subscriber that it comes from, which does not get it back.
+    pub from: Option<InnerId>,
 }
 
 /// One call.
@@ -155,6 +172,10 @@ pub enum ApiAnswer {
         /// Where to go on; `None` at the end.
         next: Option<SessionCursor>,
     },
+    /// Whether the inner subscriber is subscribed.
+    Subscribed(Result<(), ApiRefusal>),
+    /// False: it had no such subscription.
+    Unsubscribed(bool),
     /// The largest first.
     Slow(Vec<SlowSession>),
     /// False: this shard has no such session.

@@ -18,6 +18,7 @@ use crate::delivery::{Delivery, Known, Named, Outlet, StreamId};
 use crate::directory::{PatternMatches, Topic};
 use crate::encoding::{Encoding, Source};
 use crate::ids::{PublicationId, RealmId, RoleId, SessionId, ShardId, SubscriptionId};
+use crate::inner::{InnerId, InnerOffer};
 use crate::lanes::{Item, Publication};
 use crate::mutation::{Mutation, planted};
 use crate::parcel::Parcel;
@@ -112,6 +113,8 @@ pub(crate) struct Routing<'a> {
     pub(crate) receipt: Option<u64>,
     /// A hash of what it is about, where its publisher says so.
     pub(crate) key: Option<u64>,
+    /// The inner subscriber that it came from.
+    pub(crate) except_inner: Option<InnerId>,
 }
 
 /// What became of a publication.
@@ -155,6 +158,7 @@ impl Shard {
             acknowledge,
             receipt: None,
             key: conflate_key.map(|key| self.config.access.conflate_key(key)),
+            except_inner: None,
         };
         Ok(self.route(now, routing, &Source::borrowed(encoding.serializer(), payload)))
     }
@@ -175,7 +179,18 @@ impl Shard {
 
     /// Gives a publication to every interested shard, this one too, or parks it.
     pub(crate) fn route(&mut self, now: Instant, routing: Routing<'_>, source: &Source<'_>) -> Published {
-        let Routing { origin, realm, uri, receivers, except, disclosed, acknowledge, receipt, key } = routing;
+        let Routing {
+            origin,
+            realm,
+            uri,
+            receivers,
+            except,
+            disclosed,
+            acknowledge,
+            receipt,
+            key,
+            except_inner,
+        } = routing;
         self.delivery.counters.publications += 1;
         let id = PublicationId::from_random((self.random)());
         let found = self.topics.get(&self.directory, realm, uri);
@@ -200,16 +215,25 @@ impl Shard {
                 let publisher = self.disclosed(origin, disclosed);
                 let named = self.name_receivers(receivers.as_ref(), source);
                 let (publisher, named) = (publisher.as_ref(), named.as_ref());
-                let event = Event { publication: id, publisher, source, except, named, key };
-                self.deliver(subscription, patterns.as_deref(), event);
+                let event = Event { publication: id, publisher, source, except, named, key, except_inner };
+                self.deliver(subscription, patterns.as_ref(), event);
             }
             return Published::Done(id);
         }
         let (exact, patterns) = (found.exact.cloned(), found.patterns.cloned());
         let publisher = self.disclosed(origin, disclosed);
         let payload = source.to_shared();
-        let publication =
-            Arc::new(Publication { id, subscription, patterns, payload, publisher, receivers, receipt, key });
+        let publication = Arc::new(Publication {
+            id,
+            subscription,
+            patterns,
+            payload,
+            publisher,
+            receivers,
+            receipt,
+            key,
+            except_inner,
+        });
         let left = self.offer(&publication, exact.as_ref(), interest, except);
         if left == 0 {
             return Published::Done(id);
@@ -247,21 +271,31 @@ impl Shard {
 
     /// Delivers what was shared between shards.
     pub(crate) fn deliver_publication(&mut self, publication: &Publication, except: Option<Outlet>) {
-        let Publication { id, subscription, patterns, payload, publisher, receivers, receipt: _, key } =
-            publication;
+        let Publication {
+            id,
+            subscription,
+            patterns,
+            payload,
+            publisher,
+            receivers,
+            receipt: _,
+            key,
+            except_inner,
+        } = publication;
         let source = Source::Shared(payload);
         let receivers = receivers.as_ref().filter(|_| !planted(Mutation::ListsLostInRing));
         let named = self.name_receivers(receivers, &source);
         let (publisher, named) = (publisher.as_ref(), named.as_ref());
-        let event = Event { publication: *id, publisher, source: &source, except, named, key: *key };
-        self.deliver(*subscription, patterns.as_deref(), event);
+        let (key, except_inner) = (*key, *except_inner);
+        let event = Event { publication: *id, publisher, source: &source, except, named, key, except_inner };
+        self.deliver(*subscription, patterns.as_ref(), event);
     }
 
     /// Appends an event to each stream that has members here: of the exact subscription, and of each pattern.
     fn deliver(
         &mut self,
         exact: Option<SubscriptionId>,
-        patterns: Option<&PatternMatches<Topic>>,
+        patterns: Option<&Arc<PatternMatches<Topic>>>,
         event: Event<'_>,
     ) {
         // None: the last member left while the item was on its way.
@@ -273,6 +307,9 @@ impl Shard {
                 event.append_to(&mut self.delivery, topic.id(), Some(&**name), to, &self.config.access);
             }
         }
+        if let Some(LocalSubscription { topic, inner: Some(members), .. }) = local {
+            event.inner().exact(members, topic, &mut self.delivery.counters);
+        }
         let Some(matches) = patterns else { return };
         if local.is_some() && planted(Mutation::ExactHidesPatterns) {
             return;
@@ -281,7 +318,13 @@ impl Shard {
         let here = |topic: &&Arc<Topic>| topic.interest() & self.id.bit() != 0;
         for topic in matches.entries().iter().filter(here) {
             let local = self.subscriptions.get(&topic.id());
-            let Some(LocalSubscription { streams: Streams::Pattern(roles), .. }) = local else { continue };
+            let Some(LocalSubscription { streams: Streams::Pattern(roles), inner, .. }) = local else {
+                continue;
+            };
+            if let Some(members) = inner {
+                let access = &self.config.access;
+                event.inner().matched(members, topic, matches, &mut self.delivery.counters, access);
+            }
             for (role, streams) in roles {
                 let authorize =
                     || self.config.access.authorize(topic.realm(), *role, Action::Subscribe, matches.uri());
@@ -549,9 +592,18 @@ struct Event<'a> {
     named: Option<&'a Named>,
     /// A hash of what it is about, where its publisher says so.
     key: Option<u64>,
+    /// The inner subscriber that it came from.
+    except_inner: Option<InnerId>,
 }
 
-impl Event<'_> {
+impl<'a> Event<'a> {
+    /// As inner subscribers get it.
+    fn inner(self) -> InnerOffer<'a> {
+        let receivers = self.named.map(|named| &*named.receivers);
+        let Self { publication, source, except_inner, .. } = self;
+        InnerOffer { publication, source, receivers, except: except_inner }
+    }
+
     /// Appends it to the streams of one class; `topic` is for subscribers by pattern, who could not know.
     fn append(
         self,
@@ -578,7 +630,7 @@ impl Event<'_> {
         (encoding, stream): (Encoding, StreamId),
         access: &Access,
     ) {
-        let Self { publication, publisher, source, except, named, key } = self;
+        let Self { publication, publisher, source, except, named, key, except_inner: _ } = self;
         if delivery.conflates(stream) {
             // The topic, which subscribers by pattern get several of, and the key.
             delivery.conflate_by(access.hasher().hash_one((topic, key)));

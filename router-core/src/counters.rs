@@ -37,11 +37,13 @@ pub enum DropReason {
     PublisherGone,
     /// The payload has no form in the receiver's serializer.
     Untranslatable,
+    /// The outbox of an inner subscriber, such as a bridge, was full.
+    InnerOutboxFull,
 }
 
 impl DropReason {
     /// All reasons, in the order of [`Counters::dropped`].
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::SlowConsumerBytes,
         Self::SlowConsumerMessages,
         Self::SlowConsumerAge,
@@ -56,6 +58,7 @@ impl DropReason {
         Self::StreamCongested,
         Self::PublisherGone,
         Self::Untranslatable,
+        Self::InnerOutboxFull,
     ];
 
     /// Whether it drops a publication for a whole shard, whose subscribers nobody counted; all others drop events.
@@ -80,6 +83,7 @@ impl DropReason {
             Self::StreamCongested => "stream_congested",
             Self::PublisherGone => "publisher_gone",
             Self::Untranslatable => "untranslatable",
+            Self::InnerOutboxFull => "inner_outbox_full",
         }
     }
 }

@@ -218,13 +218,16 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// The payload as it came, with bytes of its own.
+    pub(crate) fn to_owned_payload(&self) -> OwnedPayload {
+        match self {
+            Self::Borrowed { serializer, payload, .. } => OwnedPayload::copy_from(*serializer, payload),
+            Self::Shared(shared) => shared.original().clone(),
+        }
+    }
+
     /// The payload as something that other shards can hold.
     pub(crate) fn to_shared(&self) -> SharedPayload {
-        match self {
-            Self::Borrowed { serializer, payload, .. } => {
-                SharedPayload::new(OwnedPayload::copy_from(*serializer, payload))
-            }
-            Self::Shared(shared) => SharedPayload::new(shared.original().clone()),
-        }
+        SharedPayload::new(self.to_owned_payload())
     }
 }

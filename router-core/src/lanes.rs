@@ -11,6 +11,7 @@ use fanwire_codec::payload::SharedPayload;
 
 use crate::directory::{Found, PatternMatches, Topic};
 use crate::ids::{PublicationId, ShardId, SubscriptionId};
+use crate::inner::InnerId;
 use crate::mutation::{Mutation, planted};
 use crate::parcel::Parcel;
 use crate::receivers::Receivers;
@@ -92,6 +93,8 @@ pub(crate) struct Publication {
     pub(crate) receipt: Option<u64>,
     /// A hash of what it is about, where its publisher says so.
     pub(crate) key: Option<u64>,
+    /// The inner subscriber that it came from, which does not get it.
+    pub(crate) except_inner: Option<InnerId>,
 }
 
 impl Publication {

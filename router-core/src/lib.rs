@@ -18,6 +18,7 @@ pub mod directory;
 pub mod encoding;
 pub mod hooks;
 pub mod ids;
+pub mod inner;
 pub mod login;
 pub mod message_center;
 pub mod question;

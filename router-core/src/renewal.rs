@@ -28,6 +28,7 @@ impl Shard {
         if before.message_center != self.config.message_center {
             self.withdraw_lost_channels(now);
         }
+        self.withdraw_forbidden_inner();
         self.apply_notices(now);
     }
 

@@ -19,6 +19,7 @@ use crate::delivery::{Delivery, FlushBudget, Notice, Outlet, Wire};
 use crate::directory::{Directory, RegistrationCache, TopicCache};
 use crate::encoding::Encoding;
 use crate::ids::{SessionId, ShardId, SubscriptionId};
+use crate::inner::InnerId;
 use crate::lanes::{Item, Lanes, RingItem, RingSpace};
 use crate::mutation::{self, Mutation, planted};
 use crate::parcel::Spares;
@@ -87,6 +88,8 @@ pub struct Shard {
     pub(crate) topics: TopicCache,
     pub(crate) procedures: RegistrationCache,
     pub(crate) subscriptions: HashMap<SubscriptionId, LocalSubscription, foldhash::fast::FixedState>,
+    /// What each inner subscriber is subscribed to, by its tags.
+    pub(crate) inner: HashMap<InnerId, Vec<(u32, SubscriptionId)>, foldhash::fast::FixedState>,
     pub(crate) calls: IdMap<PendingCall>,
     pub(crate) last_call: u64,
     pub(crate) lanes: Lanes,
@@ -139,6 +142,7 @@ impl Shard {
             topics: TopicCache::new(limits.topic_cache_entries),
             procedures: RegistrationCache::new(limits.topic_cache_entries),
             subscriptions: HashMap::default(),
+            inner: HashMap::default(),
             calls: IdMap::default(),
             last_call: 0,
             lanes: Lanes::new(usize::from(shards), limits.ring_reserve(), limits.ring_bytes_max),

@@ -8,6 +8,7 @@ use crate::delivery::{Outlet, StreamId};
 use crate::directory::Topic;
 use crate::encoding::Encoding;
 use crate::ids::{RealmId, RoleId, ShardId, SubscriptionId};
+use crate::inner::InnerMember;
 use crate::mutation::{self, Mutation, planted};
 use crate::session::{Refusal, error};
 use crate::shard::Shard;
@@ -19,6 +20,9 @@ use crate::uri::{self, MatchPolicy, UriRule};
 pub(crate) struct LocalSubscription {
     pub(crate) topic: Arc<Topic>,
     pub(crate) streams: Streams,
+    /// Those that are no sessions; hardly any subscription has one.
+    #[allow(clippy::box_collection, reason = "8 bytes instead of 24 for each of a million subscriptions")]
+    pub(crate) inner: Option<Box<Vec<InnerMember>>>,
     congested_streams: u32,
     paused_streams: u32,
 }
@@ -175,20 +179,7 @@ impl Shard {
         }
         let id = match known {
             Some(id) => id,
-            None => {
-                // The interest must be visible to every shard before SUBSCRIBED is sent.
-                let topic = self.enter_interest(realm, policy, uri)?;
-                if planted(Mutation::InterestAfterSubscribed) {
-                    topic.forget_interest_for_now(self.id);
-                }
-                let id = topic.id();
-                let streams = Streams::new(policy);
-                self.subscriptions.insert(
-                    id,
-                    LocalSubscription { topic, streams, congested_streams: 0, paused_streams: 0 },
-                );
-                id
-            }
+            None => self.create_subscription(realm, policy, uri)?,
         };
         let subscription = self.subscriptions.get_mut(&id).expect("found or inserted above");
         let stream = subscription.streams.get_or_make(Class { role, encoding, name }, || {
@@ -233,6 +224,46 @@ impl Shard {
         let realm = self.session(outlet)?.realm;
         let id = self.local_subscription(realm, MatchPolicy::Exact, uri)?;
         Some((id, self.session(outlet)?.name_of(id)?))
+    }
+
+    /// The subscription's entry on this shard, made if there is none. Whoever enters must become a member, or leave again.
+    pub(crate) fn enter_subscription(
+        &mut self,
+        realm: RealmId,
+        policy: MatchPolicy,
+        uri: &str,
+    ) -> Result<SubscriptionId, Refusal> {
+        match self.local_subscription(realm, policy, uri) {
+            Some(id) => Ok(id),
+            None => self.create_subscription(realm, policy, uri),
+        }
+    }
+
+    fn create_subscription(
+        &mut self,
+        realm: RealmId,
+        policy: MatchPolicy,
+        uri: &str,
+    ) -> Result<SubscriptionId, Refusal> {
+        // The interest must be visible to every shard before SUBSCRIBED is sent.
+        let topic = self.enter_interest(realm, policy, uri)?;
+        if planted(Mutation::InterestAfterSubscribed) {
+            topic.forget_interest_for_now(self.id);
+        }
+        let (id, streams) = (topic.id(), Streams::new(policy));
+        let local =
+            LocalSubscription { topic, streams, inner: None, congested_streams: 0, paused_streams: 0 };
+        self.subscriptions.insert(id, local);
+        Ok(id)
+    }
+
+    /// Takes the interest back if the last member of this shard has left.
+    pub(crate) fn leave_subscription(&mut self, id: SubscriptionId) {
+        let local = self.subscriptions.get_mut(&id).expect("somebody has just left it");
+        if local.streams.tidy() && local.inner.is_none() {
+            let local = self.subscriptions.remove(&id).expect("it was here");
+            self.directory.unsubscribe(&local.topic, self.id);
+        }
     }
 
     fn enter_interest(&self, realm: RealmId, policy: MatchPolicy, uri: &str) -> Result<Arc<Topic>, Refusal> {
@@ -316,10 +347,7 @@ impl Shard {
         if planted(Mutation::InterestLostWithEncoding) {
             self.directory.unsubscribe(&subscription.topic, self.id);
         }
-        if subscription.streams.tidy() {
-            let subscription = self.subscriptions.remove(&id).expect("it was here");
-            self.directory.unsubscribe(&subscription.topic, self.id);
-        }
+        self.leave_subscription(id);
         policy
     }
 

@@ -236,6 +236,19 @@ impl Shard {
                 let (page, next) = self.list_sessions(now, &filter, after, limit, peer);
                 reply(ApiAnswer::Sessions { page, next });
             }
+            Ask::Subscribe(subscription) => {
+                self.desk.allowance = self.desk.allowance.saturating_sub(cost(0));
+                reply(ApiAnswer::Subscribed(self.subscribe_inner(subscription)));
+            }
+            Ask::Unsubscribe { subscriber, tag } => {
+                self.desk.allowance = self.desk.allowance.saturating_sub(cost(0));
+                reply(ApiAnswer::Unsubscribed(self.unsubscribe_inner(subscriber, tag)));
+            }
+            Ask::Leave { subscriber } => {
+                self.desk.allowance = self.desk.allowance.saturating_sub(cost(0));
+                self.remove_inner(subscriber);
+                reply(ApiAnswer::Unsubscribed(true));
+            }
             Ask::Slow { limit } => {
                 self.desk.allowance = self.desk.allowance.saturating_sub(LISTING_COST);
                 reply(ApiAnswer::Slow(self.slow_sessions(now, limit, peer)));
@@ -314,7 +327,7 @@ impl Shard {
     }
 
     fn publish_for_api(&mut self, now: Instant, publication: ApiPublication) {
-        let ApiPublication { actor, topic, payload, receivers, conflate_key, receipt } = publication;
+        let ApiPublication { actor, topic, payload, receivers, conflate_key, receipt, from } = publication;
         let permitted = self.permit(actor.realm, actor.role, Action::Publish, &topic).map(drop);
         let permitted = permitted
             .or_else(|refusal| if planted(Mutation::ApiUnauthorized) { Ok(()) } else { Err(refusal) });
@@ -335,6 +348,7 @@ impl Shard {
             acknowledge: None,
             receipt,
             key: conflate_key.map(|key| self.config.access.conflate_key(&key)),
+            except_inner: from,
         };
         let matched = self.delivery.counters.matched;
         let published = self.route(now, routing, &Source::Shared(&SharedPayload::new(payload)));

@@ -37,6 +37,7 @@ fn publication(realm: u32, topic: &str, json: &str, receipt: bool) -> ApiPublica
         receivers,
         conflate_key: None,
         receipt,
+        from: None,
     }
 }
 

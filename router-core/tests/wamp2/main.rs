@@ -6,6 +6,7 @@ mod api;
 mod call;
 mod disclosure;
 mod hooks;
+mod inner;
 mod lists;
 mod login;
 mod message_center;

@@ -201,6 +201,7 @@ impl World {
                 receivers: lists.as_deref().map(Lists::to_owned_receivers).unwrap_or_default(),
                 conflate_key: key.map(|key| speech::conflate_key(key).into()),
                 receipt: *receipt,
+                from: None,
             }
         };
         (Ask::Publish(ops.iter().map(publication).collect()), None)
