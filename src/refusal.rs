@@ -43,6 +43,12 @@ pub fn of_admin(address: SocketAddr, error: &Error) -> Refusal {
     cannot_listen("the admin port ", address, error, "--admin 127.0.0.1:0 for a free port, or --admin none")
 }
 
+/// For the port of clients of Redis.
+pub fn of_resp(address: SocketAddr, error: &Error) -> Refusal {
+    let remedy = "--set resp.bind=127.0.0.1:0 for a free port, or stop the Redis that is there";
+    cannot_listen("the Redis port ", address, error, remedy)
+}
+
 fn cannot_listen(name: &str, address: SocketAddr, error: &Error, remedy: &str) -> Refusal {
     let what = format!("{name}{address}");
     Refusal(match error.kind() {

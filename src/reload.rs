@@ -25,7 +25,7 @@ use crate::config::load::Origins;
 use crate::config::problem::{Place, Problem};
 use crate::config::schema::Listener;
 use crate::config::users::RealmUser;
-use crate::config::{Config, Loaded, Sources, api, check, hooks};
+use crate::config::{Config, Loaded, Sources, api, check, hooks, redis};
 use crate::log::Level;
 use crate::{notify, wiring};
 
@@ -156,8 +156,10 @@ fn usable(used: &Loaded, read: Loaded) -> Result<(Loaded, Vec<Change>), Refused>
     changes.extend(api_changes(&used.config, &config, &changes));
     let Loaded { origins, api_keys, warnings, .. } = read;
     // Hooks act after a restart.
-    let hooks = used.hooks.clone();
-    Ok((Loaded { config, origins, users, api_keys, tls, hooks, warnings }, changes))
+    let (hooks, bridges) = (used.hooks.clone(), used.bridges.clone());
+    let resp_password = used.resp_password.clone();
+    let usable = Loaded { config, origins, users, api_keys, tls, hooks, bridges, resp_password, warnings };
+    Ok((usable, changes))
 }
 
 /// The keys of `listener.tls` that name files.
@@ -189,6 +191,7 @@ fn fits(usable: &Config, changes: &[Change]) -> Result<(), Refused> {
     let mut problems = check::check(usable, &nowhere);
     problems.extend(api::gather(usable, &nowhere).1);
     problems.extend(hooks::gather(usable, &nowhere).problems);
+    problems.extend(redis::check(usable, &nowhere));
     for problem in &mut problems {
         problem.wrong = format!("does not fit what can only act after a restart: {}", problem.wrong);
         problem.help = vec!["restart the router instead, or undo the change that needs a restart".to_owned()];

@@ -10,7 +10,8 @@ use arc_swap::ArcSwap;
 use fanwire_control::memory::{MemoryBudget, MemoryWatch};
 use fanwire_control::metrics::{Build, Metrics, ReadNumber};
 use fanwire_control::reload::Outcome;
-use fanwire_control::{Desks, api, hooks, login};
+use fanwire_control::resp::RespDesk;
+use fanwire_control::{Desks, Early, api, hooks, login};
 use fanwire_core::Shard;
 use fanwire_core::access::Access;
 use fanwire_core::api::ApiRequest;
@@ -117,6 +118,10 @@ impl Parts {
             None => None,
             Some(bind) => Some(TcpListener::bind(bind.0).map_err(|error| refusal::of_admin(bind.0, &error))?),
         };
+        let resp = match &config.resp.bind.0 {
+            None => None,
+            Some(bind) => Some(TcpListener::bind(bind.0).map_err(|error| refusal::of_resp(bind.0, &error))?),
+        };
         let io = wiring::io_settings(&loaded);
         let ring_items = wiring::ring_items(config, io.shard_count());
         let mut random = fanwire_io::random_source();
@@ -134,6 +139,10 @@ impl Parts {
         let (hook_queue, hook_desk) =
             hooks::desk(wiring::hooks(&loaded), Arc::clone(&names)).map_err(|e| Refusal(e.to_string()))?;
         let hook_figures = hook_desk.figures();
+        let resp = resp.map(|listener| RespDesk::new(listener, wiring::resp(&loaded, &core.access)));
+        // Subscribed before anybody can connect, or what is published right then would be missing.
+        let early = Early::begin(desk.at_once(), wiring::bridges(&loaded, &core.access))
+            .map_err(|error| Refusal(format!("the control thread cannot start: {error}")))?;
         let running = fanwire_io::start(io, move |id, shards| {
             let shards = u8::try_from(shards).expect("at most 63 shards");
             let random = Box::new(fanwire_io::random_source());
@@ -160,7 +169,8 @@ impl Parts {
         };
         let counters = running.counters().to_vec();
         let metrics = Metrics::new(counters, build, log_lines_dropped, figures, api_figures, ends)
-            .with_hooks(hook_figures);
+            .with_hooks(hook_figures)
+            .with_redis(early.bridges(), resp.as_ref().map(RespDesk::figures));
         let budget = MemoryBudget::new(config.limits.memory.given().map(|size| size.0));
         let holders = Holders {
             running: Arc::clone(&running),
@@ -175,8 +185,8 @@ impl Parts {
         let orders = Orders { running: Arc::clone(&running), directory: shared, reloader };
         let memory = memory_watch(budget, Arc::clone(&running));
         let hook_desk = (!config.hook.is_empty()).then_some(hook_desk);
-        let desks = Desks { logins: desk, api: Some(api_desk), hooks: hook_desk };
-        let control = fanwire_control::start(admin, orders, metrics, desks, names, memory)
+        let desks = Desks { logins: desk, api: Some(api_desk), hooks: hook_desk, resp };
+        let control = fanwire_control::start(early, admin, orders, metrics, desks, names, memory)
             .map_err(|error| Refusal(error.to_string()))?;
         Ok((Self { running, control }, loaded))
     }
@@ -238,6 +248,13 @@ fn banner(loaded: &Loaded, parts: &Parts, open_files: u64, took: Duration) -> St
     if let Some(address) = parts.control.admin_address {
         let url = format!("http://{}/metrics", reachable(address));
         line(&mut out, format_args!("  admin    {url:<39} also /readyz /livez"));
+    }
+    if let Some(address) = parts.control.resp_address {
+        let url = format!("redis://{}", reachable(address));
+        line(&mut out, format_args!("  redis    {url:<39} publish and subscribe for clients of Redis"));
+    }
+    for bridge in &config.bridge {
+        line(&mut out, format_args!("  bridge   {:<39} {:?}", bridge.url, bridge.name));
     }
     let api =
         config.listener.iter().zip(parts.running.addresses()).filter(|(listener, _)| listener.offers_api());

@@ -7,10 +7,13 @@ use fanwire_control::api::connection::Times;
 use fanwire_control::api::keys::{self, ApiKeys, Grant, Principal};
 use fanwire_control::api::routes::PATH_PREFIX;
 use fanwire_control::api::{ApiConfig, ApiLimits};
+use fanwire_control::bridge::{BridgeConfig, QueueLimits};
 use fanwire_control::hooks::{BodyForm, HookConfig};
 use fanwire_control::login::LoginLimits;
 use fanwire_control::login::users::{User, Users};
+use fanwire_control::resp::RespConfig;
 use fanwire_core::access::{self, Access};
+use fanwire_core::api::Actor;
 use fanwire_core::hooks::{HookEvent, HookId, HookRule};
 use fanwire_core::message_center::{MessageCenter, OnError};
 use fanwire_core::topics::{Handling, TopicRule, TopicRules};
@@ -23,9 +26,10 @@ use crate::config::api::ReadKey;
 use crate::config::bind::Bind;
 use crate::config::center;
 use crate::config::hooks::ReadHook;
+use crate::config::redis::{Bridge, ReadBridge};
 use crate::config::schema::{
     Action, ApiKey, ApiRight, Compression, Config, Disclose, Driver, Hook, HookBody, HookEvent as Event,
-    Listener, Match, NO_ROLE, ORIGIN_ANY, OnFailure, Permission, Protocol, Realm, Role, Shards,
+    Listener, Match, NO_FILE, NO_ROLE, ORIGIN_ANY, OnFailure, Permission, Protocol, Realm, Role, Shards,
 };
 use crate::config::topics::Topic;
 use crate::config::units::{Auto, Count, CpuList, Size};
@@ -222,6 +226,43 @@ pub fn hook(hook: &Hook, read: &ReadHook) -> HookConfig {
         allow_on_failure: hook.on_failure == OnFailure::Allow,
         role: (hook.role != NO_ROLE).then(|| hook.role.clone()),
     }
+}
+
+/// The bridges to Redis.
+pub fn bridges(loaded: &Loaded, access: &Access) -> Vec<BridgeConfig> {
+    let bridge = |(bridge, read): (&Bridge, &ReadBridge)| BridgeConfig {
+        name: bridge.name.clone(),
+        url: bridge.url.clone(),
+        user: (bridge.user != NO_FILE).then(|| bridge.user.clone()),
+        password_file: read.password_file.clone(),
+        ca_file: read.ca_file.clone(),
+        actor: actor(access, &bridge.realm, &bridge.role),
+        routes: read.routes.clone(),
+        notices: bridge.notices().map(str::to_owned),
+        limits: QueueLimits {
+            messages_max: bridge.queue_messages.0 as usize,
+            bytes_max: bytes(bridge.queue),
+        },
+    };
+    loaded.config.bridge.iter().zip(&loaded.bridges).map(bridge).collect()
+}
+
+/// The port for clients of Redis.
+pub fn resp(loaded: &Loaded, access: &Access) -> RespConfig {
+    let resp = &loaded.config.resp;
+    RespConfig {
+        actor: actor(access, &resp.realm, &resp.role),
+        password: loaded.resp_password.clone(),
+        connections_max: resp.connections.0 as usize,
+        command_bytes_max: bytes(resp.command),
+        messages_max: resp.outbox_messages.0 as usize,
+        bytes_max: bytes(resp.outbox),
+    }
+}
+
+fn actor(access: &Access, realm: &str, role: &str) -> Actor {
+    let realm = access.realm(realm).expect("realms were checked");
+    Actor { realm, role: access.role(realm, role).expect("roles were checked") }
 }
 
 /// In the words of the core.

@@ -16,16 +16,22 @@
 
 pub mod admin;
 pub mod api;
+pub mod bridge;
+mod early;
 pub mod hooks;
+mod inner;
 pub mod login;
 pub mod memory;
 pub mod metrics;
 pub mod page;
 pub mod process;
 pub mod reload;
+pub mod resp;
 mod signals;
 pub mod slow;
 pub mod state;
+
+pub use early::Early;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -47,6 +53,7 @@ use crate::login::LoginDesk;
 use crate::memory::{MemoryFigures, MemoryWatch};
 use crate::metrics::Metrics;
 use crate::reload::Reloads;
+use crate::resp::RespDesk;
 use crate::slow::SlowList;
 use crate::state::{Readiness, Reason};
 
@@ -73,6 +80,8 @@ pub trait Shards: Send + Sync + 'static {
 pub struct Control {
     /// Where the admin port is.
     pub admin_address: Option<SocketAddr>,
+    /// Where the port for clients of Redis is.
+    pub resp_address: Option<SocketAddr>,
     readiness: Arc<Readiness>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
@@ -107,12 +116,15 @@ pub struct Desks {
     pub api: Option<ApiDesk>,
     /// Hooks; without it there must be none that shards ask.
     pub hooks: Option<HookDesk>,
+    /// The port for clients of Redis.
+    pub resp: Option<RespDesk>,
 }
 
-/// Starts the thread. When this returns, signals are handled and the admin port answers.
+/// Starts the thread, which goes on with what is `early`. When this returns, signals are handled and the admin port answers.
 ///
 /// The admin port is bound by the caller, so that a port in use is found before any shard runs.
 pub fn start(
+    early: Early,
     admin: Option<TcpListener>,
     shards: impl Shards,
     metrics: Metrics,
@@ -120,11 +132,12 @@ pub fn start(
     core: Arc<ArcSwap<CoreConfig>>,
     memory: MemoryWatch,
 ) -> Result<Control, StartError> {
-    let Desks { logins, api, hooks } = desks;
+    let Desks { logins, api, hooks, resp } = desks;
     let shards = Arc::new(shards);
     let asks = |desk: HookDesk| desk.start(Arc::clone(&shards) as Arc<dyn Shards>);
     let hooks = hooks.map(asks).transpose()?;
     let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
+    let resp_address = resp.as_ref().map(RespDesk::address).transpose()?;
     let readiness = Arc::new(Readiness::default());
     let slow = SlowList::new(Arc::clone(&shards) as Arc<dyn Shards>, core);
     let figures = Arc::new(MemoryFigures::default());
@@ -136,22 +149,17 @@ pub fn start(
         memory: Arc::clone(&figures),
         reloads,
     });
-    // The blocking threads derive keys, and nothing else so far.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .thread_name("fanwire-login")
-        .max_blocking_threads(logins.at_once())
-        .on_thread_start(give_way)
-        .build()?;
+    let Early { runtime, running, .. } = early;
     let (stop, stopped) = oneshot::channel();
     let (started, start) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name("fanwire-control".into()).spawn(move || {
         runtime.block_on(async move {
-            let result = prepare(admin, Arc::clone(&state));
-            let signals = match result {
-                Ok(signals) => {
+            let resp = resp.map(RespDesk::into_listening).transpose();
+            let result = resp.and_then(|resp| Ok((prepare(admin, Arc::clone(&state))?, resp)));
+            let (signals, resp) = match result {
+                Ok(prepared) => {
                     _ = started.send(Ok(()));
-                    signals
+                    prepared
                 }
                 Err(error) => {
                     _ = started.send(Err(error));
@@ -164,6 +172,11 @@ pub fn start(
                 let (readiness, reloads) = (Arc::clone(&state.readiness), Arc::clone(&state.reloads));
                 tokio::spawn(Api::run(desk, shards, readiness, reloads));
             }
+            if let Some(listening) = resp {
+                tokio::spawn(resp::serve(listening, Arc::clone(&shards) as Arc<dyn Shards>));
+            }
+            // The bridges go on. Nobody listens if there is none.
+            _ = running.send(Some(Arc::clone(&shards) as Arc<dyn Shards>));
             tokio::spawn(memory.run(figures));
             tokio::select! {
                 () = signals.handle(&*shards, &state.readiness, &state.reloads) => {}
@@ -174,17 +187,8 @@ pub fn start(
         runtime.shutdown_background();
     })?;
     start.recv().map_err(|_| io::Error::other("its thread ended"))??;
-    Ok(Control { admin_address, readiness, stop, thread, hooks })
+    Ok(Control { admin_address, resp_address, readiness, stop, thread, hooks })
 }
-
-/// Shards go first where CPUs are scarce: a storm of logins must not slow down who is logged in.
-fn give_way() {
-    // On Linux this is about this thread alone (sched(7)). Where it is refused, the threads are as good as others.
-    _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), LOGIN_NICENESS);
-}
-
-/// About a tenth of a shard's share of a CPU that both want.
-const LOGIN_NICENESS: i32 = 10;
 
 fn prepare(admin: Option<TcpListener>, state: Arc<Admin>) -> io::Result<signals::Signals> {
     let signals = signals::Signals::take()?;

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use fanwire_io::counters::{self, Count, ShardCounters, TURN_BOUNDS};
 
 use crate::api::figures::ApiFigures;
+use crate::bridge::BridgeFigures;
 use crate::hooks::HookFigures;
 use crate::login::LoginFigures;
 use crate::memory::MemoryFigures;
 use crate::page::{Kind, Page, label, labels};
 use crate::process::Process;
 use crate::reload::Reloads;
+use crate::resp::RespFigures;
 
 /// Begins the name of every metric of the router.
 const PREFIX: &str = "fanwire_";
@@ -26,6 +28,8 @@ pub struct Metrics {
     api: Arc<ApiFigures>,
     certificates: ReadCertificates,
     hooks: Vec<(String, Arc<HookFigures>)>,
+    bridges: BridgeFigures,
+    resp: Arc<RespFigures>,
     process: Process,
 }
 
@@ -67,6 +71,8 @@ impl Metrics {
     ) -> Self {
         Self {
             hooks: Vec::new(),
+            bridges: BridgeFigures::default(),
+            resp: Arc::default(),
             shards,
             build,
             log_lines_dropped,
@@ -75,6 +81,11 @@ impl Metrics {
             certificates,
             process: Process::new(),
         }
+    }
+
+    /// With the figures of bridges, and of the Redis port if there is one.
+    pub fn with_redis(self, bridges: BridgeFigures, resp: Option<Arc<RespFigures>>) -> Self {
+        Self { bridges, resp: resp.unwrap_or_default(), ..self }
     }
 
     /// With the figures of hooks, by their names.
@@ -112,6 +123,8 @@ impl Metrics {
         collect_logins(&mut page, &self.logins);
         self.api.collect(&mut page);
         collect_certificates(&mut page, &(self.certificates)());
+        self.bridges.collect(&mut page);
+        self.resp.collect(&mut page);
         self.hooks.iter().for_each(|(name, figures)| figures.collect(&mut page, name));
         self.process.collect(&mut page);
         page.finish()

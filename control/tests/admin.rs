@@ -13,7 +13,7 @@ use fanwire_control::login::users::Users;
 use fanwire_control::login::{LoginLimits, desk};
 use fanwire_control::memory::{MemoryBudget, MemoryWatch};
 use fanwire_control::metrics::{Build, Metrics};
-use fanwire_control::{Control, Desks, Shards, reload, start};
+use fanwire_control::{Control, Desks, Early, Shards, reload, start};
 use fanwire_core::access::Access;
 use fanwire_core::api::{ApiAnswer, ApiRequest, Ask};
 use fanwire_core::directory::Directory;
@@ -95,11 +95,13 @@ fn control_with(deaf: bool, hold: Arc<Mutex<()>>) -> (Control, SocketAddr) {
         message_center: MessageCenter::default(),
     }));
     let memory = MemoryWatch::new(MemoryBudget::new(None), Box::new(|_, _| {}));
+    let early = Early::begin(1, Vec::new()).expect("there are resources");
     let control = start(
+        early,
         Some(listener),
         NoShards { directory: Directory::new(1), deaf, reloaded: AtomicBool::new(false), hold },
         metrics,
-        Desks { logins: desk, api: None, hooks: None },
+        Desks { logins: desk, api: None, hooks: None, resp: None },
         core,
         memory,
     )

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use fanwire_control::reload::Acts;
 
 use super::bind::{Bind, FileMode};
+use super::redis::BridgeMap;
 use super::schema::{
     Action, ApiKey, CertificatePair, ClientCertificates, Disclose, Driver, HookBody, HookEvent, LogFormat,
     Match, OnFailure, Protocol, User,
@@ -62,6 +63,7 @@ plain_values!(
     bool,
     Action,
     ApiKey,
+    BridgeMap,
     CertificatePair,
     ClientCertificates,
     Disclose,

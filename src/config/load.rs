@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use fanwire_control::resp::Password;
 use fanwire_io::ListenerTls;
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
@@ -19,6 +20,7 @@ use super::bind::Bind;
 use super::check;
 use super::hooks::{self, ReadHook};
 use super::problem::{Place, Problem, Problems, reword};
+use super::redis::{self, ReadBridge};
 use super::schema::{Admin, Config};
 use super::tls;
 use super::units::{Address, Scalar};
@@ -69,6 +71,10 @@ pub struct Loaded {
     pub tls: Vec<Option<ListenerTls>>,
     /// The hooks, in the order of the configuration.
     pub hooks: Vec<ReadHook>,
+    /// The bridges, in the order of the configuration.
+    pub bridges: Vec<ReadBridge>,
+    /// What clients of the Redis port must say.
+    pub resp_password: Option<Password>,
     /// What can be started, but should not stay as it is.
     pub warnings: Vec<String>,
 }
@@ -171,7 +177,9 @@ impl Sources {
                 problems.extend(tls.problems);
                 let hooks = hooks::gather(&config, &origins);
                 problems.extend(hooks.problems);
-                let warnings = [users.warnings, tls.warnings, hooks.warnings].concat();
+                let redis = redis::gather(&config, &origins);
+                problems.extend(redis.problems);
+                let warnings = [users.warnings, tls.warnings, hooks.warnings, redis.warnings].concat();
                 if problems.is_empty() {
                     Ok(Loaded {
                         config,
@@ -180,6 +188,8 @@ impl Sources {
                         api_keys,
                         tls: tls.listeners,
                         hooks: hooks.hooks,
+                        bridges: redis.bridges,
+                        resp_password: redis.password,
                         warnings,
                     })
                 } else {

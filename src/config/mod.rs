@@ -17,6 +17,7 @@ pub mod describe;
 pub mod hooks;
 pub mod load;
 pub mod problem;
+pub mod redis;
 pub mod reference;
 pub mod schema;
 pub mod show;

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use toml::{Table, Value};
 
 use super::describe::{Described, Field};
+use super::redis::Bridge;
 use super::schema::{Config, Hook};
 use super::show::quoted;
 
@@ -53,8 +54,12 @@ fn defaults() -> Table {
 
 /// By default there is none, so an example shows what one has.
 fn sample(name: &str) -> Option<Table> {
-    let hook = || Hook::at("backend", "http://127.0.0.1:8000/fanwire");
-    (name == "hook").then(|| Table::try_from(hook()).expect("it is a table of plain values"))
+    let element = match name {
+        "hook" => Table::try_from(Hook::at("backend", "http://127.0.0.1:8000/fanwire")),
+        "bridge" => Table::try_from(Bridge::at("redis", "redis://127.0.0.1:6379")),
+        _ => return None,
+    };
+    Some(element.expect("it is a table of plain values"))
 }
 
 /// Each key with its default and its comment.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::bind::Bind;
 use crate::config::center::MessageCenter;
 use crate::config::describe::described;
+use crate::config::redis::{Bridge, Resp};
 use crate::config::units::{Address, Auto, Count, CpuList, Limit, Size, Time};
 
 pub use hook::{Hook, HookBody, HookEvent, OnFailure};
@@ -61,6 +62,17 @@ described! {
         /// [Message center](message-center.md) has all of it. It is served at the paths that a listener's `endpoints` name for it.
         #[acts(inside)]
         pub message_center: MessageCenter,
+        /// Bridges to Redis: its channels are topics here. None by default.
+        ///
+        /// [Redis](redis.md) has examples. Each has one connection, by RESP3 (Redis 6 or later), and connects again for as long as the
+        /// router runs.
+        #[acts(restart)]
+        pub bridge: Vec<Bridge>,
+        /// A port where clients of Redis publish and subscribe, with no Redis.
+        ///
+        /// A channel is the topic of the same name. [Redis](redis.md) says which commands there are.
+        #[acts(inside)]
+        pub resp: Resp,
         /// Bounds on what one connection can cost, in memory and in time.
         ///
         /// What a peer is told when it meets one is in its protocol's own words (close 1009, `wamp.error.…`), and
@@ -95,6 +107,8 @@ impl Default for Config {
             realm: vec![Realm::open()],
             message_center: MessageCenter::default(),
             hook: Vec::new(),
+            bridge: Vec::new(),
+            resp: Resp::default(),
             limits: Limits::default(),
             compression: Compression::default(),
             shutdown: Shutdown::default(),

@@ -583,3 +583,61 @@ fn hooks_are_checked() {
     assert!(tells("true") && !tells("false"));
     assert!(warnings(&far).contains("use https") && warnings(&far.replace("http:", "https:")).is_empty());
 }
+
+/// A bridge with one line changed or added.
+fn bridge(line: &str) -> String {
+    let lines = ["name = \"redis\"", "url = \"redis://127.0.0.1\"", "map = [{ channel = \"a\" }]"];
+    let key = |line: &str| line.split(" =").next().unwrap_or_default().to_owned();
+    let kept: Vec<&str> = lines.into_iter().filter(|kept| key(kept) != key(line)).collect();
+    format!("[[bridge]]\n{line}\n{}\n", kept.join("\n"))
+}
+
+#[test]
+fn bridges_are_checked() {
+    let map = "map = [{ channel = \"a b\", topic = \"t\" }, { pattern = \"n.*\", direction = \"both\", payload = \"json\" }]";
+    let loaded = with_file(&bridge(map), &[], Vec::new()).expect("right");
+    assert_eq!(loaded.bridges[0].routes.0.len(), 2);
+    for (line, key) in [
+        ("name = \"\"", "bridge.0.name"),
+        ("url = \"127.0.0.1\"", "bridge.0.url"),
+        ("url = \"redis://user:secret@host\"", "bridge.0.url"),
+        ("ca_file = \"ca.pem\"", "bridge.0.ca_file"),
+        ("realm = \"other\"", "bridge.0.realm"),
+        ("role = \"other\"", "bridge.0.role"),
+        ("queue = \"2GiB\"", "bridge.0.queue"),
+        ("queue_messages = 0", "bridge.0.queue_messages"),
+        ("notices = \"a..b\"", "bridge.0.notices"),
+        ("map = []", "bridge.0.map"),
+        ("map = [{}]", "bridge.0.map.0"),
+        ("map = [{ channel = \"a\", pattern = \"b\" }]", "bridge.0.map.0"),
+        ("map = [{ channel = \"a b\" }]", "bridge.0.map.0.topic"),
+        ("map = [{ pattern = \"a*\", topic = \"b\" }]", "bridge.0.map.0.topic"),
+        ("map = [{ pattern = \"a b*\" }]", "bridge.0.map.0.pattern"),
+        ("map = [{ channel = \"a\" }, { channel = \"a\", topic = \"b\" }]", "bridge.0.map.1"),
+    ] {
+        let words = refused(&bridge(line));
+        assert!(words.contains(key), "{line}: {words}");
+    }
+    let twice = [bridge("realm = \"realm1\""), bridge("realm = \"realm1\"")].concat();
+    assert!(refused(&twice).contains("there is a bridge \"redis\" already"));
+    let url = refused(&bridge("url = \"redis://user:secret@host\""));
+    assert!(url.contains("password_file"), "{url}");
+}
+
+#[test]
+fn the_redis_port_is_checked() {
+    let loaded = with_file("[resp]\nbind = \"127.0.0.1:6379\"\n", &[], Vec::new()).expect("right");
+    assert!(loaded.resp_password.is_none());
+    for (lines, key) in [
+        ("bind = \"0.0.0.0:6379\"", "resp.bind"),
+        ("bind = \"127.0.0.1:8080\"", "resp.bind"),
+        ("bind = \"127.0.0.1:6379\"\npassword_file = \"absent\"", "resp.password_file"),
+        ("bind = \"127.0.0.1:6379\"\nrealm = \"other\"", "resp.realm"),
+        ("bind = \"127.0.0.1:6379\"\nrole = \"other\"", "resp.role"),
+        ("bind = \"127.0.0.1:6379\"\nconnections = 0", "resp.connections"),
+        ("bind = \"127.0.0.1:6379\"\ncommand = \"1B\"", "resp.command"),
+    ] {
+        let words = refused(&format!("[resp]\n{lines}\n"));
+        assert!(words.contains(key), "{lines}: {words}");
+    }
+}

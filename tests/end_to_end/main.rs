@@ -25,6 +25,7 @@ mod logins;
 mod message_center;
 mod overload;
 mod passwd;
+mod redis;
 mod reload;
 mod resources;
 mod service;

@@ -211,7 +211,7 @@ on_both_drivers! {
         set.folder.write("fanwire.toml", &(text(EVERYTHING, "") + role));
         set.router.signal(Signal::HUP);
         eventually("the reload", || set.router.said().contains("SIGHUP: the configuration was reloaded; changes: 2"));
-        assert!(set.router.said().contains("realm[realm1].users_file"), "{}", set.router.said());
+        eventually("what was changed", || set.router.said().contains("realm[realm1].users_file"));
         let (mut ann, welcome) = logged_in(&set.router, "realm1", "ann");
         assert_eq!(welcome["authrole"], "operator");
         ann.publish("com.a", json!([]));

@@ -83,6 +83,17 @@ pub fn promtool(place: &Workplace) -> Tool {
     Ok(binary)
 }
 
+/// What the tests of bridges start and speak to.
+pub fn redis(place: &Workplace) -> Result<(), String> {
+    if !(exists("redis-server") && exists("redis-cli")) {
+        apt(place, &["redis-server", "redis-tools"]);
+    }
+    match exists("redis-server") && exists("redis-cli") {
+        true => Ok(()),
+        false => Err("no redis-server and redis-cli here".to_owned()),
+    }
+}
+
 /// A Python with the pinned clients of `tests/clients/requirements.txt`.
 pub fn python(place: &Workplace) -> Tool {
     if !exists("python3") {

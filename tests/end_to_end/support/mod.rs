@@ -1,6 +1,7 @@
 //! The router in a process of its own and the clients that speak to it are those of the stress scenarios.
 
 mod http;
+pub mod redis;
 mod schema;
 mod tls;
 

@@ -1,0 +1,177 @@
+//! The Redis port: publish and subscribe as Redis's clients speak it, with no Redis.
+//!
+//! ```text
+//! client ─ commands ─▶ Connection ─ Ask::Publish, Ask::Subscribe ─▶ one shard
+//!    ▲                     │ Output: in the order of the commands       │
+//!    └─ replies, messages ─┴───────────── Inbox ◀── events, answers ────┘
+//! ```
+//!
+//! A channel is the topic of the same name, in one realm and by the permissions of one role. A client's connection belongs to
+//! this thread and asks one shard, always the same, so that what it publishes keeps its order; its subscriptions are those of
+//! an inner subscriber there.
+//!
+//! It is on this thread, and not on the shards, because those who speak it are backends: a few connections that bring whole
+//! batches. What they need of the shards, they get by the mailbox, as the HTTP API does; and one thread is what Redis has, too.
+//! A subscriber here costs its shard one reference to the payload for each message, where a stream costs nothing: for crowds
+//! there is WebSocket.
+//!
+//! Read [`serve`], then `connection.rs`, then `session.rs` for what commands mean.
+
+mod connection;
+mod figures;
+mod names;
+mod output;
+mod session;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanwire_codec::resp::CommandLimits;
+use fanwire_core::api::Actor;
+use fanwire_core::ids::ShardId;
+use rustix::net::sockopt;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
+
+use crate::Shards;
+use crate::inner::InboxLimits;
+use connection::Connection;
+pub use figures::RespFigures;
+use names::Names;
+
+/// What the port is made of.
+#[derive(Clone, Debug)]
+pub struct RespConfig {
+    /// Whose permissions count.
+    pub actor: Actor,
+    /// What clients must say; `None`: nothing.
+    pub password: Option<Password>,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Of one command. Most words of a command are fixed.
+    pub command_bytes_max: usize,
+    /// Messages that may wait for a client that does not read; beyond that its connection is ended.
+    pub messages_max: usize,
+    /// The same in bytes. Worst case: three times this for each connection.
+    pub bytes_max: usize,
+}
+
+/// A password, hashed at once: a fast hash, since it is compared with each AUTH and never stored.
+#[derive(Clone)]
+pub struct Password([u8; 32]);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(not shown)")
+    }
+}
+
+impl Password {
+    /// From what is in a file: line ends at its end do not count.
+    pub fn from_file(bytes: &[u8]) -> Self {
+        let end = bytes.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
+        Self(Sha256::digest(&bytes[..end]).into())
+    }
+
+    fn is(&self, said: &[u8]) -> bool {
+        let said: [u8; 32] = Sha256::digest(said).into();
+        self.0.ct_eq(&said).into()
+    }
+}
+
+impl RespConfig {
+    fn command_limits(&self, is_known: bool) -> CommandLimits {
+        let (words_max, bytes_max) =
+            if is_known { (WORDS_MAX, self.command_bytes_max) } else { (8, 4 << 10) };
+        CommandLimits { words_max, word_bytes_max: bytes_max, command_bytes_max: bytes_max }
+    }
+
+    fn inbox_limits(&self) -> InboxLimits {
+        InboxLimits { messages_max: self.messages_max, bytes_max: self.bytes_max }
+    }
+}
+
+/// Channels of one SUBSCRIBE, and one word more.
+const WORDS_MAX: usize = 1_025;
+
+/// The port before it is served.
+#[derive(Debug)]
+pub struct RespDesk {
+    listener: TcpListener,
+    config: RespConfig,
+    figures: Arc<RespFigures>,
+}
+
+impl RespDesk {
+    /// `listener` listens already, so that a port in use is found before any shard runs.
+    pub fn new(listener: TcpListener, config: RespConfig) -> Self {
+        Self { listener, config, figures: Arc::default() }
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn address(&self) -> std::io::Result<std::net::SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// What the metrics page reads.
+    pub fn figures(&self) -> Arc<RespFigures> {
+        Arc::clone(&self.figures)
+    }
+
+    pub(crate) fn into_listening(self) -> std::io::Result<Listening> {
+        self.listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        Ok(Listening { listener, config: self.config, figures: self.figures })
+    }
+}
+
+/// The port, on its runtime.
+pub(crate) struct Listening {
+    listener: tokio::net::TcpListener,
+    config: RespConfig,
+    figures: Arc<RespFigures>,
+}
+
+/// Serves until the task is dropped.
+pub(crate) async fn serve(listening: Listening, shards: Arc<dyn Shards>) {
+    let Listening { listener, config, figures } = listening;
+    let (config, names) = (Arc::new(config), Arc::new(Names::default()));
+    let places = Arc::new(Semaphore::new(config.connections_max));
+    for number in 1_u64.. {
+        let (stream, _) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "the Redis port cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            RespFigures::add(&figures.refused, 1);
+            // As Redis says it. A new socket takes these few bytes at once, or they are lost.
+            _ = stream.try_write(b"-ERR max number of clients reached (resp.connections)\r\n");
+            continue;
+        };
+        _ = stream.set_nodelay(true);
+        _ = sockopt::set_socket_keepalive(&stream, true);
+        _ = sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE);
+        let shard = ShardId::new((number % shards.count() as u64) as u8).expect("there are as many");
+        let (shards, config) = (Arc::clone(&shards), Arc::clone(&config));
+        let (figures, names) = (Arc::clone(&figures), Arc::clone(&names));
+        tokio::spawn(async move {
+            Connection::new(stream, number, shard, shards, config, figures, names).run().await;
+            drop(place);
+        });
+    }
+}
+
+/// When descriptors have run out, accepting again at once would only spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A client that is gone without a word is found out by the kernel.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
