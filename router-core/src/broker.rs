@@ -303,8 +303,8 @@ impl Shard {
         if let Some(LocalSubscription { topic, streams: Streams::Exact { alike, named }, .. }) = local {
             event.append(&mut self.delivery, topic.id(), None, alike, &self.config.access);
             for NamedStream { name, encoding, stream } in named {
-                let to = (*encoding, *stream);
-                event.append_to(&mut self.delivery, topic.id(), Some(&**name), to, &self.config.access);
+                let (name, access) = (Some(&**name), &self.config.access);
+                event.append_to(&mut self.delivery, topic.id(), name, *encoding, *stream, access);
             }
         }
         if let Some(LocalSubscription { topic, inner: Some(members), .. }) = local {
@@ -615,19 +615,23 @@ impl<'a> Event<'a> {
     ) {
         for (encoding, stream) in crate::wamp2::ENCODINGS.into_iter().zip(streams) {
             if let Some(stream) = *stream {
-                self.append_to(delivery, subscription, topic, (encoding, stream), access);
+                self.append_to(delivery, subscription, topic, encoding, stream, access);
             }
         }
     }
 
     /// Appends it to one stream.
+    ///
+    /// Encoding and stream are two parameters, no pair: rustc 1.95 packs one of 2 and 4 bytes into a register, and LLVM loads the
+    /// 2 bytes into it without clearing what is above them, which is then added to the stream's number.
     #[inline]
     fn append_to(
         self,
         delivery: &mut Delivery,
         subscription: SubscriptionId,
         topic: Option<&str>,
-        (encoding, stream): (Encoding, StreamId),
+        encoding: Encoding,
+        stream: StreamId,
         access: &Access,
     ) {
         let Self { publication, publisher, source, except, named, key, except_inner: _ } = self;
