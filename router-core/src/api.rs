@@ -117,6 +117,8 @@ pub struct ApiPublication {
     pub topic: Box<str>,
     /// In any serializer.
     pub payload: OwnedPayload,
+    /// It is one string, or bytes, that came without structure: who speaks plain text gets it as it is.
+    pub plain: bool,
     /// Whom it is for; by default all subscribers.
     pub receivers: ReceiverLists<'static>,
     /// What it is about, for slow subscribers that want only the newest of each.

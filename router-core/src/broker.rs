@@ -20,6 +20,7 @@ use crate::encoding::{Encoding, Source};
 use crate::ids::{PublicationId, RealmId, RoleId, SessionId, ShardId, SubscriptionId};
 use crate::inner::{InnerId, InnerOffer};
 use crate::lanes::{Item, Publication};
+use crate::message_center;
 use crate::mutation::{Mutation, planted};
 use crate::parcel::Parcel;
 use crate::receivers::{Audience, Receivers};
@@ -94,6 +95,8 @@ pub(crate) struct PublishRequest<'a> {
     pub(crate) conflate_key: Option<&'a str>,
     pub(crate) uri: &'a str,
     pub(crate) payload: Payload<'a>,
+    /// The payload is one string, or bytes, that came without structure.
+    pub(crate) plain: bool,
 }
 
 /// A publication that its origin may make, on its way to whoever is interested.
@@ -102,6 +105,8 @@ pub(crate) struct Routing<'a> {
     pub(crate) origin: Origin,
     pub(crate) realm: RealmId,
     pub(crate) uri: &'a str,
+    /// The payload is one string, or bytes, that came without structure.
+    pub(crate) plain: bool,
     pub(crate) receivers: Option<&'a ReceiverLists<'a>>,
     /// Who does not get it though it is subscribed.
     pub(crate) except: Option<Outlet>,
@@ -136,8 +141,16 @@ impl Shard {
         outlet: Outlet,
         request: PublishRequest<'_>,
     ) -> Result<Published, Refusal> {
-        let PublishRequest { acknowledge, exclude_me, disclose_me, receivers, conflate_key, uri, payload } =
-            request;
+        let PublishRequest {
+            acknowledge,
+            exclude_me,
+            disclose_me,
+            receivers,
+            conflate_key,
+            uri,
+            payload,
+            plain,
+        } = request;
         let session = self.session(outlet).expect("an open session publishes");
         let (realm, role, encoding, session) = (session.realm, session.role, session.encoding, session.id);
         let disclosure = self.permit(realm, role, Action::Publish, uri)?;
@@ -151,6 +164,7 @@ impl Shard {
             origin: Origin::Session { outlet, session },
             realm,
             uri,
+            plain,
             receivers,
             // WAMP, "Publisher Exclusion": the publisher is skipped unless `exclude_me` is false.
             except: (exclude_me && !planted(Mutation::ExcludedPublisherServed)).then_some(outlet),
@@ -183,6 +197,7 @@ impl Shard {
             origin,
             realm,
             uri,
+            plain,
             receivers,
             except,
             disclosed,
@@ -215,7 +230,8 @@ impl Shard {
                 let publisher = self.disclosed(origin, disclosed);
                 let named = self.name_receivers(receivers.as_ref(), source);
                 let (publisher, named) = (publisher.as_ref(), named.as_ref());
-                let event = Event { publication: id, publisher, source, except, named, key, except_inner };
+                let event =
+                    Event { publication: id, publisher, source, plain, except, named, key, except_inner };
                 self.deliver(subscription, patterns.as_ref(), event);
             }
             return Published::Done(id);
@@ -228,6 +244,7 @@ impl Shard {
             subscription,
             patterns,
             payload,
+            plain,
             publisher,
             receivers,
             receipt,
@@ -276,6 +293,7 @@ impl Shard {
             subscription,
             patterns,
             payload,
+            plain,
             publisher,
             receivers,
             receipt: _,
@@ -286,8 +304,9 @@ impl Shard {
         let receivers = receivers.as_ref().filter(|_| !planted(Mutation::ListsLostInRing));
         let named = self.name_receivers(receivers, &source);
         let (publisher, named) = (publisher.as_ref(), named.as_ref());
-        let (key, except_inner) = (*key, *except_inner);
-        let event = Event { publication: *id, publisher, source: &source, except, named, key, except_inner };
+        let (plain, key, except_inner) = (*plain, *key, *except_inner);
+        let event =
+            Event { publication: *id, publisher, source: &source, plain, except, named, key, except_inner };
         self.deliver(*subscription, patterns.as_ref(), event);
     }
 
@@ -303,6 +322,9 @@ impl Shard {
         if let Some(LocalSubscription { topic, streams: Streams::Exact { alike, named }, .. }) = local {
             event.append(&mut self.delivery, topic.id(), None, alike, &self.config.access);
             for NamedStream { name, encoding, stream } in named {
+                if event.plain && event.append_plain_to(&mut self.delivery, *stream, &self.config.access) {
+                    continue;
+                }
                 let (name, access) = (Some(&**name), &self.config.access);
                 event.append_to(&mut self.delivery, topic.id(), name, *encoding, *stream, access);
             }
@@ -588,6 +610,8 @@ struct Event<'a> {
     publication: PublicationId,
     publisher: Option<&'a Identity>,
     source: &'a Source<'a>,
+    /// Whoever knows plain bytes gets it as it is.
+    plain: bool,
     except: Option<Outlet>,
     named: Option<&'a Named>,
     /// A hash of what it is about, where its publisher says so.
@@ -634,25 +658,37 @@ impl<'a> Event<'a> {
         stream: StreamId,
         access: &Access,
     ) {
-        let Self { publication, publisher, source, except, named, key, except_inner: _ } = self;
+        let Self { publication, publisher, source, key, .. } = self;
         if delivery.conflates(stream) {
             // The topic, which subscribers by pattern get several of, and the key.
             delivery.conflate_by(access.hasher().hash_one((topic, key)));
         }
         match source.get(encoding.serializer()) {
-            Ok(payload) => {
-                let write = |out: &mut BytesMut| {
-                    encoding.write_event(subscription, publication, topic, publisher, payload, out);
-                };
-                match named {
-                    None => drop(delivery.append(stream, except, write)),
-                    Some(named) => delivery.append_listed(stream, except, named, write),
-                }
-            }
+            Ok(payload) => self.append_written(delivery, stream, |out| {
+                encoding.write_event(subscription, publication, topic, publisher, payload, out);
+            }),
             Err(_) => {
-                let receivers = named.map(|named| &named.receivers);
-                delivery.drop_event(stream, except, receivers, DropReason::Untranslatable);
+                let receivers = self.named.map(|named| &named.receivers);
+                delivery.drop_event(stream, self.except, receivers, DropReason::Untranslatable);
             }
+        }
+    }
+
+    /// Appends it to one stream of receivers of plain bytes, as it is. False: it is not plain.
+    fn append_plain_to(self, delivery: &mut Delivery, stream: StreamId, access: &Access) -> bool {
+        let Some(plain) = self.source.plain() else { return false };
+        if delivery.conflates(stream) {
+            delivery.conflate_by(access.hasher().hash_one((None::<&str>, self.key)));
+        }
+        self.append_written(delivery, stream, |out| message_center::frames::plain(&plain, out));
+        true
+    }
+
+    #[inline]
+    fn append_written(self, delivery: &mut Delivery, stream: StreamId, write: impl FnOnce(&mut BytesMut)) {
+        match self.named {
+            None => drop(delivery.append(stream, self.except, write)),
+            Some(named) => delivery.append_listed(stream, self.except, named, write),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! protocol it is. Each protocol adds a variant here and a module that writes its frames.
 
 use bytes::BytesMut;
-use fanwire_codec::payload::{OwnedPayload, SharedPayload, TranscodeError};
+use fanwire_codec::payload::{OwnedPayload, Plain, SharedPayload, TranscodeError};
 use fanwire_codec::wamp2::{Payload, Serializer};
 
 use crate::ids::{PublicationId, RegistrationId, SubscriptionId};
@@ -216,6 +216,11 @@ impl<'a> Source<'a> {
             Self::Borrowed { payload, .. } => length(payload.args) + length(payload.kwargs),
             Self::Shared(shared) => shared.original().len(),
         }
+    }
+
+    /// What receivers of plain bytes get of it, if it is one string or binary.
+    pub(crate) fn plain(&self) -> Option<Plain<'_>> {
+        self.get(Serializer::MsgPack).ok().and_then(Plain::of_packed)
     }
 
     /// The payload as it came, with bytes of its own.

@@ -85,6 +85,8 @@ pub(crate) struct Publication {
     /// The subscriptions by prefix and wildcard.
     pub(crate) patterns: Option<Arc<PatternMatches<Topic>>>,
     pub(crate) payload: SharedPayload,
+    /// It came without structure.
+    pub(crate) plain: bool,
     /// The publisher, if it is disclosed.
     pub(crate) publisher: Option<Identity>,
     /// Whom it is for, unless for all subscribers.

@@ -10,12 +10,37 @@
 //!
 //! A string that begins with U+0000 would mean binary to receivers that use JSON; as binary it reaches them whole.
 
+use std::borrow::Cow;
+
 use bytes::{BufMut, BytesMut};
 
 use super::{OwnedPayload, TranscodeError};
 use crate::json;
 use crate::msgpack::{self, Head};
-use crate::wamp2::Serializer;
+use crate::wamp2::{Payload, Serializer};
+
+/// What receivers of plain bytes get of a payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plain<'a> {
+    /// The bytes.
+    pub bytes: Cow<'a, [u8]>,
+    /// Whether they were sent as binary: they are UTF-8 for sure only if not.
+    pub is_binary: bool,
+}
+
+impl<'a> Plain<'a> {
+    /// Of a payload in MessagePack: the content of its one argument, if that is a string or binary.
+    pub fn of_packed(payload: Payload<'a>) -> Option<Self> {
+        let args = payload.args.filter(|_| payload.kwargs.is_none())?;
+        let (Head::List(1), at) = msgpack::read_head(args, 0).ok()? else { return None };
+        let (length, is_binary, at) = match msgpack::read_head(args, at).ok()? {
+            (Head::String(length), at) => (length, false, at),
+            (Head::Binary(length), at) => (length, true, at),
+            _ => return None,
+        };
+        Some(Self { bytes: Cow::Borrowed(args.get(at..at + length)?), is_binary })
+    }
+}
 
 impl OwnedPayload {
     /// The payload of plain bytes.
@@ -36,6 +61,16 @@ impl OwnedPayload {
                 out.put_slice(plain);
             }
         }
+        let length = out.len();
+        Self::new(Serializer::MsgPack, out, length)
+    }
+
+    /// The payload of bytes that came as binary, text or not: one argument, binary.
+    pub fn from_plain_binary(plain: &[u8]) -> Self {
+        let mut out = BytesMut::with_capacity(plain.len() + HEADS_BYTES);
+        msgpack::write_list_head(&mut out, 1);
+        msgpack::write_binary_head(&mut out, plain.len());
+        out.put_slice(plain);
         let length = out.len();
         Self::new(Serializer::MsgPack, out, length)
     }
@@ -64,9 +99,9 @@ impl OwnedPayload {
                 self.write_plain_json(out)
             }
             _ => match self.transcode(Serializer::MsgPack) {
-                Ok(packed) => match one_plain(&packed) {
+                Ok(packed) => match Plain::of_packed(packed.view()) {
                     Some(plain) => {
-                        out.extend_from_slice(plain);
+                        out.extend_from_slice(&plain.bytes);
                         Ok(())
                     }
                     None => self.write_plain_json(out),
@@ -110,17 +145,6 @@ impl OwnedPayload {
 fn may_be_one_string(args: Option<&[u8]>) -> bool {
     let inner = args.map(<[u8]>::trim_ascii_start).and_then(|args| args.strip_prefix(b"["));
     inner.is_some_and(|inner| inner.trim_ascii_start().starts_with(b"\""))
-}
-
-/// The content of the one argument of a payload in MessagePack, if it is a string or binary.
-fn one_plain(packed: &OwnedPayload) -> Option<&[u8]> {
-    let view = packed.view();
-    let args = view.args.filter(|_| view.kwargs.is_none())?;
-    let (Head::List(1), at) = msgpack::read_head(args, 0).ok()? else { return None };
-    let (Head::String(length) | Head::Binary(length), at) = msgpack::read_head(args, at).ok()? else {
-        return None;
-    };
-    args.get(at..at + length)
 }
 
 /// The element of a JSON list that has one.
@@ -206,6 +230,13 @@ mod tests {
                 let mut out = Vec::new();
                 payload.write_plain(&mut out).expect("it has a form");
                 prop_assert_eq!(&out, &bytes);
+            }
+            let is_text = std::str::from_utf8(&bytes).is_ok_and(|text| !text.starts_with('\0'));
+            for (payload, is_binary) in
+                [(OwnedPayload::from_plain(&bytes), !is_text), (OwnedPayload::from_plain_binary(&bytes), true)]
+            {
+                let plain = Plain { bytes: Cow::Borrowed(&bytes), is_binary };
+                prop_assert_eq!(Plain::of_packed(payload.view()), Some(plain));
             }
         }
     }

@@ -70,7 +70,17 @@ pub fn read(text: &str, principal: &Principal, access: &Access) -> Result<ApiPub
         None => Read::default(),
     };
     let Read { receivers, conflate_key, receipt } = options;
-    Ok(ApiPublication { actor, topic: topic.into(), payload, receivers, conflate_key, receipt, from: None })
+    let plain = false;
+    Ok(ApiPublication {
+        actor,
+        topic: topic.into(),
+        payload,
+        plain,
+        receivers,
+        conflate_key,
+        receipt,
+        from: None,
+    })
 }
 
 /// Who acts: the principal, in the realm that is named, or in its only one.

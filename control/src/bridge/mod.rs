@@ -231,7 +231,7 @@ impl Bridge {
         let Some(topic) = &self.config.notices else { return };
         let args = serde_json::json!([notice]).to_string();
         let payload = OwnedPayload::checked(Serializer::Json, Some(args.as_bytes()), None);
-        let publication = self.publication(topic, payload.expect("it was just written"));
+        let publication = self.publication(topic, payload.expect("it was just written"), false);
         let name = self.config.name.clone();
         let reply = Box::new(move |answer| {
             if let ApiAnswer::Published(outcomes) = answer
@@ -243,11 +243,12 @@ impl Bridge {
         ask(&*self.shards, self.shard, Ask::Publish(vec![publication]), reply).await;
     }
 
-    fn publication(&self, topic: &str, payload: OwnedPayload) -> ApiPublication {
+    fn publication(&self, topic: &str, payload: OwnedPayload, plain: bool) -> ApiPublication {
         ApiPublication {
             actor: self.config.actor,
             topic: topic.into(),
             payload,
+            plain,
             receivers: ReceiverLists::default(),
             conflate_key: None,
             receipt: false,
@@ -309,7 +310,8 @@ impl Bridge {
             self.figures.echoes.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        Some(self.publication(topic, route.form.read(payload)))
+        let (payload, plain) = route.form.read(payload);
+        Some(self.publication(topic, payload, plain))
     }
 
     /// Gives the shard a parcel; waits for an earlier one while too many are on the way.

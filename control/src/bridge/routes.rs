@@ -36,13 +36,15 @@ pub enum Form {
 }
 
 impl Form {
-    /// The payload of a message; what is no JSON where it should be is taken as it is.
-    pub(super) fn read(self, bytes: &[u8]) -> OwnedPayload {
-        match self {
-            Self::Plain => OwnedPayload::from_plain(bytes),
-            Self::Json => {
-                OwnedPayload::from_plain_json(bytes).unwrap_or_else(|| OwnedPayload::from_plain(bytes))
-            }
+    /// The payload of a message, and whether it is plain; what is no JSON where it should be is taken as it is.
+    pub(super) fn read(self, bytes: &[u8]) -> (OwnedPayload, bool) {
+        let json = match self {
+            Self::Plain => None,
+            Self::Json => OwnedPayload::from_plain_json(bytes),
+        };
+        match json {
+            Some(payload) => (payload, false),
+            None => (OwnedPayload::from_plain(bytes), true),
         }
     }
 

@@ -218,6 +218,7 @@ impl Connection {
             actor: self.config.actor,
             topic,
             payload,
+            plain: true,
             receivers: ReceiverLists::default(),
             conflate_key: None,
             receipt: true,

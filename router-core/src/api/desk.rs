@@ -327,7 +327,8 @@ impl Shard {
     }
 
     fn publish_for_api(&mut self, now: Instant, publication: ApiPublication) {
-        let ApiPublication { actor, topic, payload, receivers, conflate_key, receipt, from } = publication;
+        let ApiPublication { actor, topic, payload, plain, receivers, conflate_key, receipt, from } =
+            publication;
         let permitted = self.permit(actor.realm, actor.role, Action::Publish, &topic).map(drop);
         let permitted = permitted
             .or_else(|refusal| if planted(Mutation::ApiUnauthorized) { Ok(()) } else { Err(refusal) });
@@ -342,6 +343,7 @@ impl Shard {
             origin: Origin::Api,
             realm: actor.realm,
             uri: &topic,
+            plain,
             receivers,
             except: None,
             disclosed: false,

@@ -128,6 +128,7 @@ impl Shard {
                     conflate_key: options.conflate_key.as_deref(),
                     uri: &topic,
                     payload,
+                    plain: false,
                 };
                 match self.publish(now, outlet, publish) {
                     Ok(Published::Done(publication)) => {

@@ -34,6 +34,7 @@ fn publication(realm: u32, topic: &str, json: &str, receipt: bool) -> ApiPublica
         actor: actor(realm),
         topic: topic.into(),
         payload: payload(json),
+        plain: false,
         receivers,
         conflate_key: None,
         receipt,
@@ -51,7 +52,7 @@ fn peer(outlet: Outlet) -> Option<SocketAddr> {
 }
 
 /// Hands the request over; the answer comes to the receiver.
-fn ask(router: &mut Router, shard: usize, ask: Ask) -> Receiver<ApiAnswer> {
+pub fn ask(router: &mut Router, shard: usize, ask: Ask) -> Receiver<ApiAnswer> {
     let (sender, receiver) = channel();
     let reply = Box::new(move |answer| sender.send(answer).expect("the test listens"));
     router.exchange(shard);
@@ -61,7 +62,7 @@ fn ask(router: &mut Router, shard: usize, ask: Ask) -> Receiver<ApiAnswer> {
 }
 
 /// For each publication whom it matched, or the error.
-fn outcomes(answer: ApiAnswer) -> Vec<Result<Option<u64>, &'static str>> {
+pub fn outcomes(answer: ApiAnswer) -> Vec<Result<Option<u64>, &'static str>> {
     let ApiAnswer::Published(outcomes) = answer else { panic!("{answer:?}") };
     let outcome = |outcome: Result<fanwire_core::api::Receipt, fanwire_core::api::ApiRefusal>| {
         outcome.map(|receipt| receipt.matched).map_err(|refusal| refusal.error)

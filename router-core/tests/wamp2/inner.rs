@@ -114,6 +114,7 @@ fn publication(topic: &str, json: &str) -> ApiPublication {
         actor: Actor { realm: RealmId::new(REALM1), role: RoleId::new(0) },
         topic: topic.into(),
         payload: OwnedPayload::checked(Serializer::Json, Some(json.as_bytes()), None).expect("a list"),
+        plain: false,
         receivers: ReceiverLists::default(),
         conflate_key: None,
         receipt: true,

@@ -12,6 +12,7 @@ mod login;
 mod message_center;
 mod message_center_model;
 mod pattern;
+mod plain;
 mod publish;
 mod renewal;
 mod session;

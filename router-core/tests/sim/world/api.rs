@@ -198,6 +198,7 @@ impl World {
                 actor,
                 topic: names::uri(tag.name).into(),
                 payload: payload(tag, *padding),
+                plain: false,
                 receivers: lists.as_deref().map(Lists::to_owned_receivers).unwrap_or_default(),
                 conflate_key: key.map(|key| speech::conflate_key(key).into()),
                 receipt: *receipt,
