@@ -178,7 +178,7 @@ impl Shard {
         let session = self.session(outlet).expect("it publishes");
         let realm = session.realm;
         let hook = self.config.access.hooks(realm).of_publication(request.uri);
-        let Some(&TopicHook { hook, payload, .. }) = hook.filter(|_| !self.in_hand_was_allowed) else {
+        let Some(&TopicHook { hook, payload, .. }) = hook.filter(|_| !self.was_allowed(request.uri)) else {
             return false;
         };
         let serializer = session.encoding.serializer();
@@ -208,7 +208,7 @@ impl Shard {
         let session = self.session(outlet).expect("it subscribes");
         let (access, realm) = (&self.config.access, session.realm);
         let hook = access.hooks(realm).of_subscription(policy, uri);
-        let Some(hook) = hook.filter(|_| !self.in_hand_was_allowed).map(|topics| topics.hook) else {
+        let Some(hook) = hook.filter(|_| !self.was_allowed(uri)).map(|topics| topics.hook) else {
             return false;
         };
         // What is refused anyway needs no question.
@@ -226,6 +226,12 @@ impl Shard {
         };
         self.ask(now, outlet, (Some(hook), realm), subject, Matter::Request(held));
         true
+    }
+
+    /// Whether a hook has allowed what the message in hand wants. Where names of topics come from rules, the same message may
+    /// be about another topic by the time of the verdict.
+    fn was_allowed(&self, uri: &str) -> bool {
+        self.in_hand_allowed.as_deref() == Some(uri)
     }
 
     /// The message that was just handled is needed again if its request waits for a verdict.
@@ -251,9 +257,9 @@ impl Shard {
                 let (kind, mut message) = held.message.expect("kept when it was asked about");
                 // It was counted when it came.
                 self.delivery.counters.messages_received -= 1;
-                self.in_hand_was_allowed = true;
+                self.in_hand_allowed = Some(held.uri);
                 let flow = self.receive(now, outlet, kind, &mut message);
-                self.in_hand_was_allowed = false;
+                self.in_hand_allowed = None;
                 if flow != Flow::Pause && !planted(Mutation::VerdictNotResumed) {
                     self.effects.push(Effect::Resume(outlet));
                 }

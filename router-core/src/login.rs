@@ -224,7 +224,7 @@ impl Shard {
             self.withdraw_what_the_role_forbids(now, outlet);
         }
         self.delivery.counters.login(LoginOutcome::of(method, Arrival::Welcomed));
-        self.welcome(outlet, method, extra.as_ref());
+        self.welcome(now, outlet, method, extra.as_ref());
     }
 
     /// The session ends because another one of its connection follows. That one has the subscriptions, unless it is another
@@ -235,6 +235,8 @@ impl Shard {
         let is_other = |was: &Arc<Principal>| next.is_none_or(|next| next.authid != was.authid);
         let is_other = session.principal.as_ref().is_some_and(is_other);
         self.tell_end(outlet, realm);
+        // What was routed to the session that ends is for that one: lists of receivers are asked about who it was.
+        self.delivery.settle_due(now, outlet);
         if is_other {
             self.part_all_subscriptions(now, outlet);
         }

@@ -23,10 +23,16 @@ impl Shard {
     }
 
     /// It is open, for whoever it proved to be by this method. `extra`: what was said of that user.
-    pub(crate) fn welcome(&mut self, outlet: Outlet, method: LoginMethod, extra: Option<&OwnedPayload>) {
+    pub(crate) fn welcome(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        method: LoginMethod,
+        extra: Option<&OwnedPayload>,
+    ) {
         match self.spoken(outlet) {
             Some(Encoding::Wamp2(..)) => self.welcome_wamp2(outlet, method, extra),
-            Some(Encoding::MessageCenter(_)) => self.welcome_message_center(outlet, method, extra),
+            Some(Encoding::MessageCenter(_)) => self.welcome_message_center(now, outlet, method, extra),
             None => {}
         }
     }

@@ -102,8 +102,8 @@ pub struct Shard {
     pub(crate) questions: Vec<Question>,
     /// Questions under way, and some that are answered, with their deadlines, which are in order.
     pub(crate) awaited: VecDeque<(Instant, QuestionKey)>,
-    /// The message in hand is one that a hook has allowed.
-    pub(crate) in_hand_was_allowed: bool,
+    /// What a hook has allowed of the message in hand, which is handled once more for that.
+    pub(crate) in_hand_allowed: Option<Box<str>>,
     pub(crate) desk: Desk,
 }
 
@@ -153,7 +153,7 @@ impl Shard {
             last_question: 0,
             questions: Vec::new(),
             awaited: VecDeque::new(),
-            in_hand_was_allowed: false,
+            in_hand_allowed: None,
             desk: Desk::default(),
             delivery,
             config,

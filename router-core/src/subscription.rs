@@ -181,17 +181,8 @@ impl Shard {
             Some(id) => id,
             None => self.create_subscription(realm, policy, uri)?,
         };
-        let subscription = self.subscriptions.get_mut(&id).expect("found or inserted above");
-        let stream = subscription.streams.get_or_make(Class { role, encoding, name }, || {
-            let stream = self.delivery.create_stream_in(id.get(), encoding.is_deflated());
-            let handling = self.config.access.handling(realm, policy, uri);
-            if !handling.is_plain() {
-                self.delivery.set_rule(stream, id, encoding, handling);
-            }
-            stream
-        });
-        self.delivery.join(outlet, stream);
-        if is_own_gaps(&subscription.topic) {
+        self.join_class(outlet, id, Class { role, encoding, name });
+        if is_own_gaps(&self.subscriptions[&id].topic) {
             self.delivery.tell_gaps(outlet, Some(id));
         }
         let session = self.session_mut(outlet).expect("as above");
@@ -203,6 +194,55 @@ impl Shard {
         }
         self.delivery.counters.subscriptions += 1;
         Ok(id)
+    }
+
+    /// Makes a session a member of its class's stream.
+    fn join_class(&mut self, outlet: Outlet, id: SubscriptionId, class: Class<'_>) {
+        let subscription = self.subscriptions.get_mut(&id).expect("found or inserted by the caller");
+        let topic = &subscription.topic;
+        let stream = subscription.streams.get_or_make(class, || {
+            let stream = self.delivery.create_stream_in(id.get(), class.encoding.is_deflated());
+            let handling = self.config.access.handling(topic.realm(), topic.policy(), topic.uri());
+            if !handling.is_plain() {
+                self.delivery.set_rule(stream, id, class.encoding, handling);
+            }
+            stream
+        });
+        self.delivery.join(outlet, stream);
+    }
+
+    /// From now on events have another name for the topic of a subscription that the session has under a name of its own. It
+    /// is a member all the while, so nothing is lost and nothing comes twice.
+    pub(crate) fn rename_subscription(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        id: SubscriptionId,
+        name: &Arc<str>,
+    ) {
+        self.delivery.settle_due(now, outlet);
+        let session = self.session_mut(outlet).expect("an open session subscribes");
+        let (role, encoding) = (session.role, session.encoding);
+        let before = session.forget_name(id).expect("it has one");
+        session.note_name(id, name);
+        self.join_class(outlet, id, Class { role, encoding, name: Some(name) });
+        self.leave_class(now, outlet, id, Class { role, encoding, name: Some(&before) });
+    }
+
+    /// Takes a session, to which nothing is due, out of its class's stream. Whether that has ended with its last member.
+    fn leave_class(&mut self, now: Instant, outlet: Outlet, id: SubscriptionId, class: Class<'_>) -> bool {
+        let subscription = self.subscriptions.get_mut(&id).expect("a held subscription is here");
+        let stream = subscription.streams.get(class);
+        self.delivery.part(now, outlet, stream);
+        if self.delivery.member_count(stream) > 0 {
+            return false;
+        }
+        subscription.streams.remove(class);
+        self.delivery.delete_stream(stream);
+        if planted(Mutation::InterestLostWithEncoding) {
+            self.directory.unsubscribe(&subscription.topic, self.id);
+        }
+        true
     }
 
     /// The subscription of this topic or pattern, if this shard has members of it.
@@ -337,17 +377,9 @@ impl Shard {
         if is_own_gaps(&subscription.topic) {
             self.delivery.tell_gaps(outlet, None);
         }
-        let stream = subscription.streams.get(class);
-        self.delivery.part(now, outlet, stream);
-        if self.delivery.member_count(stream) > 0 {
-            return policy;
+        if self.leave_class(now, outlet, id, class) {
+            self.leave_subscription(id);
         }
-        subscription.streams.remove(class);
-        self.delivery.delete_stream(stream);
-        if planted(Mutation::InterestLostWithEncoding) {
-            self.directory.unsubscribe(&subscription.topic, self.id);
-        }
-        self.leave_subscription(id);
         policy
     }
 

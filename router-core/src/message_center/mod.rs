@@ -67,7 +67,7 @@ impl Shard {
     ) {
         let state = self.session(outlet).expect("the caller looked").state;
         // What a hook has allowed is handled for the second time.
-        self.delivery.counters.message_center.messages_received += u64::from(!self.in_hand_was_allowed);
+        self.delivery.counters.message_center.messages_received += u64::from(self.in_hand_allowed.is_none());
         if !matches!(state, State::Waiting | State::Open) {
             return;
         }
@@ -93,10 +93,11 @@ impl Shard {
 
     fn log_in(&mut self, now: Instant, outlet: Outlet, token: &str) -> Result<Answer, ErrorCode> {
         let realm = self.config.message_center.realm;
-        if !self.config.access.offers(realm, LoginMethod::Ticket) {
+        // Who it is comes with the verdict, never from the client: a file of users could only refuse, at the price of a
+        // derivation.
+        if self.config.access.hooks(realm).authenticate.is_none() {
             return Err(ErrorCode::AuthFailed);
         }
-        // Who it is comes with the verdict, never from the client.
         let entrance = Entrance::to_be_proved(realm, LoginMethod::Ticket, None);
         self.verify(now, outlet, entrance, Proof::Ticket(Ticket::new(token)));
         Ok(Answer::Later)
@@ -113,10 +114,11 @@ impl Shard {
             return Ok(Answer::Later);
         }
         // Each event comes once: of two names for one topic the newer one holds.
-        if let Some((id, before)) = self.name_of(outlet, &topic)
-            && before != name
-        {
-            self.unsubscribe(now, outlet, id.get()).map_err(|refusal| refusal.code())?;
+        if let Some((id, before)) = self.name_of(outlet, &topic) {
+            if before != name {
+                self.rename_subscription(now, outlet, id, &name);
+            }
+            return Ok(Answer::Now);
         }
         let subscribed = self.subscribe_as(outlet, MatchPolicy::Exact, &topic, Some(&name));
         subscribed.map(|_| Answer::Now).map_err(|refusal| refusal.code())
@@ -140,15 +142,20 @@ impl Shard {
     /// There are other rules: withdraws what clients would not get any more under the names that they have for it.
     pub(crate) fn withdraw_lost_channels(&mut self, now: Instant) {
         for outlet in (0..self.outlet_count()).map(Outlet) {
-            let words = self.session(outlet).and_then(|session| session.words.as_ref());
-            let Some(words) = words.filter(|words| !words.names.is_empty()) else { continue };
-            let is_lost = |(id, name): &&(SubscriptionId, Arc<str>)| {
-                let topic = self.subscriptions[id].topic.uri();
-                !self.find_channel(outlet, name).is_ok_and(|channel| channel.topic == topic)
-            };
-            let lost = words.names.iter().filter(is_lost).map(|(id, _)| id.get()).collect();
-            self.withdraw(now, outlet, lost);
+            self.withdraw_lost_channels_of(now, outlet);
         }
+    }
+
+    /// The same for one of them, of which something else may be known than before.
+    fn withdraw_lost_channels_of(&mut self, now: Instant, outlet: Outlet) {
+        let words = self.session(outlet).and_then(|session| session.words.as_ref());
+        let Some(words) = words.filter(|words| !words.names.is_empty()) else { return };
+        let is_lost = |(id, name): &&(SubscriptionId, Arc<str>)| {
+            let topic = self.subscriptions[id].topic.uri();
+            !self.find_channel(outlet, name).is_ok_and(|channel| channel.topic == topic)
+        };
+        let lost = words.names.iter().filter(is_lost).map(|(id, _)| id.get()).collect();
+        self.withdraw(now, outlet, lost);
     }
 
     fn find_channel(&self, outlet: Outlet, said: &str) -> Result<Channel, ErrorCode> {
@@ -161,6 +168,7 @@ impl Shard {
     /// Remembers what the rules want to know of the user, and says that it is let in, if it asked.
     pub(crate) fn welcome_message_center(
         &mut self,
+        now: Instant,
         outlet: Outlet,
         method: LoginMethod,
         extra: Option<&OwnedPayload>,
@@ -175,6 +183,8 @@ impl Shard {
         let context = keys.filter_map(|key| Some((key.clone(), scalar(known, key)?.into()))).collect();
         let session = self.session_mut(outlet).expect("it is welcome");
         session.words.get_or_insert_default().context = context;
+        // What its names lead to may hang on what is known of it now.
+        self.withdraw_lost_channels_of(now, outlet);
         self.delivery.reply(outlet, frames::done);
     }
 

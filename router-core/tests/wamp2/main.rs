@@ -10,6 +10,7 @@ mod inner;
 mod lists;
 mod login;
 mod message_center;
+mod message_center_changes;
 mod message_center_model;
 mod pattern;
 mod plain;

@@ -1,7 +1,5 @@
 //! The message center as its clients see it, beside WAMP clients of the same realm; the test is in the place of the hook.
 
-use std::sync::Arc;
-
 use fanwire_codec::message_center::ErrorCode;
 use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::Serializer;
@@ -12,9 +10,9 @@ use fanwire_core::login::Proof;
 use fanwire_core::message_center::{ChannelRule, MessageCenter, OnError};
 use fanwire_core::question::{Denial, Grant, Subject};
 use fanwire_core::uri::MatchPolicy;
-use fanwire_core::{CoreConfig, Flow, Limits};
+use fanwire_core::{Flow, Limits};
 
-use crate::support::{Client, Router, realms};
+use crate::support::{Client, Router};
 
 pub const DONE: &str = r#"{"result":true}"#;
 pub const NOT_AUTH: &str = r#"{"code":1,"msg":"Not Auth"}"#;
@@ -31,9 +29,10 @@ const RULES: [(&str, &str, bool); 7] = [
     ("{a}/{b}", "ok.{a}.{b}", false),
 ];
 
-/// Two shards with a message center in this realm.
+/// Two shards with a message center in this realm, and a hook for its logins beside these.
 pub fn center(realm: &str, on_error: OnError, limits: Limits, hooks: &[HookRule]) -> Router {
-    Router::centered(2, limits, hooks, |access| {
+    let hooks = [hooks, &[hook(LOGINS, HookEvent::Authenticate, "")]].concat();
+    Router::centered(2, limits, &hooks, |access| {
         let rule = |(pattern, channel, auth): (&str, &str, bool)| {
             ChannelRule::new(pattern, channel, auth).expect("a rule")
         };
@@ -42,8 +41,22 @@ pub fn center(realm: &str, on_error: OnError, limits: Limits, hooks: &[HookRule]
     })
 }
 
+/// One that is asked about this, of topics that begin so.
+pub fn hook(number: u16, event: HookEvent, prefix: &str) -> HookRule {
+    HookRule {
+        hook: HookId::new(number),
+        events: vec![event],
+        realms: Vec::new(),
+        uri: prefix.to_owned(),
+        match_policy: MatchPolicy::Prefix,
+        payload: false,
+    }
+}
+
+const LOGINS: u16 = 7;
+
 /// In the realm `both`, where one needs not log in.
-fn open_center() -> Router {
+pub fn open_center() -> Router {
     center("both", OnError::Keep, Limits::default(), &[])
 }
 
@@ -52,6 +65,12 @@ impl Router {
     fn ask_center(&mut self, client: Client, message: &str) -> String {
         assert_eq!(self.say(client, message), Flow::Continue, "{message}");
         self.hear_one(client)
+    }
+
+    /// Asks this about a channel; nothing is sent yet.
+    pub fn say_of(&mut self, client: Client, op: &str, channel: &str) {
+        let message = format!(r#"{{"op":"{op}","channel":"{channel}"}}"#);
+        assert_eq!(self.say(client, &message), Flow::Continue, "{message}");
     }
 
     pub fn subscribe_to(&mut self, client: Client, channel: &str) -> String {
@@ -64,16 +83,22 @@ impl Router {
 
     /// Sends a token, and gives the answer to that verdict.
     pub fn log_in(&mut self, client: Client, verdict: Result<Grant, Denial>) -> String {
+        self.decide_login(client, verdict);
+        let mut heard = self.hear(client);
+        assert!(!heard.is_empty(), "there is an answer");
+        heard.remove(0)
+    }
+
+    /// The same; nothing is sent yet.
+    pub fn decide_login(&mut self, client: Client, verdict: Result<Grant, Denial>) {
         assert_eq!(self.say(client, r#"{"op":"auth","token":"a \"token\""}"#), Flow::Pause);
         let question = self.question(client.0);
+        assert_eq!(question.hook, Some(HookId::new(LOGINS)));
         let Subject::Login { authid: None, proof: Proof::Ticket(ticket) } = &question.subject else {
             panic!("{question:?}")
         };
         assert_eq!(ticket.expose(), "a \"token\"");
         self.shards[client.0].handle_verdict(self.now, question.verdict(verdict));
-        let mut heard = self.hear(client);
-        assert!(!heard.is_empty(), "there is an answer");
-        heard.remove(0)
     }
 
     /// A client that has logged in as this user.
@@ -84,7 +109,7 @@ impl Router {
     }
 
     /// From a WAMP client of the same realm, on shard 1.
-    fn publish(&mut self, topic: &str, payload: &str) {
+    pub fn publish(&mut self, topic: &str, payload: &str) {
         let publisher = self.join_realm(1, "both");
         self.say(publisher, &format!(r#"[16,1,{{"acknowledge":true}},"{topic}",{payload}]"#));
         assert!(self.hear_one(publisher).starts_with("[17,"), "{topic}");
@@ -335,14 +360,7 @@ fn limits_and_permissions_have_their_errors() {
 
 #[test]
 fn a_hook_may_decide_on_a_subscription() {
-    let hook = HookRule {
-        hook: HookId::new(0),
-        events: vec![HookEvent::Subscribe],
-        realms: Vec::new(),
-        uri: "video:".to_owned(),
-        match_policy: MatchPolicy::Prefix,
-        payload: false,
-    };
+    let hook = hook(0, HookEvent::Subscribe, "video:");
     let mut router = center("both", OnError::Keep, Limits::default(), &[hook]);
     let client = router.connect_to_center(0);
     for (verdict, answer) in [
@@ -373,37 +391,6 @@ fn it_is_in_the_lists_of_receivers_by_its_name() {
     router.say(publisher, r#"[16,1,{"eligible_authid":["2"]},"video:1",[1]]"#);
     assert_eq!(router.hear(other), [r#"{"event":"1@video","data":1}"#]);
     assert_eq!(router.hear(one), [""; 0]);
-}
-
-#[test]
-fn other_rules_withdraw_what_they_do_not_lead_to() {
-    let mut router = open_center();
-    let client = router.user(0, "1");
-    for channel in ["1@video", "@user", "BTCUSDT@depth"] {
-        assert_eq!(router.subscribe_to(client, channel), DONE);
-    }
-    let before = Arc::clone(router.shards[0].config());
-    let rules = [("{video}@video", "video:{video}"), ("@user", "member:{ctx.uid}")];
-    let rule = |(pattern, channel): (&str, &str)| ChannelRule::new(pattern, channel, false).expect("a rule");
-    let rules = rules.into_iter().map(rule).collect();
-    let newer = Arc::new(CoreConfig {
-        access: before.access.renewed(&realms()).expect("the same realms"),
-        limits: before.limits.clone(),
-        compression: None,
-        agent: String::new(),
-        message_center: MessageCenter::new(before.message_center.realm, OnError::Keep, rules),
-    });
-    for shard in 0..2 {
-        router.renew(shard, &newer);
-    }
-    assert_eq!(router.shards[0].counters().withdrawn, 2);
-    for topic in ["video:1", "user:1", "member:1", "ex:BTCUSDT@depth"] {
-        router.publish(topic, "[1]");
-    }
-    assert_eq!(router.hear(client), [r#"{"event":"1@video","data":1}"#]);
-    assert_eq!(router.subscribe_to(client, "@user"), DONE);
-    router.publish("member:1", "[2]");
-    assert_eq!(router.hear(client), [r#"{"event":"@user","data":2}"#]);
 }
 
 #[test]

@@ -1,16 +1,18 @@
 //! A router of a few shards in one thread, and clients that speak JSON to it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::IoSlice;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::{Kind, Limits as WsLimits, Pool, Received, Receiver, Role};
 use fanwire_core::access::{Access, Disclosure, Permission, RealmConfig, RoleConfig};
+use fanwire_core::api::{ApiAnswer, ApiRequest, Ask, SessionCursor, SessionFilter};
 use fanwire_core::directory::Directory;
 use fanwire_core::hooks::HookRule;
-use fanwire_core::ids::{RoleId, ShardId};
+use fanwire_core::ids::{RoleId, SessionId, ShardId};
 use fanwire_core::message_center::MessageCenter;
 use fanwire_core::question::{Grant, Question};
 use fanwire_core::topics::TopicRules;
@@ -25,11 +27,18 @@ use fanwire_core::{
 pub struct Client(pub usize, pub Outlet);
 
 #[derive(Default)]
-struct Sockets(HashMap<Outlet, Vec<u8>>);
+struct Sockets {
+    sent: HashMap<Outlet, Vec<u8>>,
+    /// They take nothing.
+    full: HashSet<Outlet>,
+}
 
 impl Wire for Sockets {
     fn send(&mut self, outlet: Outlet, pieces: &[IoSlice<'_>]) -> Sent {
-        let buffer = self.0.entry(outlet).or_default();
+        if self.full.contains(&outlet) {
+            return Sent::Took(0);
+        }
+        let buffer = self.sent.entry(outlet).or_default();
         let before = buffer.len();
         pieces.iter().for_each(|piece| buffer.extend_from_slice(piece));
         Sent::Took(buffer.len() - before)
@@ -241,7 +250,7 @@ impl Router {
     /// The same without a turn of any other shard, nor anything from them.
     pub fn hear_now(&mut self, client: Client) -> Vec<String> {
         while self.shards[client.0].flush(self.now, &mut self.sockets[client.0], &FlushBudget::default()) {}
-        let mut bytes = std::mem::take(self.sockets[client.0].0.entry(client.1).or_default());
+        let mut bytes = std::mem::take(self.sockets[client.0].sent.entry(client.1).or_default());
         let mut receiver = Receiver::new(Role::Client);
         let (mut pool, limits) = (Pool::default(), WsLimits::default());
         let (mut at, mut heard) = (0, Vec::new());
@@ -268,6 +277,32 @@ impl Router {
         let mut heard = self.hear(client);
         assert_eq!(heard.len(), 1, "{heard:?}");
         heard.remove(0)
+    }
+
+    /// Its socket takes nothing any more, or everything again.
+    pub fn fill(&mut self, client: Client, is_full: bool) {
+        let full = &mut self.sockets[client.0].full;
+        if is_full {
+            full.insert(client.1);
+        } else if full.remove(&client.1) {
+            self.shards[client.0].writable(client.1);
+        }
+    }
+
+    /// The id of its session, if that is open.
+    pub fn session_id(&mut self, client: Client) -> Option<SessionId> {
+        let (sender, receiver) = channel();
+        let reply = Box::new(move |answer| sender.send(answer).expect("it is listened to"));
+        let (filter, after) = (SessionFilter::default(), SessionCursor::default());
+        let ask = Ask::Sessions { filter, after, limit: usize::MAX };
+        // Known again by the number of its connection.
+        let peer = |outlet: Outlet| Some(([10, 0, 0, 1], outlet.0 as u16 + 1).into());
+        // A turn takes a few requests only.
+        self.shards[client.0].retry_parked(self.now);
+        self.shards[client.0].handle_api(self.now, ApiRequest { ask, reply }, &peer).expect("it is ready");
+        let answer = receiver.try_recv().expect("at once");
+        let ApiAnswer::Sessions { page, .. } = answer else { panic!("{answer:?}") };
+        page.iter().find(|info| info.peer == peer(client.1)).map(|info| info.session)
     }
 
     /// The connection breaks off.
