@@ -24,10 +24,7 @@ fn is_up(router: &Router) -> bool {
 /// A router with a Redis port, and where that is.
 fn with_port(driver: &str, launch: impl FnOnce(Launch) -> Launch) -> (Router, SocketAddr) {
     let router = launch(Launch::on(driver).set("resp.bind", "127.0.0.1:0")).start();
-    eventually("the line of the Redis port", || router.said().contains("redis://"));
-    let said = router.said();
-    let address = said.split("redis://").nth(1).and_then(|rest| rest.split_whitespace().next()).expect(&said);
-    let address = address.parse().expect("an address");
+    let address = Resp::port_of(&router);
     (router, address)
 }
 

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
-use super::{PATIENCE, eventually};
+use super::{PATIENCE, Router, eventually};
 
 /// A `redis-server` on a port of this machine. Dropping it kills it.
 pub struct Redis {
@@ -85,6 +85,15 @@ pub struct Resp {
 }
 
 impl Resp {
+    /// Where the Redis port of a router is.
+    pub fn port_of(router: &Router) -> SocketAddr {
+        eventually("the line of the Redis port", || router.said().contains("redis://"));
+        let said = router.said();
+        let address =
+            said.split("redis://").nth(1).and_then(|rest| rest.split_whitespace().next()).expect(&said);
+        address.parse().expect("an address")
+    }
+
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a valid timeout");
