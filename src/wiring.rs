@@ -243,6 +243,7 @@ pub fn bridges(loaded: &Loaded, access: &Access) -> Vec<BridgeConfig> {
             messages_max: bridge.queue_messages.0 as usize,
             bytes_max: bytes(bridge.queue),
         },
+        message_max: bytes(loaded.config.limits.message),
     };
     loaded.config.bridge.iter().zip(&loaded.bridges).map(bridge).collect()
 }
@@ -254,7 +255,7 @@ pub fn resp(loaded: &Loaded, access: &Access) -> RespConfig {
         actor: actor(access, &resp.realm, &resp.role),
         password: loaded.resp_password.clone(),
         connections_max: resp.connections.0 as usize,
-        command_bytes_max: bytes(resp.command),
+        command_bytes_max: bytes(resp.command.min(loaded.config.limits.message)),
         messages_max: resp.outbox_messages.0 as usize,
         bytes_max: bytes(resp.outbox),
     }

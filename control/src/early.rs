@@ -21,7 +21,7 @@ pub struct Early {
     pub(crate) runtime: Runtime,
     /// Tells the bridges that the shards run.
     pub(crate) running: watch::Sender<Option<Arc<dyn Shards>>>,
-    bridges: BridgeFigures,
+    pub(crate) bridges: BridgeFigures,
 }
 
 impl Early {
@@ -32,11 +32,11 @@ impl Early {
     ///
     /// If there are no resources for a runtime.
     pub fn begin(logins_at_once: usize, bridges: Vec<BridgeConfig>) -> io::Result<Self> {
-        // The blocking threads derive keys, and look up the hosts of bridges.
+        // The blocking threads derive keys.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .thread_name("fanwire-login")
-            .max_blocking_threads(logins_at_once + usize::from(!bridges.is_empty()))
+            .max_blocking_threads(logins_at_once)
             .on_thread_start(give_way)
             .build()?;
         let (running, when_running) = watch::channel(None);

@@ -23,8 +23,6 @@ use crate::Shards;
 pub(crate) enum Inbound {
     /// An event of one of the subscriptions.
     Event(InnerEvent),
-    /// So many events had no room since the last one.
-    Lost(u64),
     /// The answer to the question with this number.
     Answer(u64, ApiAnswer),
     /// The subscription with this tag is forbidden now.
@@ -46,10 +44,10 @@ pub(crate) struct Outbox {
     limits: InboxLimits,
     messages: AtomicUsize,
     bytes: AtomicUsize,
-    /// Since the last event that had room.
+    /// Events without room that nobody was told of.
     lost: AtomicU64,
-    /// Says at once that something is lost, whether or not the inbox is being read.
-    overflow: Arc<Notify>,
+    /// Says that there are some, whether or not the inbox is being read.
+    overflow: Notify,
 }
 
 impl InnerOutbox for Outbox {
@@ -64,11 +62,6 @@ impl InnerOutbox for Outbox {
                 self.overflow.notify_one();
             }
             return Err(event);
-        }
-        let lost = self.lost.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            // Who does not listen any more does not miss it.
-            _ = self.sender.send(Inbound::Lost(lost));
         }
         self.messages.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -94,7 +87,7 @@ impl Inbox {
     pub(crate) fn new(limits: InboxLimits) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let (messages, bytes, lost) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicU64::new(0));
-        let overflow = Arc::new(Notify::new());
+        let overflow = Notify::new();
         Self { outbox: Arc::new(Outbox { sender, limits, messages, bytes, lost, overflow }), receiver }
     }
 
@@ -118,15 +111,28 @@ impl Inbox {
         self.outbox.messages.fetch_sub(messages, Ordering::Relaxed);
         self.outbox.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
+}
 
-    /// Is told when events have no room: for those who do not go on then, and who may not be receiving.
-    pub(crate) fn overflow(&self) -> Arc<Notify> {
-        Arc::clone(&self.outbox.overflow)
+impl Outbox {
+    /// Waits until events have no room. One waits at a time.
+    pub(crate) async fn overflowed(&self) {
+        self.overflow.notified().await;
     }
 
-    /// A reply that comes by this inbox under a number.
-    pub(crate) fn reply(&self, number: u64) -> ApiReply {
-        let outbox = self.outbox();
+    /// How many had none since this was last asked.
+    pub(crate) fn take_lost(&self) -> u64 {
+        self.lost.swap(0, Ordering::Relaxed)
+    }
+
+    /// Events that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.messages.load(Ordering::Relaxed)
+    }
+
+    /// A reply that comes by the inbox under a number.
+    pub(crate) fn reply(self: &Arc<Self>, number: u64) -> ApiReply {
+        let outbox = Arc::clone(self);
+        // Who does not listen any more does not miss it.
         Box::new(move |answer| _ = outbox.sender.send(Inbound::Answer(number, answer)))
     }
 }

@@ -37,6 +37,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use fanwire_core::CoreConfig;
@@ -149,7 +150,7 @@ pub fn start(
         memory: Arc::clone(&figures),
         reloads,
     });
-    let Early { runtime, running, .. } = early;
+    let Early { runtime, running, bridges } = early;
     let (stop, stopped) = oneshot::channel();
     let (started, start) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name("fanwire-control".into()).spawn(move || {
@@ -173,7 +174,8 @@ pub fn start(
                 tokio::spawn(Api::run(desk, shards, readiness, reloads));
             }
             if let Some(listening) = resp {
-                tokio::spawn(resp::serve(listening, Arc::clone(&shards) as Arc<dyn Shards>));
+                let (shards, memory) = (Arc::clone(&shards) as Arc<dyn Shards>, Arc::clone(&figures));
+                tokio::spawn(resp::serve(listening, shards, Arc::clone(&state.readiness), memory));
             }
             // The bridges go on. Nobody listens if there is none.
             _ = running.send(Some(Arc::clone(&shards) as Arc<dyn Shards>));
@@ -182,6 +184,8 @@ pub fn start(
                 () = signals.handle(&*shards, &state.readiness, &state.reloads) => {}
                 _ = stopped => {}
             }
+            // Publishers were told that it is published.
+            _ = tokio::time::timeout(BRIDGE_DRAIN_TIME, bridges.drained()).await;
         });
         // A derivation that still runs ends with the process.
         runtime.shutdown_background();
@@ -189,6 +193,9 @@ pub fn start(
     start.recv().map_err(|_| io::Error::other("its thread ended"))??;
     Ok(Control { admin_address, resp_address, readiness, stop, thread, hooks })
 }
+
+/// A Redis that answers takes milliseconds.
+const BRIDGE_DRAIN_TIME: Duration = Duration::from_secs(1);
 
 fn prepare(admin: Option<TcpListener>, state: Arc<Admin>) -> io::Result<signals::Signals> {
     let signals = signals::Signals::take()?;

@@ -31,6 +31,7 @@ use crate::ids::{PublicationId, RoleId, SessionId, SubscriptionId};
 use crate::receivers::Receivers;
 use crate::session::{Label, Refusal, error};
 use crate::shard::Shard;
+use crate::subscription::too_many_patterns;
 use crate::uri::{self, MatchPolicy, UriRule};
 
 /// One inner subscriber. Its number is chosen by whoever makes it, and is used once in the life of the process.
@@ -241,6 +242,15 @@ impl Shard {
         if held.len() >= most {
             let words = format!("this subscriber has {most} subscriptions, the most allowed");
             return Err(Refusal::new(error::UNAVAILABLE, words));
+        }
+        if match_policy != MatchPolicy::Exact {
+            let is_pattern = |(_, id): &&(u32, SubscriptionId)| {
+                self.subscriptions[id].topic.policy() != MatchPolicy::Exact
+            };
+            let patterns = held.iter().filter(is_pattern).count();
+            if patterns >= self.config.limits.patterns_per_session {
+                return Err(too_many_patterns(patterns as u32));
+            }
         }
         let id = self.enter_subscription(realm, match_policy, &uri)?;
         let member = InnerMember { subscriber, tag, role, wants, outbox };

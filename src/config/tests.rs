@@ -620,6 +620,26 @@ fn bridges_are_checked() {
     }
     let twice = [bridge("realm = \"realm1\""), bridge("realm = \"realm1\"")].concat();
     assert!(refused(&twice).contains("there is a bridge \"redis\" already"));
+    let other = |map: &str| {
+        let other = format!("[[bridge]]\nname = \"other\"\nurl = \"redis://127.0.0.1\"\nmap = [{map}]\n");
+        bridge("map = [{ channel = \"a\", direction = \"both\" }, { pattern = \"p.*\" }]") + &other
+    };
+    for map in [
+        "{ channel = \"a\", direction = \"out\" }",
+        "{ channel = \"a\" }",
+        "{ pattern = \"?\", direction = \"out\" }",
+        "{ channel = \"p.x\", direction = \"out\" }",
+        "{ pattern = \"p.x.*\", direction = \"both\" }",
+    ] {
+        assert!(refused(&other(map)).contains("goes back there"), "{map}");
+    }
+    for map in [
+        "{ channel = \"b\", direction = \"both\" }",
+        "{ channel = \"a\", topic = \"b\" }",
+        "{ pattern = \"q*\", direction = \"out\" }",
+    ] {
+        with_file(&other(map), &[], Vec::new()).expect(map);
+    }
     let url = refused(&bridge("url = \"redis://user:secret@host\""));
     assert!(url.contains("password_file"), "{url}");
 }

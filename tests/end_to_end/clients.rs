@@ -10,7 +10,7 @@ use std::process::Command;
 use crate::support::{CHEAP_HASH, CHEAP_TICKET, Folder, Launch, Router, eventually};
 use crate::tls::Set;
 
-fn tool(variable: &str) -> Option<OsString> {
+pub fn tool(variable: &str) -> Option<OsString> {
     let tool = std::env::var_os(variable);
     if tool.is_none() {
         eprintln!("SKIPPED: {variable} is not set; `cargo xtask test --only clients` installs the clients");
@@ -18,7 +18,7 @@ fn tool(variable: &str) -> Option<OsString> {
     tool
 }
 
-fn script(name: &str) -> PathBuf {
+pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
 }
 

@@ -1,6 +1,9 @@
 //! Bridges to a real Redis, and the Redis port in its place.
 
-use std::net::SocketAddr;
+mod clients;
+mod faults;
+mod port;
+
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,23 +12,21 @@ use serde_json::json;
 use crate::support::redis::{Redis, Resp, Value, bulk};
 use crate::support::{Client, Folder, Launch, Router, eventually};
 
+/// A router with a bridge, and the folder of its configuration.
 fn bridged(driver: &str, name: &str, redis: &Redis, keys: &str) -> (Folder, Router) {
+    bridged_by(Launch::on(driver), driver, name, redis, keys)
+}
+
+fn bridged_by(launch: Launch, driver: &str, name: &str, redis: &Redis, keys: &str) -> (Folder, Router) {
     let folder = Folder::new(&format!("redis-{name}-{driver}"));
     let text = format!("[[bridge]]\nname = \"redis\"\nurl = \"redis://127.0.0.1:{}\"\n{keys}\n", redis.port);
     let file = folder.write("fanwire.toml", &text);
-    let router = Launch::on(driver).argument("--config").argument(&file).start();
+    let router = launch.argument("--config").argument(&file).start();
     (folder, router)
 }
 
 fn is_up(router: &Router) -> bool {
     router.metric("fanwire_bridge_up", "bridge=\"redis\"") == 1.0
-}
-
-/// A router with a Redis port, and where that is.
-fn with_port(driver: &str, launch: impl FnOnce(Launch) -> Launch) -> (Router, SocketAddr) {
-    let router = launch(Launch::on(driver).set("resp.bind", "127.0.0.1:0")).start();
-    let address = Resp::port_of(&router);
-    (router, address)
 }
 
 fn subscribe(client: &mut Resp, channel: &str) {
@@ -61,7 +62,99 @@ on_both_drivers! {
         });
     }
 
-    fn both_ways_each_message_is_heard_once_on_each_side(driver: &str) {
+    fn s1_05_a_message_of_redis_reaches_everybody_word_for_word(driver: &str) {
+        let redis = Redis::start(&[]);
+        let (_folder, router) = bridged(driver, "s1-05", &redis, "map = [{ channel = \"channel\" }]");
+        let (mut alice, mut bob) = (Client::join(router.wamp), Client::join(router.wamp));
+        alice.subscribe("channel");
+        bob.subscribe("channel");
+        let port = redis.port.to_string();
+        let said = Command::new("redis-cli").args(["-p", &port, "PUBLISH", "channel", "data from redis"]).output();
+        let said = said.expect("redis-cli is installed: apt install redis-tools");
+        assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), "1");
+        for client in [&mut alice, &mut bob] {
+            assert_eq!(client.expect_event(), json!(["data from redis"]));
+        }
+    }
+
+    fn s1_07_one_subscription_however_many_shards(driver: &str) {
+        let redis = Redis::start(&[]);
+        for shards in ["1", "2", "4"] {
+            let launch = Launch::on(driver).argument("--shards").argument(shards);
+            let (_folder, router) = bridged_by(launch, driver, &format!("s1-07-{shards}"), &redis, "map = [{ channel = \"channel\" }]");
+            assert!(is_up(&router));
+            let mut clients: Vec<Client> = (0..8).map(|_| Client::join(router.wamp)).collect();
+            clients.iter_mut().for_each(|client| _ = client.subscribe("channel"));
+            assert_eq!(
+                redis.client().ask("PUBSUB NUMSUB channel"),
+                Value::Array(vec![bulk("channel"), Value::Integer(1)]),
+                "{shards} shards"
+            );
+            assert_eq!(redis.client().ask("PUBLISH channel hello"), Value::Integer(1));
+            for client in &mut clients {
+                assert_eq!(client.expect_event(), json!(["hello"]));
+            }
+        }
+    }
+
+    fn s1_08_what_is_published_right_after_the_first_open_is_delivered(driver: &str) {
+        let redis = Redis::start(&[]);
+        let mut backend = redis.client();
+        for start in 0..5 {
+            let (_folder, router) = bridged(driver, &format!("s1-08-{start}"), &redis, "map = [{ channel = \"channel\" }]");
+            let mut client = Client::join(router.wamp);
+            client.subscribe("channel");
+            for number in 0..1_000 {
+                backend.send(&[b"PUBLISH", b"channel", number.to_string().as_bytes()]);
+            }
+            for number in 0..1_000 {
+                assert_eq!(backend.hear(), Value::Integer(1));
+                assert_eq!(client.expect_event(), json!([number.to_string()]));
+            }
+            drop(router);
+            eventually("a Redis that has noticed", || {
+                redis.client().ask("PUBSUB NUMSUB channel") == Value::Array(vec![bulk("channel"), Value::Integer(0)])
+            });
+        }
+    }
+
+    fn s1_14_of_three_routers_at_one_redis_each_hears_a_message_once(driver: &str) {
+        let redis = Redis::start(&[]);
+        let keys = "map = [{ channel = \"channel\", direction = \"both\" }]";
+        let routers: Vec<(Folder, Router)> =
+            (0..3).map(|node| bridged(driver, &format!("s1-14-{node}"), &redis, keys)).collect();
+        let mut clients: Vec<Client> = routers.iter().map(|(_, router)| Client::join(router.wamp)).collect();
+        clients.iter_mut().for_each(|client| _ = client.subscribe("channel"));
+        let mut listener = redis.client();
+        subscribe(&mut listener, "channel");
+        for (node, (_, router)) in routers.iter().enumerate() {
+            let mut publisher = Client::join(router.wamp);
+            publisher.publish("channel", json!([format!("from {node}")]));
+            for client in &mut clients {
+                assert_eq!(client.expect_event(), json!([format!("from {node}")]));
+            }
+            listener.expect_message("channel", format!("from {node}").as_bytes());
+        }
+        // The last message is behind whatever might have gone round.
+        assert_eq!(redis.client().ask("PUBLISH channel last"), Value::Integer(4));
+        clients.iter_mut().for_each(|client| assert_eq!(client.expect_event(), json!(["last"])));
+        listener.expect_message("channel", b"last");
+    }
+
+    fn a_pattern_that_comes_in_and_a_channel_that_goes_out_deliver_once(driver: &str) {
+        let redis = Redis::start(&[]);
+        let keys = "map = [{ pattern = \"*\" }, { channel = \"b\", direction = \"out\" }]";
+        let (_folder, router) = bridged(driver, "in-and-out", &redis, keys);
+        let (mut client, mut publisher) = (Client::join(router.wamp), Client::join(router.wamp));
+        client.subscribe("b");
+        publisher.publish("b", json!(["own"]));
+        assert_eq!(client.expect_event(), json!(["own"]));
+        eventually("the echo", || router.metric("fanwire_bridge_echoes_total", "redis") == 1.0);
+        redis.client().ask("PUBLISH b theirs");
+        assert_eq!(client.expect_event(), json!(["theirs"]));
+    }
+
+    fn s1_14_both_ways_each_message_is_heard_once_on_each_side(driver: &str) {
         let redis = Redis::start(&[]);
         let keys = "map = [{ channel = \"chat\", topic = \"room\", direction = \"both\" }, { pattern = \"p.*\", direction = \"both\" }]";
         let (_one_folder, one) = bridged(driver, "both1", &redis, keys);
@@ -99,110 +192,5 @@ on_both_drivers! {
         }
         assert!(listener.has_nothing());
         eventually("echoes that are counted", || one.metric("fanwire_bridge_echoes_total", "redis") == 21.0);
-    }
-
-    fn without_redis_everything_else_goes_on_and_it_comes_back_by_itself(driver: &str) {
-        let mut redis = Redis::absent(&[]);
-        let (_folder, router) = bridged(driver, "away", &redis, "notices = \"notices\"\nmap = [{ channel = \"channel\", direction = \"both\" }]");
-        assert!(!is_up(&router));
-        let (mut alice, mut bob) = (Client::join(router.wamp), Client::join(router.wamp));
-        let mut observer = Client::join(router.wamp);
-        alice.subscribe("channel");
-        observer.subscribe("notices");
-        bob.publish("channel", json!(["local"]));
-        assert_eq!(alice.expect_event(), json!(["local"]));
-        for round in 0..3 {
-            redis.start_again();
-            eventually("a bridge that is up", || is_up(&router));
-            assert_eq!(observer.expect_event()[0]["state"], "up");
-            assert_eq!(redis.client().ask(&format!("PUBLISH channel round-{round}")), Value::Integer(1));
-            assert_eq!(alice.expect_event(), json!([format!("round-{round}")]), "once");
-            redis.kill();
-            eventually("a bridge that is down", || !is_up(&router));
-            assert_eq!(observer.expect_event()[0]["state"], "down");
-        }
-        assert_eq!(alice.hear_within(Duration::from_millis(100)), None);
-        assert!(router.metric("fanwire_bridge_gaps_total", "redis") >= 3.0);
-        let said = router.said();
-        assert!(said.contains("look at bridge.url"), "{said}");
-    }
-
-    fn a_wrong_password_is_told_once_and_the_right_one_acts_without_a_restart(driver: &str) {
-        let redis = Redis::start(&["--requirepass", "right"]);
-        let folder = Folder::new(&format!("redis-password-{driver}"));
-        let password = folder.write("redis.password", "wrong\n");
-        let text = format!(
-            "[[bridge]]\nname = \"redis\"\nurl = \"redis://127.0.0.1:{}\"\npassword_file = \"redis.password\"\nmap = [{{ channel = \"channel\" }}]\n",
-            redis.port
-        );
-        let file = folder.write("fanwire.toml", &text);
-        let router = Launch::on(driver).argument("--config").argument(&file).start();
-        assert!(!is_up(&router));
-        eventually("a second attempt", || router.metric("fanwire_bridge_failures_total", "redis") >= 3.0);
-        assert_eq!(router.said().matches("bridge.password_file").count(), 1, "{}", router.said());
-        std::fs::write(password, "right\n").expect("written");
-        eventually("a bridge that is up", || is_up(&router));
-        assert!(!router.said().contains("right"), "a password was logged");
-    }
-
-    fn the_redis_port_serves_subscribers_of_all_kinds(driver: &str) {
-        let (router, address) = with_port(driver, |launch| launch);
-        let mut wamp = Client::join(router.wamp);
-        wamp.subscribe("channel");
-        let (mut one, mut two) = (Resp::connect(address), Resp::connect(address));
-        subscribe(&mut one, "channel");
-        assert_eq!(two.ask("PSUBSCRIBE ch?n*"), Value::Array(vec![bulk("psubscribe"), bulk("ch?n*"), Value::Integer(1)]));
-        let mut backend = Resp::connect(address);
-        assert_eq!(backend.ask("PING"), Value::Simple("PONG".to_owned()));
-        assert_eq!(backend.ask("PUBLISH channel hello"), Value::Integer(3));
-        one.expect_message("channel", b"hello");
-        assert_eq!(two.hear(), Value::Array(vec![bulk("pmessage"), bulk("ch?n*"), bulk("channel"), bulk("hello")]));
-        assert_eq!(wamp.expect_event(), json!(["hello"]));
-        wamp.publish("channel", json!(["from wamp"]));
-        one.expect_message("channel", b"from wamp");
-        assert_eq!(backend.ask("PUBLISH nobody hello"), Value::Integer(0));
-        assert_eq!(backend.ask("PUBSUB NUMSUB channel"), Value::Array(vec![bulk("channel"), Value::Integer(1)]));
-        assert_eq!(one.ask("UNSUBSCRIBE"), Value::Array(vec![bulk("unsubscribe"), bulk("channel"), Value::Integer(0)]));
-        assert_eq!(backend.ask("PUBLISH channel hello"), Value::Integer(2));
-        drop(two);
-        eventually("a subscriber that is gone", || backend.ask("PUBLISH channel hello") == Value::Integer(1));
-        // Pipelined commands are answered in their order, whatever takes longer.
-        for number in 0..2_000 {
-            backend.send(&[b"PUBLISH", b"channel", number.to_string().as_bytes()]);
-            backend.send(&[b"PING", number.to_string().as_bytes()]);
-        }
-        for number in 0..2_000 {
-            assert_eq!(backend.hear(), Value::Integer(1));
-            assert_eq!(backend.hear(), bulk(&number.to_string()));
-        }
-    }
-
-    fn the_redis_port_speaks_version_3_and_asks_for_its_password(driver: &str) {
-        let folder = Folder::new(&format!("redis-port-{driver}"));
-        let password = folder.write("password", "secret\n");
-        let (_router, address) = with_port(driver, |launch| launch.set("resp.password_file", &password));
-        let mut client = Resp::connect(address);
-        assert_eq!(client.ask("PUBLISH a b"), Value::Error("NOAUTH Authentication required.".to_owned()));
-        assert!(matches!(client.ask("HELLO 3 AUTH default wrong"), Value::Error(words) if words.starts_with("WRONGPASS")));
-        assert!(matches!(client.ask("HELLO 3 AUTH default secret"), Value::Map(_)));
-        assert_eq!(client.ask("SUBSCRIBE a"), Value::Push(vec![bulk("subscribe"), bulk("a"), Value::Integer(1)]));
-        // In version 3 a subscriber may say everything.
-        assert_eq!(client.ask("PUBLISH a b"), Value::Integer(1));
-        assert_eq!(client.hear(), Value::Push(vec![bulk("message"), bulk("a"), bulk("b")]));
-        client.send(&[b"PUBLISH", b"no topic", b"x"]);
-        assert!(matches!(client.hear(), Value::Error(words) if words.starts_with("ERR ")));
-        client.send(&[b"QUIT"]);
-        assert_eq!(client.hear(), Value::Simple("OK".to_owned()));
-    }
-
-    fn the_command_line_client_of_redis_finds_what_it_needs(driver: &str) {
-        let (_router, address) = with_port(driver, |launch| launch);
-        let mut listener = Resp::connect(address);
-        subscribe(&mut listener, "channel");
-        let port = address.port().to_string();
-        let said = Command::new("redis-cli").args(["-p", &port, "PUBLISH", "channel", "data from redis"]).output();
-        let said = said.expect("redis-cli is installed: apt install redis-tools");
-        assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), "1");
-        listener.expect_message("channel", b"data from redis");
     }
 }

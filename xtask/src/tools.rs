@@ -83,15 +83,23 @@ pub fn promtool(place: &Workplace) -> Tool {
     Ok(binary)
 }
 
-/// What the tests of bridges start and speak to.
+/// What the tests of bridges start and speak to. Without PHP and its Redis their tests are skipped.
 pub fn redis(place: &Workplace) -> Result<(), String> {
     if !(exists("redis-server") && exists("redis-cli")) {
         apt(place, &["redis-server", "redis-tools"]);
+    }
+    if !php_has_redis() {
+        apt(place, &["php-cli", "php-redis"]);
     }
     match exists("redis-server") && exists("redis-cli") {
         true => Ok(()),
         false => Err("no redis-server and redis-cli here".to_owned()),
     }
+}
+
+fn php_has_redis() -> bool {
+    let modules = Command::new("php").arg("-m").output();
+    modules.is_ok_and(|output| output.stdout.split(|byte| *byte == b'\n').any(|module| module == b"redis"))
 }
 
 /// A Python with the pinned clients of `tests/clients/requirements.txt`.

@@ -19,28 +19,45 @@ use tokio::time::Instant;
 /// Messages that are on their way back.
 #[derive(Debug, Default)]
 pub(super) struct Echoes {
-    /// By a hash that nobody outside can aim at: how many.
-    expected: HashMap<u64, u32>,
+    /// By a hash that nobody outside can aim at.
+    expected: HashMap<u64, Expected>,
     /// Oldest first, also those that have come back.
     sent: VecDeque<(Instant, u64)>,
     hasher: RandomState,
 }
 
+/// Equal messages.
+#[derive(Clone, Copy, Debug)]
+struct Expected {
+    count: u32,
+    /// When the last one was sent.
+    since: Instant,
+}
+
 impl Echoes {
-    /// A message is about to be published to a channel that it will come back by.
-    pub(super) fn expect(&mut self, now: Instant, channel: &[u8], payload: &[u8]) {
+    /// A message is about to be published to a channel that it will come back by. What is returned is for [`Self::forget`].
+    pub(super) fn expect(&mut self, now: Instant, channel: &[u8], payload: &[u8]) -> u64 {
         self.forget_old(now);
         let hash = self.hash(channel, payload);
-        *self.expected.entry(hash).or_default() += 1;
+        let expected = self.expected.entry(hash).or_insert(Expected { count: 0, since: now });
+        *expected = Expected { count: expected.count + 1, since: now };
         self.sent.push_back((now, hash));
+        hash
     }
 
     /// Whether the message is one of ours; said once for each of them.
-    pub(super) fn is_echo(&mut self, channel: &[u8], payload: &[u8]) -> bool {
+    pub(super) fn is_echo(&mut self, now: Instant, channel: &[u8], payload: &[u8]) -> bool {
         if self.expected.is_empty() {
             return false;
         }
-        self.take(self.hash(channel, payload))
+        let hash = self.hash(channel, payload);
+        match self.expected.get(&hash) {
+            Some(expected) if now.duration_since(expected.since) > RETURN_TIME => {
+                self.expected.remove(&hash);
+                false
+            }
+            _ => self.forget(hash),
+        }
     }
 
     /// The connection was cut: nothing comes back any more.
@@ -53,10 +70,11 @@ impl Echoes {
         self.hasher.hash_one((channel, payload))
     }
 
-    fn take(&mut self, hash: u64) -> bool {
-        let Some(count) = self.expected.get_mut(&hash) else { return false };
-        *count -= 1;
-        if *count == 0 {
+    /// One of them has come, or never will. False: there is none.
+    pub(super) fn forget(&mut self, hash: u64) -> bool {
+        let Some(expected) = self.expected.get_mut(&hash) else { return false };
+        expected.count -= 1;
+        if expected.count == 0 {
             self.expected.remove(&hash);
         }
         if self.expected.is_empty() {
@@ -71,7 +89,7 @@ impl Echoes {
             let Some((_, hash)) = self.sent.pop_front() else { break };
             // One that has come back meanwhile may let a younger equal one be forgotten too early. It is then delivered twice
             // at worst, where otherwise one of somebody else's would be missing.
-            self.take(hash);
+            self.forget(hash);
         }
     }
 }
@@ -88,29 +106,34 @@ mod tests {
     #[tokio::test]
     async fn as_many_are_dropped_as_were_sent() {
         let (mut echoes, now) = (Echoes::default(), Instant::now());
-        assert!(!echoes.is_echo(b"c", b"hi"));
+        assert!(!echoes.is_echo(now, b"c", b"hi"));
         echoes.expect(now, b"c", b"hi");
         echoes.expect(now, b"c", b"hi");
         echoes.expect(now, b"c", b"other");
-        assert!(!echoes.is_echo(b"d", b"hi") && !echoes.is_echo(b"c", b"h"));
-        assert!(echoes.is_echo(b"c", b"hi"));
-        assert!(echoes.is_echo(b"c", b"hi"));
-        assert!(!echoes.is_echo(b"c", b"hi"), "the third is somebody else's");
-        assert!(echoes.is_echo(b"c", b"other"));
+        assert!(!echoes.is_echo(now, b"d", b"hi") && !echoes.is_echo(now, b"c", b"h"));
+        assert!(echoes.is_echo(now, b"c", b"hi"));
+        assert!(echoes.is_echo(now, b"c", b"hi"));
+        assert!(!echoes.is_echo(now, b"c", b"hi"), "the third is somebody else's");
+        assert!(echoes.is_echo(now, b"c", b"other"));
         assert!(echoes.sent.is_empty());
     }
 
     #[tokio::test]
     async fn what_does_not_come_back_is_forgotten() {
         let (mut echoes, now) = (Echoes::default(), Instant::now());
+        let later = now + RETURN_TIME + Duration::from_secs(1);
         echoes.expect(now, b"c", b"hi");
-        echoes.expect(now + RETURN_TIME + Duration::from_secs(1), b"c", b"later");
-        assert!(!echoes.is_echo(b"c", b"hi"));
+        assert!(!echoes.is_echo(later, b"c", b"hi"), "also if nothing was sent since");
+        echoes.expect(now, b"c", b"hi");
+        echoes.expect(later, b"c", b"later");
+        assert!(!echoes.is_echo(later, b"c", b"hi"));
         echoes.clear();
-        assert!(!echoes.is_echo(b"c", b"later"));
+        assert!(!echoes.is_echo(later, b"c", b"later"));
+        let refused = echoes.expect(now, b"c", b"hi");
+        assert!(echoes.forget(refused) && !echoes.is_echo(now, b"c", b"hi"));
         for number in 0..EXPECTED_MAX + 10 {
             echoes.expect(now, b"c", number.to_string().as_bytes());
         }
-        assert!(echoes.sent.len() <= EXPECTED_MAX && !echoes.is_echo(b"c", b"3"));
+        assert!(echoes.sent.len() <= EXPECTED_MAX && !echoes.is_echo(now, b"c", b"3"));
     }
 }

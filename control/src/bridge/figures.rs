@@ -1,8 +1,10 @@
 //! What bridges have done, for the metrics page.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use crate::inner::Outbox;
 use crate::page::{Kind, Page, label, labels};
 
 /// Why a message did not get to the other side.
@@ -14,6 +16,10 @@ pub(super) enum Loss {
     InRefused,
     /// From Redis: the router had no room in time.
     InUnavailable,
+    /// From Redis: larger than a message of a client may be.
+    InTooLarge,
+    /// From Redis: the shards ended before they said what became of it.
+    InUnknown,
     /// To Redis: more came than Redis took, or it was away for too long.
     OutQueueFull,
     /// To Redis: the connection broke before it was answered. It may have arrived.
@@ -25,10 +31,12 @@ pub(super) enum Loss {
 }
 
 impl Loss {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::InQueueFull,
         Self::InRefused,
         Self::InUnavailable,
+        Self::InTooLarge,
+        Self::InUnknown,
         Self::OutQueueFull,
         Self::OutUnknown,
         Self::OutRefused,
@@ -41,6 +49,8 @@ impl Loss {
             Self::InQueueFull => ("in", "queue_full"),
             Self::InRefused => ("in", "refused"),
             Self::InUnavailable => ("in", "unavailable"),
+            Self::InTooLarge => ("in", "too_large"),
+            Self::InUnknown => ("in", "unknown"),
             Self::OutQueueFull => ("out", "queue_full"),
             Self::OutUnknown => ("out", "unknown"),
             Self::OutRefused => ("out", "refused"),
@@ -59,10 +69,20 @@ pub(super) struct Figures {
     pub(super) came_in: AtomicU64,
     pub(super) went_out: AtomicU64,
     pub(super) echoes: AtomicU64,
+    /// Sent to Redis and not answered.
+    pub(super) in_flight: AtomicU64,
+    /// What waits to be sent, once the bridge runs.
+    pub(super) outbox: OnceLock<Arc<Outbox>>,
     lost: [AtomicU64; Loss::ALL.len()],
 }
 
 impl Figures {
+    /// Whether everything that can go out has gone.
+    fn is_drained(&self) -> bool {
+        let waits = self.outbox.get().is_some_and(|outbox| outbox.waiting() > 0);
+        !self.up.load(Ordering::Relaxed) || !waits && self.in_flight.load(Ordering::Relaxed) == 0
+    }
+
     pub(super) fn lose(&self, loss: Loss, count: u64) {
         self.lost[loss as usize].fetch_add(count, Ordering::Relaxed);
     }
@@ -76,6 +96,13 @@ type Read = fn(&Figures) -> u64;
 pub struct BridgeFigures(pub(super) Vec<(String, Arc<Figures>)>);
 
 impl BridgeFigures {
+    /// Waits until what was published before has gone out, where Redis takes it.
+    pub(crate) async fn drained(&self) {
+        while !self.0.iter().all(|(_, figures)| figures.is_drained()) {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+    }
+
     /// Adds them to the page. The families are there without any bridge too.
     pub fn collect(&self, page: &mut Page) {
         let plain: [(_, _, _, Read); 5] = [
@@ -135,6 +162,9 @@ impl BridgeFigures {
         }
     }
 }
+
+/// Only ever at the end of the process.
+const DRAIN_LOOK: Duration = Duration::from_millis(2);
 
 #[cfg(test)]
 mod tests {

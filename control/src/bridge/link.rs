@@ -7,6 +7,7 @@
 //! The crate reads whatever Redis sends and hands it over at once, so there is nobody to hold back: what finds no room is
 //! dropped and counted. Redis would do the same a little later, and cut us.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,7 +20,9 @@ use redis::{
 use tokio::sync::Notify;
 
 use super::BridgeConfig;
+use super::resolve::Resolver;
 use super::routes::Names;
+use crate::resp::{PROCESS_KEY, process_name};
 
 /// A message of a channel.
 #[derive(Debug)]
@@ -146,7 +149,7 @@ pub(super) type NoLink = String;
 
 impl Link {
     /// Connects, says who we are, and subscribes. When this returns, every message published from then on comes.
-    pub(super) async fn open(config: &BridgeConfig) -> Result<Self, NoLink> {
+    pub(super) async fn open(config: &BridgeConfig, resolver: &Resolver) -> Result<Self, NoLink> {
         let client = client(config).await?;
         let limits = config.limits;
         let incoming = Arc::new(Incoming::new(limits.messages_max, limits.bytes_max));
@@ -154,9 +157,11 @@ impl Link {
         let settings = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIME))
             .set_response_timeout(Some(ANSWER_TIME))
+            .set_dns_resolver(resolver.clone())
             .set_push_sender(move |info| queue.take(info));
         let connection = client.get_multiplexed_async_connection_with_config(&settings).await;
         let mut connection = connection.map_err(|error| words(config, &error))?;
+        refuse_ourselves(config, &mut connection).await?;
         let (mut channels, mut patterns) = (Vec::new(), Vec::new());
         for route in config.routes.0.iter().filter(|route| route.direction.comes_in()) {
             match &route.names {
@@ -174,6 +179,22 @@ impl Link {
     }
 }
 
+/// A bridge to the Redis port of its own process would bring in what it hears there, for ever.
+async fn refuse_ourselves(
+    config: &BridgeConfig,
+    connection: &mut MultiplexedConnection,
+) -> Result<(), NoLink> {
+    let hello = redis::cmd("HELLO").query_async::<HashMap<String, Value>>(connection).await;
+    let hello = hello.map_err(|error| words(config, &error))?;
+    match hello.get(PROCESS_KEY) {
+        Some(Value::BulkString(name)) if name == process_name().as_bytes() => Err(format!(
+            "{} is the Redis port of this very process, which needs no bridge; look at bridge.url and resp.bind",
+            config.url
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The files are read each time: a new password or certificate acts with the next connection.
 async fn client(config: &BridgeConfig) -> Result<Client, NoLink> {
     let wrong = |error: &RedisError| format!("{error}; look at bridge.url");
@@ -184,7 +205,9 @@ async fn client(config: &BridgeConfig) -> Result<Client, NoLink> {
     }
     if let Some(file) = &config.password_file {
         let password = read(file, "bridge.password_file").await?;
-        settings = settings.set_password(String::from_utf8_lossy(&password).trim_end_matches(['\r', '\n']));
+        let password = String::from_utf8(password)
+            .map_err(|_| format!("{} is no UTF-8; look at bridge.password_file", file.display()))?;
+        settings = settings.set_password(password.trim_end_matches(['\r', '\n']));
     }
     let info = info.set_redis_settings(settings);
     let root_cert = match &config.ca_file {

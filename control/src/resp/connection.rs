@@ -23,9 +23,15 @@ use super::{RespConfig, RespFigures};
 use crate::Shards;
 use crate::inner::{Inbound, Inbox, Leaving, ask, next_subscriber};
 
-/// Answers that may be outstanding before no more commands are read.
+/// Answers that may be outstanding before no more commands are handled.
 const WAITING_MAX: usize = 1_024;
-/// Bytes to be written before nothing more is read, neither commands nor messages.
+/// Parcels of publications that the shard may have: one that it works on while the next is made.
+const PARCELS_MAX: usize = 2;
+/// Payloads of one parcel, and one payload of any size more.
+const PARCEL_BYTES: usize = 1 << 20;
+/// Commands handled in one go: others have this thread too.
+const COMMANDS_MAX: usize = 1_024;
+/// Bytes to be written before nothing more is handled, neither commands nor messages.
 const OUT_BYTES_SOFT: usize = 256 << 10;
 /// Taken from the shard in one go.
 const INBOUND_MAX: usize = 256;
@@ -35,6 +41,15 @@ const READ_BYTES: usize = 64 << 10;
 const LOGIN_TIME: Duration = Duration::from_secs(10);
 /// For what is left to be said at the end.
 const LAST_WORDS_TIME: Duration = Duration::from_secs(10);
+
+/// Why no more commands are handled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pause {
+    /// There are no more, or there is no room.
+    Done,
+    /// It is somebody else's turn.
+    More,
+}
 
 /// A question that the shard has.
 enum Asked {
@@ -64,6 +79,10 @@ pub(super) struct Connection {
     words: Vec<Range<usize>>,
     asked: HashMap<u64, Asked>,
     last_asked: u64,
+    /// Parcels that the shard has.
+    parcels: usize,
+    /// The client sends nothing more.
+    input_ended: bool,
     _leaving: Leaving,
     _place: Place,
 }
@@ -89,6 +108,8 @@ impl Connection {
             words: Vec::new(),
             asked: HashMap::new(),
             last_asked: 0,
+            parcels: 0,
+            input_ended: false,
             _leaving: Leaving { shards: Arc::clone(&shards), shard, subscriber },
             shards,
             config,
@@ -103,10 +124,10 @@ impl Connection {
         if let Err(why) = outcome {
             self.figures.end(why);
         }
-        // It is subscribed no more, whatever is still to be said.
-        let Self { mut stream, mut session, _place, .. } = self;
+        let Self { mut stream, mut session, inbox, _leaving: leaving, _place, .. } = self;
         let rest = session.output.out.split();
-        drop(session);
+        // It is subscribed no more, whatever is still to be said.
+        drop((session, inbox, leaving));
         // Who has not read what came before does not read this.
         if outcome != Err(Ended::Slow) {
             _ = tokio::time::timeout(LAST_WORDS_TIME, stream.write_all(&rest)).await;
@@ -118,7 +139,14 @@ impl Connection {
         let login_deadline = Instant::now() + LOGIN_TIME;
         let mut inbound = Vec::new();
         loop {
-            self.work_off().await?;
+            if self.work_off().await? == Pause::More {
+                give_way().await;
+                continue;
+            }
+            // What it has asked before the end is still answered.
+            if self.input_ended && self.may_handle() {
+                self.session.closing = true;
+            }
             let output = &self.session.output;
             if self.session.closing && output.waiting() == 0 {
                 return Ok(());
@@ -127,15 +155,15 @@ impl Connection {
                 return Err(Ended::Slow);
             }
             let has_room = output.out.len() < OUT_BYTES_SOFT;
-            let may_read = has_room && !self.session.closing && output.waiting() < WAITING_MAX;
+            let may_read = !self.input_ended && self.may_handle();
             let has_output = !output.out.is_empty();
             let is_known = self.session.is_known();
             let (mut reader, mut writer) = self.stream.split();
             let out = &mut self.session.output.out;
             // Messages are missing: as in Redis the client learns it by the end of its connection.
-            let overflowed = self.inbox.overflow();
+            let outbox = self.inbox.outbox();
             tokio::select! {
-                () = overflowed.notified() => return Err(Ended::Slow),
+                () = outbox.overflowed() => return Err(Ended::Slow),
                 written = writer.write(out), if has_output => match written {
                     Ok(count) => out.advance(count),
                     Err(_) => return Ok(()),
@@ -146,17 +174,33 @@ impl Connection {
                     }
                 }
                 read = read_some(&mut reader, &mut self.input), if may_read => match read {
-                    Ok(0) | Err(_) => return Ok(()),
+                    Ok(0) => self.input_ended = true,
                     Ok(_) => {}
+                    Err(_) => return Ok(()),
                 },
                 () = tokio::time::sleep_until(login_deadline), if !is_known => return Err(Ended::Login),
             }
         }
     }
 
-    /// Handles the commands that are complete, as far as there is room for their answers.
-    async fn work_off(&mut self) -> Result<(), Ended> {
-        while !self.session.closing && self.session.output.waiting() < WAITING_MAX {
+    /// Whether there is room for the answers to more commands, and for what they ask of the shard.
+    fn may_handle(&self) -> bool {
+        let Session { output, questions, closing, .. } = &self.session;
+        !closing
+            && output.waiting() < WAITING_MAX
+            && output.bytes() < OUT_BYTES_SOFT
+            && (self.parcels < PARCELS_MAX || !questions.is_empty())
+    }
+
+    /// Handles the commands that are complete, as far as there is room.
+    async fn work_off(&mut self) -> Result<Pause, Ended> {
+        let (mut handled, mut bytes) = (0, 0);
+        let mut pause = Pause::Done;
+        while self.may_handle() {
+            if handled == COMMANDS_MAX || bytes > PARCEL_BYTES {
+                pause = Pause::More;
+                break;
+            }
             let limits = self.config.command_limits(self.session.is_known());
             let used = match read_command(&self.input, &limits, &mut self.words) {
                 Ok(Some(used)) => used,
@@ -169,11 +213,18 @@ impl Connection {
             if !self.words.is_empty() {
                 let words: Vec<&[u8]> = self.words.iter().map(|word| &self.input[word.clone()]).collect();
                 self.session.handle(&words);
+                if self.session.is_foreign {
+                    tracing::warn!(
+                        "the Redis port was spoken to in HTTP, by a web page maybe; the connection is ended"
+                    );
+                    return Err(Ended::Protocol);
+                }
             }
             self.input.advance(used);
+            (handled, bytes) = (handled + 1, bytes + used);
         }
         self.ask_all().await;
-        Ok(())
+        Ok(pause)
     }
 
     /// Asks the shard what the commands have asked; publications in a row share a parcel.
@@ -191,6 +242,7 @@ impl Connection {
                         slots.push(slot);
                         parcel.push(self.publication(channel, payload));
                     }
+                    self.parcels += 1;
                     self.ask(Ask::Publish(parcel), Asked::Publish(slots)).await;
                 }
                 Question::Subscribe { slot, tag, names } => match self.subscription(tag, names) {
@@ -244,18 +296,18 @@ impl Connection {
     async fn ask(&mut self, question: Ask, asked: Asked) {
         self.last_asked += 1;
         self.asked.insert(self.last_asked, asked);
-        ask(&*self.shards, self.shard, question, self.inbox.reply(self.last_asked)).await;
+        ask(&*self.shards, self.shard, question, self.inbox.outbox().reply(self.last_asked)).await;
     }
 
     fn hear(&mut self, inbound: Inbound) -> Result<(), Ended> {
         match inbound {
             Inbound::Event(event) => self.session.message(&event),
-            Inbound::Lost(_) => return Err(Ended::Slow),
             Inbound::Withdrawn(tag) => self.session.withdrawn(tag),
             Inbound::Answer(number, answer) => {
                 let asked = self.asked.remove(&number).expect("each question has one answer");
                 match (asked, answer) {
                     (Asked::Publish(slots), ApiAnswer::Published(outcomes)) => {
+                        self.parcels -= 1;
                         for (slot, outcome) in slots.into_iter().zip(&outcomes) {
                             self.session.published(slot, outcome);
                         }
@@ -288,6 +340,12 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
     }
+}
+
+/// Lets other tasks of this thread have a turn.
+#[expect(clippy::disallowed_methods, reason = "this is tokio's runtime, where it starves nobody")]
+async fn give_way() {
+    tokio::task::yield_now().await;
 }
 
 /// Reads some bytes behind those that are there.

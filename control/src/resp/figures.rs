@@ -35,6 +35,7 @@ pub struct RespFigures {
     pub(super) commands: AtomicU64,
     pub(super) errors: AtomicU64,
     pub(super) messages: AtomicU64,
+    pub(super) untranslatable: AtomicU64,
     ended: [AtomicU64; Ended::ALL.len()],
 }
 
@@ -58,6 +59,9 @@ impl RespFigures {
             ("fanwire_resp_errors_total", "Commands that were answered with an error.", &self.errors),
             ("fanwire_resp_messages_total", "Messages for subscribers at the Redis port.", &self.messages),
         ];
+        let (name, help) =
+            ("fanwire_resp_untranslatable_total", "Messages whose payload has no form in Redis.");
+        page.add(name, Kind::Counter, help, "", of(&self.untranslatable));
         for (name, help, counter) in counters {
             page.add(name, Kind::Counter, help, "", of(counter));
         }

@@ -15,16 +15,18 @@
 //! A subscriber here costs its shard one reference to the payload for each message, where a stream costs nothing: for crowds
 //! there is WebSocket.
 //!
-//! Read [`serve`], then `connection.rs`, then `session.rs` for what commands mean.
+//! Read [`serve`], then `connection.rs`, then `session.rs` and `pubsub.rs` for what commands mean.
 
 mod connection;
 mod figures;
 mod names;
 mod output;
+mod pubsub;
 mod session;
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fanwire_codec::resp::CommandLimits;
@@ -37,6 +39,8 @@ use tokio::sync::Semaphore;
 
 use crate::Shards;
 use crate::inner::InboxLimits;
+use crate::memory::MemoryFigures;
+use crate::state::{Readiness, Reason};
 use connection::Connection;
 pub use figures::RespFigures;
 use names::Names;
@@ -93,6 +97,15 @@ impl RespConfig {
     }
 }
 
+/// What HELLO says this process is, so that a bridge of its own finds out whom it has reached.
+pub(crate) fn process_name() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| format!("{:016x}", RandomState::new().hash_one(std::process::id())))
+}
+
+/// Its key in the answer to HELLO.
+pub(crate) const PROCESS_KEY: &str = "process";
+
 /// Channels of one SUBSCRIBE, and one word more.
 const WORDS_MAX: usize = 1_025;
 
@@ -138,8 +151,13 @@ pub(crate) struct Listening {
     figures: Arc<RespFigures>,
 }
 
-/// Serves until the task is dropped.
-pub(crate) async fn serve(listening: Listening, shards: Arc<dyn Shards>) {
+/// Serves until the task is dropped. Who comes while the router ends, or while memory is short, is sent away.
+pub(crate) async fn serve(
+    listening: Listening,
+    shards: Arc<dyn Shards>,
+    readiness: Arc<Readiness>,
+    memory: Arc<MemoryFigures>,
+) {
     let Listening { listener, config, figures } = listening;
     let (config, names) = (Arc::new(config), Arc::new(Names::default()));
     let places = Arc::new(Semaphore::new(config.connections_max));
@@ -152,11 +170,16 @@ pub(crate) async fn serve(listening: Listening, shards: Arc<dyn Shards>) {
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            RespFigures::add(&figures.refused, 1);
-            // As Redis says it. A new socket takes these few bytes at once, or they are lost.
-            _ = stream.try_write(b"-ERR max number of clients reached (resp.connections)\r\n");
-            continue;
+        let reason = readiness.reason().map(Reason::words).or_else(|| memory.reason());
+        let place = match (Arc::clone(&places).try_acquire_owned(), reason) {
+            (Ok(place), None) => place,
+            (_, reason) => {
+                RespFigures::add(&figures.refused, 1);
+                let words = reason.unwrap_or("max number of clients reached (resp.connections)");
+                // As Redis says it. A new socket takes these few bytes at once, or they are lost.
+                _ = stream.try_write(format!("-ERR {words}\r\n").as_bytes());
+                continue;
+            }
         };
         _ = stream.set_nodelay(true);
         _ = sockopt::set_socket_keepalive(&stream, true);

@@ -37,10 +37,19 @@ impl Names {
         }
     }
 
-    /// Channels that somebody is subscribed to by name, and that the pattern matches.
-    pub(super) fn channels(&self, pattern: Option<&Glob>) -> Vec<Vec<u8>> {
-        let fits = |name: &&Vec<u8>| pattern.is_none_or(|pattern| pattern.matches(name));
-        self.lock().channels.keys().filter(fits).cloned().collect()
+    /// Channels that somebody is subscribed to by name, and that the pattern matches; `None` if their names have more bytes.
+    pub(super) fn channels(&self, pattern: Option<&Glob>, bytes_max: usize) -> Option<Vec<Vec<u8>>> {
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        let counts = self.lock();
+        for name in counts.channels.keys().filter(|name| pattern.is_none_or(|pattern| pattern.matches(name)))
+        {
+            bytes += name.len() + BULK_BYTES;
+            if bytes > bytes_max {
+                return None;
+            }
+            found.push(name.clone());
+        }
+        Some(found)
     }
 
     pub(super) fn subscribers(&self, channel: &[u8]) -> u64 {
@@ -57,3 +66,6 @@ impl Names {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// What RESP puts around a name, about.
+const BULK_BYTES: usize = 10;

@@ -9,17 +9,46 @@
 use std::collections::VecDeque;
 
 use bytes::BytesMut;
+use fanwire_codec::resp::{Version, write_subscription};
 
 /// Answers, some of which are still to come.
 #[derive(Debug, Default)]
 pub(super) struct Output {
     /// May be written.
     pub(super) out: BytesMut,
-    slots: VecDeque<Option<BytesMut>>,
+    slots: VecDeque<Slot>,
     /// The number of the first slot.
     first: u64,
     /// Bytes in slots.
     held: usize,
+    /// Subscriptions, as far as the client was told.
+    subscriptions: usize,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Waiting,
+    Said(BytesMut),
+    Confirms(Confirmation),
+}
+
+/// That something was subscribed or ended. It says how many subscriptions there are then, which is known when its turn comes.
+#[derive(Debug)]
+pub(super) struct Confirmation {
+    pub(super) version: Version,
+    /// Such as `subscribe`.
+    pub(super) kind: &'static str,
+    /// `None`: there was nothing to end.
+    pub(super) name: Option<Vec<u8>>,
+    pub(super) change: Change,
+}
+
+/// What becomes of the number of subscriptions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    More,
+    Same,
+    Fewer,
 }
 
 impl Output {
@@ -28,26 +57,31 @@ impl Output {
         if self.slots.is_empty() {
             return write(&mut self.out);
         }
-        if !matches!(self.slots.back(), Some(Some(_))) {
-            self.slots.push_back(Some(BytesMut::new()));
+        if !matches!(self.slots.back(), Some(Slot::Said(_))) {
+            self.slots.push_back(Slot::Said(BytesMut::new()));
         }
-        let Some(Some(last)) = self.slots.back_mut() else { unreachable!("just made") };
+        let Some(Slot::Said(last)) = self.slots.back_mut() else { unreachable!("just made") };
         let before = last.len();
         write(last);
         self.held += last.len() - before;
     }
 
+    /// The same for a confirmation.
+    pub(super) fn confirm(&mut self, confirmation: Confirmation) {
+        let slot = self.reserve();
+        self.fill_confirmation(slot, confirmation);
+    }
+
     /// Keeps a place for an answer; returns its number, to be given to [`Self::fill`].
     pub(super) fn reserve(&mut self) -> u64 {
-        self.slots.push_back(None);
+        self.slots.push_back(Slot::Waiting);
         self.first + self.slots.len() as u64 - 1
     }
 
     /// Says what the place with this number was kept for.
     pub(super) fn fill(&mut self, number: u64, write: impl FnOnce(&mut BytesMut)) {
-        let index = (number - self.first) as usize;
-        debug_assert!(self.slots[index].is_none(), "filled once");
-        if index == 0 {
+        if number == self.first {
+            debug_assert!(matches!(self.slots.front(), Some(Slot::Waiting)), "filled once");
             write(&mut self.out);
             self.slots.pop_front();
             self.first += 1;
@@ -56,15 +90,43 @@ impl Output {
         let mut bytes = BytesMut::new();
         write(&mut bytes);
         self.held += bytes.len();
-        self.slots[index] = Some(bytes);
+        self.set(number, Slot::Said(bytes));
+    }
+
+    /// The same for a confirmation.
+    pub(super) fn fill_confirmation(&mut self, number: u64, confirmation: Confirmation) {
+        self.held += confirmation.held();
+        self.set(number, Slot::Confirms(confirmation));
+        self.advance();
+    }
+
+    fn set(&mut self, number: u64, slot: Slot) {
+        let place = &mut self.slots[(number - self.first) as usize];
+        debug_assert!(matches!(place, Slot::Waiting), "filled once");
+        *place = slot;
     }
 
     fn advance(&mut self) {
-        while let Some(Some(_)) = self.slots.front() {
-            let Some(Some(bytes)) = self.slots.pop_front() else { unreachable!("just seen") };
-            self.held -= bytes.len();
+        while let Some(slot) = self.slots.front_mut() {
+            match slot {
+                Slot::Waiting => return,
+                Slot::Said(bytes) => {
+                    self.held -= bytes.len();
+                    self.out.extend_from_slice(bytes);
+                }
+                Slot::Confirms(confirmation) => {
+                    self.held -= confirmation.held();
+                    match confirmation.change {
+                        Change::More => self.subscriptions += 1,
+                        Change::Same => {}
+                        Change::Fewer => self.subscriptions -= 1,
+                    }
+                    let Confirmation { version, kind, name, .. } = confirmation;
+                    write_subscription(&mut self.out, *version, kind, name.as_deref(), self.subscriptions);
+                }
+            }
+            self.slots.pop_front();
             self.first += 1;
-            self.out.extend_from_slice(&bytes);
         }
     }
 
@@ -76,6 +138,13 @@ impl Output {
     /// Bytes that were said and not written.
     pub(super) fn bytes(&self) -> usize {
         self.out.len() + self.held
+    }
+}
+
+impl Confirmation {
+    /// Bytes that it holds while it waits.
+    fn held(&self) -> usize {
+        self.name.as_ref().map_or(0, Vec::len) + size_of::<Self>()
     }
 }
 

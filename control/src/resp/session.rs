@@ -7,21 +7,18 @@
 //!
 //! A command is answered at once, or becomes a [`Question`] for the shard, whose answer has its place among the others.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::resp::{
-    Glob, Version, write_array_head, write_bulk, write_error, write_integer, write_map_head, write_message,
-    write_null, write_pattern_message, write_simple, write_subscription,
+    Glob, Version, write_array_head, write_bulk, write_error, write_integer, write_map_head, write_null,
+    write_simple,
 };
-use fanwire_core::api::{ApiRefusal, Receipt};
-use fanwire_core::inner::InnerEvent;
 
 use super::names::Names;
 use super::output::Output;
-use super::{Password, RespFigures};
+use super::pubsub::Subscriptions;
+use super::{PROCESS_KEY, Password, RespFigures, process_name};
 
 /// What a shard is to be asked.
 #[derive(Debug)]
@@ -41,33 +38,21 @@ pub(super) enum Wanted {
     Pattern(Glob),
 }
 
-/// One subscription.
-#[derive(Debug)]
-struct Held {
-    is_pattern: bool,
-    name: Vec<u8>,
-    /// Counted among what the client is subscribed to, from the confirmation on.
-    confirmed: bool,
-}
-
 /// The state of one client.
 pub(super) struct Session {
     pub(super) output: Output,
     pub(super) questions: Vec<Question>,
     /// Nothing more is read; the connection ends when all is said.
     pub(super) closing: bool,
+    /// It speaks HTTP: a web page, maybe, that was made to send commands. Nothing more is done for it.
+    pub(super) is_foreign: bool,
     number: u64,
-    version: Version,
+    pub(super) version: Version,
     is_known: bool,
     password: Option<Password>,
     name: Vec<u8>,
-    held: HashMap<u32, Held>,
-    /// Tags by pattern or channel, and name.
-    tags: HashMap<(bool, Vec<u8>), u32>,
-    confirmed: usize,
-    last_tag: u32,
-    names: Arc<Names>,
-    figures: Arc<RespFigures>,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) figures: Arc<RespFigures>,
 }
 
 impl Session {
@@ -81,16 +66,13 @@ impl Session {
             output: Output::default(),
             questions: Vec::new(),
             closing: false,
+            is_foreign: false,
             number,
             version: Version::Resp2,
             is_known: password.is_none(),
             password,
             name: Vec::new(),
-            held: HashMap::new(),
-            tags: HashMap::new(),
-            confirmed: 0,
-            last_tag: 0,
-            names,
+            subscriptions: Subscriptions::new(names),
             figures,
         }
     }
@@ -105,10 +87,14 @@ impl Session {
         RespFigures::add(&self.figures.commands, 1);
         let (name, args) = words.split_first().expect("a command has a name");
         let name = name.to_ascii_lowercase();
+        if matches!(&name[..], b"post" | b"host:") {
+            self.is_foreign = true;
+            return;
+        }
         if !self.is_known && !matches!(&name[..], b"auth" | b"hello" | b"quit") {
             return self.refuse("NOAUTH Authentication required.");
         }
-        if self.version == Version::Resp2 && self.confirmed > 0 && !is_for_subscribers(&name) {
+        if self.is_listening_in_version_2() && !is_for_subscribers(&name) {
             let words = format!(
                 "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT are allowed in this context",
                 shown(&name)
@@ -135,13 +121,19 @@ impl Session {
                 _ => self.refuse("ERR invalid DB index"),
             },
             (b"client", [what, args @ ..]) => self.client(what, args),
+            (b"echo", [text]) => self.output.say(|out| write_bulk(out, text)),
+            (b"info", _) => self.info(),
+            // Clients complete words by it, and do without.
+            (b"command", [what, ..]) if what.eq_ignore_ascii_case(b"docs") => self.say_empty_map(),
+            (b"command", _) => self.output.say(|out| write_array_head(out, 0)),
+            (b"config", [what, names @ ..]) if what.eq_ignore_ascii_case(b"get") => self.settings(names),
             (b"quit", _) => {
                 self.output.say(|out| write_simple(out, "OK"));
                 self.closing = true;
             }
             (
                 b"ping" | b"publish" | b"subscribe" | b"psubscribe" | b"pubsub" | b"auth" | b"select"
-                | b"client",
+                | b"client" | b"echo",
                 _,
             ) => {
                 let words = format!("ERR wrong number of arguments for '{}' command", shown(&name));
@@ -158,7 +150,7 @@ impl Session {
     }
 
     fn is_listening_in_version_2(&self) -> bool {
-        self.version == Version::Resp2 && self.confirmed > 0
+        self.version == Version::Resp2 && !self.subscriptions.is_empty()
     }
 
     fn pong_for_subscribers(&mut self, text: &[u8]) {
@@ -220,7 +212,7 @@ impl Session {
         self.version = version;
         let id = self.number;
         self.output.say(|out| {
-            write_map_head(out, version, 7);
+            write_map_head(out, version, 8);
             for (key, value) in [("server", "fanwire"), ("version", env!("CARGO_PKG_VERSION"))] {
                 write_bulk(out, key.as_bytes());
                 write_bulk(out, value.as_bytes());
@@ -229,7 +221,7 @@ impl Session {
             write_integer(out, if version == Version::Resp3 { 3 } else { 2 });
             write_bulk(out, b"id");
             write_integer(out, id);
-            for (key, value) in [("mode", "standalone"), ("role", "master")] {
+            for (key, value) in [("mode", "standalone"), ("role", "master"), (PROCESS_KEY, process_name())] {
                 write_bulk(out, key.as_bytes());
                 write_bulk(out, value.as_bytes());
             }
@@ -257,6 +249,36 @@ impl Session {
         true
     }
 
+    /// What libraries look at before they begin: whether the data is loaded, and who answers.
+    fn info(&mut self) {
+        let text = format!(
+            "# Server\r\nredis_version:{REDIS_VERSION}\r\nredis_mode:standalone\r\nfanwire_version:{}\r\n\
+             # Clients\r\nconnected_clients:{}\r\n# Persistence\r\nloading:0\r\n# Replication\r\nrole:master\r\n",
+            env!("CARGO_PKG_VERSION"),
+            self.figures.connections.load(std::sync::atomic::Ordering::Relaxed)
+        );
+        self.output.say(|out| write_bulk(out, text.as_bytes()));
+    }
+
+    /// The two that benchmarks print: nothing is stored here.
+    fn settings(&mut self, names: &[&[u8]]) {
+        let known = [("save", ""), ("appendonly", "no")];
+        let is_asked = |name: &str| names.iter().any(|asked| asked.eq_ignore_ascii_case(name.as_bytes()));
+        let asked: Vec<_> = known.into_iter().filter(|(name, _)| is_asked(name)).collect();
+        let version = self.version;
+        self.output.say(|out| {
+            write_map_head(out, version, asked.len());
+            for word in asked.iter().flat_map(|(name, value)| [name, value]) {
+                write_bulk(out, word.as_bytes());
+            }
+        });
+    }
+
+    fn say_empty_map(&mut self) {
+        let version = self.version;
+        self.output.say(|out| write_map_head(out, version, 0));
+    }
+
     fn client(&mut self, what: &[u8], args: &[&[u8]]) {
         match (&what.to_ascii_lowercase()[..], args) {
             (b"setname", [name]) => {
@@ -272,233 +294,21 @@ impl Session {
                 });
                 self.name = name;
             }
+            (b"no-evict" | b"no-touch", [_]) => self.output.say(|out| write_simple(out, "OK")),
             (b"id", []) => {
                 let id = self.number;
                 self.output.say(|out| write_integer(out, id));
             }
             (other, _) => {
                 let words = format!(
-                    "ERR unknown subcommand or wrong number of arguments for '{}'. There are CLIENT SETNAME, GETNAME, SETINFO \
-                     and ID",
+                    "ERR unknown subcommand or wrong number of arguments for '{}'. There are CLIENT SETNAME, GETNAME, SETINFO, \
+                     ID, NO-EVICT and NO-TOUCH",
                     shown(other)
                 );
                 self.refuse(&words);
             }
         }
     }
-
-    // --- publish and subscribe ---------------------------------------------------------------------------------
-
-    fn publish(&mut self, channel: &[u8], payload: &[u8]) {
-        let Ok(channel) = std::str::from_utf8(channel) else { return self.refuse(NO_CHANNEL) };
-        let slot = self.output.reserve();
-        let question =
-            Question::Publish { slot, channel: channel.into(), payload: OwnedPayload::from_plain(payload) };
-        self.questions.push(question);
-    }
-
-    /// What became of a publication: how many have it. Where the router cannot tell in time the client is told none.
-    pub(super) fn published(&mut self, slot: u64, outcome: &Result<Receipt, ApiRefusal>) {
-        match outcome {
-            Ok(receipt) => {
-                let count = receipt.matched.unwrap_or_default();
-                self.output.fill(slot, |out| write_integer(out, count));
-            }
-            Err(refusal) => self.fill_refusal(slot, refusal),
-        }
-    }
-
-    fn fill_refusal(&mut self, slot: u64, refusal: &ApiRefusal) {
-        RespFigures::add(&self.figures.errors, 1);
-        let code = match refusal.error {
-            "wamp.error.not_authorized" => "NOPERM",
-            "wamp.error.unavailable" => "TRYAGAIN",
-            _ => "ERR",
-        };
-        let words = format!("{code} {}", refusal.words);
-        self.output.fill(slot, |out| write_error(out, &words));
-    }
-
-    fn subscribe(&mut self, is_pattern: bool, name: &[u8]) {
-        let slot = self.output.reserve();
-        if let Some(tag) = self.tags.get(&(is_pattern, name.to_vec())).copied() {
-            // It is asked for once; the confirmation counts what there is by then.
-            return self.subscribed(slot, tag, &Ok(()));
-        }
-        let wanted = if is_pattern {
-            match Glob::new(name) {
-                Ok(glob) => Wanted::Pattern(glob),
-                Err(error) => return self.fill_error(slot, &format!("ERR {error}")),
-            }
-        } else {
-            match std::str::from_utf8(name) {
-                Ok(name) => Wanted::Channel(name.into()),
-                Err(_) => return self.fill_error(slot, NO_CHANNEL),
-            }
-        };
-        self.last_tag += 1;
-        let tag = self.last_tag;
-        self.tags.insert((is_pattern, name.to_vec()), tag);
-        self.held.insert(tag, Held { is_pattern, name: name.to_vec(), confirmed: false });
-        self.questions.push(Question::Subscribe { slot, tag, names: wanted });
-    }
-
-    fn fill_error(&mut self, slot: u64, words: &str) {
-        RespFigures::add(&self.figures.errors, 1);
-        self.output.fill(slot, |out| write_error(out, words));
-    }
-
-    /// The shard has answered. A subscription that it refuses is none, and its events are not sent.
-    pub(super) fn subscribed(&mut self, slot: u64, tag: u32, outcome: &Result<(), ApiRefusal>) {
-        if let Err(refusal) = outcome {
-            self.forget(tag);
-            return self.fill_refusal(slot, refusal);
-        }
-        let Some(held) = self.held.get_mut(&tag) else {
-            return self.fill_error(slot, "ERR the subscription was ended meanwhile");
-        };
-        if !held.confirmed {
-            held.confirmed = true;
-            self.confirmed += 1;
-            self.names.add(held.is_pattern, &held.name);
-        }
-        let kind = if held.is_pattern { "psubscribe" } else { "subscribe" };
-        let (version, count) = (self.version, self.confirmed);
-        let name = &held.name;
-        self.output.fill(slot, |out| write_subscription(out, version, kind, Some(name), count));
-    }
-
-    fn unsubscribe(&mut self, is_pattern: bool, names: &[&[u8]]) {
-        let mut all: Vec<Vec<u8>> = Vec::new();
-        if names.is_empty() {
-            let own = self.held.iter().filter(|(_, held)| held.is_pattern == is_pattern);
-            let mut tags: Vec<u32> = own.map(|(tag, _)| *tag).collect();
-            tags.sort_unstable();
-            all.extend(tags.iter().map(|tag| self.held[tag].name.clone()));
-        }
-        all.extend(names.iter().map(|name| name.to_vec()));
-        let kind = kind_of_end(is_pattern);
-        if all.is_empty() {
-            let (version, count) = (self.version, self.confirmed);
-            return self.output.say(|out| write_subscription(out, version, kind, None, count));
-        }
-        for name in all {
-            let slot = self.output.reserve();
-            match self.tags.get(&(is_pattern, name.clone())).copied() {
-                Some(tag) => self.questions.push(Question::Unsubscribe { slot, tag }),
-                None => {
-                    let (version, count) = (self.version, self.confirmed);
-                    self.output.fill(slot, |out| write_subscription(out, version, kind, Some(&name), count));
-                }
-            }
-        }
-    }
-
-    /// The shard has ended a subscription: nothing of it follows.
-    pub(super) fn unsubscribed(&mut self, slot: u64, tag: u32) {
-        let (version, held) = (self.version, self.forget(tag));
-        let count = self.confirmed;
-        match held {
-            Some(held) => {
-                let kind = kind_of_end(held.is_pattern);
-                self.output.fill(slot, |out| write_subscription(out, version, kind, Some(&held.name), count));
-            }
-            // It was asked for twice before the first answer.
-            None => {
-                self.output.fill(slot, |out| write_subscription(out, version, "unsubscribe", None, count))
-            }
-        }
-    }
-
-    /// Newer permissions have ended a subscription.
-    pub(super) fn withdrawn(&mut self, tag: u32) {
-        let version = self.version;
-        if let Some(held) = self.forget(tag) {
-            let count = self.confirmed;
-            let kind = kind_of_end(held.is_pattern);
-            self.output.say(|out| write_subscription(out, version, kind, Some(&held.name), count));
-        }
-    }
-
-    fn forget(&mut self, tag: u32) -> Option<Held> {
-        let held = self.held.remove(&tag)?;
-        self.tags.remove(&(held.is_pattern, held.name.clone()));
-        if held.confirmed {
-            self.confirmed -= 1;
-            self.names.remove(held.is_pattern, &held.name);
-        }
-        Some(held)
-    }
-
-    /// A message of one of the subscriptions.
-    pub(super) fn message(&mut self, event: &InnerEvent) {
-        let Some(held) = self.held.get(&event.tag).filter(|held| held.confirmed) else { return };
-        let mut payload = Vec::with_capacity(event.payload.len());
-        if event.payload.write_plain(&mut payload).is_err() {
-            // NaN among several arguments, for example: Redis has no word for it, and neither has JSON.
-            return RespFigures::add(&self.figures.errors, 1);
-        }
-        RespFigures::add(&self.figures.messages, 1);
-        let (version, topic) = (self.version, event.topic().as_bytes());
-        self.output.say(|out| match held.is_pattern {
-            true => write_pattern_message(out, version, &held.name, topic, &payload),
-            false => write_message(out, version, topic, &payload),
-        });
-    }
-
-    fn pubsub(&mut self, what: &[u8], args: &[&[u8]]) {
-        let list = |out: &mut BytesMut, names: &[Vec<u8>]| {
-            write_array_head(out, names.len());
-            names.iter().for_each(|name| write_bulk(out, name));
-        };
-        match (&what.to_ascii_lowercase()[..], args) {
-            (b"channels", []) => {
-                let names = self.names.channels(None);
-                self.output.say(|out| list(out, &names));
-            }
-            (b"channels", [pattern]) => match Glob::new(pattern) {
-                Ok(glob) => {
-                    let names = self.names.channels(Some(&glob));
-                    self.output.say(|out| list(out, &names));
-                }
-                Err(error) => self.refuse(&format!("ERR {error}")),
-            },
-            (b"numsub", channels) => {
-                let counts: Vec<u64> =
-                    channels.iter().map(|channel| self.names.subscribers(channel)).collect();
-                self.output.say(|out| {
-                    write_array_head(out, 2 * channels.len());
-                    for (channel, count) in channels.iter().zip(counts) {
-                        write_bulk(out, channel);
-                        write_integer(out, count);
-                    }
-                });
-            }
-            (b"numpat", []) => {
-                let count = self.names.patterns() as u64;
-                self.output.say(|out| write_integer(out, count));
-            }
-            (other, _) => {
-                let words = format!(
-                    "ERR unknown subcommand or wrong number of arguments for '{}'. There are PUBSUB CHANNELS, NUMSUB and NUMPAT",
-                    shown(other)
-                );
-                self.refuse(&words);
-            }
-        }
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        for held in self.held.values().filter(|held| held.confirmed) {
-            self.names.remove(held.is_pattern, &held.name);
-        }
-    }
-}
-
-fn kind_of_end(is_pattern: bool) -> &'static str {
-    if is_pattern { "punsubscribe" } else { "unsubscribe" }
 }
 
 /// What a subscriber in version 2 may still say.
@@ -507,7 +317,7 @@ fn is_for_subscribers(name: &[u8]) -> bool {
 }
 
 /// A word of the client's in an error: short, and no control characters.
-fn shown(word: &[u8]) -> String {
+pub(super) fn shown(word: &[u8]) -> String {
     String::from_utf8_lossy(&word[..word.len().min(SHOWN_BYTES_MAX)])
         .chars()
         .filter(|c| !c.is_control())
@@ -515,12 +325,15 @@ fn shown(word: &[u8]) -> String {
 }
 
 const SHOWN_BYTES_MAX: usize = 64;
-const NO_CHANNEL: &str = "ERR a channel here is a topic: its name is UTF-8";
+/// What libraries may rely on here, of what Redis has: publish and subscribe of this version.
+const REDIS_VERSION: &str = "7.0.0";
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use fanwire_core::api::{ApiRefusal, Receipt};
     use fanwire_core::ids::PublicationId;
+
+    use super::*;
 
     fn session(password: Option<&str>) -> Session {
         let password = password.map(|password| Password::from_file(password.as_bytes()));
@@ -568,6 +381,11 @@ mod tests {
             ("PUBLISH a", "-ERR wrong number of arguments for 'publish' command\r\n"),
             ("SUBSCRIBE", "-ERR wrong number of arguments for 'subscribe' command\r\n"),
             ("PUBSUB NUMPAT", ":0\r\n"),
+            ("ECHO x", "$1\r\nx\r\n"),
+            ("COMMAND", "*0\r\n"),
+            ("COMMAND DOCS", "*0\r\n"),
+            ("CONFIG GET save", "*2\r\n$4\r\nsave\r\n$0\r\n\r\n"),
+            ("CONFIG GET maxmemory", "*0\r\n"),
             ("UNSUBSCRIBE", "*3\r\n$11\r\nunsubscribe\r\n$-1\r\n:0\r\n"),
         ] {
             assert_eq!(say(&mut client, line), answer, "{line}");
@@ -589,11 +407,15 @@ mod tests {
         assert_eq!(say(&mut client, "PING"), "+PONG\r\n");
         let mut client = session(Some("secret"));
         assert!(
-            say(&mut client, "HELLO 3 AUTH default secret SETNAME x").starts_with("%7\r\n$6\r\nserver\r\n")
+            say(&mut client, "HELLO 3 AUTH default secret SETNAME x").starts_with("%8\r\n$6\r\nserver\r\n")
         );
         assert_eq!(say(&mut client, "CLIENT GETNAME"), "$1\r\nx\r\n");
         assert!(say(&mut session(None), "AUTH x").starts_with("-ERR AUTH called without any password"));
         assert_eq!(say(&mut session(None), "HELLO 4"), "-NOPROTO unsupported protocol version\r\n");
+    }
+
+    fn confirmed(kind: &str, name: &str, count: usize) -> String {
+        format!("*3\r\n${}\r\n{kind}\r\n${}\r\n{name}\r\n:{count}\r\n", kind.len(), name.len())
     }
 
     #[test]
@@ -601,13 +423,9 @@ mod tests {
         let mut client = session(None);
         assert_eq!(say(&mut client, "SUBSCRIBE a b a"), "");
         assert_eq!(client.questions.len(), 2, "a is asked for once");
-        let confirmed = |kind: &str, name: &str, count: usize| {
-            format!("*3\r\n${}\r\n{kind}\r\n${}\r\n{name}\r\n:{count}\r\n", kind.len(), name.len())
-        };
-        let answer = agree(&mut client);
-        // The second `a` was confirmed while its first was on the way.
-        assert!(answer.contains(&confirmed("subscribe", "b", 2)), "{answer}");
-        assert_eq!(answer.matches("$1\r\na\r\n").count(), 2);
+        let subscribed =
+            [("a", 1), ("b", 2), ("a", 2)].map(|(name, count)| confirmed("subscribe", name, count));
+        assert_eq!(agree(&mut client), subscribed.concat());
         assert!(say(&mut client, "PUBLISH x y").starts_with("-ERR Can't execute 'publish'"));
         assert_eq!(say(&mut client, "PING"), "*2\r\n$4\r\npong\r\n$0\r\n\r\n");
         say(&mut client, "PSUBSCRIBE n.*");
@@ -622,6 +440,86 @@ mod tests {
     }
 
     #[test]
+    fn what_is_pipelined_means_what_it_means_one_by_one() {
+        let nothing = |kind: &str, count| format!("*3\r\n${}\r\n{kind}\r\n$-1\r\n:{count}\r\n", kind.len());
+        for (lines, answers) in [
+            // Left and entered again: a subscription of its own.
+            (
+                &["SUBSCRIBE a", "UNSUBSCRIBE a", "SUBSCRIBE a"][..],
+                vec![
+                    confirmed("subscribe", "a", 1),
+                    confirmed("unsubscribe", "a", 0),
+                    confirmed("subscribe", "a", 1),
+                ],
+            ),
+            (
+                &["SUBSCRIBE a", "UNSUBSCRIBE x", "PUNSUBSCRIBE"],
+                vec![
+                    confirmed("subscribe", "a", 1),
+                    confirmed("unsubscribe", "x", 1),
+                    nothing("punsubscribe", 1),
+                ],
+            ),
+            (
+                &["SUBSCRIBE a", "PSUBSCRIBE b", "UNSUBSCRIBE", "PUNSUBSCRIBE b", "PUNSUBSCRIBE b"],
+                vec![
+                    confirmed("subscribe", "a", 1),
+                    confirmed("psubscribe", "b", 2),
+                    confirmed("unsubscribe", "a", 1),
+                    confirmed("punsubscribe", "b", 0),
+                    confirmed("punsubscribe", "b", 0),
+                ],
+            ),
+            (
+                &["SUBSCRIBE a", "PING", "UNSUBSCRIBE", "PUBLISH x y"],
+                vec![
+                    confirmed("subscribe", "a", 1),
+                    "*2\r\n$4\r\npong\r\n$0\r\n\r\n".to_owned(),
+                    confirmed("unsubscribe", "a", 0),
+                    ":3\r\n".to_owned(),
+                ],
+            ),
+        ] {
+            let mut client = session(None);
+            for line in lines {
+                client.handle(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+            }
+            assert_eq!(agree(&mut client), answers.concat(), "{lines:?}");
+        }
+        let mut client = session(None);
+        say(&mut client, "SUBSCRIBE a");
+        agree(&mut client);
+        let [first, second] = ["UNSUBSCRIBE a", "SUBSCRIBE a"].map(|line| {
+            say(&mut client, line);
+            client.questions.len()
+        });
+        assert_eq!((first, second), (1, 2), "the shard is asked for both");
+    }
+
+    #[test]
+    fn a_subscription_that_is_refused_is_refused_to_all_who_wish_it_and_counts_nowhere() {
+        let mut client = session(None);
+        say(&mut client, "SUBSCRIBE a a b");
+        let refusal = || Err(ApiRefusal { error: "wamp.error.not_authorized", words: "no".to_owned() });
+        for question in std::mem::take(&mut client.questions) {
+            let Question::Subscribe { slot, tag, names } = question else { panic!("it asks") };
+            let is_a = matches!(&names, Wanted::Channel(name) if &**name == "a");
+            client.subscribed(slot, tag, &if is_a { refusal() } else { Ok(()) });
+        }
+        let expected = ["-NOPERM no\r\n", "-NOPERM no\r\n", &confirmed("subscribe", "b", 1)].concat();
+        assert_eq!(said(&mut client), expected);
+    }
+
+    #[test]
+    fn what_speaks_http_is_heard_no_further() {
+        for line in ["POST / HTTP/1.1", "Host: 127.0.0.1:6379"] {
+            let mut client = session(Some("secret"));
+            say(&mut client, line);
+            assert!(client.is_foreign, "{line}");
+        }
+    }
+
+    #[test]
     fn a_refused_subscription_is_an_error_and_is_forgotten() {
         let mut client = session(None);
         say(&mut client, "SUBSCRIBE a");
@@ -629,7 +527,7 @@ mod tests {
         let refusal = ApiRefusal { error: "wamp.error.not_authorized", words: "role x may not".to_owned() };
         client.subscribed(slot, tag, &Err(refusal));
         assert_eq!(said(&mut client), "-NOPERM role x may not\r\n");
-        assert!(client.held.is_empty() && client.tags.is_empty());
+        assert!(client.subscriptions.is_empty());
         assert_eq!(say(&mut client, "PING"), "+PONG\r\n");
     }
 

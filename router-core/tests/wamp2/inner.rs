@@ -267,6 +267,17 @@ fn refusals_say_why_and_leave_nothing_behind() {
 }
 
 #[test]
+fn patterns_have_the_bound_that_sessions_have() {
+    let mut router = Router::with(1, Limits { patterns_per_session: 2, ..Limits::default() });
+    let inner = Inner::new(0, 7, 100);
+    for (tag, outcome) in [(1, Ok(())), (2, Ok(())), (3, Err("wamp.error.unavailable"))] {
+        let subscription = inner.subscription(REALM1, tag, MatchPolicy::Prefix, "a.");
+        assert_eq!(inner.ask(&mut router, subscription), outcome);
+    }
+    inner.subscribe(&mut router, 4, "a.b");
+}
+
+#[test]
 fn newer_permissions_withdraw_it_and_it_is_told() {
     let mut router = Router::new(1);
     let inner = Inner::new(0, 7, 100);

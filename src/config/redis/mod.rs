@@ -97,6 +97,28 @@ const BRIDGES_MAX: usize = 64;
 /// A topic of a session; a bridge may have as many.
 const MAPS_MAX: usize = 1_024;
 
+/// Whether what the one brings in goes out to the same channel by the other. Two patterns are taken for it if they may begin alike.
+fn is_circle(inward: &BridgeMap, outward: &BridgeMap) -> bool {
+    let topic = |entry: &BridgeMap| match entry.topic.is_empty() {
+        true => entry.channel.clone(),
+        false => entry.topic.clone(),
+    };
+    let matches = |pattern: &str, name: &str| {
+        Glob::new(pattern.as_bytes()).is_ok_and(|glob| glob.matches(name.as_bytes()))
+    };
+    let prefix =
+        |pattern: &str| Glob::new(pattern.as_bytes()).map(|glob| glob.literal_prefix()).unwrap_or_default();
+    match (inward.pattern.as_str(), outward.pattern.as_str()) {
+        ("", "") => inward.channel == outward.channel && topic(inward) == topic(outward),
+        ("", pattern) => topic(inward) == inward.channel && matches(pattern, &inward.channel),
+        (pattern, "") => topic(outward) == outward.channel && matches(pattern, &outward.channel),
+        (one, other) => {
+            let (one, other) = (prefix(one), prefix(other));
+            one.starts_with(&other) || other.starts_with(&one)
+        }
+    }
+}
+
 struct Checker<'a> {
     origins: &'a Origins,
     gathered: Gathered,
@@ -114,6 +136,7 @@ impl Checker<'_> {
             self.refuse(&at("name"), wrong, vec!["give each its own name".into()]);
         }
         self.url(bridge, &at);
+        self.circle(config, index);
         self.role(config, &bridge.realm, &bridge.role, &at);
         self.within(&at("queue_messages"), &bridge.queue_messages, (Count(1), Count(1 << 20)));
         self.within(&at("queue"), &bridge.queue, (Size(1 << 10), Size(1 << 30)));
@@ -133,6 +156,29 @@ impl Checker<'_> {
         let password_file = file("password_file", &bridge.password_file);
         let ca_file = file("ca_file", &bridge.ca_file);
         self.gathered.bridges.push(ReadBridge { routes, password_file, ca_file });
+    }
+
+    /// A message that one bridge brings in and another one takes out, to where it came from, goes round for ever.
+    fn circle(&mut self, config: &Config, index: usize) {
+        let bridge = &config.bridge[index];
+        let carries = |from: &Bridge, to: &Bridge| {
+            let comes_in = from.map.iter().filter(|entry| entry.direction != BridgeDirection::Out);
+            comes_in.clone().any(|entry| {
+                let mut out = to.map.iter().filter(|other| other.direction != BridgeDirection::In);
+                out.any(|other| is_circle(entry, other))
+            })
+        };
+        let before = config.bridge[..index].iter().filter(|other| other.url == bridge.url);
+        for other in before {
+            if carries(bridge, other) || carries(other, bridge) {
+                let wrong = format!(
+                    "what the bridge {:?} brings in from this Redis goes back there by this one, or the other way round",
+                    other.name
+                );
+                let help = vec!["let one bridge carry such channels: direction = \"both\"".to_owned()];
+                self.refuse(&format!("bridge.{index}.map"), wrong, help);
+            }
+        }
     }
 
     fn url(&mut self, bridge: &Bridge, at: &dyn Fn(&str) -> String) {

@@ -176,7 +176,7 @@ described! {
         /// Connections at once.
         #[acts(restart)]
         pub connections: Count,
-        /// One command, all its words together.
+        /// One command, all its words together; never more than `limits.message`.
         #[acts(restart)]
         pub command: Size,
         /// Bytes that may wait for a client that does not read; beyond them its connection is ended.

@@ -1,7 +1,7 @@
 //! A real `redis-server`, and a client that speaks RESP as it is on the wire.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 use super::{PATIENCE, Router, eventually};
@@ -40,6 +40,23 @@ impl Redis {
         eventually("a Redis that answers", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
     }
 
+    /// Starts one that also speaks TLS, at the port that is returned and replaces `TLS` in the options. `None`: it cannot.
+    pub fn start_with_tls(options: &[&str]) -> Option<(Self, u16)> {
+        let port = Self::absent(&[]).port;
+        let mut redis = Self::absent(options);
+        redis
+            .options
+            .iter_mut()
+            .filter(|option| *option == "TLS")
+            .for_each(|option| *option = port.to_string());
+        redis.start_again();
+        Some((redis, port)).filter(|_| TcpStream::connect(("127.0.0.1", port)).is_ok())
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
     /// Kills it without a word.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
@@ -49,7 +66,7 @@ impl Redis {
     }
 
     pub fn client(&self) -> Resp {
-        Resp::connect(([127, 0, 0, 1], self.port).into())
+        Resp::connect(self.address())
     }
 }
 
@@ -98,6 +115,39 @@ impl Resp {
         let stream = TcpStream::connect(address).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a valid timeout");
         Self { reader: BufReader::new(stream) }
+    }
+
+    /// `None`: nobody listens.
+    pub fn try_connect(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        Some(Self { reader: BufReader::new(stream) })
+    }
+
+    /// One line of words, and the line of an answer; `None`: the connection has ended.
+    pub fn try_ask(&mut self, line: &str) -> Option<Value> {
+        self.reader.get_mut().write_all(format!("{line}\r\n").as_bytes()).ok()?;
+        let mut answer = String::new();
+        self.reader.read_line(&mut answer).ok().filter(|_| answer.ends_with("\r\n"))?;
+        match answer.trim_end().split_at(1) {
+            (":", number) => Some(Value::Integer(number.parse().ok()?)),
+            (_, words) => Some(Value::Error(words.to_owned())),
+        }
+    }
+
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        // A server that has heard enough may have ended the connection.
+        _ = self.reader.get_mut().write_all(bytes);
+    }
+
+    /// Nothing more is sent.
+    pub fn end_output(&mut self) {
+        self.reader.get_mut().shutdown(Shutdown::Write).expect("a socket");
+    }
+
+    /// Reads whatever is there; whether more may come.
+    pub fn hears_more(&mut self) -> bool {
+        matches!(self.reader.read(&mut [0; 4096]), Ok(1..))
     }
 
     pub fn send(&mut self, words: &[&[u8]]) {
