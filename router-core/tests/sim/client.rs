@@ -16,6 +16,10 @@ pub struct Client {
     pub outlet: Outlet,
     realm: u8,
     pub serializer: Serializer,
+    /// It is at the message center.
+    pub centered: bool,
+    /// It was not let in there, and so it goes.
+    pub wants_out: bool,
     /// Whether it has the right ticket, if it logs in by one.
     by_ticket: Option<bool>,
     /// It wants to be told of gaps.
@@ -70,6 +74,8 @@ impl Client {
             outlet,
             realm,
             serializer,
+            centered: false,
+            wants_out: false,
             pipeline: VecDeque::from([(Op::Hello { realm, by_ticket }, 0)]),
             by_ticket,
             told_of_gaps: false,
@@ -116,7 +122,10 @@ impl Client {
                 self.joined = false;
                 self.must_answer_goodbye = !self.said_goodbye;
             }
-            Seen::Abort { .. } | Seen::Close { .. } => self.joined = false,
+            Seen::Abort { .. } | Seen::Close { .. } => {
+                self.joined = false;
+                self.wants_out |= self.centered && matches!(seen, Seen::Abort { .. });
+            }
             Seen::Subscribed { request, subscription } => {
                 // From its gaps no client unsubscribes.
                 if let Some(Asked::Subscribe(topic)) = self.asked.remove(request)
@@ -141,18 +150,24 @@ impl Client {
         if !self.joined || self.pipeline.len() >= PIPELINE_MAX {
             return;
         }
+        if self.centered && !matches!(act, Act::Subscribe | Act::Unsubscribe) {
+            return;
+        }
         let realm = self.realm * REALM_BIT;
         let topic = realm | rng.below(plan.topics) as u8;
         let procedure = realm | rng.below(plan.procedures) as u8;
         let padding = rng.pick(&plan.payload_bytes);
         let op = match act {
             Act::Subscribe => {
-                let topic = self.or_pattern(topic, plan, rng);
+                let topic = if self.centered { topic } else { self.or_pattern(topic, plan, rng) };
                 let request = self.ask(Some(Asked::Subscribe(topic)));
                 Op::Subscribe { request, topic }
             }
             Act::Unsubscribe => {
                 let Some((subscription, topic)) = take_one(&mut self.subscriptions, rng) else { return };
+                if self.centered && topic.is_none() {
+                    return;
+                }
                 Op::Unsubscribe { request: self.ask(None), subscription, topic }
             }
             Act::Publish => {

@@ -1,7 +1,7 @@
 //! What the runs met: a simulation that never fills a ring proves nothing about full rings.
 
 use super::{
-    history::{Decision, Event, Op, Ruling, Seen},
+    history::{Decision, Event, NOT_TOLD, Op, Ruling, Seen},
     names,
 };
 use fanwire_core::{Counters, DropReason, LoginOutcome};
@@ -102,6 +102,7 @@ fn name(event: &Event) -> &'static str {
             Seen::Unsubscribed { .. } => "saw UNSUBSCRIBED",
             Seen::Published { matched: Some(_), .. } => "saw a receipt",
             Seen::Published { .. } => "saw PUBLISHED",
+            Seen::Event { publication: NOT_TOLD, .. } => "saw an event of a channel",
             Seen::Event { topic: Some(_), .. } => "saw EVENT by pattern",
             Seen::Event { .. } => "saw EVENT",
             Seen::Gap { .. } => "saw a gap",

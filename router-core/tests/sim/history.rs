@@ -25,6 +25,9 @@ pub struct Person {
     pub authrole: String,
 }
 
+/// The publication of an event whose protocol does not say which one it is, nor who published it.
+pub const NOT_TOLD: u64 = 0;
+
 /// The lists of receivers of a publication, as they go on the wire.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Lists {

@@ -10,6 +10,7 @@
 //!
 //! A failure prints its seed and the command that replays it. The same seed is the same run, byte for byte.
 
+mod center;
 mod check;
 mod client;
 mod coverage;

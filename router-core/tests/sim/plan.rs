@@ -4,13 +4,14 @@
 //! have the one and lack the other.
 
 use super::{
+    center,
     names::{self, REALM_BIT},
     rng::Rng,
     rules::Rules,
 };
 use fanwire_codec::wamp2::MatchPolicy;
 use fanwire_codec::ws::deflate::{Agreement, DeflatePolicy, Direction, WINDOW_BITS_MIN};
-use fanwire_core::message_center::MessageCenter;
+use fanwire_core::message_center::{MessageCenter, OnError};
 use fanwire_core::{
     Compression, CoreConfig, Limits,
     access::{Access, Disclosure},
@@ -105,6 +106,8 @@ pub struct Plan {
     pub shards: usize,
     pub realms: usize,
     pub clients_max: usize,
+    /// Percent of clients that are at the message center.
+    pub centered: usize,
     /// Percent of clients that log in by ticket, of these with another ticket than theirs, and of their logins that find
     /// the control thread busy.
     pub by_ticket: usize,
@@ -215,12 +218,15 @@ impl Plan {
         if hooked {
             access.set_hooks(&[hook()]);
         }
+        let message_center = access.realm(REALMS[0]).expect("it is there");
+        let message_center = MessageCenter::new(message_center, OnError::Keep, center::rules());
         Self {
             seed,
             steps,
             shards,
             realms: rng.pick(&[1, 1, 2]),
             clients_max: rng.pick(&[3, 8, 20, 60]),
+            centered: rng.pick(&[0, 0, 30, 70]),
             by_ticket: rng.pick(&[0, 50, 100, 100]),
             wrong_ticket: rng.pick(&[0, 10, 50]),
             busy: rng.pick(&[0, 0, 20]),
@@ -258,7 +264,7 @@ impl Plan {
                 limits: limits(rng),
                 compression,
                 agent: String::new(),
-                message_center: MessageCenter::default(),
+                message_center,
             }),
         }
     }
@@ -268,7 +274,13 @@ impl Plan {
 fn hook() -> HookRule {
     HookRule {
         hook: HookId::new(0),
-        events: vec![HookEvent::Connect, HookEvent::Subscribe, HookEvent::Publish, HookEvent::Disconnect],
+        events: vec![
+            HookEvent::Authenticate,
+            HookEvent::Connect,
+            HookEvent::Subscribe,
+            HookEvent::Publish,
+            HookEvent::Disconnect,
+        ],
         realms: Vec::new(),
         uri: names::HOOKED_PREFIX.to_owned(),
         match_policy: MatchPolicy::Prefix,

@@ -1,11 +1,16 @@
 //! Modelled sockets of one shard: bounded, sometimes short, sometimes dead. What a socket took is parsed at once into
 //! messages, which the client reads later.
 
-use super::{history::Seen, rng::Rng, speech};
+use super::{
+    center::Ear,
+    history::{Op, Seen},
+    rng::Rng,
+    speech,
+};
 use bytes::BytesMut;
 use fanwire_codec::{
     wamp2::Serializer,
-    ws::{Limits, Pool, Received, Receiver, Role, deflate::Agreement},
+    ws::{Kind, Limits, Pool, Received, Receiver, Role, deflate::Agreement},
 };
 use fanwire_core::{Outlet, Sent, Wire};
 use std::{
@@ -32,7 +37,7 @@ pub struct Sockets {
 
 pub struct Socket {
     receiver: Receiver,
-    serializer: Serializer,
+    tongue: Tongue,
     /// Messages that lie in the socket, with their bytes.
     inbox: VecDeque<(Seen, usize)>,
     /// Bytes of complete messages in the socket; what is incomplete the client has already read.
@@ -44,6 +49,21 @@ pub struct Socket {
     closed_by_router: bool,
     /// A send took less than was offered: `writable` is due.
     wants_writable: bool,
+}
+
+/// What the client understands.
+pub enum Tongue {
+    Wamp(Serializer),
+    Center(Ear),
+}
+
+impl Tongue {
+    fn understand(&mut self, kind: Kind, bytes: &[u8]) -> Result<Seen, String> {
+        match self {
+            Self::Wamp(serializer) => speech::understand(*serializer, kind, bytes),
+            Self::Center(ear) => ear.understand(kind, bytes),
+        }
+    }
 }
 
 impl Sockets {
@@ -62,10 +82,10 @@ impl Sockets {
         }
     }
 
-    pub fn open(&mut self, outlet: Outlet, serializer: Serializer) {
+    pub fn open(&mut self, outlet: Outlet, tongue: Tongue) {
         let socket = Socket {
             receiver: Receiver::new(Role::Client),
-            serializer,
+            tongue,
             inbox: VecDeque::new(),
             unread_bytes: 0,
             begun_bytes: 0,
@@ -97,6 +117,16 @@ impl Sockets {
 
     pub fn is_broken(&self, outlet: Outlet) -> bool {
         self.sockets[outlet.index()].broken
+    }
+
+    /// The client says this at the message center.
+    pub fn said(&mut self, outlet: Outlet, op: &Op) {
+        let socket = &mut self.sockets[outlet.index()];
+        if let Tongue::Center(ear) = &mut socket.tongue
+            && let Some(seen) = ear.said(op)
+        {
+            socket.inbox.push_back((seen, 0));
+        }
     }
 
     /// The client reads its next message.
@@ -148,15 +178,13 @@ impl Sockets {
                 None => None,
                 Some(Received::Ping(_) | Received::Pong(_)) => Some(Seen::Ping),
                 Some(Received::Close(close)) => Some(Seen::Close { code: close.map(|(code, _)| code) }),
-                Some(Received::Message { kind, payload }) => {
-                    match speech::understand(socket.serializer, kind, payload) {
-                        Ok(seen) => Some(seen),
-                        Err(words) => {
-                            fault.get_or_insert(words);
-                            return;
-                        }
+                Some(Received::Message { kind, payload }) => match socket.tongue.understand(kind, payload) {
+                    Ok(seen) => Some(seen),
+                    Err(words) => {
+                        fault.get_or_insert(words);
+                        return;
                     }
-                }
+                },
             };
             if let Some(seen) = seen {
                 socket.closed_by_router |= matches!(seen, Seen::Close { .. });

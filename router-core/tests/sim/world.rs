@@ -6,6 +6,7 @@ mod api;
 mod questions;
 
 use super::{
+    center,
     check::{Jury, Verdict, accounting},
     client::Client,
     coverage::Coverage,
@@ -13,16 +14,16 @@ use super::{
     plan::{ACTS, Act, Plan, STEPS, Step},
     rng::Rng,
     speech,
-    wire::Sockets,
+    wire::{Sockets, Tongue},
 };
 use api::Sources;
 use bytes::BytesMut;
 use fanwire_codec::{
     wamp2::Serializer,
-    ws::{Control, write_control},
+    ws::{Control, Kind, write_control},
 };
 use fanwire_core::{
-    DropReason, Effect, Flow, FlushBudget, Instant, Outlet, Readiness, RingItem, RingSpace, Shard,
+    DropReason, Effect, Encoding, Flow, FlushBudget, Instant, Outlet, Readiness, RingItem, RingSpace, Shard,
     directory::Directory, ids::ShardId,
 };
 use questions::Asked;
@@ -375,23 +376,51 @@ impl World {
         let outlet = home.free.pop().unwrap_or(Outlet(home.tenants.len() as u32));
         home.tenants.resize(home.tenants.len().max(outlet.index() + 1), None);
         home.tenants[outlet.index()] = Some(client);
-        home.sockets.open(outlet, serializer);
+        let centered = self.rng.chance(self.plan.centered);
+        let by_ticket =
+            self.rng.chance(self.plan.by_ticket).then(|| !self.rng.chance(self.plan.wrong_ticket));
+        // At the message center a hook decides on logins, and where there is one, nobody else comes in.
+        let by_ticket = match centered {
+            true => self.plan.hooked.then(|| by_ticket.unwrap_or(true)),
+            false => by_ticket,
+        };
+        // Who does not log in has the realm's first role.
+        let role = u8::from(by_ticket.is_some() && self.rng.chance(self.plan.limited));
         home.shard.attach(self.now, outlet);
-        home.shard.open(self.now, outlet, serializer);
+        if centered {
+            home.sockets.open(outlet, Tongue::Center(center::Ear::new(client, role)));
+            home.shard.open(self.now, outlet, Encoding::MESSAGE_CENTER);
+        } else {
+            home.sockets.open(outlet, Tongue::Wamp(serializer));
+            home.shard.open(self.now, outlet, serializer);
+        }
         if let Some(agreement) = self.plan.agreement(&mut self.rng) {
             home.sockets.use_compression(outlet, &agreement);
             home.shard.use_compression(self.now, outlet, &agreement);
         }
-        let realm = self.rng.below(self.plan.realms) as u8;
-        let by_ticket =
-            self.rng.chance(self.plan.by_ticket).then(|| !self.rng.chance(self.plan.wrong_ticket));
-        // Who does not log in has the realm's first role.
-        let role = u8::from(by_ticket.is_some() && self.rng.chance(self.plan.limited));
+        let realm = if centered { 0 } else { self.rng.below(self.plan.realms) as u8 };
         let mut newcomer = Client::new(client, at, outlet, serializer, realm, by_ticket, role);
-        newcomer.told_of_gaps = self.rng.chance(self.plan.told_of_gaps);
+        newcomer.centered = centered;
+        newcomer.told_of_gaps = !centered && self.rng.chance(self.plan.told_of_gaps);
+        if let Some(right) = by_ticket.filter(|_| centered) {
+            newcomer.pipeline.push_back((Op::Authenticate { right }, 0));
+        }
         self.clients.push(newcomer);
         self.live.push(client);
-        self.tell(Event::Opened { client, shard: at })
+        self.tell(Event::Opened { client, shard: at })?;
+        if centered {
+            self.enter_center(client)?;
+        }
+        Ok(())
+    }
+
+    /// At the message center nobody says hello: who needs no login is in by then.
+    fn enter_center(&mut self, client: ClientId) -> Verdict {
+        let Client { shard, outlet, .. } = self.clients[client.0 as usize];
+        let (op, _) =
+            self.clients[client.0 as usize].pipeline.pop_front().expect("a newcomer begins with HELLO");
+        self.homes[shard].sockets.said(outlet, &op);
+        self.tell(Event::Did { client, op })
     }
 
     fn act(&mut self) -> Verdict {
@@ -415,6 +444,9 @@ impl World {
     fn hand(&mut self, client: ClientId, count: usize) -> Verdict {
         for _ in 0..count {
             let state = &mut self.clients[client.0 as usize];
+            if state.wants_out {
+                return self.vanish(client);
+            }
             if state.must_answer_goodbye {
                 state.answer_goodbye();
             }
@@ -425,12 +457,18 @@ impl World {
             let (at, outlet, serializer) = (state.shard, state.outlet, state.serializer);
             state.said_goodbye |= op == Op::Goodbye;
             let request = questions::request_of(&op);
-            let mut bytes = speech::speak(client, serializer, &op, padding);
+            let bytes = match state.centered {
+                true => center::speak(client, &op),
+                false => Some(speech::speak(client, serializer, &op, padding)),
+            };
+            self.homes[at].sockets.said(outlet, &op);
             self.tell(Event::Did { client, op })?;
+            let Some(mut bytes) = bytes else { continue };
             if self.rng.chance(80) {
                 self.show_ring_space(at);
             }
-            let kind = speech::kind(serializer);
+            let kind =
+                if self.clients[client.0 as usize].centered { Kind::Text } else { speech::kind(serializer) };
             let flow = self.homes[at].shard.receive(self.now, outlet, kind, &mut bytes);
             self.take_questions(at, Some((client, request)))?;
             let state = &mut self.clients[client.0 as usize];
@@ -513,7 +551,10 @@ impl World {
             let Client { shard, outlet, .. } = self.clients[client.0 as usize];
             let Some(seen) = self.homes[shard].sockets.read(outlet) else { return Ok(()) };
             self.clients[client.0 as usize].saw(&seen);
-            if let Seen::Welcome(person) = &seen {
+            // Nobody knows the session of who is at the message center.
+            if let Seen::Welcome(person) = &seen
+                && !self.clients[client.0 as usize].centered
+            {
                 self.people.push_back(person.clone());
                 if self.people.len() > self.plan.clients_max * 3 / 2 {
                     self.people.pop_front();

@@ -2,7 +2,7 @@
 
 use super::{Checker, Facts, Verdict};
 use crate::{
-    history::{ClientId, Event, Op, Person, Seen, Tag},
+    history::{ClientId, Event, NOT_TOLD, Op, Person, Seen, Tag},
     plan::disclosure,
 };
 use fanwire_core::access::Disclosure;
@@ -29,6 +29,7 @@ impl Checker for Disclosed {
                 Ok(())
             }
             Event::Saw { client, seen } => match seen {
+                Seen::Event { publication: NOT_TOLD, .. } => Ok(()),
                 Seen::Event { tag, publisher, .. } => self.told(tag, publisher.as_ref(), facts),
                 Seen::Invocation { tag, caller, .. } => self.told(tag, caller.as_ref(), facts),
                 Seen::Published { request, .. } | Seen::Result { request, .. }

@@ -113,8 +113,10 @@ impl World {
         if is_wanted {
             self.tell(Event::Decided { client, verdict })?;
         }
+        // At the message center the hook alone knows who it is.
+        let authid = self.clients[client.0 as usize].centered.then(|| speech::authid(client).into());
         Ok(match verdict {
-            Decision::Granted(role) => Ok(Grant::of_user(RoleId::new(role.into()))),
+            Decision::Granted(role) => Ok(Grant { authid, ..Grant::of_user(RoleId::new(role.into())) }),
             Decision::Refused => Err(Denial::Refused),
             Decision::Busy => Err(Denial::Busy),
         })

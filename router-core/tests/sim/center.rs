@@ -1,0 +1,162 @@
+//! The message center as the modelled clients speak it. Its answers name no request, and its events neither publication nor
+//! subscription: what they are about follows from their order and from the client's own names, and is told to the judges so.
+
+use super::{
+    history::{ClientId, NOT_TOLD, Op, Person, Seen},
+    names::{self, NAMES_MAX},
+    speech::{self, RIGHT_TICKET},
+};
+use fanwire_codec::{wamp2::code, ws::Kind};
+use fanwire_core::message_center::ChannelRule;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Two names for each topic.
+const ALIASES: [char; 2] = ['a', 'b'];
+
+/// The rules of the channels.
+pub fn rules() -> Vec<ChannelRule> {
+    let rule = |alias| ChannelRule::new(&format!("{{topic}}@{alias}"), "{topic}", false).expect("a rule");
+    ALIASES.map(rule).into()
+}
+
+/// The bytes of an operation; none for those that the protocol does not have.
+pub fn speak(client: ClientId, op: &Op) -> Option<Vec<u8>> {
+    let text = match op {
+        Op::Authenticate { right } => {
+            let token = if *right { RIGHT_TICKET } else { "another" };
+            format!(r#"{{"op":"auth","token":"{token}"}}"#)
+        }
+        Op::Subscribe { request, topic } => {
+            format!(r#"{{"op":"subscribe","channel":"{}"}}"#, channel(*topic, alias(client, Some(*request))))
+        }
+        Op::Unsubscribe { topic: Some(topic), .. } => {
+            format!(r#"{{"op":"unsubscribe","channel":"{}"}}"#, channel(*topic, alias(client, None)))
+        }
+        _ => return None,
+    };
+    Some(text.into_bytes())
+}
+
+/// Now and then a client subscribes by the other name; it unsubscribes by its own, which may be another one then.
+fn alias(client: ClientId, request: Option<u64>) -> char {
+    let other = request.is_some_and(|request| request % 4 == 0);
+    ALIASES[(client.0 as usize + usize::from(other)) % 2]
+}
+
+fn channel(topic: u8, alias: char) -> String {
+    format!("{}@{alias}", names::uri(topic))
+}
+
+/// What a client must remember to understand what it is told.
+pub struct Ear {
+    client: ClientId,
+    /// What waits for its answer.
+    asked: VecDeque<Op>,
+    /// What it is subscribed to, and by which name.
+    held: BTreeMap<u8, char>,
+    /// The name and role that it logs in with.
+    role: u8,
+}
+
+impl Ear {
+    pub fn new(client: ClientId, role: u8) -> Self {
+        Self { client, asked: VecDeque::new(), held: BTreeMap::new(), role }
+    }
+
+    /// The client says this. Who needs no login is in at once, and not told so.
+    pub fn said(&mut self, op: &Op) -> Option<Seen> {
+        match op {
+            Op::Hello { by_ticket: None, .. } => {
+                let authid = format!("anonymous-at-the-center-{}", self.client.0);
+                Some(self.welcome(authid, 0))
+            }
+            _ => {
+                if speak(self.client, op).is_some() {
+                    self.asked.push_back(op.clone());
+                }
+                None
+            }
+        }
+    }
+
+    /// Its session has an id that it is never told; here it has one like no other's.
+    fn welcome(&self, authid: String, role: u8) -> Seen {
+        let session = (1 << 54) + u64::from(self.client.0);
+        Seen::Welcome(Person { session, authid, authrole: names::ROLES[usize::from(role)].to_owned() })
+    }
+
+    pub fn understand(&mut self, kind: Kind, bytes: &[u8]) -> Result<Seen, String> {
+        let text = std::str::from_utf8(bytes).map_err(|_| "the message center said what is no text")?;
+        if kind != Kind::Text {
+            return Err(format!("the message center said something binary: {text}"));
+        }
+        if let Some(event) = text.strip_prefix(r#"{"event":""#) {
+            return self.event(event);
+        }
+        let op = self.asked.pop_front().ok_or_else(|| format!("an answer to nothing: {text}"))?;
+        if text == r#"{"result":true}"# {
+            return Ok(self.done(&op));
+        }
+        let number = text.strip_prefix(r#"{"code":"#).and_then(|rest| rest.split(',').next());
+        let number = number.and_then(|number| number.parse::<u16>().ok());
+        refused(&op, number.ok_or_else(|| format!("neither answer nor event: {text}"))?)
+    }
+
+    fn done(&mut self, op: &Op) -> Seen {
+        match op {
+            Op::Subscribe { request, topic } => {
+                self.held.insert(*topic, alias(self.client, Some(*request)));
+                Seen::Subscribed { request: *request, subscription: subscription(*topic) }
+            }
+            Op::Unsubscribe { request, topic: Some(topic), .. } => {
+                if self.held.get(topic) == Some(&alias(self.client, None)) {
+                    self.held.remove(topic);
+                    return Seen::Unsubscribed { request: *request };
+                }
+                // Done, as there was nothing to do. Others are told so.
+                let uri = "wamp.error.no_such_subscription".to_owned();
+                Seen::Error { request_type: code::UNSUBSCRIBE, request: *request, uri, tag: None }
+            }
+            _ => self.welcome(speech::authid(self.client), self.role),
+        }
+    }
+
+    fn event(&self, text: &str) -> Result<Seen, String> {
+        let (name, data) =
+            text.split_once(r#"","data":"#).ok_or_else(|| format!("an event without data: {text}"))?;
+        let mut topics = 0..NAMES_MAX;
+        let is_held = |topic: &u8| self.held.get(topic).is_some_and(|alias| channel(*topic, *alias) == name);
+        let topic = topics
+            .find(is_held)
+            .ok_or_else(|| format!("{:?} was told of {name:?} and has {:?}", self.client, self.held))?;
+        let tag =
+            speech::read_tag(data.as_bytes()).ok_or_else(|| format!("data was lost or changed: {text}"))?;
+        let subscription = subscription(topic);
+        Ok(Seen::Event { subscription, publication: NOT_TOLD, topic: None, tag, publisher: None })
+    }
+}
+
+/// The judges want a number.
+fn subscription(topic: u8) -> u64 {
+    (1 << 54) + u64::from(topic)
+}
+
+fn refused(op: &Op, number: u16) -> Result<Seen, String> {
+    let error = |request_type, request: &u64, uri: &str| {
+        Ok(Seen::Error { request_type, request: *request, uri: uri.to_owned(), tag: None })
+    };
+    match (op, number) {
+        (Op::Authenticate { .. }, 5) => {
+            Ok(Seen::Abort { reason: "wamp.error.authentication_denied".to_owned() })
+        }
+        (Op::Authenticate { .. }, 6) => {
+            Ok(Seen::Abort { reason: "wamp.error.authentication_failed".to_owned() })
+        }
+        (Op::Subscribe { request, .. }, 6) => {
+            error(code::SUBSCRIBE, request, "wamp.error.authorization_failed")
+        }
+        (Op::Subscribe { request, .. }, 7) => error(code::SUBSCRIBE, request, "wamp.error.unavailable"),
+        (Op::Subscribe { request, .. }, 8) => error(code::SUBSCRIBE, request, "wamp.error.not_authorized"),
+        _ => Err(format!("error {number} is none for {op:?}")),
+    }
+}
