@@ -237,7 +237,7 @@ impl Shard {
         self.tell_end(outlet, realm);
         // What was routed to the session that ends is for that one: lists of receivers are asked about who it was.
         self.delivery.settle_due(now, outlet);
-        if is_other {
+        if is_other || planted(Mutation::LoginForgetsChannels) {
             self.part_all_subscriptions(now, outlet);
         }
         self.deregister_session(outlet);

@@ -99,6 +99,14 @@ pub enum Mutation {
     PatternUnchecked,
     /// Sessions of all roles share the streams of a pattern.
     RolesShareStreams,
+    /// Whoever has a name of its own for a topic is told that of another.
+    NamesShareStreams,
+    /// At the message center, the answer to a request to unsubscribe is all that comes of it.
+    ChannelKept,
+    /// Who logs in once more has lost its channels.
+    LoginForgetsChannels,
+    /// Who subscribes to a topic by another name is told the old one.
+    NameKept,
     /// Where a topic has exact subscribers, patterns get nothing.
     ExactHidesPatterns,
     /// Of several patterns that cover a topic, the first one alone gets the event.

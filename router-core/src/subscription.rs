@@ -128,7 +128,8 @@ impl Streams {
 
 impl NamedStream {
     fn is_of(&self, class: Class<'_>) -> bool {
-        self.encoding == class.encoding && class.name.is_some_and(|name| **name == *self.name)
+        let is_name = |name: &Arc<str>| **name == *self.name || planted(Mutation::NamesShareStreams);
+        self.encoding == class.encoding && class.name.is_some_and(is_name)
     }
 }
 

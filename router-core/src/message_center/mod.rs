@@ -28,6 +28,7 @@ use crate::clock::Instant;
 use crate::delivery::Outlet;
 use crate::ids::SubscriptionId;
 use crate::login::{Entrance, LoginMethod, Proof, Ticket};
+use crate::mutation::{Mutation, planted};
 use crate::question::Denial;
 use crate::session::{Refusal, State, error};
 use crate::shard::Shard;
@@ -115,7 +116,7 @@ impl Shard {
         }
         // Each event comes once: of two names for one topic the newer one holds.
         if let Some((id, before)) = self.name_of(outlet, &topic) {
-            if before != name {
+            if before != name && !planted(Mutation::NameKept) {
                 self.rename_subscription(now, outlet, id, &name);
             }
             return Ok(Answer::Now);
@@ -133,6 +134,7 @@ impl Shard {
         let Channel { topic, name } = self.find_channel(outlet, said)?;
         if let Some((id, held)) = self.name_of(outlet, &topic)
             && held == name
+            && !planted(Mutation::ChannelKept)
         {
             self.unsubscribe(now, outlet, id.get()).map_err(|refusal| refusal.code())?;
         }

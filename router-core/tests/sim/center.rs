@@ -54,19 +54,21 @@ pub struct Ear {
     asked: VecDeque<Op>,
     /// What it is subscribed to, and by which name.
     held: BTreeMap<u8, char>,
+    welcomed: bool,
     /// The name and role that it logs in with.
     role: u8,
 }
 
 impl Ear {
     pub fn new(client: ClientId, role: u8) -> Self {
-        Self { client, asked: VecDeque::new(), held: BTreeMap::new(), role }
+        Self { client, asked: VecDeque::new(), held: BTreeMap::new(), welcomed: false, role }
     }
 
     /// The client says this. Who needs no login is in at once, and not told so.
     pub fn said(&mut self, op: &Op) -> Option<Seen> {
         match op {
             Op::Hello { by_ticket: None, .. } => {
+                self.welcomed = true;
                 let authid = format!("anonymous-at-the-center-{}", self.client.0);
                 Some(self.welcome(authid, 0))
             }
@@ -99,6 +101,9 @@ impl Ear {
         }
         let number = text.strip_prefix(r#"{"code":"#).and_then(|rest| rest.split(',').next());
         let number = number.and_then(|number| number.parse::<u16>().ok());
+        if self.welcomed && matches!(op, Op::Authenticate { .. }) && matches!(number, Some(5 | 6)) {
+            return Ok(Seen::Stayed);
+        }
         refused(&op, number.ok_or_else(|| format!("neither answer nor event: {text}"))?)
     }
 
@@ -117,6 +122,7 @@ impl Ear {
                 let uri = "wamp.error.no_such_subscription".to_owned();
                 Seen::Error { request_type: code::UNSUBSCRIBE, request: *request, uri, tag: None }
             }
+            _ if std::mem::replace(&mut self.welcomed, true) => Seen::Stayed,
             _ => self.welcome(speech::authid(self.client), self.role),
         }
     }

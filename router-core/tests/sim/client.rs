@@ -151,6 +151,9 @@ impl Client {
             return;
         }
         if self.centered && !matches!(act, Act::Subscribe | Act::Unsubscribe) {
+            if act == Act::Register && self.by_ticket.is_some() {
+                self.pipeline.push_back((Op::Authenticate { right: rng.chance(70) }, 0));
+            }
             return;
         }
         let realm = self.realm * REALM_BIT;

@@ -122,6 +122,7 @@ fn name(event: &Event) -> &'static str {
                 "wamp.error.procedure_already_exists" => "saw procedure_already_exists",
                 _ => "saw other errors",
             },
+            Seen::Stayed => "stayed, logging in once more",
             Seen::Ping => "saw ping",
             Seen::Close { .. } => "saw close",
         },

@@ -202,6 +202,8 @@ pub enum Seen {
         uri: String,
         tag: Option<Tag>,
     },
+    /// Who has logged in logs in once more, as the same or in vain, and keeps what it has.
+    Stayed,
     Ping,
     Close {
         code: Option<u16>,

@@ -78,6 +78,10 @@ const ALL: &[Mutation] = &[
     Mutation::ReceiptCountedTwice,
     Mutation::ReceiptNotAwaited,
     Mutation::ApiCallNeverTimesOut,
+    Mutation::NamesShareStreams,
+    Mutation::ChannelKept,
+    Mutation::LoginForgetsChannels,
+    Mutation::NameKept,
 ];
 
 /// The first seed that finds the bug, and the rule's words.

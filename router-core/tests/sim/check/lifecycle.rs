@@ -151,7 +151,7 @@ impl Lifecycle {
                     Some(procedure) => comes_by(client, role, *procedure, tag.name, told.as_deref(), seen)?,
                 }
             }
-            Seen::Published { .. } | Seen::Result { .. } | Seen::Error { .. } => {}
+            Seen::Published { .. } | Seen::Result { .. } | Seen::Error { .. } | Seen::Stayed => {}
         }
         Ok(())
     }

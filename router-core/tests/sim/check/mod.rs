@@ -21,6 +21,7 @@
 //! | – | by a pattern comes nothing that a direct request would have been refused, and its name is told | `lifecycle` |
 //! | – | by API comes nothing that the source's role may not ask for; receipts are what was matched | `api` |
 //! | – | events are dropped only where a rule says so, for newer ones of their key or for want of room; who asks is told | `gaps` |
+//! | – | at the message center: each is told its own name for the topic, and keeps its channels through another login | `center`, `reach` |
 //! | – | matched = delivered + queued + dropped, after every step; delivered is what sockets took | `accounting` |
 //! | – | nothing is left when everybody has gone | `accounting` |
 
