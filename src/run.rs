@@ -225,6 +225,7 @@ fn banner(loaded: &Loaded, parts: &Parts, open_files: u64, took: Duration) -> St
                 schema::Protocol::MessageCenter => {
                     format!("message center, realm {:?}", config.message_center.realm)
                 }
+                schema::Protocol::Echo => format!("echo rooms, realm {:?}", config.echo.realm),
             };
             let tls = listener.tls.pair().is_some();
             let schemes: &[&str] = match (tls, listener.tls.plain) {
@@ -233,6 +234,8 @@ fn banner(loaded: &Loaded, parts: &Parts, open_files: u64, took: Duration) -> St
                 (false, _) => &["ws"],
             };
             for scheme in schemes {
+                // Any path will do.
+                let path = if path == "*" { "/" } else { path.as_str() };
                 let url = match address {
                     ListenAddress::Ip(address) => format!("{scheme}://{}{path}", reachable(*address)),
                     unix @ ListenAddress::Unix { .. } => format!("{unix}:{path}"),

@@ -121,6 +121,7 @@ fn listener(listener: &Listener) -> io::Listener {
         id: match protocol {
             Protocol::Wamp => io::Router::WAMP,
             Protocol::MessageCenter => io::Router::MESSAGE_CENTER,
+            Protocol::Echo => io::Router::ECHO,
         },
     };
     let (any, allowed): (Vec<_>, Vec<_>) =
@@ -354,6 +355,8 @@ pub fn core_config(
     access.set_hooks(&config.hook.iter().zip(0..).map(hook_rule).collect::<Vec<_>>());
     Ok(CoreConfig {
         message_center: message_center(config, &access),
+        // Without a realm it is at no path.
+        echo: access.realm(&config.echo.realm).map(|realm| config.echo.read(realm)).unwrap_or_default(),
         access,
         limits: CoreLimits {
             outbox_bytes_max: bytes(limits.outbox),

@@ -58,6 +58,7 @@ impl Bare {
             compression: None,
             agent: String::new(),
             message_center: MessageCenter::default(),
+            echo: Default::default(),
         });
         let drawn = Arc::new(AtomicU64::new(1));
         let state = Arc::clone(&drawn);

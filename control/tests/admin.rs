@@ -93,6 +93,7 @@ fn control_with(deaf: bool, hold: Arc<Mutex<()>>) -> (Control, SocketAddr) {
         compression: None,
         agent: String::new(),
         message_center: MessageCenter::default(),
+        echo: Default::default(),
     }));
     let memory = MemoryWatch::new(MemoryBudget::new(None), Box::new(|_, _| {}));
     let early = Early::begin(1, Vec::new()).expect("there are resources");

@@ -49,6 +49,8 @@ impl Router {
     pub const WAMP: EndpointId = EndpointId(0);
     /// Endpoints of the message center.
     pub const MESSAGE_CENTER: EndpointId = EndpointId(1);
+    /// Endpoints with echo rooms.
+    pub const ECHO: EndpointId = EndpointId(2);
 
     /// Drives `shard`.
     pub fn new(shard: Shard, submit_question: SubmitQuestion, hand_over: HandOver) -> Self {
@@ -97,6 +99,15 @@ impl Service for Router {
         if endpoint == Self::MESSAGE_CENTER {
             return Ok(None);
         }
+        if endpoint == Self::ECHO {
+            let rooms = &self.shard.config().echo;
+            if rooms.topic(upgrade.target()).is_some() {
+                return Ok(None);
+            }
+            let known: Vec<&str> = rooms.paths().collect();
+            let words = format!("this path leads to no room; paths of rooms: {}", known.join(", "));
+            return Err(HttpError::new(404, words));
+        }
         // RFC 6455, 4.1: the client lists what it prefers first.
         match upgrade.subprotocols().find_map(Serializer::from_subprotocol) {
             Some(serializer) => Ok(Some(serializer.subprotocol())),
@@ -122,12 +133,26 @@ impl Service for Router {
         if endpoint == Self::MESSAGE_CENTER {
             return self.shard.open(now, outlet, Encoding::MESSAGE_CENTER);
         }
+        if endpoint == Self::ECHO {
+            return self.shard.open(now, outlet, Encoding::ECHO);
+        }
         let serializer = subprotocol.and_then(Serializer::from_subprotocol).expect("as negotiated");
         self.shard.open(now, outlet, serializer);
     }
 
     fn use_compression(&mut self, now: Instant, outlet: Outlet, agreement: &Agreement) {
         self.shard.use_compression(now, outlet, agreement);
+    }
+
+    fn enter(&mut self, now: Instant, outlet: Outlet, endpoint: EndpointId, target: &str) -> Flow {
+        if endpoint != Self::ECHO {
+            return Flow::Continue;
+        }
+        let flow = self.shard.enter_room(now, outlet, target);
+        if self.shard.has_questions() {
+            self.submit_questions(now);
+        }
+        flow
     }
 
     fn compressed_before_established(&self) -> bool {
@@ -245,14 +270,17 @@ impl Service for Router {
 
     fn read_counters(&self, into: &[Count]) {
         let counters = self.shard.counters();
-        let center = &counters.message_center;
+        let (center, echo) = (&counters.message_center, &counters.echo);
         let plain = [
-            counters.sessions - center.sessions,
+            counters.sessions - center.sessions - echo.sessions,
             center.sessions,
-            counters.sessions_opened - center.sessions_opened,
+            echo.sessions,
+            counters.sessions_opened - center.sessions_opened - echo.sessions_opened,
             center.sessions_opened,
-            counters.messages_received - center.messages_received,
+            echo.sessions_opened,
+            counters.messages_received - center.messages_received - echo.messages_received,
             center.messages_received,
+            echo.messages_received,
             counters.violations,
             counters.decoder_panics,
             counters.requests_refused,
@@ -291,7 +319,7 @@ impl Service for Router {
     }
 }
 
-const PLAIN: usize = 35;
+const PLAIN: usize = 38;
 
 const METRICS: &[Metric] = &{
     const fn counter(name: &'static str, help: &'static str) -> Metric {
@@ -305,6 +333,9 @@ const METRICS: &[Metric] = &{
     }
     const fn of_center(metric: Metric) -> Metric {
         Metric { labels: "protocol=\"message_center\"", ..metric }
+    }
+    const fn of_echo(metric: Metric) -> Metric {
+        Metric { labels: "protocol=\"echo\"", ..metric }
     }
     const fn deflated(name: &'static str, labels: &'static str, help: &'static str) -> Metric {
         Metric { name, labels, help, kind: MetricKind::Counter }
@@ -324,10 +355,13 @@ const METRICS: &[Metric] = &{
     let metrics: [Metric; PLAIN + DropReason::ALL.len() + LoginOutcome::ALL.len() + ErrorCode::ALL.len()] = [
         of_wamp2(gauge("sessions", "Sessions that are open now.")),
         of_center(gauge("sessions", "Sessions that are open now.")),
+        of_echo(gauge("sessions", "Sessions that are open now.")),
         of_wamp2(counter("sessions_opened", "Sessions welcomed.")),
         of_center(counter("sessions_opened", "Sessions welcomed.")),
+        of_echo(counter("sessions_opened", "Sessions welcomed.")),
         of_wamp2(counter("messages_received", "Protocol messages received from clients.")),
         of_center(counter("messages_received", "Protocol messages received from clients.")),
+        of_echo(counter("messages_received", "Protocol messages received from clients.")),
         counter("protocol_violations", "Protocol violations, each of which ended a session."),
         counter(
             "message_panics",

@@ -67,6 +67,12 @@ pub trait Service: 'static {
     /// after [`open`](Self::open). Those from it are inflated by the loop.
     fn use_compression(&mut self, _now: Instant, _outlet: Outlet, _agreement: &Agreement) {}
 
+    /// Comes last of all that a handshake brings: the client asked for this path and query, as written in its request. Whether it is
+    /// listened to.
+    fn enter(&mut self, _now: Instant, _outlet: Outlet, _endpoint: EndpointId, _target: &str) -> Flow {
+        Flow::Continue
+    }
+
     /// Whether a peer that is not established yet may send compressed messages; otherwise they end it with 1008.
     fn compressed_before_established(&self) -> bool {
         true

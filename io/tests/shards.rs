@@ -241,6 +241,7 @@ fn shorter_deadlines_count_for_connections_that_are_there() {
             compression: None,
             agent: String::new(),
             message_center: MessageCenter::default(),
+            echo: Default::default(),
         };
         running.renew(after, Arc::new(core)).unwrap();
         assert_eq!(client.hear(), Word::Ping);

@@ -16,11 +16,10 @@ use crate::clock::Instant;
 use crate::counters::DropReason;
 use crate::delivery::{Delivery, Known, Named, Outlet, StreamId};
 use crate::directory::{PatternMatches, Topic};
-use crate::encoding::{Encoding, Source};
+use crate::encoding::{self, Encoding, Source};
 use crate::ids::{PublicationId, RealmId, RoleId, SessionId, ShardId, SubscriptionId};
 use crate::inner::{InnerId, InnerOffer};
 use crate::lanes::{Item, Publication};
-use crate::message_center;
 use crate::mutation::{Mutation, planted};
 use crate::parcel::Parcel;
 use crate::receivers::{Audience, Receivers};
@@ -322,10 +321,14 @@ impl Shard {
         if let Some(LocalSubscription { topic, streams: Streams::Exact { alike, named }, .. }) = local {
             event.append(&mut self.delivery, topic.id(), None, alike, &self.config.access);
             for NamedStream { name, encoding, stream } in named {
+                if let Encoding::Echo(_) = encoding {
+                    event.append_echo_to(&mut self.delivery, *stream, &self.config.access);
+                    continue;
+                }
                 if event.plain && event.append_plain_to(&mut self.delivery, *stream, &self.config.access) {
                     continue;
                 }
-                let (name, access) = (Some(&**name), &self.config.access);
+                let (name, access) = (name.as_deref(), &self.config.access);
                 event.append_to(&mut self.delivery, topic.id(), name, *encoding, *stream, access);
             }
         }
@@ -680,8 +683,22 @@ impl<'a> Event<'a> {
         if delivery.conflates(stream) {
             delivery.conflate_by(access.hasher().hash_one((None::<&str>, self.key)));
         }
-        self.append_written(delivery, stream, |out| message_center::frames::plain(&plain, out));
+        self.append_written(delivery, stream, |out| encoding::write_plain(&plain, out));
         true
+    }
+
+    /// Appends it to one stream of receivers that know nothing but plain bytes.
+    fn append_echo_to(self, delivery: &mut Delivery, stream: StreamId, access: &Access) {
+        if delivery.conflates(stream) {
+            delivery.conflate_by(access.hasher().hash_one((None::<&str>, self.key)));
+        }
+        match self.source.as_plain() {
+            Ok(plain) => self.append_written(delivery, stream, |out| encoding::write_plain(&plain, out)),
+            Err(_) => {
+                let receivers = self.named.map(|named| &named.receivers);
+                delivery.drop_event(stream, self.except, receivers, DropReason::Untranslatable);
+            }
+        }
     }
 
     #[inline]

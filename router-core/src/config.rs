@@ -5,6 +5,7 @@ use std::time::Duration;
 use fanwire_codec::ws::deflate::DeflatePolicy;
 
 use crate::access::Access;
+use crate::echo::EchoRooms;
 use crate::message_center::MessageCenter;
 
 /// Realms, permissions and limits; the same for all shards of a process.
@@ -20,6 +21,8 @@ pub struct CoreConfig {
     pub agent: String,
     /// The channels of message-center clients.
     pub message_center: MessageCenter,
+    /// The rooms of echo clients.
+    pub echo: EchoRooms,
 }
 
 /// permessage-deflate (RFC 7692).

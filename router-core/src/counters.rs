@@ -185,8 +185,10 @@ pub struct Counters {
     pub decoder_panics: u64,
     /// Requests answered with ERROR by the router itself.
     pub requests_refused: u64,
-    /// What the message center has of `sessions`, `sessions_opened` and `messages_received`; WAMP has the rest.
+    /// What the message center has of `sessions`, `sessions_opened` and `messages_received`.
     pub message_center: ProtocolShare,
+    /// And echo rooms; WAMP has the rest.
+    pub echo: ProtocolShare,
     /// Errors told to message-center clients, by number: the first is that of [`ErrorCode::NotAuth`].
     pub message_center_errors: [u64; ErrorCode::ALL.len()],
     /// Publications accepted by this shard, from its sessions and by API.
@@ -268,17 +270,25 @@ impl Counters {
     pub(crate) fn session_opened(&mut self, encoding: Encoding) {
         self.sessions += 1;
         self.sessions_opened += 1;
-        if let Encoding::MessageCenter(_) = encoding {
-            self.message_center.sessions += 1;
-            self.message_center.sessions_opened += 1;
+        if let Some(share) = self.share(encoding) {
+            share.sessions += 1;
+            share.sessions_opened += 1;
         }
     }
 
     /// Counts its end.
     pub(crate) fn session_ended(&mut self, encoding: Encoding) {
         self.sessions -= 1;
-        if let Encoding::MessageCenter(_) = encoding {
-            self.message_center.sessions -= 1;
+        if let Some(share) = self.share(encoding) {
+            share.sessions -= 1;
+        }
+    }
+
+    fn share(&mut self, encoding: Encoding) -> Option<&mut ProtocolShare> {
+        match encoding {
+            Encoding::Wamp2(..) => None,
+            Encoding::MessageCenter(_) => Some(&mut self.message_center),
+            Encoding::Echo(_) => Some(&mut self.echo),
         }
     }
 

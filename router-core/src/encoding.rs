@@ -6,6 +6,7 @@
 use bytes::BytesMut;
 use fanwire_codec::payload::{OwnedPayload, Plain, SharedPayload, TranscodeError};
 use fanwire_codec::wamp2::{Payload, Serializer};
+use fanwire_codec::ws;
 
 use crate::ids::{PublicationId, RegistrationId, SubscriptionId};
 use crate::message_center;
@@ -29,6 +30,8 @@ pub enum Encoding {
     Wamp2(Serializer, Framing),
     /// The message center's JSON over WebSocket.
     MessageCenter(Framing),
+    /// Plain messages over WebSocket.
+    Echo(Framing),
 }
 
 impl From<Serializer> for Encoding {
@@ -41,17 +44,20 @@ impl From<Serializer> for Encoding {
 impl Encoding {
     /// The message center as it is before anything was agreed on compression.
     pub const MESSAGE_CENTER: Self = Self::MessageCenter(Framing::Plain);
+    /// Echo rooms as they are before anything was agreed on compression.
+    pub const ECHO: Self = Self::Echo(Framing::Plain);
 
-    /// How many there are in which all members of a subscription get the same bytes.
+    /// How many there are that each subscription has a place for.
     pub(crate) const ALIKE: usize = 2 * Serializer::COUNT;
 
-    /// Number below [`Self::ALIKE`], for arrays; `None` for encodings whose events have the subscriber's own name for the
-    /// topic, so that only those who call it the same get the same bytes.
+    /// Number below [`Self::ALIKE`], for arrays; `None` for encodings that have no place in each subscription: because their events
+    /// have the subscriber's own name for the topic, so that only those who call it the same get the same bytes, or because few
+    /// topics have subscribers with it.
     pub(crate) fn index(self) -> Option<usize> {
         match self {
             Self::Wamp2(serializer, Framing::Plain) => Some(serializer.index()),
             Self::Wamp2(serializer, Framing::Deflated) => Some(Serializer::COUNT + serializer.index()),
-            Self::MessageCenter(_) => None,
+            Self::MessageCenter(_) | Self::Echo(_) => None,
         }
     }
 
@@ -60,13 +66,16 @@ impl Encoding {
         match self {
             Self::Wamp2(serializer, _) => Self::Wamp2(serializer, Framing::Deflated),
             Self::MessageCenter(_) => Self::MessageCenter(Framing::Deflated),
+            Self::Echo(_) => Self::Echo(Framing::Deflated),
         }
     }
 
     /// Whether its streams are compressed.
     pub(crate) fn is_deflated(self) -> bool {
         match self {
-            Self::Wamp2(_, framing) | Self::MessageCenter(framing) => framing == Framing::Deflated,
+            Self::Wamp2(_, framing) | Self::MessageCenter(framing) | Self::Echo(framing) => {
+                framing == Framing::Deflated
+            }
         }
     }
 
@@ -75,6 +84,7 @@ impl Encoding {
         match self {
             Self::Wamp2(..) => "wamp2",
             Self::MessageCenter(_) => "message_center",
+            Self::Echo(_) => "echo",
         }
     }
 
@@ -83,6 +93,8 @@ impl Encoding {
         match self {
             Self::Wamp2(serializer, _) => serializer,
             Self::MessageCenter(_) => Serializer::Json,
+            // A string and binary are what they are in it.
+            Self::Echo(_) => Serializer::MsgPack,
         }
     }
 
@@ -104,6 +116,7 @@ impl Encoding {
             Self::MessageCenter(_) => {
                 message_center::frames::event(topic.expect("its members have a name for it"), payload, out);
             }
+            Self::Echo(_) => unreachable!("its events are written of plain bytes"),
         }
     }
 
@@ -122,7 +135,7 @@ impl Encoding {
             Self::Wamp2(serializer, _) => {
                 frames::gap(serializer, subscription, publication, of, lost, reason, out);
             }
-            Self::MessageCenter(_) => unreachable!("no rule leads to the topic of gaps"),
+            Self::MessageCenter(_) | Self::Echo(_) => unreachable!("no rule leads to the topic of gaps"),
         }
     }
 
@@ -131,6 +144,8 @@ impl Encoding {
         match self {
             Self::Wamp2(serializer, _) => frames::published(serializer, request, publication, out),
             Self::MessageCenter(_) => unreachable!("its sessions do not publish"),
+            // It has no words for that.
+            Self::Echo(_) => {}
         }
     }
 
@@ -148,7 +163,7 @@ impl Encoding {
             Self::Wamp2(serializer, _) => {
                 frames::invocation(serializer, invocation, registration, procedure, caller, payload, out);
             }
-            Self::MessageCenter(_) => unreachable!("its sessions neither call nor register"),
+            Self::MessageCenter(_) | Self::Echo(_) => unreachable!("its sessions neither call nor register"),
         }
     }
 
@@ -156,7 +171,7 @@ impl Encoding {
     pub(crate) fn write_result(self, request: u64, payload: Payload<'_>, out: &mut BytesMut) {
         match self {
             Self::Wamp2(serializer, _) => frames::result(serializer, request, payload, out),
-            Self::MessageCenter(_) => unreachable!("its sessions neither call nor register"),
+            Self::MessageCenter(_) | Self::Echo(_) => unreachable!("its sessions neither call nor register"),
         }
     }
 
@@ -170,7 +185,7 @@ impl Encoding {
     ) {
         match self {
             Self::Wamp2(serializer, _) => frames::call_error(serializer, request, error, payload, out),
-            Self::MessageCenter(_) => unreachable!("its sessions neither call nor register"),
+            Self::MessageCenter(_) | Self::Echo(_) => unreachable!("its sessions neither call nor register"),
         }
     }
 
@@ -178,9 +193,15 @@ impl Encoding {
     pub(crate) fn write_call_refusal(self, request: u64, error: &str, words: &str, out: &mut BytesMut) {
         match self {
             Self::Wamp2(serializer, _) => frames::call_refusal(serializer, request, error, words, out),
-            Self::MessageCenter(_) => unreachable!("its sessions neither call nor register"),
+            Self::MessageCenter(_) | Self::Echo(_) => unreachable!("its sessions neither call nor register"),
         }
     }
+}
+
+/// One message of plain bytes, as a whole WebSocket frame: text, or binary of what was sent as binary.
+pub(crate) fn write_plain(plain: &Plain<'_>, out: &mut BytesMut) {
+    let kind = if plain.is_binary { ws::Kind::Binary } else { ws::Kind::Text };
+    ws::write_message(out, kind, &[&plain.bytes]);
 }
 
 /// A payload on its way: still in the sender's buffer, or already shared between shards. Transcoded once per serializer.
@@ -206,6 +227,21 @@ impl<'a> Source<'a> {
                 shared.get(serializer).map(OwnedPayload::view)
             }
             Self::Shared(shared) => shared.get(serializer).map(OwnedPayload::view),
+        }
+    }
+
+    /// What receivers that know nothing but plain bytes get of it, whatever it is.
+    pub(crate) fn as_plain(&self) -> Result<Plain<'_>, TranscodeError> {
+        match self {
+            Self::Borrowed { serializer, payload, copy } => {
+                // What is plain already needs no copy.
+                let packed = *serializer == Serializer::MsgPack;
+                if let Some(plain) = packed.then(|| Plain::of_packed(*payload)).flatten() {
+                    return Ok(plain);
+                }
+                copy.get_or_init(|| SharedPayload::new(OwnedPayload::copy_from(*serializer, payload))).plain()
+            }
+            Self::Shared(shared) => shared.plain(),
         }
     }
 

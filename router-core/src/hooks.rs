@@ -254,11 +254,19 @@ impl Shard {
         let outcome = if planted(Mutation::HookDenialForgotten) { Ok(Grant::default()) } else { outcome };
         match outcome {
             Ok(_) => {
-                let (kind, mut message) = held.message.expect("kept when it was asked about");
-                // It was counted when it came.
-                self.delivery.counters.messages_received -= 1;
                 self.in_hand_allowed = Some(held.uri);
-                let flow = self.receive(now, outlet, kind, &mut message);
+                let flow = match held.message {
+                    Some((kind, mut message)) => {
+                        // It was counted when it came.
+                        self.delivery.counters.messages_received -= 1;
+                        self.receive(now, outlet, kind, &mut message)
+                    }
+                    // Its path has asked.
+                    None => {
+                        self.join_room(now, outlet);
+                        Flow::Continue
+                    }
+                };
                 self.in_hand_allowed = None;
                 if flow != Flow::Pause && !planted(Mutation::VerdictNotResumed) {
                     self.effects.push(Effect::Resume(outlet));

@@ -15,6 +15,7 @@ pub mod config;
 pub mod counters;
 pub mod delivery;
 pub mod directory;
+pub mod echo;
 pub mod encoding;
 pub mod hooks;
 pub mod ids;
@@ -40,6 +41,7 @@ mod rules;
 mod session;
 mod shard;
 mod subscription;
+mod template;
 mod wamp2;
 
 pub use api::Readiness;

@@ -190,10 +190,11 @@ impl Shard {
             Ok(()) => match self.config.access.hooks(entrance.realm).connect {
                 Some(hook) if was_verified => self.ask_to_connect(now, outlet, hook, entrance),
                 _ => {
+                    self.admit(now, outlet, entrance);
+                    // Unless what it wants at once has to wait for another verdict.
                     if !planted(Mutation::VerdictNotResumed) {
                         self.listen_again(outlet);
                     }
-                    self.admit(now, outlet, entrance);
                 }
             },
             Err(denial) => {

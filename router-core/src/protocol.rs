@@ -18,6 +18,8 @@ impl Shard {
         match self.spoken(outlet) {
             // The client begins, with HELLO.
             Some(Encoding::Wamp2(..)) | None => {}
+            // Its path begins, see `enter_room`.
+            Some(Encoding::Echo(_)) => {}
             Some(Encoding::MessageCenter(_)) => self.greet_message_center(now, outlet),
         }
     }
@@ -33,6 +35,7 @@ impl Shard {
         match self.spoken(outlet) {
             Some(Encoding::Wamp2(..)) => self.welcome_wamp2(outlet, method, extra),
             Some(Encoding::MessageCenter(_)) => self.welcome_message_center(now, outlet, method, extra),
+            Some(Encoding::Echo(_)) => self.join_room(now, outlet),
             None => {}
         }
     }
@@ -42,6 +45,7 @@ impl Shard {
         match self.spoken(outlet) {
             Some(Encoding::Wamp2(..)) => self.deny_login_wamp2(now, outlet, was_verified, denial),
             Some(Encoding::MessageCenter(_)) => self.deny_login_message_center(now, outlet, denial),
+            Some(Encoding::Echo(_)) => self.deny_login_echo(now, outlet, denial),
             None => {}
         }
     }
@@ -58,6 +62,7 @@ impl Shard {
         match self.spoken(outlet) {
             Some(Encoding::Wamp2(..)) => self.refuse_request_wamp2(outlet, kind, request, uri, words),
             Some(Encoding::MessageCenter(_)) => self.refuse_request_message_center(now, outlet, uri),
+            Some(Encoding::Echo(_)) => self.refuse_request_echo(now, outlet, kind, uri, words),
             None => {}
         }
     }
@@ -74,7 +79,9 @@ impl Shard {
         match self.spoken(outlet) {
             Some(Encoding::Wamp2(..)) => self.say_goodbye_wamp2(now, outlet, reason, words, close_code),
             // There is no farewell but the WebSocket's own.
-            Some(Encoding::MessageCenter(_)) => self.close(now, outlet, close_code, words),
+            Some(Encoding::MessageCenter(_) | Encoding::Echo(_)) => {
+                self.close(now, outlet, close_code, words)
+            }
             None => {}
         }
     }

@@ -22,6 +22,7 @@ use hashbrown::HashMap;
 use crate::access::Access;
 use crate::clock::Instant;
 use crate::directory::Registration;
+use crate::echo::Place;
 use crate::encoding::Encoding;
 use crate::ids::{RealmId, RoleId, SessionId, SubscriptionId};
 
@@ -99,6 +100,11 @@ impl Session {
         }
     }
 
+    /// The room that it is in, or comes to, in protocols with rooms.
+    pub(crate) fn place(&self) -> Option<&Place> {
+        self.words.as_ref()?.place.as_ref()
+    }
+
     /// What it calls the topic of this subscription.
     pub(crate) fn name_of(&self, id: SubscriptionId) -> Option<Arc<str>> {
         let names = &self.words.as_ref()?.names;
@@ -147,6 +153,8 @@ pub(crate) struct Words {
     pub(crate) names: Vec<(SubscriptionId, Arc<str>)>,
     /// What whoever vouched for it said of it beside who it is, as far as names of topics need it.
     pub(crate) context: Vec<(Box<str>, Box<str>)>,
+    /// The room to which its path leads.
+    pub(crate) place: Option<Place>,
 }
 
 /// Who a session proved to be, and how.

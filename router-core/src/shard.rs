@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use fanwire_codec::ws;
 use fanwire_codec::ws::deflate::Agreement;
 use hashbrown::HashMap;
@@ -105,6 +106,8 @@ pub struct Shard {
     /// What a hook has allowed of the message in hand, which is handled once more for that.
     pub(crate) in_hand_allowed: Option<Box<str>>,
     pub(crate) desk: Desk,
+    /// Where what an echo client says is put into its template.
+    pub(crate) said: BytesMut,
 }
 
 impl std::fmt::Debug for Shard {
@@ -155,6 +158,7 @@ impl Shard {
             awaited: VecDeque::new(),
             in_hand_allowed: None,
             desk: Desk::default(),
+            said: BytesMut::new(),
             delivery,
             config,
         }
@@ -187,7 +191,8 @@ impl Shard {
     }
 
     /// The WebSocket is open, and this is what it speaks: a [`Serializer`](fanwire_codec::wamp2::Serializer) of WAMP v2, or
-    /// [`Encoding::MESSAGE_CENTER`]. The session waits for the client's first message, or is open where it needs none.
+    /// [`Encoding::MESSAGE_CENTER`], or [`Encoding::ECHO`]. The session waits for the client's first message, or is open where it
+    /// needs none; an echo client comes in by [`enter_room`](Self::enter_room), once compression is agreed on.
     pub fn open(&mut self, now: Instant, outlet: Outlet, encoding: impl Into<Encoding>) {
         self.sessions[outlet.index()] = Some(Box::new(Session::new(encoding.into())));
         self.greet(now, outlet);
@@ -226,6 +231,7 @@ impl Shard {
         match encoding {
             Encoding::Wamp2(serializer, _) => self.receive_wamp2(now, outlet, serializer, kind, message),
             Encoding::MessageCenter(_) => self.receive_message_center(now, outlet, kind, message),
+            Encoding::Echo(_) => self.receive_echo(now, outlet, kind, message),
         }
         self.apply_notices(now);
         match self.session(outlet) {

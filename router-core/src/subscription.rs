@@ -33,7 +33,8 @@ pub(crate) enum Streams {
     /// Everybody's role was asked when they subscribed to the very topic.
     Exact {
         alike: ByEncoding,
-        /// Of those who have a name of their own for the topic. Few: most call it the same.
+        /// Of those who have a name of their own for the topic, and of encodings without a place of their own. Few: most call it
+        /// the same.
         named: Vec<NamedStream>,
     },
     /// What a pattern brings is asked for each topic, so roles are apart.
@@ -43,10 +44,10 @@ pub(crate) enum Streams {
 /// By [`Encoding::index`].
 pub(crate) type ByEncoding = [Option<StreamId>; Encoding::ALIKE];
 
-/// The stream of those who are told this name with each event.
+/// The stream of those who are told this name with each event, if any.
 #[derive(Debug)]
 pub(crate) struct NamedStream {
-    pub(crate) name: Arc<str>,
+    pub(crate) name: Option<Arc<str>>,
     pub(crate) encoding: Encoding,
     pub(crate) stream: StreamId,
 }
@@ -76,10 +77,10 @@ impl Streams {
         let Self::Exact { named, .. } = self else { unreachable!("names are for exact topics") };
         let known = named.iter().find(|named| named.is_of(class)).map(|named| named.stream);
         known.unwrap_or_else(|| {
-            let (name, stream) = (class.name.expect("its encoding tells one"), make());
+            let stream = make();
             // One for nearly all topics, of which there may be millions.
             named.reserve_exact(1);
-            named.push(NamedStream { name: Arc::clone(name), encoding: class.encoding, stream });
+            named.push(NamedStream { name: class.name.cloned(), encoding: class.encoding, stream });
             stream
         })
     }
@@ -97,7 +98,7 @@ impl Streams {
         }
     }
 
-    /// The place of the stream of sessions with this role and encoding; `None` where names keep them apart.
+    /// The place of the stream of sessions with this role and encoding; `None` where it is among those with names.
     fn slot(&mut self, class: Class<'_>) -> Option<&mut Option<StreamId>> {
         let index = class.encoding.index()?;
         match self {
@@ -128,8 +129,9 @@ impl Streams {
 
 impl NamedStream {
     fn is_of(&self, class: Class<'_>) -> bool {
-        let is_name = |name: &Arc<str>| **name == *self.name || planted(Mutation::NamesShareStreams);
-        self.encoding == class.encoding && class.name.is_some_and(is_name)
+        let is_name = class.name == self.name.as_ref()
+            || class.name.is_some() && self.name.is_some() && planted(Mutation::NamesShareStreams);
+        self.encoding == class.encoding && is_name
     }
 }
 

@@ -69,6 +69,7 @@ fn shard_of(number: u8, shards: u8, directory: &Arc<Directory>) -> Shard {
         compression: None,
         agent: String::new(),
         message_center: MessageCenter::new(realm, OnError::Keep, vec![rule]),
+        echo: Default::default(),
     });
     let mut state = 1 + u64::from(number);
     let random = Box::new(move || {
@@ -146,6 +147,28 @@ fn a_publication_to_clients_of_both_protocols_allocates_nothing() {
         assert_eq!(flow, Flow::Continue);
         flush(&mut shard, &mut sink);
         assert_eq!(shard.counters().delivered, before + 200, "everybody got it");
+    });
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn what_is_said_in_an_echo_room_allocates_nothing() {
+    let (mut shard, mut sink) = (shard(), Sink(0));
+    for number in 0..100 {
+        let outlet = Outlet(number);
+        shard.attach(Instant::START, outlet);
+        shard.open(Instant::START, outlet, Encoding::ECHO);
+        assert_eq!(shard.enter_room(Instant::START, outlet, "/"), Flow::Continue);
+    }
+    flush(&mut shard, &mut sink);
+    shard.effects();
+    let mut message = *b"hello world!";
+    let allocations = steady_allocations(|| {
+        let before = shard.counters().delivered;
+        let flow = shard.receive(Instant::START, Outlet(0), Kind::Text, &mut message);
+        assert_eq!(flow, Flow::Continue);
+        flush(&mut shard, &mut sink);
+        assert_eq!(shard.counters().delivered, before + 100, "everybody got it");
     });
     assert_eq!(allocations, 0);
 }

@@ -30,6 +30,7 @@ pub fn check(config: &Config, origins: &Origins) -> Vec<Problem> {
     checker.compression(&config.compression);
     checker.rest(config);
     checker.problems.extend(super::center::check(config, origins));
+    checker.problems.extend(super::echo::check(config, origins));
     checker.problems
 }
 
@@ -112,12 +113,12 @@ impl Checker<'_> {
         }
         for path in listener.endpoints.keys() {
             let plain = path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\"%\\".contains(&byte));
-            if !path.starts_with('/') || !plain {
+            if path != "*" && !(path.starts_with('/') && plain) {
                 let wrong = format!("{path:?} is not a path");
                 self.refuse(
                     format!("{key}.endpoints.{path}"),
                     wrong,
-                    ["allowed: a path that begins with / and has no query, such as \"/ws\""],
+                    ["allowed: a path that begins with / and has no query, such as \"/ws\", or \"*\" for all other paths"],
                 );
             }
         }

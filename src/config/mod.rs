@@ -14,6 +14,7 @@ pub mod center;
 pub mod changes;
 pub mod check;
 pub mod describe;
+pub mod echo;
 pub mod hooks;
 pub mod load;
 pub mod problem;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::bind::Bind;
 use crate::config::center::MessageCenter;
 use crate::config::describe::described;
+use crate::config::echo::Echo;
 use crate::config::redis::{Bridge, Resp};
 use crate::config::units::{Address, Auto, Count, CpuList, Limit, Size, Time};
 
@@ -62,6 +63,11 @@ described! {
         /// [Message center](message-center.md) has all of it. It is served at the paths that a listener's `endpoints` name for it.
         #[acts(inside)]
         pub message_center: MessageCenter,
+        /// Rooms in which all hear what one says, in plain messages without any protocol.
+        ///
+        /// [Echo rooms](echo.md) has all of it. They are served at the paths that a listener's `endpoints` name for them.
+        #[acts(inside)]
+        pub echo: Echo,
         /// Bridges to Redis: its channels are topics here. None by default.
         ///
         /// [Redis](redis.md) has examples. Each has one connection, by RESP3 (Redis 6 or later), and connects again for as long as the
@@ -106,6 +112,7 @@ impl Default for Config {
             http_api: HttpApi::default(),
             realm: vec![Realm::open()],
             message_center: MessageCenter::default(),
+            echo: Echo::default(),
             hook: Vec::new(),
             bridge: Vec::new(),
             resp: Resp::default(),

@@ -14,6 +14,7 @@ mod admin;
 mod cli;
 mod clients;
 mod compression;
+mod echo;
 mod faults;
 mod handshakes;
 mod hooks;

@@ -44,6 +44,11 @@ impl<'a> RequestHead<'a> {
         self.version
     }
 
+    /// The path and, behind a `?`, the query, as written (percent-encoded).
+    pub fn path_and_query(&self) -> &'a str {
+        self.path_and_query
+    }
+
     /// The path, as written (percent-encoded), without the query; `*` for `OPTIONS *`.
     pub fn path(&self) -> &'a str {
         self.path_and_query.split_once('?').map_or(self.path_and_query, |(path, _)| path)

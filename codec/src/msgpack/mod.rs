@@ -14,5 +14,5 @@ pub use skip::{DEPTH_MAX, validate};
 pub(crate) use skip::{Head, read_head, skip_value};
 pub(crate) use write::{
     write_binary_head, write_bool, write_dict_head, write_f64, write_i64, write_list_head, write_nil,
-    write_string, write_u64,
+    write_string, write_string_head, write_u64,
 };

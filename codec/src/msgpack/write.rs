@@ -42,13 +42,19 @@ pub(crate) fn write_f64(out: &mut BytesMut, value: f64) {
 
 #[inline]
 pub(crate) fn write_string(out: &mut BytesMut, text: &str) {
-    match text.len() {
+    write_string_head(out, text.len());
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// The head of a string; its `length` bytes follow.
+#[inline]
+pub(crate) fn write_string_head(out: &mut BytesMut, length: usize) {
+    match length {
         length @ 0..=31 => out.put_u8(0xa0 | length as u8),
         length @ 32..=0xff => put_sized(out, 0xd9, &(length as u8).to_be_bytes()),
         length @ 0x100..=0xffff => put_sized(out, 0xda, &(length as u16).to_be_bytes()),
         length => put_sized(out, 0xdb, &long_length(length).to_be_bytes()),
     }
-    out.extend_from_slice(text.as_bytes());
 }
 
 /// The head of a binary value; its `length` bytes follow.

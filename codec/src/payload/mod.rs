@@ -53,7 +53,7 @@ use crate::wamp2::{Payload, Serializer};
 use crate::{cbor, json, msgpack};
 
 use from_binary::{CborSource, MsgPackSource};
-pub use plain::Plain;
+pub use plain::{Plain, write_packed_plain};
 pub use shared::SharedPayload;
 use sink::{CborSink, JsonSink, MsgPackSink};
 

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 
 use bytes::{BufMut, BytesMut};
 
-use super::{OwnedPayload, TranscodeError};
+use super::{OwnedPayload, SharedPayload, TranscodeError};
 use crate::json;
 use crate::msgpack::{self, Head};
 use crate::wamp2::{Payload, Serializer};
@@ -40,6 +40,51 @@ impl<'a> Plain<'a> {
         };
         Some(Self { bytes: Cow::Borrowed(args.get(at..at + length)?), is_binary })
     }
+
+    /// Text that had to be made.
+    fn text(text: Vec<u8>) -> Self {
+        Self { bytes: Cow::Owned(text), is_binary: false }
+    }
+}
+
+impl SharedPayload {
+    /// The plain bytes of the payload, by the table above. A translation that this needs is made once.
+    ///
+    /// # Errors
+    ///
+    /// What has no form in JSON, if it is not plain.
+    pub fn plain(&self) -> Result<Plain<'_>, TranscodeError> {
+        let original = self.original();
+        let view = original.view();
+        if view.args.is_none() && view.kwargs.is_none() {
+            return Ok(Plain::text(Vec::new()));
+        }
+        // JSON says by its second byte already that there is no string.
+        if (original.serializer() != Serializer::Json || may_be_one_string(view.args))
+            // Integers that MessagePack does not have, for example, are no strings either.
+            && let Ok(packed) = self.get(Serializer::MsgPack)
+            && let Some(plain) = Plain::of_packed(packed.view())
+        {
+            return Ok(plain);
+        }
+        let mut text = Vec::new();
+        original.write_plain_json(&mut text)?;
+        Ok(Plain::text(text))
+    }
+}
+
+/// Appends the arguments of a payload in MessagePack: one string, or binary, of these parts one after the other. The parts of a
+/// string must be UTF-8.
+pub fn write_packed_plain(out: &mut BytesMut, is_binary: bool, parts: &[&[u8]]) {
+    let length = parts.iter().map(|part| part.len()).sum::<usize>();
+    out.reserve(length + HEADS_BYTES);
+    msgpack::write_list_head(out, 1);
+    if is_binary {
+        msgpack::write_binary_head(out, length);
+    } else {
+        msgpack::write_string_head(out, length);
+    }
+    parts.iter().for_each(|part| out.put_slice(part));
 }
 
 impl OwnedPayload {
@@ -92,24 +137,8 @@ impl OwnedPayload {
     ///
     /// What has no form in JSON, if it is not plain. Nothing is appended then.
     pub fn write_plain(&self, out: &mut Vec<u8>) -> Result<(), TranscodeError> {
-        match self.view() {
-            view if view.args.is_none() && view.kwargs.is_none() => Ok(()),
-            // JSON says by its second byte already that there is no string.
-            view if self.serializer() == Serializer::Json && !may_be_one_string(view.args) => {
-                self.write_plain_json(out)
-            }
-            _ => match self.transcode(Serializer::MsgPack) {
-                Ok(packed) => match Plain::of_packed(packed.view()) {
-                    Some(plain) => {
-                        out.extend_from_slice(&plain.bytes);
-                        Ok(())
-                    }
-                    None => self.write_plain_json(out),
-                },
-                // Integers that MessagePack does not have, for example.
-                Err(_) => self.write_plain_json(out),
-            },
-        }
+        out.extend_from_slice(&SharedPayload::new(self.clone()).plain()?.bytes);
+        Ok(())
     }
 
     /// Appends JSON text: of the one argument, strings too, or of an object of all of them.
@@ -211,6 +240,25 @@ mod tests {
         assert_eq!(args(""), None);
         let deep = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         assert!(args(&deep(127)).is_some() && args(&deep(128)).is_none());
+    }
+
+    #[test]
+    fn what_came_as_binary_stays_so_and_parts_are_one_value() {
+        for (is_binary, parts, expected) in [
+            (true, [&b"RECEIVED: "[..], b"\0\x01b"], &b"RECEIVED: \0\x01b"[..]),
+            (true, [b"a", b"b"], b"ab"),
+            (false, [b"", b""], b""),
+            (false, [b"RECEIVED: ", &[b'x'; 300]], &[&b"RECEIVED: "[..], &[b'x'; 300]].concat()),
+        ] {
+            let mut args = BytesMut::new();
+            write_packed_plain(&mut args, is_binary, &parts);
+            let payload = OwnedPayload::checked(Serializer::MsgPack, Some(&args), None).expect("well-formed");
+            for serializer in Serializer::ALL {
+                let shared = SharedPayload::new(payload.transcode(serializer).expect("it has a form"));
+                let plain = shared.plain().expect("it has a form");
+                assert_eq!((&*plain.bytes, plain.is_binary), (expected, is_binary), "{serializer:?}");
+            }
+        }
     }
 
     proptest! {

@@ -234,8 +234,8 @@ impl<S: Service> Shard<S> {
 
     /// Bytes right behind the head: frames of a hasty client. Never another request.
     fn input_after_head(&mut self, slot: u32, rest: &mut [u8]) {
-        if !rest.is_empty() && self.slots.hot[slot as usize].stage == Stage::Open {
-            self.frames(slot, rest);
+        if !rest.is_empty() && matches!(self.slots.hot[slot as usize].stage, Stage::Open | Stage::Closing) {
+            self.input(slot, rest);
         }
     }
 
@@ -255,7 +255,11 @@ impl<S: Service> Shard<S> {
             }
             Ok(Ok((endpoint, mut upgrade))) => match self.service.negotiate(endpoint, &mut upgrade) {
                 Ok(subprotocol) => self.upgrade(slot, endpoint, &upgrade, subprotocol),
-                Err(error) => self.refuse_request(slot, &error, RefusalReason::Subprotocol),
+                Err(error) => {
+                    let reason =
+                        if error.status() == 404 { RefusalReason::Path } else { RefusalReason::Subprotocol };
+                    self.refuse_request(slot, &error, reason);
+                }
             },
             Ok(Err(refusal)) => self.refuse_request(slot, &refusal.error, refusal.reason),
             Err(Panicked) => self.decoder_panicked(slot),
@@ -283,6 +287,11 @@ impl<S: Service> Shard<S> {
             receiver.use_compression(&agreement);
             receiver.hold_compressed(!self.service.compressed_before_established());
             self.service.use_compression(self.now, outlet, &agreement);
+        }
+        match self.service.enter(self.now, outlet, endpoint, upgrade.target()) {
+            Flow::Continue => {}
+            Flow::Pause => self.slots.hot[slot as usize].set(flag::PAUSED),
+            Flow::Closing => self.begin_closing(slot, CloseReason::Service),
         }
     }
 

@@ -2,7 +2,6 @@
 
 use bytes::BytesMut;
 use fanwire_codec::message_center::{ErrorCode, encode_done, encode_error, encode_event};
-use fanwire_codec::payload::Plain;
 use fanwire_codec::wamp2::Payload;
 use fanwire_codec::ws;
 
@@ -16,12 +15,6 @@ fn frame(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
 
 pub(crate) fn event(name: &str, payload: Payload<'_>, out: &mut BytesMut) {
     frame(out, |out| encode_event(name, &payload, out));
-}
-
-/// What came without structure goes without it: text, or binary of what came as binary.
-pub(crate) fn plain(plain: &Plain<'_>, out: &mut BytesMut) {
-    let kind = if plain.is_binary { ws::Kind::Binary } else { ws::Kind::Text };
-    ws::write_message(out, kind, &[&plain.bytes]);
 }
 
 pub(super) fn done(out: &mut BytesMut) {

@@ -15,7 +15,6 @@
 
 pub(crate) mod frames;
 mod rules;
-mod template;
 
 use std::sync::Arc;
 
@@ -34,8 +33,8 @@ use crate::session::{Refusal, State, error};
 use crate::shard::Shard;
 use crate::uri::MatchPolicy;
 
-pub use rules::{ChannelRule, MessageCenter, OnError, Side};
-pub use template::{CAPTURES_MAX, TemplateError};
+pub use crate::template::{CAPTURES_MAX, Side, TemplateError};
+pub use rules::{ChannelRule, MessageCenter, OnError};
 
 use rules::{Channel, Known};
 

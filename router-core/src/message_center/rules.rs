@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use fanwire_codec::message_center::ErrorCode;
 
-use super::template::{Name, Pattern, TemplateError};
 use crate::ids::RealmId;
+use crate::template::{Name, Pattern, Side, TemplateError};
 use crate::uri::{self, UriRule};
 
 /// The message center of a router, as configured.
@@ -39,15 +39,6 @@ pub struct ChannelRule {
     needs_login: bool,
     /// What all who subscribe by it call the channel, where that is always the same.
     literal: Option<Arc<str>>,
-}
-
-/// Which side of a rule is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// What clients say.
-    Match,
-    /// The topic.
-    Channel,
 }
 
 impl ChannelRule {

@@ -265,6 +265,7 @@ impl Plan {
                 compression,
                 agent: String::new(),
                 message_center,
+                echo: Default::default(),
             }),
         }
     }

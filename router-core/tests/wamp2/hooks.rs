@@ -297,7 +297,7 @@ fn a_login_by_hook_needs_no_authid_and_connect_comes_after_it() {
     for part in [r#""authid":"1001""#, r#""authmethod":"ticket""#, r#""authprovider":"hook""#] {
         assert!(welcome.contains(part), "{part} in {welcome}");
     }
-    assert_eq!(router.effects, [(0, Effect::Resume(alice.1)), (0, Effect::Established(alice.1))]);
+    assert_eq!(router.effects, [(0, Effect::Established(alice.1)), (0, Effect::Resume(alice.1))]);
 }
 
 #[test]

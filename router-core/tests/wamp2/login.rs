@@ -45,7 +45,7 @@ fn the_right_ticket_is_welcomed_with_the_users_role() {
     ] {
         assert!(welcome.contains(part), "{part} in {welcome}");
     }
-    assert_eq!(router.effects, [(0, Effect::Resume(alice.1)), (0, Effect::Established(alice.1))]);
+    assert_eq!(router.effects, [(0, Effect::Established(alice.1)), (0, Effect::Resume(alice.1))]);
     assert_eq!(router.say(alice, r#"[32,1,{},"a.b"]"#), Flow::Continue);
     assert!(router.hear_one(alice).starts_with("[33,1,"));
     assert_eq!((router.directory.session_count(), logins(&router, LoginOutcome::TicketWelcomed)), (1, 1));

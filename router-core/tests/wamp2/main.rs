@@ -1,10 +1,11 @@
-//! The WAMP v2 session, and the message center's, as their clients see them: conversations with one or two shards, without sockets.
+//! The WAMP v2 session, the message center's and that of echo rooms, as their clients see them: conversations with one or two shards, without sockets.
 
 mod support;
 
 mod api;
 mod call;
 mod disclosure;
+mod echo;
 mod hooks;
 mod inner;
 mod lists;

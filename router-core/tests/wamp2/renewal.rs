@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use fanwire_core::access::{Permission, RealmConfig, RoleConfig};
-use fanwire_core::message_center::MessageCenter;
 use fanwire_core::uri::MatchPolicy;
 use fanwire_core::{CoreConfig, Limits};
 
@@ -291,8 +290,8 @@ impl World {
         }
         let access = self.newest.access.renewed(&permissions(&table)).expect("the realms are sound");
         let (limits, agent) = (self.newest.limits.clone(), self.newest.agent.clone());
-        let message_center = MessageCenter::default();
-        self.newest = Arc::new(CoreConfig { access, limits, compression: None, agent, message_center });
+        let (message_center, echo) = Default::default();
+        self.newest = Arc::new(CoreConfig { access, limits, compression: None, agent, message_center, echo });
         self.tables.push(table);
     }
 

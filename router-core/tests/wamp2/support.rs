@@ -7,10 +7,12 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use fanwire_codec::wamp2::Serializer;
+use fanwire_codec::ws::deflate::Agreement;
 use fanwire_codec::ws::{Kind, Limits as WsLimits, Pool, Received, Receiver, Role};
 use fanwire_core::access::{Access, Disclosure, Permission, RealmConfig, RoleConfig};
 use fanwire_core::api::{ApiAnswer, ApiRequest, Ask, SessionCursor, SessionFilter};
 use fanwire_core::directory::Directory;
+use fanwire_core::echo::EchoRooms;
 use fanwire_core::hooks::HookRule;
 use fanwire_core::ids::{RoleId, SessionId, ShardId};
 use fanwire_core::message_center::MessageCenter;
@@ -18,8 +20,8 @@ use fanwire_core::question::{Grant, Question};
 use fanwire_core::topics::TopicRules;
 use fanwire_core::uri::MatchPolicy;
 use fanwire_core::{
-    CoreConfig, Effect, Encoding, Flow, FlushBudget, Instant, Limits, Outlet, RingItem, RingSpace, Sent,
-    Shard, Wire,
+    Compression, CoreConfig, Effect, Encoding, Flow, FlushBudget, Instant, Limits, Outlet, RingItem,
+    RingSpace, Sent, Shard, Wire,
 };
 
 /// One client: (shard, outlet).
@@ -80,12 +82,29 @@ impl Router {
         hooks: &[HookRule],
         center: impl FnOnce(&Access) -> MessageCenter,
     ) -> Self {
+        Self::built(shards, limits, hooks, |access| (center(access), EchoRooms::default()))
+    }
+
+    /// The same, with echo rooms.
+    pub fn built(
+        shards: u8,
+        limits: Limits,
+        hooks: &[HookRule],
+        protocols: impl FnOnce(&Access) -> (MessageCenter, EchoRooms),
+    ) -> Self {
         let realms = realms();
         let mut access = Access::new(&realms, 1).expect("the realms are sound");
         access.set_hooks(hooks);
-        let (ring_capacity, message_center) = (limits.ring_capacity, center(&access));
-        let agent = "fanwire-test".to_owned();
-        let config = Arc::new(CoreConfig { access, limits, compression: None, agent, message_center });
+        let (message_center, echo) = protocols(&access);
+        let (ring_capacity, agent) = (limits.ring_capacity, "fanwire-test".to_owned());
+        let config = Arc::new(CoreConfig {
+            access,
+            limits,
+            compression: Some(Compression::default()),
+            agent,
+            message_center,
+            echo,
+        });
         let directory = Arc::new(Directory::new(7));
         let shards: Vec<_> = (0..shards)
             .map(|number| {
@@ -130,6 +149,25 @@ impl Router {
         self.shards[shard].attach(self.now, outlet);
         self.shards[shard].open(self.now, outlet, Encoding::MESSAGE_CENTER);
         Client(shard, outlet)
+    }
+
+    /// An echo client that asks for this path, and whether it is listened to.
+    pub fn connect_to_room(
+        &mut self,
+        shard: usize,
+        target: &str,
+        compression: Option<&Agreement>,
+    ) -> (Client, Flow) {
+        let outlet = Outlet(self.next);
+        self.next += 1;
+        let core = &mut self.shards[shard];
+        core.attach(self.now, outlet);
+        core.open(self.now, outlet, Encoding::ECHO);
+        if let Some(agreement) = compression {
+            core.use_compression(self.now, outlet, agreement);
+        }
+        let flow = core.enter_room(self.now, outlet, target);
+        (Client(shard, outlet), flow)
     }
 
     /// A client that is welcome in `realm1`.
@@ -217,7 +255,8 @@ impl Router {
         let before = self.shards[shard].config();
         let access = before.access.renewed(realms).expect("the realms are sound");
         let (agent, message_center) = (before.agent.clone(), before.message_center.clone());
-        Arc::new(CoreConfig { access, limits, compression: None, agent, message_center })
+        let echo = before.echo.clone();
+        Arc::new(CoreConfig { access, limits, compression: None, agent, message_center, echo })
     }
 
     /// Turns of all shards until nothing happens any more.

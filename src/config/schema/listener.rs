@@ -38,9 +38,10 @@ described! {
         #[acts(new_connections)]
         #[serde(default)]
         pub allowed_origins: Vec<String>,
-        /// Path → protocol. `wamp` is WAMP version 2, `message-center` are the channels of `[message_center]`.
+        /// Path → protocol: `wamp` (version 2), `message-center` or `echo`.
         ///
-        /// WAMP's subprotocols are `wamp.2.json`, `wamp.2.msgpack` and `wamp.2.cbor`; the message center has none.
+        /// The last two are configured in `[message_center]` and `[echo]`. The path `*` is all that no other endpoint has; without it they are answered 404. WAMP's subprotocols are `wamp.2.json`,
+        /// `wamp.2.msgpack` and `wamp.2.cbor`; the others have none.
         #[acts(restart)]
         #[serde(default = "Listener::default_endpoints")]
         pub endpoints: BTreeMap<String, Protocol>,
@@ -197,4 +198,6 @@ pub enum Protocol {
     /// The message center's JSON over WebSocket.
     #[serde(rename = "message-center")]
     MessageCenter,
+    /// Plain messages over WebSocket.
+    Echo,
 }

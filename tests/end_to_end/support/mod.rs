@@ -1,12 +1,14 @@
 //! The router in a process of its own and the clients that speak to it are those of the stress scenarios.
 
 mod http;
+mod plain;
 pub mod redis;
 mod schema;
 mod tls;
 
 pub use fanwire_stress::testbed::*;
 pub use http::{Answer, Http};
+pub use plain::{Plain, Said};
 pub use schema::flaws;
 pub use tls::{Authority, Tunnel, connect};
 

@@ -19,6 +19,7 @@ pub const SUBPROTOCOLS_BYTES_MAX: usize = 1024;
 /// A request that asks for a WebSocket in the way RFC 6455, 4.2.1 wants it.
 #[derive(Clone, Copy, Debug)]
 pub struct Upgrade<'a> {
+    target: &'a str,
     key: &'a str,
     origin: Option<&'a str>,
     offers: [&'a str; SUBPROTOCOLS_MAX],
@@ -71,8 +72,9 @@ impl<'a> Upgrade<'a> {
             return Err(HttpError::bad_request("Sec-WebSocket-Key must be 16 bytes in base64, sent once"));
         }
         let origin = fields.unique("origin")?;
-        let mut upgrade =
-            Self { key, origin, offers: [""; SUBPROTOCOLS_MAX], offer_count: 0, fields, deflate: None };
+        let target = request.path_and_query();
+        let offers = [""; SUBPROTOCOLS_MAX];
+        let mut upgrade = Self { target, key, origin, offers, offer_count: 0, fields, deflate: None };
         let mut bytes = 0;
         for list in fields.all("sec-websocket-protocol") {
             bytes += list.len();
@@ -104,6 +106,11 @@ impl<'a> Upgrade<'a> {
         *slot = offer;
         self.offer_count += 1;
         Ok(())
+    }
+
+    /// The path and, behind a `?`, the query, as written (percent-encoded).
+    pub fn target(&self) -> &'a str {
+        self.target
     }
 
     /// The text of `Sec-WebSocket-Key`.

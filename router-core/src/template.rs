@@ -1,4 +1,4 @@
-//! The two sides of a channel rule: what a client says, and which topic that is.
+//! The two sides of a rule for topics: what a client says, and which topic that is.
 //!
 //! ```text
 //! match   = "{symbol}@{kind:depth|trades}"     text, and captures of what the client says
@@ -29,7 +29,7 @@ struct Capture {
 
 /// What a client calls a channel, with captures.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pattern {
+pub(crate) struct Pattern {
     parts: Box<[Part]>,
 }
 
@@ -45,8 +45,17 @@ enum Piece {
 
 /// The topic's name, with what is to be filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Name {
+pub(crate) struct Name {
     pieces: Box<[Piece]>,
+}
+
+/// Which side of a rule is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// What clients say.
+    Match,
+    /// The topic.
+    Channel,
 }
 
 /// What is wrong with a rule.
@@ -71,6 +80,8 @@ pub enum TemplateError {
     ContextInMatch(String),
     /// The channel names a capture that is not there.
     NoCapture(String),
+    /// Nothing is known of the connection.
+    NoContext(String),
     /// Two names of one client could be one channel.
     Unused(String),
     /// Not a name of a topic.
@@ -99,6 +110,7 @@ impl fmt::Display for TemplateError {
             Self::NoCapture(name) => {
                 write!(f, "{{{name}}} is not in match; what is known of the connection is {{ctx.…}}")
             }
+            Self::NoContext(name) => write!(f, "{{ctx.{name}}}: nothing is known of who connects here"),
             Self::Unused(name) => {
                 write!(f, "{{{name}}} of match is not in channel: all that it takes would be one channel")
             }
@@ -116,10 +128,10 @@ impl std::error::Error for TemplateError {}
 pub const CAPTURES_MAX: usize = 8;
 
 /// What the captures of a pattern took, in their order.
-pub(super) type Captures<'a> = [&'a str; CAPTURES_MAX];
+pub(crate) type Captures<'a> = [&'a str; CAPTURES_MAX];
 
 impl Pattern {
-    pub(super) fn parse(text: &str) -> Result<Self, TemplateError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, TemplateError> {
         let mut parts: Vec<Part> = Vec::new();
         let mut names: Vec<&str> = Vec::new();
         for piece in pieces(text)? {
@@ -164,7 +176,7 @@ impl Pattern {
     }
 
     /// The whole of what a client says, if it never changes.
-    pub(super) fn literal(&self) -> Option<&str> {
+    pub(crate) fn literal(&self) -> Option<&str> {
         match &*self.parts {
             [Part::Text(text)] => Some(text),
             _ => None,
@@ -172,7 +184,7 @@ impl Pattern {
     }
 
     /// What the captures take of what a client said; `None`: it is about something else.
-    pub(super) fn find<'a>(&self, said: &'a str) -> Option<Captures<'a>> {
+    pub(crate) fn find<'a>(&self, said: &'a str) -> Option<Captures<'a>> {
         let mut captures = Captures::default();
         let mut count = 0;
         let mut rest = said;
@@ -217,7 +229,7 @@ impl Capture {
 
 impl Name {
     /// Each capture of the pattern must be in the name, or clients could not tell apart what they hear.
-    pub(super) fn parse(text: &str, pattern: &Pattern) -> Result<Self, TemplateError> {
+    pub(crate) fn parse(text: &str, pattern: &Pattern) -> Result<Self, TemplateError> {
         let captures: Vec<&str> = pattern.captures().collect();
         let piece = |written| match written {
             Written::Text(text) => Ok(Piece::Text(text.into())),
@@ -247,7 +259,7 @@ impl Name {
     }
 
     /// What must be known of a connection.
-    pub(super) fn context(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn context(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Context(key) => Some(&**key),
             _ => None,
@@ -255,7 +267,7 @@ impl Name {
     }
 
     /// The topic's name; `None`: something of the context is not known.
-    pub(super) fn fill<'a>(
+    pub(crate) fn fill<'a>(
         &self,
         captures: &Captures<'_>,
         context: impl Fn(&str) -> Option<&'a str>,
