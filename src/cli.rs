@@ -9,6 +9,7 @@ use fanwire_codec::wamp2::MatchPolicy;
 use fanwire_control::api::keys::AddressRange;
 
 use crate::config::Flag;
+use crate::config::presets::Preset;
 use crate::config::schema::{ApiRight, HookBody, HookEvent};
 
 /// A real-time message router: publish/subscribe and remote procedure calls over WebSocket
@@ -90,6 +91,9 @@ pub enum Command {
     Register(RegisterArgs),
     /// List the clients that do not read as fast as they are sent to: fanwire slow
     Slow(SlowArgs),
+    /// List who is connected: fanwire conn list
+    #[command(subcommand)]
+    Conn(ConnCommand),
     /// Check, show or explain a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -251,6 +255,9 @@ pub struct RunArgs {
     /// Configuration file (TOML); without one FANWIRE_CONFIG, else the defaults
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Begin with a configuration that comes with the program; a file, the environment and flags change it
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub preset: Option<Preset>,
     /// Address of the first listener: an IP address, with or without a port, or unix:/path
     #[arg(short, long, value_name = "ADDRESS")]
     pub bind: Option<String>,
@@ -315,6 +322,12 @@ pub enum ConfigCommand {
     },
     /// Print a file to start from: every key, its default, its meaning
     Default,
+    /// Print a configuration that comes with the program, to start from: fanwire config preset echo
+    Preset {
+        /// Which one
+        #[arg(value_enum)]
+        name: Preset,
+    },
     /// Print the reference of all keys in Markdown, as in docs/configuration.md
     Doc,
 }
@@ -384,6 +397,27 @@ pub struct SlowArgs {
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub limit: u16,
     /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to do with connections.
+#[derive(Debug, Subcommand)]
+pub enum ConnCommand {
+    /// List who is connected, in all protocols and realms
+    List(ConnListArgs),
+}
+
+/// `fanwire conn list`
+#[derive(Debug, Args)]
+pub struct ConnListArgs {
+    /// The router's admin port (admin.bind)
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
+    pub address: std::net::SocketAddr,
+    /// How many at most; without it all
+    #[arg(short = 'n', long, value_name = "N")]
+    pub limit: Option<u32>,
+    /// Print each as one line of JSON
     #[arg(long)]
     pub json: bool,
 }

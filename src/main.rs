@@ -26,7 +26,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command, ConfigCommand, HookCommand, PasswdArgs, RunArgs};
+use crate::cli::{Cli, Command, ConfigCommand, ConnCommand, HookCommand, PasswdArgs, RunArgs};
+use crate::config::presets::Preset;
 use crate::config::{Loaded, Problems, Sources};
 
 /// Names the configuration file where no flag does. One underscore: it is no key.
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Some(Command::Config(ConfigCommand::Check { file, run })) => return check(file, &run),
         Some(Command::Config(ConfigCommand::Show { file, run })) => return show(file, &run),
         Some(Command::Config(ConfigCommand::Default)) => return print(&config::reference::default_file()),
+        Some(Command::Config(ConfigCommand::Preset { name })) => return print(name.text()),
         Some(Command::Config(ConfigCommand::Doc)) => return print(&config::reference::markdown()),
         Some(Command::Completion { shell }) => return print_bytes(&generate::completion(shell)),
         Some(Command::Man { folder: None }) => return print_bytes(&generate::man_page()),
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Some(Command::Call(args)) => client::call(&args),
         Some(Command::Register(args)) => client::register(&args),
         Some(Command::Slow(args)) => client::slow(&args),
+        Some(Command::Conn(ConnCommand::List(args))) => client::list_connections(&args),
         Some(Command::Reload(args)) => return ask_admin::reload(&args, &sources(None, &args.run)),
     };
     match outcome {
@@ -89,9 +92,8 @@ fn check(file: Option<PathBuf>, args: &RunArgs) -> ExitCode {
             for words in warnings {
                 eprintln!("warning: {words}");
             }
-            let name = sources
-                .file
-                .map_or_else(|| "no file, the defaults".to_owned(), |file| file.display().to_string());
+            let without = || sources.preset.map_or("no file, the defaults", Preset::place).to_owned();
+            let name = sources.file.as_ref().map_or_else(without, |file| file.display().to_string());
             let listeners: Vec<String> =
                 config.listener.iter().map(|listener| listener.bind.to_string()).collect();
             let realms: Vec<&str> = config.realm.iter().map(|realm| realm.name.as_str()).collect();
@@ -115,6 +117,7 @@ fn show(file: Option<PathBuf>, args: &RunArgs) -> ExitCode {
 fn sources(file: Option<PathBuf>, args: &RunArgs) -> Sources {
     let named = std::env::var_os(CONFIG_VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from);
     Sources {
+        preset: args.preset,
         file: file.or_else(|| args.config.clone()).or(named),
         environment: Sources::from_process_environment(),
         flags: args.flags(),

@@ -16,6 +16,7 @@ use fanwire_control::api::ApiConfig;
 use fanwire_control::login::users::Users;
 use fanwire_control::memory::MemorySetting;
 use fanwire_control::reload::{Acts, Change, Flaw, Outcome, Refused, Report};
+use fanwire_control::tick::TickSetting;
 use fanwire_core::CoreConfig;
 use fanwire_io::{ListenerTls, RenewalError, Running};
 
@@ -39,6 +40,8 @@ pub struct Holders {
     pub users: Arc<ArcSwap<Users>>,
     /// The HTTP API.
     pub api: Arc<ArcSwap<ApiConfig>>,
+    /// What is published by itself.
+    pub ticks: TickSetting,
     /// What the metrics page says of certificates.
     pub certificates: Certificates,
     /// The memory budget.
@@ -100,6 +103,7 @@ impl Holders {
         let io = wiring::io_settings(usable);
         let users = wiring::users(config, &usable.users, &core.access, fanwire_io::random_source());
         let api = wiring::api_config(usable, &io, &core);
+        let ticks = wiring::ticks(config, &core.access);
         let before = self.names.swap(Arc::clone(&core));
         let late = match self.running.renew(io, core) {
             Ok(()) => None,
@@ -113,6 +117,7 @@ impl Holders {
             self.users.store(Arc::new(users));
         }
         self.api.store(Arc::new(api));
+        self.ticks.send_replace(ticks);
         self.certificates.replace(&usable.tls);
         self.memory.set(config.limits.memory.given().map(|size| size.0));
         (self.log)(&config.log.level);

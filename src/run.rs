@@ -11,7 +11,7 @@ use fanwire_control::memory::{MemoryBudget, MemoryWatch};
 use fanwire_control::metrics::{Build, Metrics, ReadNumber};
 use fanwire_control::reload::Outcome;
 use fanwire_control::resp::RespDesk;
-use fanwire_control::{Desks, Early, api, hooks, login};
+use fanwire_control::{Desks, Early, api, hooks, login, tick};
 use fanwire_core::Shard;
 use fanwire_core::access::Access;
 use fanwire_core::api::ApiRequest;
@@ -168,8 +168,10 @@ impl Parts {
             Box::new(move || certificates.ends())
         };
         let counters = running.counters().to_vec();
+        let (ticks, tick_desk) = tick::desk(wiring::ticks(config, &names.load().access), counters.clone());
         let metrics = Metrics::new(counters, build, log_lines_dropped, figures, api_figures, ends)
             .with_hooks(hook_figures)
+            .with_ticks(tick_desk.figures())
             .with_redis(early.bridges(), resp.as_ref().map(RespDesk::figures));
         let budget = MemoryBudget::new(config.limits.memory.given().map(|size| size.0));
         let holders = Holders {
@@ -177,6 +179,7 @@ impl Parts {
             names: Arc::clone(&names),
             users: desk.users(),
             api: api_desk.settings(),
+            ticks,
             certificates,
             memory: budget.setting(),
             log: log_level,
@@ -185,7 +188,8 @@ impl Parts {
         let orders = Orders { running: Arc::clone(&running), directory: shared, reloader };
         let memory = memory_watch(budget, Arc::clone(&running));
         let hook_desk = (!config.hook.is_empty()).then_some(hook_desk);
-        let desks = Desks { logins: desk, api: Some(api_desk), hooks: hook_desk, resp };
+        let desks =
+            Desks { logins: desk, api: Some(api_desk), hooks: hook_desk, resp, ticks: Some(tick_desk) };
         let control = fanwire_control::start(early, admin, orders, metrics, desks, names, memory)
             .map_err(|error| Refusal(error.to_string()))?;
         Ok((Self { running, control }, loaded))

@@ -12,6 +12,7 @@ use fanwire_control::hooks::{BodyForm, HookConfig};
 use fanwire_control::login::LoginLimits;
 use fanwire_control::login::users::{User, Users};
 use fanwire_control::resp::RespConfig;
+use fanwire_control::tick::TickConfig;
 use fanwire_core::access::{self, Access};
 use fanwire_core::api::Actor;
 use fanwire_core::hooks::{HookEvent, HookId, HookRule};
@@ -31,6 +32,7 @@ use crate::config::schema::{
     Action, ApiKey, ApiRight, Compression, Config, Disclose, Driver, Hook, HookBody, HookEvent as Event,
     Listener, Match, NO_FILE, NO_ROLE, ORIGIN_ANY, OnFailure, Permission, Protocol, Realm, Role, Shards,
 };
+use crate::config::tick::Tick;
 use crate::config::topics::Topic;
 use crate::config::units::{Auto, Count, CpuList, Size};
 use crate::config::users::RealmUser;
@@ -247,6 +249,18 @@ pub fn bridges(loaded: &Loaded, access: &Access) -> Vec<BridgeConfig> {
         message_max: bytes(loaded.config.limits.message),
     };
     loaded.config.bridge.iter().zip(&loaded.bridges).map(bridge).collect()
+}
+
+/// What is published by itself.
+pub fn ticks(config: &Config, access: &Access) -> Vec<TickConfig> {
+    let tick = |tick: &Tick| TickConfig {
+        name: tick.name.clone(),
+        actor: actor(access, &tick.realm, &tick.role),
+        topic: tick.topic.clone(),
+        interval: tick.interval.0,
+        payload: tick.payload.clone(),
+    };
+    config.tick.iter().map(tick).collect()
 }
 
 /// The port for clients of Redis.

@@ -1,4 +1,4 @@
-//! The admin port: `/livez`, `/readyz`, `/metrics`, `/slow`, `/reload`, and `/` to find them.
+//! The admin port: `/livez`, `/readyz`, `/metrics`, `/slow`, `/connections`, `/reload`, and `/` to find them.
 //!
 //! Whoever reaches the port may read it, so it is on loopback unless configured otherwise, and a stranger's connection costs
 //! a bounded amount: a head has a deadline, a connection has one, and there are at most 64.
@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::api::error::ApiError;
+use crate::connections::{Connections, NoPage};
 use crate::memory::MemoryFigures;
 use crate::metrics::Metrics;
 use crate::page;
@@ -44,6 +45,8 @@ pub struct Admin {
     pub readiness: Arc<Readiness>,
     /// Who does not read in time.
     pub slow: SlowList,
+    /// Who is connected.
+    pub connections: Connections,
     /// How much memory is left.
     pub memory: Arc<MemoryFigures>,
     /// Reads the configuration again.
@@ -91,6 +94,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/slow", get(slow))
+        .route("/connections", get(connections))
         .route("/reload", post(reload))
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -102,6 +106,7 @@ const INDEX: &str = "Fanwire admin port
   /readyz   200 while new clients are welcome, else 503 and why
   /metrics  counters for Prometheus
   /slow     clients that do not read in time, as JSON; ?limit=20&format=text
+  /connections  who is connected, as JSON; ?limit=100&cursor=…
   /reload   POST reads the configuration again; ?check=true&format=text
 ";
 
@@ -130,6 +135,15 @@ async fn slow(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> imp
         Ok((kind, body)) => (StatusCode::OK, kind, body),
         Err(NoList::Query(words)) => (StatusCode::BAD_REQUEST, "text/plain", words + "\n"),
         Err(NoList::Silent(words)) => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", words),
+    };
+    (status, [(header::CONTENT_TYPE, kind)], body)
+}
+
+async fn connections(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> impl IntoResponse {
+    let (status, kind, body) = match admin.connections.answer(&query.unwrap_or_default()).await {
+        Ok(body) => (StatusCode::OK, "application/json", body),
+        Err(NoPage::Query(words)) => (StatusCode::BAD_REQUEST, "text/plain", words + "\n"),
+        Err(NoPage::Silent(words)) => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", words),
     };
     (status, [(header::CONTENT_TYPE, kind)], body)
 }

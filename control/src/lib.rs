@@ -17,6 +17,7 @@
 pub mod admin;
 pub mod api;
 pub mod bridge;
+pub mod connections;
 mod early;
 pub mod hooks;
 mod inner;
@@ -30,6 +31,7 @@ pub mod resp;
 mod signals;
 pub mod slow;
 pub mod state;
+pub mod tick;
 
 pub use early::Early;
 
@@ -49,6 +51,7 @@ use tokio::sync::oneshot;
 
 use crate::admin::Admin;
 use crate::api::{Api, ApiDesk};
+use crate::connections::Connections;
 use crate::hooks::{HookDesk, HookThread};
 use crate::login::LoginDesk;
 use crate::memory::{MemoryFigures, MemoryWatch};
@@ -57,6 +60,7 @@ use crate::reload::Reloads;
 use crate::resp::RespDesk;
 use crate::slow::SlowList;
 use crate::state::{Readiness, Reason};
+use crate::tick::TickDesk;
 
 /// What the control thread may tell the shards.
 pub trait Shards: Send + Sync + 'static {
@@ -119,6 +123,8 @@ pub struct Desks {
     pub hooks: Option<HookDesk>,
     /// The port for clients of Redis.
     pub resp: Option<RespDesk>,
+    /// What is published by itself.
+    pub ticks: Option<TickDesk>,
 }
 
 /// Starts the thread, which goes on with what is `early`. When this returns, signals are handled and the admin port answers.
@@ -133,13 +139,14 @@ pub fn start(
     core: Arc<ArcSwap<CoreConfig>>,
     memory: MemoryWatch,
 ) -> Result<Control, StartError> {
-    let Desks { logins, api, hooks, resp } = desks;
+    let Desks { logins, api, hooks, resp, ticks } = desks;
     let shards = Arc::new(shards);
     let asks = |desk: HookDesk| desk.start(Arc::clone(&shards) as Arc<dyn Shards>);
     let hooks = hooks.map(asks).transpose()?;
     let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
     let resp_address = resp.as_ref().map(RespDesk::address).transpose()?;
     let readiness = Arc::new(Readiness::default());
+    let connections = Connections::new(Arc::clone(&shards) as Arc<dyn Shards>, Arc::clone(&core));
     let slow = SlowList::new(Arc::clone(&shards) as Arc<dyn Shards>, core);
     let figures = Arc::new(MemoryFigures::default());
     let reloads = Arc::new(Reloads::new(Arc::clone(&shards) as Arc<dyn Shards>, Arc::clone(&readiness)));
@@ -147,6 +154,7 @@ pub fn start(
         metrics,
         readiness: Arc::clone(&readiness),
         slow,
+        connections,
         memory: Arc::clone(&figures),
         reloads,
     });
@@ -176,6 +184,9 @@ pub fn start(
             if let Some(listening) = resp {
                 let (shards, memory) = (Arc::clone(&shards) as Arc<dyn Shards>, Arc::clone(&figures));
                 tokio::spawn(resp::serve(listening, shards, Arc::clone(&state.readiness), memory));
+            }
+            if let Some(ticks) = ticks {
+                tokio::spawn(ticks.run(Arc::clone(&shards) as Arc<dyn Shards>));
             }
             // The bridges go on. Nobody listens if there is none.
             _ = running.send(Some(Arc::clone(&shards) as Arc<dyn Shards>));

@@ -15,6 +15,7 @@ use crate::page::{Kind, Page, label, labels};
 use crate::process::Process;
 use crate::reload::Reloads;
 use crate::resp::RespFigures;
+use crate::tick::TickFigures;
 
 /// Begins the name of every metric of the router.
 const PREFIX: &str = "fanwire_";
@@ -30,6 +31,7 @@ pub struct Metrics {
     hooks: Vec<(String, Arc<HookFigures>)>,
     bridges: BridgeFigures,
     resp: Arc<RespFigures>,
+    ticks: TickFigures,
     process: Process,
 }
 
@@ -73,6 +75,7 @@ impl Metrics {
             hooks: Vec::new(),
             bridges: BridgeFigures::default(),
             resp: Arc::default(),
+            ticks: TickFigures::default(),
             shards,
             build,
             log_lines_dropped,
@@ -86,6 +89,11 @@ impl Metrics {
     /// With the figures of bridges, and of the Redis port if there is one.
     pub fn with_redis(self, bridges: BridgeFigures, resp: Option<Arc<RespFigures>>) -> Self {
         Self { bridges, resp: resp.unwrap_or_default(), ..self }
+    }
+
+    /// With the figures of ticks.
+    pub fn with_ticks(self, ticks: TickFigures) -> Self {
+        Self { ticks, ..self }
     }
 
     /// With the figures of hooks, by their names.
@@ -125,6 +133,7 @@ impl Metrics {
         collect_certificates(&mut page, &(self.certificates)());
         self.bridges.collect(&mut page);
         self.resp.collect(&mut page);
+        self.ticks.collect(&mut page);
         self.hooks.iter().for_each(|(name, figures)| figures.collect(&mut page, name));
         self.process.collect(&mut page);
         page.finish()

@@ -102,7 +102,7 @@ fn control_with(deaf: bool, hold: Arc<Mutex<()>>) -> (Control, SocketAddr) {
         Some(listener),
         NoShards { directory: Directory::new(1), deaf, reloaded: AtomicBool::new(false), hold },
         metrics,
-        Desks { logins: desk, api: None, hooks: None, resp: None },
+        Desks { logins: desk, api: None, hooks: None, resp: None, ticks: None },
         core,
         memory,
     )

@@ -257,8 +257,10 @@ pub struct SessionInfo {
     pub shard: ShardId,
     /// As in the metrics: `wamp2`.
     pub protocol: &'static str,
-    /// What its messages are written in.
-    pub serializer: Serializer,
+    /// What it wants to be called, in protocols where clients say so. Nobody has checked that.
+    pub name: Option<Box<str>>,
+    /// What its messages are written in; `None`: in nothing that has a name.
+    pub serializer: Option<Serializer>,
     /// The other end of its connection, unless that is a Unix socket or gone.
     pub peer: Option<SocketAddr>,
     /// How long ago it was welcomed.

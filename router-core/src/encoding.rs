@@ -98,6 +98,14 @@ impl Encoding {
         }
     }
 
+    /// The same, unless its clients know nothing of it.
+    pub(crate) fn named_serializer(self) -> Option<Serializer> {
+        match self {
+            Self::Wamp2(..) | Self::MessageCenter(_) => Some(self.serializer()),
+            Self::Echo(_) => None,
+        }
+    }
+
     /// One event of a subscription. `topic` is what its members are told that it is about: the topic, where they subscribed by
     /// pattern, or their own name for it.
     pub(crate) fn write_event(

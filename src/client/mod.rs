@@ -6,6 +6,7 @@
 )]
 
 mod connection;
+mod connections;
 mod exec;
 mod failure;
 mod login;
@@ -27,6 +28,7 @@ use fanwire_codec::wamp2::{
 use crate::cli::{Answer, CallArgs, Connect, RegisterArgs, SubArgs};
 use crate::config::units::{Scalar, Time};
 use connection::{Connection, Sender};
+pub use connections::list as list_connections;
 pub use failure::Failure;
 pub use publish::publish;
 pub use slow::slow;

@@ -31,6 +31,7 @@ pub fn check(config: &Config, origins: &Origins) -> Vec<Problem> {
     checker.rest(config);
     checker.problems.extend(super::center::check(config, origins));
     checker.problems.extend(super::echo::check(config, origins));
+    checker.problems.extend(super::tick::check(config, origins));
     checker.problems
 }
 

@@ -1,4 +1,4 @@
-//! Where values come from: defaults, then the file, then the environment, then flags; the later wins.
+//! Where values come from: defaults, then a preset, then the file, then the environment, then flags; the later wins.
 //!
 //! The file's tables are laid over the defaults; an array (`[[listener]]`, `[[realm]]`) replaces the default one as a whole.
 //! Then each environment variable and flag is applied alone and the result is read again, so that whatever is wrong is
@@ -19,6 +19,7 @@ use super::api::{self, ReadKey};
 use super::bind::Bind;
 use super::check;
 use super::hooks::{self, ReadHook};
+use super::presets::Preset;
 use super::problem::{Place, Problem, Problems, reword};
 use super::redis::{self, ReadBridge};
 use super::schema::{Admin, Config};
@@ -35,6 +36,8 @@ const FILE_BYTES_MAX: usize = 1 << 20;
 /// Everything that can carry a value.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
+    /// What is laid over the defaults first.
+    pub preset: Option<Preset>,
     /// The file, if one is named.
     pub file: Option<PathBuf>,
     /// Variables whose name begins with [`ENVIRONMENT_PREFIX`].
@@ -151,6 +154,10 @@ impl Sources {
     pub fn load(&self) -> Result<Loaded, Problems> {
         let mut origins = Origins::default();
         let mut merged = Table::try_from(Config::default()).expect("the defaults are tables of plain values");
+        if let Some(preset) = self.preset {
+            let table = parse_file(preset.place(), preset.text(), &mut origins)?;
+            lay_over(&mut merged, table);
+        }
         if let Some(path) = &self.file {
             let name = path.display().to_string();
             let text = read_file(path).map_err(|wrong| alone(Place::Default, None, wrong, Vec::new()))?;

@@ -1,7 +1,7 @@
 //! Configuration: what may be written, where it is read from, what is refused.
 //!
 //! ```text
-//! defaults → file (TOML) → environment (FANWIRE__A__B) → flags (--set a.b=v, --bind, …)
+//! defaults → preset → file (TOML) → environment (FANWIRE__A__B) → flags (--set a.b=v, --bind, …)
 //! ```
 //!
 //! [`Sources::load`] gives a [`Config`] that may be started, or all that is wrong with it. Every [`Problem`](problem::Problem) names the place,
@@ -17,11 +17,14 @@ pub mod describe;
 pub mod echo;
 pub mod hooks;
 pub mod load;
+pub mod presets;
 pub mod problem;
 pub mod redis;
 pub mod reference;
+pub mod roles;
 pub mod schema;
 pub mod show;
+pub mod tick;
 mod tls;
 pub mod topics;
 pub mod units;

@@ -11,6 +11,7 @@ use super::describe::{Described, Field};
 use super::redis::Bridge;
 use super::schema::{Config, Hook};
 use super::show::quoted;
+use super::tick::Tick;
 
 /// `fanwire config default`: a file with every key at its default, each with its meaning. It loads back to the defaults.
 pub fn default_file() -> String {
@@ -57,6 +58,7 @@ fn sample(name: &str) -> Option<Table> {
     let element = match name {
         "hook" => Table::try_from(Hook::at("backend", "http://127.0.0.1:8000/fanwire")),
         "bridge" => Table::try_from(Bridge::at("redis", "redis://127.0.0.1:6379")),
+        "tick" => Table::try_from(Tick::at("clock", "room.clock")),
         _ => return None,
     };
     Some(element.expect("it is a table of plain values"))

@@ -18,6 +18,7 @@ use crate::config::center::MessageCenter;
 use crate::config::describe::described;
 use crate::config::echo::Echo;
 use crate::config::redis::{Bridge, Resp};
+use crate::config::tick::Tick;
 use crate::config::units::{Address, Auto, Count, CpuList, Limit, Size, Time};
 
 pub use hook::{Hook, HookBody, HookEvent, OnFailure};
@@ -68,6 +69,11 @@ described! {
         /// [Echo rooms](echo.md) has all of it. They are served at the paths that a listener's `endpoints` name for them.
         #[acts(inside)]
         pub echo: Echo,
+        /// Publications that come by themselves. None by default.
+        ///
+        /// [Echo rooms](echo.md#ticks) has an example. Each is published once, whatever the number of shards.
+        #[acts(now)]
+        pub tick: Vec<Tick>,
         /// Bridges to Redis: its channels are topics here. None by default.
         ///
         /// [Redis](redis.md) has examples. Each has one connection, by RESP3 (Redis 6 or later), and connects again for as long as the
@@ -113,6 +119,7 @@ impl Default for Config {
             realm: vec![Realm::open()],
             message_center: MessageCenter::default(),
             echo: Echo::default(),
+            tick: Vec::new(),
             hook: Vec::new(),
             bridge: Vec::new(),
             resp: Resp::default(),

@@ -41,7 +41,7 @@ fn with_files(
     }
     let environment =
         environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let result = Sources { file: Some(path), environment, flags }.load();
+    let result = Sources { preset: None, file: Some(path), environment, flags }.load();
     std::fs::remove_dir_all(&directory).expect("temporary directory");
     result.map_err(|problems| problems.to_string().replace(&format!("{}/", directory.display()), ""))
 }

@@ -1,9 +1,11 @@
 //! Echo rooms: what one says, all in the room hear. Also the live-room article's own scenario and its client's program.
 
 use fanwire_codec::ws::Kind;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{Client, Http, Launch, Plain, Router, Said, eventually, get, reset, status};
+use crate::support::{
+    Client, Folder, Http, Launch, Plain, Program, Router, Said, eventually, get, reset, status,
+};
 
 /// Every path is a room's, but for `/ws`.
 const ENDPOINTS: &str = "{ \"*\" = \"echo\", \"/ws\" = \"wamp\" }";
@@ -157,4 +159,80 @@ fn s1_10_a_hundred_thousand_messages_while_half_of_the_peers_die() {
     drop(words);
     listeners.into_iter().for_each(|listener| listener.join().expect("it heard everything"));
     eventually("everybody being gone", || sessions(&router) == 0.0);
+}
+
+on_both_drivers! {
+    fn s1_11_a_tick_comes_once_to_everybody(driver: &str) {
+        const CLIENTS: usize = 100;
+        let folder = Folder::new(&format!("echo-tick-{driver}"));
+        let file = |payload: &str| {
+            let tick = format!("[[tick]]\nname = \"clock\"\ntopic = \"echo\"\ninterval = \"1s\"\npayload = '{payload}'\n");
+            let listener = format!("[[listener]]\nbind = \"127.0.0.1:0\"\nendpoints = {ENDPOINTS}\n");
+            folder.write("fanwire.toml", &(listener + &tick))
+        };
+        let path = file("{\"n\":{seq},\"online\":{connections},\"at\":{now_ms}}");
+        let router = Launch::on(driver).argument("--config").argument(&path).start();
+        let mut clients: Vec<Plain> = (0..CLIENTS).map(|_| Plain::connect(router.wamp, "/")).collect();
+        eventually("all of them in the room", || sessions(&router) == CLIENTS as f64);
+        let said = |client: &mut Plain| match client.hear() {
+            Said::Text(text) => serde_json::from_str::<Value>(&text).expect("JSON"),
+            other => panic!("{other:?}"),
+        };
+        // The first that is for all of them, and ten in a row from there.
+        let mut first = said(&mut clients[0]);
+        while first["online"].as_u64() < Some(CLIENTS as u64) {
+            first = said(&mut clients[0]);
+        }
+        let first = first["n"].as_u64().expect("a number");
+        for (index, client) in clients.iter_mut().enumerate() {
+            let mut heard: Vec<u64> = if index == 0 { vec![first] } else { Vec::new() };
+            while heard.last().is_none_or(|last| *last < first + 10) {
+                heard.push(said(client)["n"].as_u64().expect("a number"));
+            }
+            let since = heard.iter().position(|n| *n == first).expect("everybody heard it");
+            assert_eq!(heard[since..], (first..=first + 10).collect::<Vec<_>>(), "once each, and in order");
+        }
+        let published = router.metric("fanwire_ticks_total", "tick=\"clock\",result=\"published\"");
+        assert!(published >= (first + 10) as f64, "one publisher for all shards: {published}");
+        // A reload changes it, and it goes on counting.
+        file("tock {seq}");
+        Program::start(&["reload", "--address", &router.admin.to_string()]).finish();
+        let tock = loop {
+            match clients[0].hear() {
+                Said::Text(text) if text.starts_with("tock ") => break text,
+                Said::Text(_) => {}
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(tock[5..].parse::<u64>().is_ok_and(|n| n > first + 10), "{tock}");
+        folder.write("fanwire.toml", &format!("[[listener]]\nbind = \"127.0.0.1:0\"\nendpoints = {ENDPOINTS}\n"));
+        Program::start(&["reload", "--address", &router.admin.to_string()]).finish();
+        eventually("its end", || !get(router.admin, "/metrics").contains("tick=\"clock\""));
+    }
+
+    fn s1_13_names_are_in_the_list_of_connections(driver: &str) {
+        let router = launch(driver).start();
+        let _nobody = Plain::connect(router.wamp, "/");
+        let _ann = Plain::connect(router.wamp, "/?name=Ann");
+        let _wamp = Client::join(router.wamp);
+        eventually("both in the room", || sessions(&router) == 2.0);
+        let address = router.admin.to_string();
+        let (status, output, error) = Program::start(&["conn", "list", "--json", "--address", &address]).finish();
+        assert!(status.success(), "{error}");
+        let rows: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let mut names: Vec<(&str, Option<&str>)> = rows
+            .iter()
+            .map(|row| (row["protocol"].as_str().expect("a protocol"), row["name"].as_str()))
+            .collect();
+        names.sort_unstable();
+        assert_eq!(names, [("echo", Some("Ann")), ("echo", Some("匿名")), ("wamp2", None)]);
+        assert!(rows.iter().all(|row| row["session"].is_u64() && row["peer"].is_string()), "{rows:?}");
+        // For people, and the first one alone.
+        let (_, output, _) = Program::start(&["conn", "list", "-n", "1", "--address", &address]).finish();
+        assert_eq!(output.lines().count(), 2, "{output}");
+        assert!(output.starts_with("         SESSION NAME "), "{output}");
+        // Presence by the HTTP API.
+        let answer = get(router.wamp, "/v1/sessions");
+        assert!(answer.contains("\"name\":\"匿名\""), "{answer}");
+    }
 }

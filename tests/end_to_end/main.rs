@@ -22,6 +22,7 @@ mod hostile;
 mod http_api;
 mod http_api_described;
 mod listeners;
+mod live_room;
 mod logins;
 mod message_center;
 mod overload;

@@ -225,7 +225,7 @@ fn process(place: &Workplace) -> Result<Outcome> {
     ensure_built(place)?;
     let mut total = Outcome::nothing();
     for shards in shard_counts(place) {
-        total = total.and(end_to_end(place, "not test(/^(clients|redis)::/)", *shards, &[])?);
+        total = total.and(end_to_end(place, "not test(/^(clients|redis|live_room)::/)", *shards, &[])?);
     }
     Ok(total)
 }
@@ -251,6 +251,8 @@ fn clients(place: &Workplace) -> Result<Outcome> {
         (Ok(python), Ok(node)) => (python, node),
         (Err(why), _) | (_, Err(why)) => return Ok(Outcome::Skipped(why)),
     };
+    // Its tests say aloud where there is none.
+    tools::chromium(place);
     if let Err(why) = tools::redis(place) {
         return Ok(Outcome::Skipped(why));
     }
@@ -261,7 +263,7 @@ fn clients(place: &Workplace) -> Result<Outcome> {
             ("FANWIRE_PYTHON", python.display().to_string()),
             ("FANWIRE_NODE_MODULES", node.display().to_string()),
         ];
-        total = total.and(end_to_end(place, "test(/^(clients|redis)::/)", *shards, &tools)?);
+        total = total.and(end_to_end(place, "test(/^(clients|redis|live_room)::/)", *shards, &tools)?);
     }
     Ok(total)
 }

@@ -102,6 +102,13 @@ fn php_has_redis() -> bool {
     modules.is_ok_and(|output| output.stdout.split(|byte| *byte == b'\n').any(|module| module == b"redis"))
 }
 
+/// A browser for the programs of tutorials, where it is to be had; nothing else needs one.
+pub fn chromium(place: &Workplace) {
+    if !exists("chromium") && !apt(place, &["chromium"]) {
+        println!("no chromium here, and none can be installed");
+    }
+}
+
 /// A Python with the pinned clients of `tests/clients/requirements.txt`.
 pub fn python(place: &Workplace) -> Tool {
     if !exists("python3") {

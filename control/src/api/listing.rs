@@ -35,7 +35,8 @@ struct Session<'a> {
     authrole: &'a str,
     authmethod: &'static str,
     protocol: &'static str,
-    serializer: &'static str,
+    name: Option<Box<str>>,
+    serializer: Option<&'static str>,
     peer: Option<String>,
     shard: u8,
     open_seconds: f64,
@@ -115,11 +116,12 @@ impl Api {
             authrole: access.role_name(info.realm, info.role),
             authmethod: info.method.name(),
             protocol: info.protocol,
-            serializer: match info.serializer {
+            name: info.name,
+            serializer: info.serializer.map(|serializer| match serializer {
                 Serializer::Json => "json",
                 Serializer::MsgPack => "msgpack",
                 Serializer::Cbor => "cbor",
-            },
+            }),
             peer: info.peer.map(|peer| peer.to_string()),
             shard: info.shard.get(),
             // Milliseconds are enough, and shorter.

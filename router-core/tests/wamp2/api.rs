@@ -324,7 +324,7 @@ fn sessions_are_listed_in_pages_each_once() {
     assert_eq!(info.authid, format!("anonymous-{:x}", info.session.get()).into());
     assert_eq!(
         (info.method, info.protocol, info.serializer),
-        (LoginMethod::Anonymous, "wamp2", Serializer::Json)
+        (LoginMethod::Anonymous, "wamp2", Some(Serializer::Json))
     );
     assert_eq!(info.peer, peer(Outlet(0)));
     let one = SessionFilter { session: Some(expected[0]), ..SessionFilter::default() };

@@ -10,7 +10,8 @@ use fanwire_control::resp::Password;
 use fanwire_core::uri::{MatchPolicy, UriRule, check_pattern};
 
 use super::load::Origins;
-use super::problem::{Problem, nearest};
+use super::problem::Problem;
+use super::roles;
 use super::schema::{Config, NO_FILE};
 use super::units::{Count, Size};
 use super::users::resolve;
@@ -211,19 +212,8 @@ impl Checker<'_> {
     }
 
     fn role(&mut self, config: &Config, realm: &str, role: &str, at: &dyn Fn(&str) -> String) {
-        let names: Vec<&str> = config.realm.iter().map(|realm| realm.name.as_str()).collect();
-        let Some(found) = config.realm.iter().find(|known| known.name == realm) else {
-            let near = nearest(realm, &names).map(|near| format!("did you mean {near}?"));
-            let mut help: Vec<String> = near.into_iter().collect();
-            help.push(format!("realms: {}", names.join(", ")));
-            return self.refuse(&at("realm"), format!("there is no realm {realm:?}"), help);
-        };
-        if !found.role.iter().any(|known| known.name == role) {
-            let roles: Vec<&str> = found.role.iter().map(|role| role.name.as_str()).collect();
-            let near = nearest(role, &roles).map(|near| format!("did you mean {near}?"));
-            let mut help: Vec<String> = near.into_iter().collect();
-            help.push(format!("roles of realm {realm:?}: {}", roles.join(", ")));
-            self.refuse(&at("role"), format!("the realm {realm:?} has no role {role:?}"), help);
+        if let Some((part, wrong, help)) = roles::missing(config, realm, role) {
+            self.refuse(&at(part), wrong, help);
         }
     }
 

@@ -20,7 +20,8 @@ pub struct Console {
 impl Console {
     /// Whether there are Chromium and Node; says aloud if not.
     pub fn is_here() -> bool {
-        let is_here = |tool: &str| Command::new(tool).arg("--version").output().is_ok_and(|it| it.status.success());
+        let is_here =
+            |tool: &str| Command::new(tool).arg("--version").output().is_ok_and(|it| it.status.success());
         let missing = ["chromium", "node"].into_iter().find(|tool| !is_here(tool));
         if let Some(tool) = missing {
             assert!(std::env::var_os("CI").is_none(), "{tool} is needed here");

@@ -1,11 +1,13 @@
 //! The router in a process of its own and the clients that speak to it are those of the stress scenarios.
 
+mod console;
 mod http;
 mod plain;
 pub mod redis;
 mod schema;
 mod tls;
 
+pub use console::Console;
 pub use fanwire_stress::testbed::*;
 pub use http::{Answer, Http};
 pub use plain::{Plain, Said};
