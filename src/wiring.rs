@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fanwire_codec::ws::deflate::DeflatePolicy;
 use fanwire_control::api::connection::Times;
 use fanwire_control::api::keys::{self, ApiKeys, Grant, Principal};
-use fanwire_control::api::routes::PATH_PREFIX;
+use fanwire_control::api::routes::PATH_PREFIXES;
 use fanwire_control::api::{ApiConfig, ApiLimits};
 use fanwire_control::bridge::{BridgeConfig, QueueLimits};
 use fanwire_control::hooks::{BodyForm, HookConfig};
@@ -16,6 +16,7 @@ use fanwire_control::tick::TickConfig;
 use fanwire_core::access::{self, Access};
 use fanwire_core::api::Actor;
 use fanwire_core::hooks::{HookEvent, HookId, HookRule};
+use fanwire_core::ids::RealmId;
 use fanwire_core::message_center::{MessageCenter, OnError};
 use fanwire_core::topics::{Handling, TopicRule, TopicRules};
 use fanwire_core::uri::MatchPolicy;
@@ -138,7 +139,7 @@ fn listener(listener: &Listener) -> io::Listener {
         },
         backlog: listener.backlog.given().map(|count| count.0),
         endpoints: listener.endpoints.iter().map(endpoint).collect(),
-        control: listener.offers_api().then(|| PATH_PREFIX.to_owned()).into_iter().collect(),
+        control: control_paths(listener),
         // Read and checked already: `Loaded::tls`.
         tls: None,
         origins: io::Origins { any: !any.is_empty(), allowed },
@@ -300,6 +301,7 @@ pub fn api_config(loaded: &Loaded, io: &io::Config, core: &Arc<CoreConfig>) -> A
     ApiConfig {
         core: Arc::clone(core),
         keys: ApiKeys(api.key.iter().zip(&loaded.api_keys).map(key).collect()),
+        mesh_realm: core.access.realm(mesh_realm(config)).unwrap_or(RealmId::new(0)),
         local: Principal::local(
             config.realm.iter().filter_map(|realm| local(realm, &core.access)).collect(),
             config.realm.len(),
@@ -318,6 +320,17 @@ pub fn api_config(loaded: &Loaded, io: &io::Config, core: &Arc<CoreConfig>) -> A
     }
 }
 
+/// The realm of the API's paths that name none.
+pub fn mesh_realm(config: &Config) -> &str {
+    if config.http_api.realm.is_empty() { &config.message_center.realm } else { &config.http_api.realm }
+}
+
+/// What is for the control thread at this listener.
+fn control_paths(listener: &Listener) -> Vec<String> {
+    let prefixes: &[&str] = if listener.offers_api() { &PATH_PREFIXES } else { &[] };
+    prefixes.iter().map(|&prefix| prefix.to_owned()).collect()
+}
+
 /// Longer than the pools of most clients keep a connection, so that the client is the one who ends it.
 const API_IDLE_TIME: std::time::Duration = std::time::Duration::from_secs(120);
 
@@ -332,6 +345,7 @@ fn api_key(key: &ApiKey, read: &ReadKey, access: &Access) -> keys::ApiKey {
         ApiRight::Call => keys::Right::Call,
         ApiRight::Read => keys::Right::Read,
         ApiRight::Disconnect => keys::Right::Disconnect,
+        ApiRight::Clients => keys::Right::Clients,
         ApiRight::Reload => keys::Right::Reload,
     };
     let principal = Principal {

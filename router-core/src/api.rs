@@ -11,6 +11,7 @@
 //! to be excluded.
 
 mod calls;
+mod clients;
 mod desk;
 mod sessions;
 
@@ -22,11 +23,12 @@ use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::{ReceiverLists, Serializer};
 
 use crate::delivery::Outlet;
-use crate::ids::{PublicationId, RealmId, RoleId, SessionId, ShardId};
+use crate::ids::{ClientId, PublicationId, RealmId, RoleId, SessionId, ShardId};
 use crate::inner::{InnerId, InnerSubscription};
 use crate::login::LoginMethod;
 use crate::topics::SlowConsumer;
 
+pub use clients::Order;
 pub(crate) use desk::Desk;
 pub use desk::Readiness;
 
@@ -86,6 +88,15 @@ pub enum Ask {
     Leave {
         /// Whose.
         subscriber: InnerId,
+    },
+    /// Does something with one client: [`ApiAnswer::Ordered`].
+    Order {
+        /// Which one: a client of this shard.
+        client: ClientId,
+        /// The realm where it has to be; or it is as if it were not there.
+        realm: RealmId,
+        /// What.
+        order: Order,
     },
     /// Sends a session away with GOODBYE and this reason, such as [`CLOSE_KILLED`]: [`ApiAnswer::Disconnected`].
     Disconnect {
@@ -182,6 +193,8 @@ pub enum ApiAnswer {
     Slow(Vec<SlowSession>),
     /// False: this shard has no such session.
     Disconnected(bool),
+    /// Whether it was done.
+    Ordered(Result<(), ApiRefusal>),
 }
 
 /// The publication is in the streams of this shard and in the ring of every other interested one.
@@ -245,6 +258,8 @@ pub struct SlowSession {
 pub struct SessionInfo {
     /// Its id.
     pub session: SessionId,
+    /// Its connection.
+    pub client: ClientId,
     /// Its realm.
     pub realm: RealmId,
     /// Its role there.

@@ -170,6 +170,68 @@ impl ShardId {
     }
 }
 
+/// A connection with a session, as backends name it: the same from its beginning to its end, whoever logs in meanwhile, and
+/// another one in every process. Not a capability: never authorise by it.
+///
+/// ```text
+/// 63 bits:  shard (6) | outlet (28) | number (29), counted by the shard
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(NonZeroU64);
+
+impl ClientId {
+    pub(crate) const fn new(shard: ShardId, outlet: u32, number: u32) -> Self {
+        let outlet = outlet as u64 & ((1 << OUTLET_BITS) - 1);
+        let bits = (shard.0 as u64) << (OUTLET_BITS + NUMBER_BITS) | outlet << NUMBER_BITS;
+        Self(NonZeroU64::new(bits | number as u64 | (number == 0) as u64).expect("a number is not zero"))
+    }
+
+    /// The id of this number; `None` if it is none.
+    pub fn from_number(number: u64) -> Option<Self> {
+        let id = Self(NonZeroU64::new(number)?);
+        let is_whole = number >> (SHARD_BITS + OUTLET_BITS + NUMBER_BITS) == 0 && id.number() != 0;
+        (is_whole && id.shard_index() < SHARD_COUNT_MAX).then_some(id)
+    }
+
+    /// The number, as it goes on the wire: below 2^63.
+    pub const fn get(self) -> u64 {
+        self.0.get()
+    }
+
+    /// Where the connection lives.
+    pub fn shard(self) -> ShardId {
+        ShardId(self.shard_index())
+    }
+
+    fn shard_index(self) -> u8 {
+        (self.get() >> (OUTLET_BITS + NUMBER_BITS)) as u8
+    }
+
+    pub(crate) fn outlet(self) -> u32 {
+        (self.get() >> NUMBER_BITS) as u32 & ((1 << OUTLET_BITS) - 1)
+    }
+
+    pub(crate) fn number(self) -> u32 {
+        self.get() as u32 & ((1 << NUMBER_BITS) - 1)
+    }
+
+    /// The number behind this one: 1 to 2^29 - 1, and round.
+    pub(crate) const fn next_number(number: u32) -> u32 {
+        let next = number.wrapping_add(1) & ((1 << NUMBER_BITS) - 1);
+        if next == 0 { 1 } else { next }
+    }
+}
+
+const SHARD_BITS: u32 = 6;
+const OUTLET_BITS: u32 = 28;
+const NUMBER_BITS: u32 = 29;
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "client {}", self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,6 +265,20 @@ mod tests {
         assert_eq!(shards(0), [0u8; 0]);
         assert_eq!(shards(1 << 63), [0u8; 0]);
         assert_eq!(shards(0b1011 | 1 << 62), [0, 1, 3, 62]);
+    }
+
+    #[test]
+    fn a_client_id_leads_back_to_its_connection() {
+        for (shard, outlet, number) in [(0, 0, 1), (62, (1 << 28) - 1, (1 << 29) - 1), (3, 70_000, 5)] {
+            let id = ClientId::new(ShardId(shard), outlet, number);
+            assert_eq!((id.shard().get(), id.outlet(), id.number()), (shard, outlet, number));
+            assert_eq!(ClientId::from_number(id.get()), Some(id));
+            assert!(i64::try_from(id.get()).is_ok(), "languages without unsigned numbers can hold it");
+        }
+        for wrong in [0, 1 << 29, 1 << 63 | 1, u64::MAX, 63 << 57 | 1] {
+            assert_eq!(ClientId::from_number(wrong), None, "{wrong}");
+        }
+        assert_eq!([0, 5, (1 << 29) - 1, u32::MAX - 1].map(ClientId::next_number), [1, 6, 1, (1 << 29) - 1]);
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub(crate) type IdMap<V> = HashMap<u64, V, foldhash::fast::FixedState>;
 pub(crate) struct Session {
     pub(crate) state: State,
     pub(crate) encoding: Encoding,
+    /// Part of its [`ClientId`](crate::ids::ClientId).
+    pub(crate) number: u32,
     /// Valid from `Open` on, like `realm` and `role`.
     pub(crate) id: SessionId,
     pub(crate) realm: RealmId,
@@ -82,6 +84,7 @@ impl Session {
         Self {
             state: State::Waiting,
             encoding,
+            number: 0,
             id: SessionId::MAX,
             realm: RealmId::new(0),
             role: RoleId::new(0),
@@ -121,7 +124,9 @@ impl Session {
 
     /// The same, for the last time.
     pub(crate) fn forget_name(&mut self, id: SubscriptionId) -> Option<Arc<str>> {
-        let names = &mut self.words.as_mut()?.names;
+        let words = self.words.as_mut()?;
+        words.placed.retain(|placed| *placed != id);
+        let names = &mut words.names;
         let place = names.binary_search_by_key(&id, |(named, _)| *named).ok()?;
         Some(names.remove(place).1)
     }
@@ -155,6 +160,8 @@ pub(crate) struct Words {
     pub(crate) context: Vec<(Box<str>, Box<str>)>,
     /// The room to which its path leads.
     pub(crate) place: Option<Place>,
+    /// Subscriptions that a backend made for it, which no rule of channels gives or takes.
+    pub(crate) placed: Vec<SubscriptionId>,
 }
 
 /// Who a session proved to be, and how.
@@ -233,6 +240,7 @@ pub(crate) mod error {
     pub(crate) const DISCLOSE_ME_DISALLOWED: &str = "wamp.error.option_disallowed.disclose_me";
     pub(crate) const NO_MATCHING_AUTH_METHOD: &str = "wamp.error.no_matching_auth_method";
     pub(crate) const NO_SUCH_PROCEDURE: &str = "wamp.error.no_such_procedure";
+    pub(crate) const NO_SUCH_SESSION: &str = "wamp.error.no_such_session";
     pub(crate) const NO_SUCH_REALM: &str = "wamp.error.no_such_realm";
     pub(crate) const NO_SUCH_REGISTRATION: &str = "wamp.error.no_such_registration";
     pub(crate) const NO_SUCH_SUBSCRIPTION: &str = "wamp.error.no_such_subscription";

@@ -19,7 +19,7 @@ use crate::dealer::PendingCall;
 use crate::delivery::{Delivery, FlushBudget, Notice, Outlet, Wire};
 use crate::directory::{Directory, RegistrationCache, TopicCache};
 use crate::encoding::Encoding;
-use crate::ids::{SessionId, ShardId, SubscriptionId};
+use crate::ids::{ClientId, SessionId, ShardId, SubscriptionId};
 use crate::inner::InnerId;
 use crate::lanes::{Item, Lanes, RingItem, RingSpace};
 use crate::mutation::{self, Mutation, planted};
@@ -99,6 +99,7 @@ pub struct Shard {
     /// When parked requests and unpushed items are looked at again, if the driver has no other reason for a turn.
     retry_at: Instant,
     pub(crate) effects: Vec<Effect>,
+    last_client: u32,
     pub(crate) last_question: u64,
     pub(crate) questions: Vec<Question>,
     /// Questions under way, and some that are answered, with their deadlines, which are in order.
@@ -153,6 +154,8 @@ impl Shard {
             parked: VecDeque::new(),
             retry_at: Instant::START,
             effects: Vec::new(),
+            // Other numbers in each process: what a backend remembers of the one before is nobody here.
+            last_client: ClientId::next_number(config.access.hasher().hash_one((CLIENTS, id.get())) as u32),
             last_question: 0,
             questions: Vec::new(),
             awaited: VecDeque::new(),
@@ -194,7 +197,10 @@ impl Shard {
     /// [`Encoding::MESSAGE_CENTER`], or [`Encoding::ECHO`]. The session waits for the client's first message, or is open where it
     /// needs none; an echo client comes in by [`enter_room`](Self::enter_room), once compression is agreed on.
     pub fn open(&mut self, now: Instant, outlet: Outlet, encoding: impl Into<Encoding>) {
-        self.sessions[outlet.index()] = Some(Box::new(Session::new(encoding.into())));
+        // Whoever had this outlet before had another number, but for one of half a billion.
+        self.last_client = ClientId::next_number(self.last_client);
+        let session = Session { number: self.last_client, ..Session::new(encoding.into()) };
+        self.sessions[outlet.index()] = Some(Box::new(session));
         self.greet(now, outlet);
     }
 
@@ -330,6 +336,19 @@ impl Shard {
 
     pub(crate) fn session(&self, outlet: Outlet) -> Option<&Session> {
         self.sessions.get(outlet.index())?.as_deref()
+    }
+
+    /// The connection that backends know by this id, unless it has gone.
+    pub(crate) fn client(&self, id: ClientId) -> Option<Outlet> {
+        let outlet = Outlet(id.outlet());
+        let session = self.session(outlet).filter(|session| session.state != State::Over)?;
+        (id.shard() == self.id && id.number() == session.number).then_some(outlet)
+    }
+
+    /// The id by which backends know a connection with a session.
+    pub(crate) fn client_id(&self, outlet: Outlet) -> ClientId {
+        let number = self.session(outlet).expect("it has a session").number;
+        ClientId::new(self.id, outlet.0, number)
     }
 
     pub(crate) fn session_mut(&mut self, outlet: Outlet) -> Option<&mut Session> {
@@ -555,5 +574,7 @@ impl Shard {
     }
 }
 
+/// Tells this hash from others of a shard's number.
+const CLIENTS: &str = "clients";
 /// How often room is looked for while nothing else happens: far below `park_max`, far above the cost of a turn.
 const RETRY: Duration = Duration::from_millis(1);

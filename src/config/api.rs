@@ -1,11 +1,11 @@
 //! `[http_api]`: its keys, ready to be compared with, and what must not be started.
 
 use fanwire_control::api::keys::{AddressRange, KeyHash};
-use fanwire_control::api::routes::PATH_PREFIX;
+use fanwire_control::api::routes::PATH_PREFIXES;
 
 use super::load::Origins;
 use super::problem::{Problem, nearest};
-use super::schema::{ApiKey, Config, HttpApi, Listener};
+use super::schema::{ApiKey, Config, Listener};
 use super::units::{Count, Size, Time};
 
 /// A key of `[[http_api.key]]` whose texts were read.
@@ -20,7 +20,7 @@ pub struct ReadKey {
 /// Reads all keys, in the order of the configuration, or tells what is wrong.
 pub fn gather(config: &Config, origins: &Origins) -> (Vec<ReadKey>, Vec<Problem>) {
     let mut gathered = Gathered { origins, problems: Vec::new(), keys: Vec::new() };
-    gathered.limits(&config.http_api);
+    gathered.limits(config);
     for index in 0..config.http_api.key.len() {
         gathered.key(config, index);
     }
@@ -37,7 +37,8 @@ struct Gathered<'a> {
 }
 
 impl Gathered<'_> {
-    fn limits(&mut self, api: &HttpApi) {
+    fn limits(&mut self, config: &Config) {
+        let api = &config.http_api;
         self.within("body", &api.body, Size(1 << 10), Size(64 << 20));
         self.within("batch", &api.batch, Count(1), Count(100_000));
         self.within("connections", &api.connections, Count(1), Count(65_536));
@@ -49,7 +50,18 @@ impl Gathered<'_> {
             Time::seconds(1),
             Time::seconds(24 * 3_600),
         );
+        self.realm(config);
         self.within("idempotency_keys", &api.idempotency_keys, Count(1), Count(1 << 20));
+    }
+
+    fn realm(&mut self, config: &Config) {
+        let name = &config.http_api.realm;
+        let names: Vec<&str> = config.realm.iter().map(|realm| realm.name.as_str()).collect();
+        if !name.is_empty() && !names.contains(&name.as_str()) {
+            let near = nearest(name, &names).map(|near| format!("did you mean {near}?"));
+            let help = near.into_iter().chain([format!("realms: {}", names.join(", "))]).collect();
+            self.refuse("http_api.realm", format!("there is no realm {name:?}"), help);
+        }
     }
 
     fn within<T: PartialOrd + std::fmt::Display>(&mut self, key: &str, value: &T, least: T, most: T) {
@@ -70,8 +82,10 @@ impl Gathered<'_> {
             self.refuse(&at("name"), wrong, vec!["give each its own name".into()]);
         }
         if key.allow.is_empty() {
-            let help =
-                vec!["allowed: some of \"publish\", \"call\", \"read\", \"disconnect\", \"reload\"".into()];
+            let help = vec![
+                "allowed: some of \"publish\", \"call\", \"read\", \"disconnect\", \"clients\", \"reload\""
+                    .into(),
+            ];
             self.refuse(&at("allow"), "the key may do nothing".into(), help);
         }
         self.realms(config, key, &at);
@@ -164,8 +178,9 @@ impl Gathered<'_> {
             ];
             self.refuse(&format!("{key}.api"), wrong, help);
         }
-        for path in listener.endpoints.keys().filter(|path| path.starts_with(PATH_PREFIX)) {
-            let wrong = format!("paths below {PATH_PREFIX} are the HTTP API's on this listener");
+        let is_taken = |path: &&String| PATH_PREFIXES.iter().any(|prefix| path.starts_with(prefix));
+        for path in listener.endpoints.keys().filter(is_taken) {
+            let wrong = format!("{} are the HTTP API's paths on this listener", PATH_PREFIXES.join(", "));
             let help = vec!["choose another path, such as \"/ws\", or set api = false".to_owned()];
             self.refuse(&format!("{key}.endpoints.{path}"), wrong, help);
         }

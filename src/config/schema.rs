@@ -173,11 +173,14 @@ described! {
         /// How many such answers are kept, of 16 MiB together; beyond it the oldest is forgotten.
         #[acts(now)]
         pub idempotency_keys: Count,
+        /// The realm of [its paths](server-api.md) `/v1/mesh/…`, `/v1/conn/…` and `/ws/v1`; `""`: that of the message center.
+        #[acts(now)]
+        pub realm: String,
         /// Who may use it: `[[http_api.key]]` with `name`, `key_hash`, `realms`, `role`, `allow` and `addresses`.
         ///
         /// `fanwire apikey` makes a key and prints such a table. `role` is the role whose permissions its publications and calls
-        /// need; `allow` has some of `publish`, `call`, `read`, `disconnect`, `reload`; `addresses` has addresses and ranges such as
-        /// `10.0.0.0/8`, and may be left out. With one key or more nobody may use the API without one.
+        /// need; `allow` has some of `publish`, `call`, `read`, `disconnect`, `clients`, `reload`; `addresses` has addresses and
+        /// ranges such as `10.0.0.0/8`, and may be left out. With one key or more nobody may use the API without one.
         #[acts(now)]
         pub key: Vec<ApiKey>,
     }
@@ -192,6 +195,7 @@ impl Default for HttpApi {
             call_time: Time::seconds(30),
             idempotency_window: Time::seconds(300),
             idempotency_keys: Count(10_000),
+            realm: String::new(),
             key: Vec::new(),
         }
     }
@@ -225,6 +229,7 @@ pub enum ApiRight {
     Call,
     Read,
     Disconnect,
+    Clients,
     Reload,
 }
 

@@ -465,7 +465,7 @@ fn keys_of_the_api_are_checked() {
         ("realms = [\"realm1\", \"realm1\"]", "named twice"),
         ("role = \"anonymus\"", "did you mean anonymous?"),
         ("allow = []", "may do nothing"),
-        ("allow = [\"write\"]", "allowed: publish, call, read, disconnect, reload"),
+        ("allow = [\"write\"]", "allowed: publish, call, read, disconnect, clients, reload"),
         ("addresses = [\"10.0.0.1/8\"]", "first address of the range"),
     ] {
         let words = refused(&api_key(line));

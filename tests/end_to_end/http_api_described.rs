@@ -85,6 +85,9 @@ on_both_drivers! {
                 let call = json!({"procedure": "com.fanwire.described", "args": [], "timeout": 20});
                 vec![(200, call.clone()), (422, call), (404, json!({"procedure": "com.fanwire.nobody"})), (400, json!([]))]
             }
+            "/v1/mesh/publish" => vec![(200, json!({"c": "a.b", "d": {"x": 1}})), (200, json!({"c": "a.b", "d": "eA==", "t": "binary"})), (400, json!({"c": "a.b"})), (413, long.clone())],
+            "/v1/mesh/send" => vec![(404, json!({"c": "536870913", "d": "x"})), (404, json!({"c": 536_870_913, "d": "x"})), (400, json!({"c": "x", "d": "x"}))],
+            "/v1/conn/disconnect" => vec![(200, json!({"uid": 1001})), (404, json!({"c": "536870913"})), (400, json!({}))],
             other => panic!("{other} takes a body, and no test knows one"),
         };
         let targets = |path: &str| match path {
@@ -93,6 +96,10 @@ on_both_drivers! {
             "/v1/sessions/{id}" => vec![(404, "/v1/sessions/1"), (400, "/v1/sessions/0")],
             "/v1/reload" => vec![(200, "/v1/reload?check=true"), (400, "/v1/reload?check=perhaps")],
             "/v1/openapi.json" => vec![(200, "/v1/openapi.json")],
+            "/v1/nodes" => vec![(200, "/v1/nodes")],
+            "/version" => vec![(200, "/version")],
+            // An upgrade has no body; tests of its own show it.
+            "/ws/v1" => vec![(426, "/ws/v1")],
             other => panic!("{other} is described, and no test knows it"),
         };
         let mut checked = 0;
@@ -165,7 +172,7 @@ on_both_drivers! {
 }
 
 /// Each command of the page, and the answer that stands below it.
-fn examples(page: &str) -> Vec<(String, Option<Value>)> {
+pub fn examples(page: &str) -> Vec<(String, Option<Value>)> {
     let block = |text: &str| text.split_once("\n```").expect("each block ends").0.to_owned();
     let mut examples = Vec::new();
     for rest in page.split("```sh\n").skip(1) {
@@ -179,14 +186,14 @@ fn examples(page: &str) -> Vec<(String, Option<Value>)> {
     examples
 }
 
-struct Ran {
+pub struct Ran {
     succeeded: bool,
     output: String,
     told: String,
 }
 
 /// Runs a command of the page as it stands, against this router.
-fn run(folder: &Folder, command: &str, router: &Router, key: Option<&str>) -> Ran {
+pub fn run(folder: &Folder, command: &str, router: &Router, key: Option<&str>) -> Ran {
     let bin = folder.path("bin");
     if !std::path::Path::new(&bin).exists() {
         std::fs::create_dir(&bin).expect("a writable temporary folder");
@@ -213,7 +220,7 @@ fn run(folder: &Folder, command: &str, router: &Router, key: Option<&str>) -> Ra
 }
 
 impl Ran {
-    fn check(&self, command: &str, expected: Option<&Value>) {
+    pub fn check(&self, command: &str, expected: Option<&Value>) {
         assert!(self.succeeded, "{command}\n{}", self.told);
         let expected = expected.expect("an answer stands below each");
         let found: Value = serde_json::from_str(self.output.trim())

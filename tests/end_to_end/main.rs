@@ -30,6 +30,7 @@ mod passwd;
 mod redis;
 mod reload;
 mod resources;
+mod server_api;
 mod service;
 mod shutdown;
 mod slow_consumers;

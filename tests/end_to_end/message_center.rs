@@ -49,11 +49,11 @@ role = "anonymous"
     )
 }
 
-fn launch(driver: &str, name: &str, url: &str, center: &str) -> (Folder, Router) {
+pub fn launch(driver: &str, name: &str, url: &str, center: &str) -> (Folder, Router) {
     launch_with(driver, name, url, center, "")
 }
 
-fn launch_with(driver: &str, name: &str, url: &str, center: &str, behind: &str) -> (Folder, Router) {
+pub fn launch_with(driver: &str, name: &str, url: &str, center: &str, behind: &str) -> (Folder, Router) {
     let folder = Folder::new(&format!("center-{name}-{driver}"));
     let file = folder.write("fanwire.toml", &configuration(url, center, behind));
     let router = Launch::on(driver).argument("--config").argument(&file).start();
@@ -61,7 +61,7 @@ fn launch_with(driver: &str, name: &str, url: &str, center: &str, behind: &str) 
 }
 
 /// Knows the users 1001, 1002 and so on by `token of 1001`; numbers are told as numbers.
-fn users() -> HookServer {
+pub fn users() -> HookServer {
     HookServer::start(|asked| {
         let token = asked.field("token");
         match token.as_str().and_then(|token| token.strip_prefix("token of ")) {
@@ -74,15 +74,15 @@ fn users() -> HookServer {
     })
 }
 
-fn connect(router: &Router) -> Client {
+pub fn connect(router: &Router) -> Client {
     Client::connect_to_center(router.wamp, "/message-center")
 }
 
-fn done() -> Value {
+pub fn done() -> Value {
     json!({"result": true})
 }
 
-fn user(router: &Router, uid: &str) -> Client {
+pub fn user(router: &Router, uid: &str) -> Client {
     let mut client = connect(router);
     assert_eq!(client.ask(json!({"op": "auth", "token": format!("token of {uid}")})), done());
     assert_eq!(client.ask(json!({"op": "subscribe", "channel": "@user"})), done());

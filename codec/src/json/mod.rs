@@ -15,4 +15,5 @@ pub use skip::{DEPTH_MAX, validate};
 
 pub(crate) use skip::{skip_number, skip_value, skip_whitespace};
 pub(crate) use text::{plain_string, scan_string, skip_string, unescape};
-pub(crate) use write::{write_base64, write_f64, write_i64, write_next_u64, write_string, write_u64};
+pub(crate) use write::{write_base64, write_f64, write_i64, write_next_u64};
+pub use write::{write_string, write_u64};

@@ -10,7 +10,7 @@ use super::find;
 
 /// Appends the decimal digits of `value`.
 #[inline]
-pub(crate) fn write_u64(out: &mut BytesMut, value: u64) {
+pub fn write_u64(out: &mut BytesMut, value: u64) {
     let (room, at) = digits(value);
     out.extend_from_slice(&room[at..]);
 }
@@ -72,7 +72,7 @@ pub(crate) fn write_f64(out: &mut BytesMut, value: f64) {
 
 /// Appends `text` as a JSON string.
 #[inline]
-pub(crate) fn write_string(out: &mut BytesMut, text: &str) {
+pub fn write_string(out: &mut BytesMut, text: &str) {
     let bytes = text.as_bytes();
     out.reserve(bytes.len() + 2);
     out.extend_from_slice(b"\"");

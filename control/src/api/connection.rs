@@ -73,6 +73,17 @@ pub struct Connection {
     times: Times,
 }
 
+/// What a connection has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exchanged {
+    /// Some of its output went out.
+    Sent,
+    /// There is more input.
+    Received,
+    /// The peer has ended its side.
+    Ended,
+}
+
 /// What of the body has not been given to the handler.
 #[derive(Clone, Copy, Debug)]
 enum BodyLeft {
@@ -292,6 +303,28 @@ impl Connection {
             self.output.advance(sent);
         }
         Ok(())
+    }
+
+    /// What came and was not looked at, and what is to be sent: for what is spoken after an upgrade.
+    pub fn buffers(&mut self) -> (&mut BytesMut, &mut BytesMut) {
+        (&mut self.input, &mut self.output)
+    }
+
+    /// Waits until something was sent, or came if `reads`. May be dropped while it waits: nothing is lost.
+    pub async fn exchange(&mut self, reads: bool) -> Result<Exchanged, Gone> {
+        let Self { socket, input, output, .. } = self;
+        let writes = !output.is_empty();
+        tokio::select! {
+            sent = socket.send(output), if writes => {
+                output.advance(sent?);
+                Ok(Exchanged::Sent)
+            }
+            received = socket.receive(input, RECEIVE_BODY_BYTES), if reads => match received? {
+                0 => Ok(Exchanged::Ended),
+                _ => Ok(Exchanged::Received),
+            },
+            () = std::future::pending(), if !writes && !reads => unreachable!("it never ends"),
+        }
     }
 
     /// Ends the connection so that the peer can read the last response: a socket closed on bytes that nobody read is reset,

@@ -170,6 +170,7 @@ impl From<ApiRefusal> for ApiError {
             "wamp.error.invalid_uri" => Code::InvalidField,
             "wamp.error.invalid_argument" => Code::InvalidField,
             "wamp.error.no_such_procedure" => Code::NoSuchProcedure,
+            "wamp.error.no_such_session" => Code::NoSuchSession,
             "wamp.error.canceled" => Code::CalleeFailed,
             "wamp.error.unavailable" | "wamp.error.network_failure" => Code::Overloaded,
             _ => Code::Refused,

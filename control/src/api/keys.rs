@@ -86,13 +86,16 @@ pub enum Right {
     Read,
     /// Send sessions away.
     Disconnect,
+    /// Send to single clients, subscribe them, and get what they send.
+    Clients,
     /// Have the configuration read again.
     Reload,
 }
 
 impl Right {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Publish, Self::Call, Self::Read, Self::Disconnect, Self::Reload];
+    pub const ALL: [Self; 6] =
+        [Self::Publish, Self::Call, Self::Read, Self::Disconnect, Self::Clients, Self::Reload];
 
     /// As in the configuration.
     pub const fn name(self) -> &'static str {
@@ -101,6 +104,7 @@ impl Right {
             Self::Call => "call",
             Self::Read => "read",
             Self::Disconnect => "disconnect",
+            Self::Clients => "clients",
             Self::Reload => "reload",
         }
     }

@@ -30,6 +30,7 @@ struct SessionPage<'a> {
 #[derive(Serialize)]
 struct Session<'a> {
     session: u64,
+    client: String,
     realm: &'a str,
     authid: Box<str>,
     authrole: &'a str,
@@ -111,6 +112,7 @@ impl Api {
         let access = self.access();
         Session {
             session: info.session.get(),
+            client: info.client.get().to_string(),
             realm: access.realm_name(info.realm),
             authid: info.authid,
             authrole: access.role_name(info.realm, info.role),

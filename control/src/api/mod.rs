@@ -6,7 +6,7 @@
 //!                        └──────────── response ◀─────────────┴───────ApiAnswer─────────┘
 //! ```
 //!
-//! A shard hands over a connection whose first request is for a path below [`routes::PATH_PREFIX`], with what it has read.
+//! A shard hands over a connection whose first request is for a path below one of [`routes::PATH_PREFIXES`], with what it has read.
 //! Whatever one connection publishes goes through that one shard, so it arrives in the order of its requests.
 //!
 //! What this module does not do: it decides nothing about topics and procedures. The router does, by the permissions of the
@@ -20,6 +20,7 @@ pub mod figures;
 mod idempotency;
 pub mod keys;
 mod listing;
+mod mesh;
 mod publication;
 mod publish;
 pub mod routes;
@@ -35,7 +36,7 @@ use fanwire_codec::http::{HeadLimits, RequestHead, parse_request};
 use fanwire_core::CoreConfig;
 use fanwire_core::access::Access;
 use fanwire_core::api::{ApiAnswer, ApiRequest, Ask};
-use fanwire_core::ids::ShardId;
+use fanwire_core::ids::{RealmId, ShardId};
 use fanwire_io::{HandedOver, Origins};
 use tokio::sync::{mpsc, oneshot};
 
@@ -47,6 +48,7 @@ use error::{ApiError, Code};
 use figures::ApiFigures;
 use idempotency::Idempotency;
 use keys::{ApiKey, ApiKeys, KeyHash, Principal};
+use mesh::words::{self, Answer};
 use routes::{Endpoint, Found, ROUTES};
 
 /// The description of the API, for clients and their generators.
@@ -59,6 +61,8 @@ pub struct ApiConfig {
     pub core: Arc<CoreConfig>,
     /// Who may use it.
     pub keys: ApiKeys,
+    /// Where those of its paths act that name no realm.
+    pub mesh_realm: RealmId,
     /// Who uses it without a key, from this machine, while there are no keys.
     pub local: Principal,
     /// Which web pages may use each listener.
@@ -260,6 +264,10 @@ impl Api {
                 self.figures.refused(error.code);
                 keep &= connection.skip_body();
                 let mut response = Response::of(&error);
+                if index.is_some_and(|index| ROUTES[index].endpoint.is_mesh()) {
+                    let number = words::number(&error, words::SEND_FAILED);
+                    response.body = Answer::Refused(number, &error.message).body().freeze();
+                }
                 response.headers.extend(allow.map(|allow| ("Allow", allow)));
                 connection.write(&response, !keep, head.method == "HEAD");
                 response.status
@@ -321,7 +329,8 @@ impl From<ApiError> for Refused {
 /// The route of a request, or why there is none.
 fn find<'a>(head: &RequestHead<'a>) -> Result<(usize, &'a str), Refused> {
     let path = head.path();
-    if head.headers().has_token("upgrade", "websocket") || !path.starts_with(routes::PATH_PREFIX) {
+    let is_ours = routes::PATH_PREFIXES.iter().any(|prefix| path.starts_with(prefix));
+    if !is_ours || path != routes::WEBSOCKET && head.headers().has_token("upgrade", "websocket") {
         let words =
             "this connection has been used for the HTTP API; WebSocket and other paths need a new one";
         return Err(ApiError::new(Code::Misdirected, words).into());
@@ -353,18 +362,15 @@ impl Api {
         let route = &ROUTES[index];
         connection.begin_body(head)?;
         self.check_origin(peer, head)?;
-        let Some(right) = route.right else {
-            return Ok(Reply::Whole(Response::ok(OPENAPI)));
-        };
+        match route.endpoint {
+            Endpoint::OpenApi => return Ok(Reply::Whole(Response::ok(OPENAPI))),
+            Endpoint::Version => return Ok(Reply::Whole(Response::ok(mesh::VERSION))),
+            Endpoint::Nodes => return Ok(Reply::Whole(Response::ok(mesh::nodes(head)))),
+            _ => {}
+        }
         let caller = self.authenticate(peer, head)?;
-        if !caller.principal.rights.contains(&right) {
-            let words = format!(
-                "{} may not {}; its key must allow {:?}",
-                caller.principal.name,
-                right.name(),
-                right.name()
-            );
-            return Err(ApiError::new(Code::Forbidden, words).into());
+        if let Some(right) = route.right {
+            mesh::check_right(&caller, right)?;
         }
         let outcome = match route.endpoint {
             Endpoint::Publish if publish::is_stream(head) => {
@@ -377,7 +383,11 @@ impl Api {
             Endpoint::Disconnect => self.disconnect(&caller, head, part).await,
             Endpoint::Topics => self.topics(&caller, head),
             Endpoint::Reload => self.reload(&caller, head).await,
-            Endpoint::OpenApi => unreachable!("it needs no right"),
+            Endpoint::MeshPublish => self.mesh_publish(connection, &caller, head).await,
+            Endpoint::MeshSend => self.mesh_send(connection, &caller, head).await,
+            Endpoint::ConnDisconnect => self.conn_disconnect(connection, &caller, head).await,
+            Endpoint::Socket => mesh::socket::serve(self, connection, &caller, head).await,
+            Endpoint::OpenApi | Endpoint::Version | Endpoint::Nodes => unreachable!("answered above"),
         };
         match outcome {
             Ok(reply) => Ok(reply),

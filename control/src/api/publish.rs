@@ -76,7 +76,7 @@ impl Api {
     }
 
     /// The idempotency key, if there is one, and the body. What the head has wrong is said before the body is read.
-    async fn request(
+    pub(super) async fn request(
         &self,
         connection: &mut Connection,
         caller: &Caller<'_>,
@@ -141,7 +141,7 @@ impl Api {
     }
 
     /// Gives publications to the caller's shard, and waits for what becomes of each.
-    async fn give(
+    pub(super) async fn give(
         &self,
         caller: &Caller<'_>,
         publications: Vec<ApiPublication>,
@@ -157,7 +157,7 @@ impl Api {
     }
 
     /// Does what `work` does, unless it was done before under this key.
-    async fn once(
+    pub(super) async fn once(
         &self,
         key: Option<OwnedKey>,
         route: &[u8],

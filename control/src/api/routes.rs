@@ -21,6 +21,25 @@ pub enum Endpoint {
     Reload,
     /// The description of all this.
     OpenApi,
+    /// A publication in CONNMIX's words.
+    MeshPublish,
+    /// A message to one client.
+    MeshSend,
+    /// The end of one client, or of all of a user.
+    ConnDisconnect,
+    /// The nodes that there are.
+    Nodes,
+    /// The versions of the API.
+    Version,
+    /// The same and more by a WebSocket.
+    Socket,
+}
+
+impl Endpoint {
+    /// Whether errors are told in CONNMIX's words.
+    pub const fn is_mesh(self) -> bool {
+        matches!(self, Self::MeshPublish | Self::MeshSend | Self::ConnDisconnect)
+    }
 }
 
 /// One method of one path.
@@ -56,10 +75,19 @@ routes! {
     "GET" "/v1/topics" Topics "topics" Some(Right::Read),
     "POST" "/v1/reload" Reload "reload" Some(Right::Reload),
     "GET" "/v1/openapi.json" OpenApi "openapi" None,
+    "POST" "/v1/mesh/publish" MeshPublish "mesh_publish" Some(Right::Publish),
+    "POST" "/v1/mesh/send" MeshSend "mesh_send" Some(Right::Clients),
+    "POST" "/v1/conn/disconnect" ConnDisconnect "conn_disconnect" Some(Right::Disconnect),
+    "GET" "/v1/nodes" Nodes "nodes" None,
+    "GET" "/version" Version "version" None,
+    "GET" "/ws/v1" Socket "socket" None,
 }
 
-/// Begins every path of the API. What does not begin with it belongs to no connection that was handed to it.
-pub const PATH_PREFIX: &str = "/v1/";
+/// Begin the paths of the API. What begins with none of them belongs to no connection that was handed to it.
+pub const PATH_PREFIXES: [&str; 3] = ["/v1/", WEBSOCKET, "/version"];
+
+/// Where the API is spoken by a WebSocket.
+pub const WEBSOCKET: &str = "/ws/v1";
 
 /// What a request's method and path are.
 #[derive(Debug)]

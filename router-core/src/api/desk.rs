@@ -257,6 +257,11 @@ impl Shard {
                 self.desk.allowance = self.desk.allowance.saturating_sub(cost(0));
                 reply(ApiAnswer::Disconnected(self.dismiss(now, session, &reason)));
             }
+            Ask::Order { client, realm, order } => {
+                self.desk.allowance = self.desk.allowance.saturating_sub(cost(order.bytes()));
+                let outcome = self.carry_out(now, client, realm, order);
+                reply(ApiAnswer::Ordered(outcome.map_err(ApiRefusal::from)));
+            }
         }
         self.apply_notices(now);
         Ok(())

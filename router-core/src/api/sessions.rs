@@ -61,6 +61,7 @@ impl Shard {
         let session = self.session(outlet).filter(|session| filter.admits(session))?;
         Some(SessionInfo {
             session: session.id,
+            client: self.client_id(outlet),
             realm: session.realm,
             role: session.role,
             authid: session.authid().into(),

@@ -148,10 +148,13 @@ impl Shard {
     }
 
     /// The same for one of them, of which something else may be known than before.
-    fn withdraw_lost_channels_of(&mut self, now: Instant, outlet: Outlet) {
+    pub(crate) fn withdraw_lost_channels_of(&mut self, now: Instant, outlet: Outlet) {
         let words = self.session(outlet).and_then(|session| session.words.as_ref());
         let Some(words) = words.filter(|words| !words.names.is_empty()) else { return };
         let is_lost = |(id, name): &&(SubscriptionId, Arc<str>)| {
+            if words.placed.contains(id) {
+                return false;
+            }
             let topic = self.subscriptions[id].topic.uri();
             !self.find_channel(outlet, name).is_ok_and(|channel| channel.topic == topic)
         };

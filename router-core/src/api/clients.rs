@@ -1,0 +1,157 @@
+//! What backends do with one client: they send to it, subscribe it, say things of it, or send it away.
+//!
+//! A client is a connection, known by its [`ClientId`] from its beginning to its end. Its messages and channels are for
+//! protocols whose clients have no requests of their own for that; a WAMP session is published to instead.
+
+use fanwire_codec::ws;
+
+use super::CLOSE_KILLED;
+use crate::clock::Instant;
+use crate::delivery::Outlet;
+use crate::encoding::Encoding;
+use crate::ids::{ClientId, RealmId};
+use crate::session::{Refusal, State, error};
+use crate::shard::Shard;
+use crate::uri::MatchPolicy;
+
+/// What is to be done with a client.
+#[derive(Debug)]
+pub enum Order {
+    /// It gets this message, as it is.
+    Send {
+        /// Text must be UTF-8.
+        kind: ws::Kind,
+        /// What it gets.
+        bytes: Box<[u8]>,
+    },
+    /// It is subscribed to these topics, as far as its role may. It knows each by the topic's own name.
+    Subscribe(Vec<Box<str>>),
+    /// It is subscribed to these topics no more, whoever subscribed it.
+    Unsubscribe(Vec<Box<str>>),
+    /// These things are known of it from now on, in place of what was known by the same names.
+    SetContext(Vec<(Box<str>, Box<str>)>),
+    /// It has to go.
+    Dismiss,
+}
+
+impl Order {
+    /// Bytes of what it brings.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Send { bytes, .. } => bytes.len(),
+            Self::Subscribe(names) | Self::Unsubscribe(names) => names.iter().map(|name| name.len()).sum(),
+            Self::SetContext(values) => values.iter().map(|(key, value)| key.len() + value.len()).sum(),
+            Self::Dismiss => 0,
+        }
+    }
+}
+
+impl Shard {
+    pub(super) fn carry_out(
+        &mut self,
+        now: Instant,
+        client: ClientId,
+        realm: RealmId,
+        order: Order,
+    ) -> Result<(), Refusal> {
+        let here = self.client(client).filter(|outlet| self.realm_of(*outlet) == Some(realm));
+        let Some(outlet) = here else {
+            let words = format!("there is no client {}: it has gone, or never was here", client.get());
+            return Err(Refusal::new(error::NO_SUCH_SESSION, words));
+        };
+        match order {
+            Order::Dismiss => self.send_away(now, outlet),
+            _ if !self.takes_orders(outlet) => {
+                let words = "the client speaks WAMP, in which it asks for itself: publish to it, with the \
+                             option eligible";
+                return Err(Refusal::new(error::INVALID_ARGUMENT, words));
+            }
+            Order::Send { kind, bytes } => {
+                self.delivery.reply(outlet, |out| ws::write_message(out, kind, &[&bytes]));
+            }
+            Order::Subscribe(topics) => return self.place(outlet, &topics),
+            Order::Unsubscribe(topics) => {
+                for topic in &topics {
+                    if let Some((id, _)) = self.name_of(outlet, topic) {
+                        self.unsubscribe(now, outlet, id.get())?;
+                    }
+                }
+            }
+            Order::SetContext(values) => {
+                self.set_context(outlet, values)?;
+                // What its names lead to may hang on what is known of it now.
+                self.withdraw_lost_channels_of(now, outlet);
+            }
+        }
+        Ok(())
+    }
+
+    fn takes_orders(&self, outlet: Outlet) -> bool {
+        self.session(outlet).is_some_and(|session| !matches!(session.encoding, Encoding::Wamp2(..)))
+    }
+
+    /// Where a client is, or will be once it is let in.
+    fn realm_of(&self, outlet: Outlet) -> Option<RealmId> {
+        let session = self.session(outlet)?;
+        match session.encoding {
+            _ if session.state == State::Open => Some(session.realm),
+            Encoding::MessageCenter(_) => Some(self.config.message_center.realm),
+            Encoding::Wamp2(..) => None,
+        }
+    }
+
+    fn send_away(&mut self, now: Instant, outlet: Outlet) {
+        let session = self.session(outlet).expect("it is here");
+        match session.state {
+            State::Open => _ = self.dismiss(now, session.id, CLOSE_KILLED),
+            _ => self.close(now, outlet, 1000, "an administrator ended this session"),
+        }
+    }
+
+    fn place(&mut self, outlet: Outlet, topics: &[Box<str>]) -> Result<(), Refusal> {
+        if self.session(outlet).is_none_or(|session| session.state != State::Open) {
+            let words = "the client has not logged in yet, and only who has can be subscribed";
+            return Err(Refusal::new(error::NOT_AUTHORIZED, words));
+        }
+        for topic in topics {
+            if self.name_of(outlet, topic).is_some() {
+                continue;
+            }
+            let name = (&**topic).into();
+            let id = self.subscribe_as(outlet, MatchPolicy::Exact, topic, Some(&name))?;
+            let session = self.session_mut(outlet).expect("as above");
+            session.words.get_or_insert_default().placed.push(id);
+        }
+        Ok(())
+    }
+
+    fn set_context(&mut self, outlet: Outlet, values: Vec<(Box<str>, Box<str>)>) -> Result<(), Refusal> {
+        let session = self.session_mut(outlet).expect("it is here");
+        let context = &mut session.words.get_or_insert_default().context;
+        for (key, value) in values {
+            if &*key == UID {
+                let words = "the client does not wait to be told its uid";
+                return Err(Refusal::new(error::INVALID_ARGUMENT, words));
+            }
+            if key.len() + value.len() > VALUE_BYTES_MAX {
+                let words = format!("a key and its value may have {VALUE_BYTES_MAX} bytes together");
+                return Err(Refusal::new(error::INVALID_ARGUMENT, words));
+            }
+            match context.iter().position(|(known, _)| *known == key) {
+                Some(place) => context[place].1 = value,
+                None if context.len() < VALUES_MAX => context.push((key, value)),
+                None => {
+                    let words = format!("{VALUES_MAX} values are known of the client, the most allowed");
+                    return Err(Refusal::new(error::UNAVAILABLE, words));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Who it is: that comes with a login alone.
+const UID: &str = "uid";
+/// What may be known of one client: some 8 KiB at most.
+const VALUES_MAX: usize = 16;
+const VALUE_BYTES_MAX: usize = 512;
