@@ -61,9 +61,7 @@ impl Shard {
         };
         match order {
             Order::Dismiss => self.send_away(now, outlet),
-            _ if !self.takes_orders(outlet) => {
-                let words = "the client speaks WAMP, in which it asks for itself: publish to it, with the \
-                             option eligible";
+            order if let Some(words) = self.why_not(outlet, &order) => {
                 return Err(Refusal::new(error::INVALID_ARGUMENT, words));
             }
             Order::Send { kind, bytes } => {
@@ -86,8 +84,15 @@ impl Shard {
         Ok(())
     }
 
-    fn takes_orders(&self, outlet: Outlet) -> bool {
-        self.session(outlet).is_some_and(|session| !matches!(session.encoding, Encoding::Wamp2(..)))
+    /// Why this cannot be done with a client of its protocol.
+    fn why_not(&self, outlet: Outlet, order: &Order) -> Option<&'static str> {
+        match (self.session(outlet)?.encoding, order) {
+            (Encoding::MessageCenter(_), _) | (Encoding::Echo(_), Order::Send { .. }) => None,
+            (Encoding::Echo(_), _) => Some("the client is in an echo room, and in no channel beside it"),
+            (Encoding::Wamp2(..), _) => Some(
+                "the client speaks WAMP, in which it asks for itself: publish to it, with the option eligible",
+            ),
+        }
     }
 
     /// Where a client is, or will be once it is let in.
@@ -96,7 +101,7 @@ impl Shard {
         match session.encoding {
             _ if session.state == State::Open => Some(session.realm),
             Encoding::MessageCenter(_) => Some(self.config.message_center.realm),
-            Encoding::Wamp2(..) => None,
+            Encoding::Wamp2(..) | Encoding::Echo(_) => None,
         }
     }
 
