@@ -303,7 +303,8 @@ impl Shard {
         let receivers = receivers.as_ref().filter(|_| !planted(Mutation::ListsLostInRing));
         let named = self.name_receivers(receivers, &source);
         let (publisher, named) = (publisher.as_ref(), named.as_ref());
-        let (plain, key, except_inner) = (*plain, *key, *except_inner);
+        let except_inner = except_inner.filter(|_| !planted(Mutation::InnerHearsItself));
+        let (plain, key) = (*plain, *key);
         let event =
             Event { publication: *id, publisher, source: &source, plain, except, named, key, except_inner };
         self.deliver(*subscription, patterns.as_ref(), event);

@@ -27,9 +27,10 @@ use crate::api::{Actor, ApiRefusal};
 use crate::counters::{Counters, DropReason};
 use crate::directory::{PatternMatches, Topic};
 use crate::encoding::Source;
-use crate::ids::{PublicationId, RoleId, SessionId, SubscriptionId};
+use crate::ids::{PublicationId, RoleId, SubscriptionId};
+use crate::mutation::{Mutation, planted};
 use crate::receivers::Receivers;
-use crate::session::{Label, Refusal, error};
+use crate::session::{Refusal, error};
 use crate::shard::Shard;
 use crate::subscription::too_many_patterns;
 use crate::uri::{self, MatchPolicy, UriRule};
@@ -204,6 +205,7 @@ impl InnerOffer<'_> {
             counters.matched += 1;
             match member.outbox.offer(event) {
                 Ok(()) => counters.delivered += 1,
+                Err(_) if planted(Mutation::InnerRefusalDelivered) => counters.delivered += 1,
                 Err(_) => counters.drop_events(DropReason::InnerOutboxFull, 1),
             }
         }
@@ -211,8 +213,7 @@ impl InnerOffer<'_> {
 
     /// Lists of receivers name sessions and users, and this is neither; its role may be named.
     fn admits(self, member: &InnerMember) -> bool {
-        let label = Label { session: SessionId::MAX, role: member.role, principal: None };
-        self.receivers.is_none_or(|receivers| receivers.admit(&label))
+        self.receivers.is_none_or(|receivers| receivers.admit_role(member.role))
     }
 }
 

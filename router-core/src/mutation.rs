@@ -153,6 +153,12 @@ pub enum Mutation {
     OldVerdictsKept,
     /// A subscription that newer permissions forbid stays.
     ForbiddenSubscriptionKept,
+    /// On other shards an inner subscriber hears what has come from it.
+    InnerHearsItself,
+    /// The interest is taken back with the last session, though an inner subscriber remains.
+    InnerForgottenWithSessions,
+    /// What an inner subscriber has no room for counts as delivered.
+    InnerRefusalDelivered,
     /// Decoding a message panics. Not for the simulation to find: the session must end with 1011 and nothing else.
     DecoderPanics,
 }

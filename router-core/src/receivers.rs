@@ -15,7 +15,7 @@ use hashbrown::HashSet;
 
 use crate::access::Access;
 use crate::directory::Directory;
-use crate::ids::{RealmId, SessionId};
+use crate::ids::{RealmId, RoleId, SessionId};
 use crate::mutation::{Mutation, planted};
 use crate::session::{Label, anonymous_session};
 
@@ -76,6 +76,16 @@ impl Receivers {
             return true;
         }
         !eligible.has(label).contains(&Some(false)) && !excluded.has(label).contains(&Some(true))
+    }
+
+    /// Whether it is for somebody of this role who is no session and no user.
+    pub(crate) fn admit_role(&self, role: RoleId) -> bool {
+        let Self { excluded, eligible } = self;
+        let has = |roles: &Vec<RoleId>| roles.binary_search(&role).is_ok();
+        eligible.sessions.is_none()
+            && eligible.authids.is_none()
+            && eligible.roles.as_ref().is_none_or(has)
+            && !excluded.roles.as_ref().is_some_and(has)
     }
 
     /// The sessions that alone are eligible, if there is such a list.

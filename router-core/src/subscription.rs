@@ -303,7 +303,8 @@ impl Shard {
     /// Takes the interest back if the last member of this shard has left.
     pub(crate) fn leave_subscription(&mut self, id: SubscriptionId) {
         let local = self.subscriptions.get_mut(&id).expect("somebody has just left it");
-        if local.streams.tidy() && local.inner.is_none() {
+        let is_held = local.inner.is_some() && !planted(Mutation::InnerForgottenWithSessions);
+        if local.streams.tidy() && !is_held {
             let local = self.subscriptions.remove(&id).expect("it was here");
             self.directory.unsubscribe(&local.topic, self.id);
         }

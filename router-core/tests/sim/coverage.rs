@@ -1,7 +1,7 @@
 //! What the runs met: a simulation that never fills a ring proves nothing about full rings.
 
 use super::{
-    history::{Decision, Event, NOT_TOLD, Op, Ruling, Seen},
+    history::{Decision, Event, Inner, NOT_TOLD, Op, Ruling, Seen},
     names,
 };
 use fanwire_core::{Counters, DropReason, LoginOutcome};
@@ -71,6 +71,15 @@ fn name(event: &Event) -> &'static str {
         Event::Ruled { ruling: Ruling::Denied, .. } => "requests denied by the hook",
         Event::Ruled { ruling: Ruling::Failed, .. } => "requests that the hook failed to answer",
         Event::Told { .. } => "ends told to the hook",
+        Event::Inner { what, .. } => match what {
+            Inner::Made { .. } => "inner subscribers",
+            Inner::Subscribed { asked, .. } if names::is_pattern(*asked) => "inner subscriptions by pattern",
+            Inner::Subscribed { .. } => "inner subscriptions",
+            Inner::Unsubscribed { .. } => "ends of inner subscriptions",
+            Inner::Says { .. } => "publications of inner subscribers",
+            Inner::Heard { .. } => "events for inner subscribers",
+            Inner::Lost { .. } => "events without room for inner subscribers",
+        },
         Event::Ended { .. } => "ends",
         Event::Did { op, .. } => match op {
             Op::Hello { .. } => "HELLO",

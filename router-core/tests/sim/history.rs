@@ -239,6 +239,38 @@ pub enum End {
     Finished,
 }
 
+/// What happens to an inner subscriber, which is no client: it is known by its number alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Inner {
+    Made {
+        shard: usize,
+        realm: u8,
+    },
+    /// The shard has confirmed it: to a topic or a pattern.
+    Subscribed {
+        by: u32,
+        asked: u8,
+    },
+    Unsubscribed {
+        by: u32,
+    },
+    /// What is given to a shard next comes from it.
+    Says {
+        tag: Tag,
+    },
+    Heard {
+        by: u32,
+        publication: u64,
+        topic: String,
+        tag: Tag,
+    },
+    /// Its outbox had no room.
+    Lost {
+        by: u32,
+        tag: Tag,
+    },
+}
+
 /// One line of history.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
@@ -274,6 +306,10 @@ pub enum Event {
     /// The router told the hook that this session has ended.
     Told {
         session: u64,
+    },
+    Inner {
+        inner: u32,
+        what: Inner,
     },
     /// The connection is no more. What it had not read is lost.
     Ended {

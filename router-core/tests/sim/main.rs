@@ -92,9 +92,7 @@ fn two_thousand_seeds_hold_all_rules() {
     let coverage = coverage.into_inner().expect("no run panics");
     println!("{seeds} seeds of {steps} steps met:\n{coverage}");
     if seeds * steps as u64 >= 2_000 * 2_000 {
-        // No run has an inner subscriber yet.
-        let never = [DropReason::Untranslatable, DropReason::InnerOutboxFull].map(DropReason::as_str);
-        let gaps = coverage.gaps(100, &never);
+        let gaps = coverage.gaps(100, &[DropReason::Untranslatable.as_str()]);
         assert!(gaps.is_empty(), "the runs hardly ever met: {}", gaps.join(", "));
     }
 }

@@ -45,9 +45,10 @@ pub enum Step {
     Decide,
     Api,
     Shed,
+    Inner,
 }
 
-pub const STEPS: [Step; 21] = [
+pub const STEPS: [Step; 22] = [
     Step::Connect,
     Step::Act,
     Step::Hand,
@@ -69,6 +70,7 @@ pub const STEPS: [Step; 21] = [
     Step::Decide,
     Step::Api,
     Step::Shed,
+    Step::Inner,
 ];
 
 /// One kind of client operation.
@@ -140,6 +142,10 @@ pub struct Plan {
     /// Who asks by API, and percent of an operator's thoughts of sending somebody away that it acts upon.
     pub sources: usize,
     pub dismissals: usize,
+    /// Inner subscribers, events that may wait for each, and percent of publications by API that come from one.
+    pub inners: usize,
+    pub inner_room: usize,
+    pub inner_says: usize,
     /// Percent of publications with a key by which they replace each other, of clients that want to be told of gaps, and how
     /// events wait.
     pub keyed: usize,
@@ -189,6 +195,7 @@ impl Plan {
             Step::Decide => rng.pick(&[4, 20, 100]),
             Step::Api => rng.pick(&[0, 0, 30, 100, 300]),
             Step::Shed => rng.pick(&[0, 0, 2, 10]),
+            Step::Inner => rng.pick(&[0, 20, 60]),
         });
         let act_weights = ACTS.map(|act| match act {
             Act::Subscribe => rng.pick(&[20, 60]),
@@ -248,6 +255,9 @@ impl Plan {
             unanswered: rng.pick(&[0, 0, 5]),
             sources: rng.pick(&[1, 2, 4]),
             dismissals: rng.pick(&[0, 0, 5]),
+            inners: rng.pick(&[0, 1, 3]),
+            inner_room: rng.pick(&[1, 4, 1_000]),
+            inner_says: rng.pick(&[0, 50]),
             keyed: rng.pick(&[0, 0, 50]),
             told_of_gaps: rng.pick(&[0, 50, 100]),
             rules,

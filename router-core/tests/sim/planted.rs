@@ -82,6 +82,9 @@ const ALL: &[Mutation] = &[
     Mutation::ChannelKept,
     Mutation::LoginForgetsChannels,
     Mutation::NameKept,
+    Mutation::InnerHearsItself,
+    Mutation::InnerForgottenWithSessions,
+    Mutation::InnerRefusalDelivered,
 ];
 
 /// The first seed that finds the bug, and the rule's words.

@@ -3,6 +3,7 @@
 //! What a shard's turn does in one go, is here many steps in any order, with other shards' and clients' steps between.
 
 mod api;
+mod inner;
 mod questions;
 
 use super::{
@@ -26,6 +27,7 @@ use fanwire_core::{
     DropReason, Effect, Encoding, Flow, FlushBudget, Instant, Outlet, Readiness, RingItem, RingSpace, Shard,
     directory::Directory, ids::ShardId,
 };
+use inner::Inner;
 use questions::Asked;
 use std::{
     collections::VecDeque,
@@ -50,6 +52,7 @@ pub struct World {
     /// Who was welcomed of late, there still or not.
     people: VecDeque<Person>,
     api: Sources,
+    inners: Vec<Inner>,
     jury: Jury,
     hash: DefaultHasher,
     pub log: Vec<Event>,
@@ -155,6 +158,7 @@ impl World {
             live: Vec::new(),
             people: VecDeque::new(),
             api: Sources::new(shards),
+            inners: Vec::new(),
             jury,
             hash: DefaultHasher::new(),
             log: Vec::new(),
@@ -168,6 +172,7 @@ impl World {
     pub fn run(&mut self) -> Result<u64, String> {
         self.jury.facts.hooked = self.plan.hooked;
         self.introduce_sources()?;
+        self.introduce_inners()?;
         for _ in 0..self.plan.steps {
             let step = STEPS[self.rng.weighted(&self.plan.step_weights)];
             self.step(step)?;
@@ -302,6 +307,7 @@ impl World {
             Step::Decide => self.decide()?,
             Step::Api => self.api(at)?,
             Step::Shed => self.run_short(at)?,
+            Step::Inner => self.inner()?,
             Step::Ping => {
                 if let Some(client) = self.someone() {
                     let Client { shard, outlet, .. } = self.clients[client.0 as usize];
@@ -318,6 +324,7 @@ impl World {
 
     /// After each step: effects, what sockets found wrong, the books.
     fn obey(&mut self) -> Verdict {
+        self.hear_inners()?;
         self.hear_answers()?;
         for at in 0..self.homes.len() {
             self.take_questions(at, None)?;
@@ -343,7 +350,7 @@ impl World {
             if let Some(fault) = &home.sockets.fault {
                 return Err(fault.clone());
             }
-            accounting::step(at, home.shard.counters(), &home.sockets)?;
+            accounting::step(at, home.shard.counters(), &home.sockets, self.heard_on(at))?;
         }
         Ok(())
     }
@@ -783,6 +790,7 @@ impl World {
             self.vanish(client)?;
         }
         self.settle()?;
+        self.all_inners_leave()?;
         for (at, home) in self.homes.iter().enumerate() {
             accounting::empty(at, home.shard.counters())?;
         }

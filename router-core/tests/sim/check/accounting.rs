@@ -4,17 +4,24 @@ use super::Verdict;
 use crate::wire::Sockets;
 use fanwire_core::{Counters, DropReason, directory::Directory};
 
-/// After every step.
-pub fn step(shard: usize, counters: &Counters, sockets: &Sockets) -> Verdict {
+/// After every step. `heard` and `refused`: events that outboxes of inner subscribers took, and that they did not.
+pub fn step(shard: usize, counters: &Counters, sockets: &Sockets, (heard, refused): (u64, u64)) -> Verdict {
+    let counted = counters.dropped[DropReason::InnerOutboxFull as usize];
+    if counted != refused {
+        return Err(format!(
+            "shard {shard} counted {counted} events without room for inner subscribers of {refused}"
+        ));
+    }
     if counters.balance() != 0 {
         return Err(format!("shard {shard}: matched is not delivered + queued + dropped: {counters:?}"));
     }
     // A backlog counts by pieces: what a socket took of an unfinished piece is delivered, or was cut off, later.
     let unfinished = counters.queued + cut_off(counters);
-    if !(counters.delivered..=counters.delivered + unfinished).contains(&sockets.events_taken) {
+    let taken = sockets.events_taken + heard;
+    if !(counters.delivered..=counters.delivered + unfinished).contains(&taken) {
         return Err(format!(
-            "shard {shard} counted {} events as delivered and {unfinished} as not, its sockets took {}",
-            counters.delivered, sockets.events_taken
+            "shard {shard} counted {} events as delivered and {unfinished} as not, its receivers took {}",
+            counters.delivered, taken
         ));
     }
     if counters.sent_bytes != sockets.bytes_taken {

@@ -5,7 +5,7 @@
 
 use super::{Checker, Facts, Verdict};
 use crate::{
-    history::{Event, Lists, Op, Seen, Tag},
+    history::{Event, Inner, Lists, Op, Seen, Tag},
     names,
 };
 use std::collections::BTreeMap;
@@ -56,6 +56,11 @@ impl Checker for Api {
                 if !names::may_ask_by_api(tag.from, tag.name) {
                     return Err(format!("{client:?} saw {tag:?}, which its publisher may not publish"));
                 }
+                self.receipts.get_mut(tag).ok_or("an event that nobody published")?.seen += 1;
+            }
+            Event::Inner { what: Inner::Heard { tag, .. } | Inner::Lost { tag, .. }, .. }
+                if facts.is_source(tag.from) =>
+            {
                 self.receipts.get_mut(tag).ok_or("an event that nobody published")?.seen += 1;
             }
             Event::Saw { client, seen: Seen::Invocation { tag, .. } }

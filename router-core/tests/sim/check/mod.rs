@@ -22,6 +22,7 @@
 //! | – | by API comes nothing that the source's role may not ask for; receipts are what was matched | `api` |
 //! | – | events are dropped only where a rule says so, for newer ones of their key or for want of room; who asks is told | `gaps` |
 //! | – | at the message center: each is told its own name for the topic, and keeps its channels through another login | `center`, `reach` |
+//! | – | inner subscribers get what sessions get, but for what their own outboxes refuse | `inner` |
 //! | – | matched = delivered + queued + dropped, after every step; delivered is what sockets took | `accounting` |
 //! | – | nothing is left when everybody has gone | `accounting` |
 
@@ -31,6 +32,7 @@ mod calls;
 mod disclosed;
 mod gaps;
 mod hooks;
+mod inner;
 mod lifecycle;
 mod lists;
 mod logins;
@@ -118,6 +120,7 @@ impl Facts {
             | Event::Saw { .. }
             | Event::Decided { .. }
             | Event::Ruled { .. }
+            | Event::Inner { .. }
             | Event::Told { .. } => {}
         }
     }
@@ -167,6 +170,7 @@ impl Jury {
                 Box::new(replies::Replies::default()),
                 Box::new(calls::Calls::default()),
                 Box::new(api::Api::default()),
+                Box::new(inner::Inners::default()),
             ],
         }
     }

@@ -20,6 +20,7 @@ use fanwire_core::{
         SessionFilter, SessionInfo,
     },
     ids::{RealmId, RoleId, SessionId},
+    inner::InnerId,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -163,8 +164,12 @@ impl World {
             let Source { id, realm, .. } = self.api.sources[source];
             let role = RoleId::new(names::source_role(id).into());
             let actor = Actor { realm: RealmId::new(realm.into()), role };
-            let (ask, deadline) = self.ask(actor, &ops);
+            let speaker = self.speaker(realm);
+            let (ask, deadline) = self.ask(actor, &ops, speaker.map(|which| self.inners[which].id()));
             for (op, _) in &ops {
+                if let (Some(which), Op::Publish { tag, .. }) = (speaker, op) {
+                    self.says(which, *tag)?;
+                }
                 self.tell(Event::Did { client: id, op: op.clone() })?;
             }
             self.api.last_token += 1;
@@ -181,7 +186,7 @@ impl World {
         Ok(())
     }
 
-    fn ask(&mut self, actor: Actor, ops: &[(Op, usize)]) -> (Ask, Option<Instant>) {
+    fn ask(&mut self, actor: Actor, ops: &[(Op, usize)], from: Option<InnerId>) -> (Ask, Option<Instant>) {
         let serializer = self.rng.pick(&Serializer::ALL);
         let payload = |tag: &Tag, padding: usize| {
             let args = speech::arguments(serializer, tag, padding);
@@ -202,7 +207,7 @@ impl World {
                 receivers: lists.as_deref().map(Lists::to_owned_receivers).unwrap_or_default(),
                 conflate_key: key.map(|key| speech::conflate_key(key).into()),
                 receipt: *receipt,
-                from: None,
+                from,
             }
         };
         (Ask::Publish(ops.iter().map(publication).collect()), None)
