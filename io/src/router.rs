@@ -159,6 +159,10 @@ impl Service for Router {
         self.shard.compression().is_none_or(|compression| compression.before_login)
     }
 
+    fn login_bytes_max(&self, outlet: Outlet) -> usize {
+        self.shard.login_bytes_max(outlet)
+    }
+
     fn hand_over(&mut self, connection: HandedOver) -> Result<(), HandedOver> {
         (self.hand_over)(connection)
     }

@@ -78,6 +78,12 @@ pub trait Service: 'static {
         true
     }
 
+    /// How many bytes a message may have that `outlet` needs to become established, where that may be more than others are
+    /// allowed before.
+    fn login_bytes_max(&self, _outlet: Outlet) -> usize {
+        0
+    }
+
     /// The first request of a connection is for the control thread ([`Listener::control`](crate::Listener)). What is given
     /// back is answered 503. The outlet is over either way.
     fn hand_over(&mut self, connection: HandedOver) -> Result<(), HandedOver> {

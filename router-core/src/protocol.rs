@@ -3,6 +3,7 @@
 //! Whoever decides something of a session (logins, hooks, an operator) says here what it is; the session's protocol knows how
 //! that is said.
 
+use fanwire_codec::message_center::AUTH_BYTES_MAX;
 use fanwire_codec::payload::OwnedPayload;
 
 use crate::clock::Instant;
@@ -83,6 +84,14 @@ impl Shard {
                 self.close(now, outlet, close_code, words)
             }
             None => {}
+        }
+    }
+
+    /// How long a message may be that it needs to come in, where its protocol has such; else nothing.
+    pub fn login_bytes_max(&self, outlet: Outlet) -> usize {
+        match self.spoken(outlet) {
+            Some(Encoding::MessageCenter(_)) => AUTH_BYTES_MAX,
+            Some(Encoding::Wamp2(..) | Encoding::Echo(_)) | None => 0,
         }
     }
 

@@ -25,7 +25,7 @@ impl Shard {
         self.delivery.set_limits(config.limits.clone());
         let before = std::mem::replace(&mut self.config, config);
         self.withdraw_forbidden(now, &before.access);
-        if before.message_center != self.config.message_center {
+        if !before.message_center.has_rules_of(&self.config.message_center) {
             self.withdraw_lost_channels(now);
         }
         self.withdraw_forbidden_inner();

@@ -162,6 +162,8 @@ pub(crate) struct Words {
     pub(crate) place: Option<Place>,
     /// Subscriptions that a backend made for it, which no rule of channels gives or takes.
     pub(crate) placed: Vec<SubscriptionId>,
+    /// Tokens that were not accepted since one was.
+    pub(crate) refused_tokens: u8,
 }
 
 /// Who a session proved to be, and how.

@@ -8,6 +8,9 @@
 //! A capture has at least one character, and no `@`, white space, `#` or control character. It ends where the text behind it
 //! comes first, or for the last text of a pattern where that ends it; so what it takes hangs on nothing but the pattern, and
 //! is found without trying. Two captures side by side would leave open where one ends, and are refused.
+//!
+//! A topic can be read backwards: what fills a place of `channel` may not have the character that stands behind it there. So
+//! two clients that say different things by one rule never mean the same topic.
 
 use std::fmt;
 
@@ -21,10 +24,10 @@ enum Part {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Capture {
+pub(crate) struct Capture {
     name: Box<str>,
     /// What it may be; empty: anything.
-    choices: Box<[Box<str>]>,
+    pub(crate) choices: Box<[Box<str>]>,
 }
 
 /// What a client calls a channel, with captures.
@@ -35,7 +38,7 @@ pub(crate) struct Pattern {
 
 /// One piece of a topic's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
+pub(crate) enum Piece {
     Text(Box<str>),
     /// What the capture of this number took.
     Capture(usize),
@@ -70,6 +73,8 @@ pub enum TemplateError {
     CaptureName(String),
     /// A capture may be nothing.
     Choice(String),
+    /// A capture may be what would end it sooner.
+    CutChoice(String),
     /// Two captures have one name.
     Twice(String),
     /// It could not be said where one ends.
@@ -99,9 +104,15 @@ impl fmt::Display for TemplateError {
                 write!(f, "{{{name}}}: a name has lower-case letters, digits and _, and begins with a letter")
             }
             Self::Choice(capture) => write!(f, "{{{capture}}}: there is an empty choice"),
+            Self::CutChoice(choice) => {
+                write!(
+                    f,
+                    "the choice {choice:?} has in it what stands behind its capture, and would end there"
+                )
+            }
             Self::Twice(name) => write!(f, "there are two captures {{{name}}}"),
             Self::SideBySide(name) => {
-                write!(f, "{{{name}}} follows another capture: put text between them")
+                write!(f, "{{{name}}} stands side by side with another one: put text between them")
             }
             Self::TooMany => write!(f, "it has more than {CAPTURES_MAX} captures"),
             Self::ContextInMatch(name) => {
@@ -165,12 +176,22 @@ impl Pattern {
             names.push(name);
             parts.push(Part::Capture(Capture { name: name.into(), choices }));
         }
+        // The last text ends the whole, so it may be in a choice too.
+        let ended = parts.windows(2).take(parts.len().saturating_sub(2));
+        for pair in ended {
+            if let [Part::Capture(capture), Part::Text(text)] = pair
+                && let Some(choice) = capture.choices.iter().find(|choice| choice.contains(&**text))
+            {
+                return Err(TemplateError::CutChoice(choice.to_string()));
+            }
+        }
         Ok(Self { parts: parts.into() })
     }
 
-    fn captures(&self) -> impl Iterator<Item = &str> {
+    /// In their order, by which they have numbers.
+    pub(crate) fn captures(&self) -> impl Iterator<Item = &Capture> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Capture(capture) => Some(&*capture.name),
+            Part::Capture(capture) => Some(capture),
             Part::Text(_) => None,
         })
     }
@@ -214,13 +235,15 @@ impl Pattern {
     }
 }
 
+/// Whether a capture without choices takes it.
+pub(crate) fn is_free(character: char) -> bool {
+    !(matches!(character, '@' | '#') || character.is_whitespace() || character.is_control())
+}
+
 impl Capture {
     fn may_be(&self, taken: &str) -> bool {
         if self.choices.is_empty() {
-            let forbidden = |character: char| {
-                matches!(character, '@' | '#') || character.is_whitespace() || character.is_control()
-            };
-            !taken.is_empty() && !taken.chars().any(forbidden)
+            !taken.is_empty() && taken.chars().all(is_free)
         } else {
             self.choices.iter().any(|choice| **choice == *taken)
         }
@@ -230,12 +253,12 @@ impl Capture {
 impl Name {
     /// Each capture of the pattern must be in the name, or clients could not tell apart what they hear.
     pub(crate) fn parse(text: &str, pattern: &Pattern) -> Result<Self, TemplateError> {
-        let captures: Vec<&str> = pattern.captures().collect();
+        let captures: Vec<&Capture> = pattern.captures().collect();
         let piece = |written| match written {
             Written::Text(text) => Ok(Piece::Text(text.into())),
             Written::Braced(inside) => match inside.strip_prefix("ctx.") {
                 Some(key) => check_name(key).map(|()| Piece::Context(key.into())),
-                None => match captures.iter().position(|name| *name == inside) {
+                None => match captures.iter().position(|capture| *capture.name == *inside) {
                     Some(index) => Ok(Piece::Capture(index)),
                     None => Err(TemplateError::NoCapture(inside.to_owned())),
                 },
@@ -243,19 +266,55 @@ impl Name {
         };
         let pieces = pieces(text)?.into_iter().map(piece).collect::<Result<Box<[Piece]>, _>>()?;
         let unused = captures.iter().enumerate().find(|(index, _)| !pieces.contains(&Piece::Capture(*index)));
-        if let Some((_, name)) = unused {
-            return Err(TemplateError::Unused((*name).to_owned()));
+        if let Some((_, capture)) = unused {
+            return Err(TemplateError::Unused(capture.name.to_string()));
         }
         let name = Self { pieces };
+        name.check_ends(&captures)?;
         name.check()?;
         Ok(name)
     }
 
+    /// Whatever is filled in, it can be seen where it ends.
+    fn check_ends(&self, captures: &[&Capture]) -> Result<(), TemplateError> {
+        for pair in self.pieces.windows(2) {
+            match &pair[1] {
+                _ if matches!(pair[0], Piece::Text(_)) => {}
+                Piece::Text(_) => {}
+                Piece::Capture(index) => {
+                    return Err(TemplateError::SideBySide(captures[*index].name.to_string()));
+                }
+                Piece::Context(key) => return Err(TemplateError::SideBySide(format!("ctx.{key}"))),
+            }
+        }
+        for (piece, end) in self.with_ends() {
+            if let (Piece::Capture(index), Some(end)) = (piece, end)
+                && let Some(choice) = captures[*index].choices.iter().find(|choice| choice.contains(end))
+            {
+                return Err(TemplateError::CutChoice(choice.to_string()));
+            }
+        }
+        Ok(())
+    }
+
     /// With a letter in each place it must be the name of a topic, and not the router's own whatever is filled in.
     fn check(&self) -> Result<(), TemplateError> {
-        let example = self.fill(&["x"; CAPTURES_MAX], |_| Some("x")).expect("everything is known");
+        let example = self.fill(&["x"; CAPTURES_MAX], |_| Some("x")).unwrap_or_default();
         uri::check_topic(&example, UriRule::Loose).map_err(TemplateError::Topic)?;
         if uri::is_reserved(&example) { Err(TemplateError::Reserved) } else { Ok(()) }
+    }
+
+    /// What it is made of.
+    pub(crate) fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// Each piece, and the character that ends what is filled in there, unless it is the last one.
+    pub(crate) fn with_ends(&self) -> impl Iterator<Item = (&Piece, Option<char>)> {
+        self.pieces.iter().enumerate().map(|(at, piece)| match self.pieces.get(at + 1) {
+            Some(Piece::Text(text)) => (piece, text.chars().next()),
+            _ => (piece, None),
+        })
     }
 
     /// What must be known of a connection.
@@ -266,22 +325,41 @@ impl Name {
         })
     }
 
-    /// The topic's name; `None`: something of the context is not known.
+    /// The topic's name.
+    ///
+    /// # Errors
+    ///
+    /// Whose fault it is that there is none.
     pub(crate) fn fill<'a>(
         &self,
         captures: &Captures<'_>,
         context: impl Fn(&str) -> Option<&'a str>,
-    ) -> Option<String> {
+    ) -> Result<String, Unfit> {
         let mut topic = String::new();
-        for piece in &self.pieces {
+        for (piece, end) in self.with_ends() {
             topic.push_str(match piece {
                 Piece::Text(text) => text,
-                Piece::Capture(index) => captures[*index],
-                Piece::Context(key) => context(key)?,
+                Piece::Capture(index) => {
+                    let taken = captures[*index];
+                    if end.is_some_and(|end| taken.contains(end)) {
+                        return Err(Unfit::Capture);
+                    }
+                    taken
+                }
+                Piece::Context(key) => context(key).ok_or(Unfit::Context)?,
             });
         }
-        Some(topic)
+        Ok(topic)
     }
+}
+
+/// Why a topic's name cannot be filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// What a capture took has what ends it.
+    Capture,
+    /// Something is not known of the connection.
+    Context,
 }
 
 /// Text as it stands, or what is between braces.
@@ -362,8 +440,8 @@ mod tests {
         let name = Name::parse("ex:{ctx.uid}@{kind}", &pattern).expect("a name");
         let captures = pattern.find("@order").expect("it is meant");
         let context = |key: &str| (key == "uid").then_some("9007199254740993");
-        assert_eq!(name.fill(&captures, context).as_deref(), Some("ex:9007199254740993@order"));
-        assert_eq!(name.fill(&captures, |_| None), None);
+        assert_eq!(name.fill(&captures, context).as_deref(), Ok("ex:9007199254740993@order"));
+        assert_eq!(name.fill(&captures, |_| None), Err(Unfit::Context));
         assert_eq!(name.context().collect::<Vec<_>>(), ["uid"]);
     }
 
@@ -379,7 +457,8 @@ mod tests {
             ("{ctx.uid}@user", "{ctx.uid}: the context"),
             ("{a:x||y}", "{a:x||y}: there is an empty choice"),
             ("{a}@{a}", "there are two captures {a}"),
-            ("{a}{b}", "{b} follows another capture"),
+            ("{a}{b}", "{b} stands side by side"),
+            ("{a:b-c|d}-{x}", "the choice \"b-c\" has in it"),
             ("{a}.{b}.{c}.{d}.{e}.{f}.{g}.{h}.{i}", "it has more than 8 captures"),
         ] {
             let error = Pattern::parse(pattern).expect_err(pattern).to_string();
@@ -393,10 +472,17 @@ mod tests {
             ("{a}:{b}..", "no topic can be named so"),
             ("{a}:{b} x", "no topic can be named so"),
             ("fanwire.{a}.{b}", "topics that begin"),
+            ("x:{a}{b}", "{b} stands side by side"),
+            ("x:{b}{ctx.uid}:{a}", "{ctx.uid} stands side by side"),
         ] {
             let error = Name::parse(name, &pattern).expect_err(name).to_string();
             assert!(error.starts_with(wrong), "{name}: {error}");
         }
+        // In the name it would end sooner.
+        let pattern = Pattern::parse("@{a:b-c|d}").expect("a pattern");
+        let error = Name::parse("x:{a}-y", &pattern).expect_err("b-c").to_string();
+        assert!(error.starts_with("the choice \"b-c\" has in it"), "{error}");
+        assert!(Name::parse("x-{a}", &pattern).is_ok() && Pattern::parse("{a:b-c|d}-").is_ok());
     }
 
     proptest! {
@@ -411,11 +497,44 @@ mod tests {
             prop_assert_eq!(captures.map(|captures| captures[..2].to_vec()), Some(vec![&*values[0], &*values[1]]));
         }
 
+        /// Whatever is said, no two things that are said by one rule are one topic.
         #[test]
-        fn anything_a_client_says_is_taken_or_not(pattern in "[a@{}:|.]{0,12}", said in "\\PC{0,20}") {
-            if let Ok(pattern) = Pattern::parse(&pattern) {
-                let captured = pattern.find(&said);
-                prop_assert!(captured.is_none() || captured.iter().flatten().all(|taken| said.contains(taken)));
+        fn a_topic_is_named_in_one_way(
+            parts in prop::collection::vec(("[-@:.]{1,2}", prop::option::of(Just("{x:a|a:b|-}"))), 1..4),
+            said in prop::collection::vec("[-ab@:.]{0,8}", 1..40),
+            ends in prop::collection::vec("[-:.]{1,2}", 4)
+        ) {
+            let captures: Vec<String> = (0..parts.len())
+                .map(|at| match parts[at].1 {
+                    Some(choices) => choices.replace('x', &format!("c{at}")),
+                    None => format!("{{c{at}}}"),
+                })
+                .collect();
+            let pattern: String = captures.iter().zip(&parts).map(|(capture, (text, _))| format!("{capture}{text}")).collect();
+            let bare = |at: usize| format!("{}{{c{at}}}", ends[at]);
+            let name: String = (0..parts.len()).rev().map(bare).collect();
+            let Ok(pattern) = Pattern::parse(&pattern) else { return Ok(()) };
+            let Ok(name) = Name::parse(&name, &pattern) else { return Ok(()) };
+            let mut topics = std::collections::HashMap::new();
+            for said in &said {
+                let Some(captured) = pattern.find(said) else { continue };
+                prop_assert!(captured[..parts.len()].iter().all(|taken| !taken.is_empty() && said.contains(taken)));
+                if let Ok(topic) = name.fill(&captured, |_| None) {
+                    let other = topics.insert(topic, said.clone());
+                    prop_assert!(other.is_none_or(|other| other == *said));
+                }
+            }
+        }
+
+        #[test]
+        fn anything_a_client_says_is_taken_or_not(
+            texts in prop::collection::vec("[-ab@:.]{0,2}", 3), said in "[-ab@:. é]{0,12}"
+        ) {
+            let [first, second, third] = [0, 1, 2].map(|at| &texts[at]);
+            let Ok(pattern) = Pattern::parse(&format!("{first}{{x}}{second}{{y:a|b:}}{third}")) else { return Ok(()) };
+            if let Some([x, y, ..]) = pattern.find(&said) {
+                prop_assert_eq!(format!("{first}{x}{second}{y}{third}"), &*said);
+                prop_assert!(["a", "b:"].contains(&y) && !x.is_empty() && !x.contains(['@', ' ']));
             }
         }
     }

@@ -20,7 +20,13 @@ mod decode;
 mod encode;
 mod error;
 
-pub use context::scalar;
+/// A longer token is nobody's. What is longer should be sent otherwise: it waits in memory for whoever decides on it.
+pub const TOKEN_BYTES_MAX: usize = 64 << 10;
+
+/// What a message with such a token needs: each character of it may have an escape, and there are fields around it.
+pub const AUTH_BYTES_MAX: usize = 2 * TOKEN_BYTES_MAX + (1 << 10);
+
+pub use context::scalars;
 pub use decode::{Op, decode};
 pub use encode::{encode_done, encode_error, encode_event};
 pub use error::ErrorCode;

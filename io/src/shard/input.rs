@@ -346,7 +346,7 @@ impl<S: Service> Shard<S> {
         let messages_left = throttle.as_ref().map_or(u64::MAX, |throttle| throttle.messages_left(slot, *now));
         let cold = &mut slots.cold[slot as usize];
         let hot = &mut slots.hot[slot as usize];
-        let limits = limits(config, hot);
+        let limits = limits(config, hot, || service.login_bytes_max(Outlet(slot)));
         let mut talk = Talk::new(*now, Outlet(slot), service, hot, frame);
         let mut at = 0;
         let inflated = pool.inflated().bytes_out;
@@ -525,11 +525,13 @@ fn receive_in_two(socket: &OwnedFd, first: &mut [u8], second: &mut [u8]) -> Resu
     Ok(received.bytes)
 }
 
-/// The message limit that holds for the connection now.
-fn limits(config: &crate::config::Config, hot: &Hot) -> Limits {
-    let established = hot.has(flag::ESTABLISHED);
-    let message_bytes_max =
-        if established { config.message_bytes_max } else { config.message_bytes_max_before_login };
+/// The message limit that holds for the connection now. `login` is what its protocol needs for a login.
+fn limits(config: &crate::config::Config, hot: &Hot, login: impl FnOnce() -> usize) -> Limits {
+    let message_bytes_max = if hot.has(flag::ESTABLISHED) {
+        config.message_bytes_max
+    } else {
+        config.message_bytes_max_before_login.max(login() as u64).min(config.message_bytes_max)
+    };
     Limits { message_bytes_max }
 }
 

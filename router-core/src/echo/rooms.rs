@@ -69,7 +69,7 @@ impl RoomRule {
             Some(pattern) if self.text.contains('?') => pattern.find(&asked.with_query)?,
             Some(pattern) => pattern.find(&asked.path)?,
         };
-        self.topic.fill(&captures, |_| None)
+        self.topic.fill(&captures, |_| None).ok()
     }
 }
 

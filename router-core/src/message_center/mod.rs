@@ -11,14 +11,16 @@
 //! connects. While a token is verified, or a hook is asked about a subscription, nothing comes in: the session is not read, so
 //! answers come in the order of requests. A token that is not accepted leaves the session what it was.
 //!
-//! After an error the connection goes on or is closed, as configured ([`OnError`]).
+//! After an error the connection goes on or is closed, as configured ([`OnError`]); after some tokens in a row that were not
+//! accepted it is closed in any case.
 
 pub(crate) mod frames;
+mod overlap;
 mod rules;
 
 use std::sync::Arc;
 
-use fanwire_codec::message_center::{ErrorCode, Op, decode, scalar};
+use fanwire_codec::message_center::{ErrorCode, Op, TOKEN_BYTES_MAX, decode, scalars};
 use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws;
@@ -31,9 +33,10 @@ use crate::mutation::{Mutation, planted};
 use crate::question::Denial;
 use crate::session::{Refusal, State, error};
 use crate::shard::Shard;
-use crate::uri::MatchPolicy;
+use crate::uri::{MatchPolicy, URI_BYTES_MAX};
 
 pub use crate::template::{CAPTURES_MAX, Side, TemplateError};
+pub use overlap::Overlap;
 pub use rules::{ChannelRule, MessageCenter, OnError};
 
 use rules::{Channel, Known};
@@ -95,7 +98,7 @@ impl Shard {
         let realm = self.config.message_center.realm;
         // Who it is comes with the verdict, never from the client: a file of users could only refuse, at the price of a
         // derivation.
-        if self.config.access.hooks(realm).authenticate.is_none() {
+        if self.config.access.hooks(realm).authenticate.is_none() || token.len() > TOKEN_BYTES_MAX {
             return Err(ErrorCode::AuthFailed);
         }
         let entrance = Entrance::to_be_proved(realm, LoginMethod::Ticket, None);
@@ -182,11 +185,10 @@ impl Shard {
         }
         let extra = extra.and_then(|extra| extra.transcode(Serializer::Json).ok());
         let known = extra.as_ref().and_then(|extra| extra.view().kwargs).unwrap_or(b"{}");
-        let config = Arc::clone(&self.config);
-        let keys = config.message_center.context().iter();
-        let context = keys.filter_map(|key| Some((key.clone(), scalar(known, key)?.into()))).collect();
+        let context = remembered(known, &self.config.message_center);
         let session = self.session_mut(outlet).expect("it is welcome");
-        session.words.get_or_insert_default().context = context;
+        let words = session.words.get_or_insert_default();
+        (words.context, words.refused_tokens) = (context, 0);
         // What its names lead to may hang on what is known of it now.
         self.withdraw_lost_channels_of(now, outlet);
         self.delivery.reply(outlet, frames::done);
@@ -202,7 +204,13 @@ impl Shard {
             Denial::Refused | Denial::Told(_) => ErrorCode::AuthFailed,
             Denial::Busy | Denial::Failed | Denial::Unavailable => ErrorCode::AuthUnavailable,
         };
+        let words = session.words.get_or_insert_default();
+        words.refused_tokens += u8::from(code == ErrorCode::AuthFailed);
+        let guesses = words.refused_tokens == REFUSED_TOKENS_MAX;
         self.tell_error(now, outlet, code);
+        if guesses {
+            self.close(now, outlet, code.close_code(), code.words());
+        }
     }
 
     /// The verdict on a subscription, as the URI of an error.
@@ -233,6 +241,28 @@ impl Refusal {
         }
     }
 }
+
+/// What is kept of what was said of a user: all that the rules want, and of the rest what there is room for, since other rules may
+/// come and clients do not log in again for that. What is too long for any topic is left out.
+fn remembered(extra: &[u8], center: &MessageCenter) -> Vec<(Box<str>, Box<str>)> {
+    let mut room = CONTEXT_BYTES_MAX;
+    let mut is_kept = |key: &str, value: &str| {
+        let left = room.checked_sub(key.len() + value.len());
+        let is_wanted = center.wants(key);
+        if let (Some(left), false) = (left, is_wanted) {
+            room = left;
+        }
+        value.len() <= URI_BYTES_MAX && (is_wanted || left.is_some())
+    };
+    let known = scalars(extra).into_iter();
+    known.filter(|(key, value)| is_kept(key, value)).map(|(key, value)| (key.into(), value.into())).collect()
+}
+
+/// In a row: who goes on guessing must connect again, which can be limited and is seen.
+const REFUSED_TOKENS_MAX: u8 = 10;
+
+/// Of each connection, beside what the rules of now want.
+const CONTEXT_BYTES_MAX: usize = 1 << 10;
 
 /// Answers name no request here.
 const NO_REQUEST: u64 = 0;

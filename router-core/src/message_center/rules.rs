@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use fanwire_codec::message_center::ErrorCode;
 
+use super::overlap::{Overlap, overlaps};
 use crate::ids::RealmId;
-use crate::template::{Name, Pattern, Side, TemplateError};
+use crate::template::{Name, Pattern, Side, TemplateError, Unfit};
 use crate::uri::{self, UriRule};
 
 /// The message center of a router, as configured.
@@ -18,6 +19,8 @@ pub struct MessageCenter {
     rules: Vec<ChannelRule>,
     /// What the rules want to know of a connection, beside who it is.
     context: Vec<Box<str>>,
+    /// What ends a value of that in some topic, and so may not be in one.
+    context_ends: Vec<char>,
 }
 
 /// What becomes of a connection that was told an error.
@@ -33,8 +36,8 @@ pub enum OnError {
 /// What clients call a channel, and which topic that is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelRule {
-    pattern: Pattern,
-    name: Name,
+    pub(super) pattern: Pattern,
+    pub(super) name: Name,
     /// Whether only those who have logged in may have it.
     needs_login: bool,
     /// What all who subscribe by it call the channel, where that is always the same.
@@ -104,12 +107,23 @@ impl MessageCenter {
                 context.push(key.into());
             }
         }
-        Self { realm, on_error, rules, context }
+        let context_ends = rules.iter().flat_map(ChannelRule::context_ends).collect();
+        Self { realm, on_error, rules, context, context_ends }
     }
 
-    /// What must be remembered of whoever logs in.
-    pub(super) fn context(&self) -> &[Box<str>] {
-        &self.context
+    /// The rules that would give away topics that are for some alone: none of a sound configuration.
+    pub fn overlaps(&self) -> Vec<Overlap> {
+        overlaps(&self.rules)
+    }
+
+    /// Whether a name is the same topic by both.
+    pub(crate) fn has_rules_of(&self, other: &Self) -> bool {
+        self.rules == other.rules
+    }
+
+    /// Whether some rule wants to know this of whoever logs in.
+    pub(super) fn wants(&self, key: &str) -> bool {
+        self.context.iter().any(|wanted| **wanted == *key)
     }
 
     /// The topic of a channel, in the words of a client of whom this is known; `None`: it has not logged in.
@@ -119,15 +133,28 @@ impl MessageCenter {
         if rule.needs_login && known.is_none() {
             return Err(ErrorCode::NotAuth);
         }
-        let context = |key: &str| known.as_ref().and_then(|known| known.get(key));
-        let topic = rule.name.fill(&captures, context).ok_or(ErrorCode::PermissionDenied)?;
-        // What was filled in may make it too long, or the router's own.
-        if uri::check_topic(&topic, UriRule::Loose).is_err() || uri::is_reserved(&topic) {
-            return Err(ErrorCode::InvalidChannel);
+        let context = |key: &str| {
+            let value = known.as_ref().and_then(|known| known.get(key));
+            value.filter(|value| !value.is_empty() && !value.contains(&self.context_ends[..]))
+        };
+        let topic = rule.name.fill(&captures, context).map_err(|unfit| match unfit {
+            Unfit::Capture => ErrorCode::InvalidChannel,
+            Unfit::Context => ErrorCode::PermissionDenied,
+        })?;
+        if !may_be_topic(&topic) {
+            // Whether the client has said something wrong, or what is known of it is no part of a topic.
+            let with_others = rule.name.fill(&captures, |_| Some("x"));
+            let is_sound = with_others.is_ok_and(|topic| may_be_topic(&topic));
+            return Err(if is_sound { ErrorCode::PermissionDenied } else { ErrorCode::InvalidChannel });
         }
         let name = rule.literal.clone().unwrap_or_else(|| said.into());
         Ok(Channel { topic, name })
     }
+}
+
+/// What was filled in may make it too long, or the router's own.
+fn may_be_topic(topic: &str) -> bool {
+    uri::check_topic(topic, UriRule::Loose).is_ok() && !uri::is_reserved(topic)
 }
 
 #[cfg(test)]
@@ -184,7 +211,7 @@ mod tests {
         assert_eq!(topic(&center, "@team", None), Err(ErrorCode::NotAuth));
         assert_eq!(topic(&center, "@team", Some("1")), Ok("team:red".to_owned()));
         assert_eq!(topic(&center, "@none", Some("1")), Err(ErrorCode::PermissionDenied));
-        assert_eq!(center.context().iter().map(|key| &**key).collect::<Vec<_>>(), ["team", "none"]);
+        assert_eq!(["team", "none", "uid"].map(|key| center.wants(key)), [true, true, false]);
     }
 
     #[test]
@@ -194,8 +221,23 @@ mod tests {
         for said in ["fanwire/gap", "wamp/x", "./a", &format!("a/{long}")] {
             assert_eq!(topic(&center, said, None), Err(ErrorCode::InvalidChannel), "{said}");
         }
-        assert_eq!(topic(&center, "@u", Some("a b")), Err(ErrorCode::InvalidChannel));
         assert_eq!(topic(&center, "a/b", None), Ok("a.b".to_owned()));
+        assert_eq!(topic(&center, "a.b/c", None), Err(ErrorCode::InvalidChannel), "it would be a/b.c too");
+        assert_eq!(topic(&center, "a/b.c", None), Ok("a.b.c".to_owned()));
+    }
+
+    /// It is not the client who has said something wrong.
+    #[test]
+    fn what_is_known_of_a_user_may_fit_no_topic() {
+        let center = center(&[("@u", "{ctx.uid}", true), ("@{kind}", "ex:{ctx.uid}@{kind}", true)]);
+        for uid in ["", "a b", "a#b", "fanwire.x", "a..b", &"x".repeat(300), "joe@example"] {
+            assert_eq!(topic(&center, "@u", Some(uid)), Err(ErrorCode::PermissionDenied), "{uid}");
+        }
+        assert_eq!(topic(&center, "@order", Some("u.1")), Ok("ex:u.1@order".to_owned()));
+        assert_eq!(
+            topic(&center, &format!("@{}", "x".repeat(300)), Some("1")),
+            Err(ErrorCode::InvalidChannel)
+        );
     }
 
     #[test]

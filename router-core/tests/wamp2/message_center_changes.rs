@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use fanwire_codec::message_center::AUTH_BYTES_MAX;
 use fanwire_core::hooks::{HookEvent, HookRule};
 use fanwire_core::message_center::{ChannelRule, MessageCenter, OnError};
-use fanwire_core::question::{Grant, Subject};
+use fanwire_core::question::{Denial, Grant, Subject};
 use fanwire_core::{CoreConfig, Flow, Limits};
 
 use crate::message_center::{DONE, center, granted, hook, open_center};
@@ -32,7 +33,7 @@ fn renew(router: &mut Router, rules: &[(&str, &str)], hooks: &[HookRule]) {
     }
 }
 
-fn in_team(team: &str) -> Result<Grant, fanwire_core::question::Denial> {
+fn in_team(team: &str) -> Result<Grant, Denial> {
     granted("1", &format!(r#"{{"team":"{team}"}}"#))
 }
 
@@ -95,6 +96,60 @@ fn a_token_is_no_matter_for_a_file_of_users() {
     assert_eq!(router.hear(client), [AUTH_FAILED]);
     assert!(!router.shards[0].has_questions(), "nobody derives a key for it");
     assert_eq!(router.subscribe_to(client, "1@video"), DONE);
+}
+
+#[test]
+fn s2_02_a_token_of_64_kib_is_asked_about_and_no_longer_one() {
+    for (bytes, flow) in [(64 << 10, Flow::Pause), ((64 << 10) + 1, Flow::Continue)] {
+        let mut router = open_center();
+        let client = router.connect_to_center(0);
+        let message = format!(r#"{{"op":"auth","token":"{}"}}"#, "\\\"".repeat(bytes));
+        assert!(message.len() <= AUTH_BYTES_MAX + 2);
+        assert_eq!(router.say(client, &message), flow);
+        assert_eq!(router.shards[0].has_questions(), flow == Flow::Pause);
+        if flow == Flow::Continue {
+            assert_eq!(router.hear(client), [AUTH_FAILED]);
+        }
+    }
+}
+
+#[test]
+fn guessing_tokens_ends_the_connection() {
+    let mut router = open_center();
+    let client = router.connect_to_center(0);
+    let refuse = |router: &mut Router, count: usize| {
+        for _ in 0..count {
+            assert_eq!(router.log_in(client, Err(Denial::Refused)), AUTH_FAILED);
+        }
+    };
+    refuse(&mut router, 9);
+    // That nobody can be asked is not the client's fault, and one that is good begins a new count.
+    router.log_in(client, Err(Denial::Unavailable));
+    assert_eq!(router.log_in(client, granted("1", "{}")), DONE);
+    refuse(&mut router, 9);
+    router.decide_login(client, Err(Denial::Refused));
+    assert_eq!(router.hear(client), [AUTH_FAILED, "close 4005"]);
+    assert_eq!(router.directory.session_count(), 0);
+}
+
+/// Nobody logs in again because the operator has thought of another channel.
+#[test]
+fn rules_of_later_find_what_was_said_of_a_user() {
+    let mut router = open_center();
+    let client = router.connect_to_center(0);
+    let long = "x".repeat(1_000);
+    let extra = format!(r#"{{"team":"red","org":7,"long":"{long}","empty":"","more":{{"org":8}}}}"#);
+    assert_eq!(router.log_in(client, granted("1", &extra)), DONE);
+    assert_eq!(router.subscribe_to(client, "@team"), DONE);
+    let rules =
+        [("@team", "team:{ctx.org}:{ctx.team}"), ("@empty", "x:{ctx.empty}"), ("@long", "{ctx.long}")];
+    renew(&mut router, &rules, &[]);
+    assert_eq!(router.subscribe_to(client, "@team"), DONE);
+    router.publish("team:7:red", "[1]");
+    assert_eq!(router.hear(client), [event("@team", 1)]);
+    for name in ["@empty", "@long"] {
+        assert_eq!(router.subscribe_to(client, name), r#"{"code":8,"msg":"Permission denied"}"#, "{name}");
+    }
 }
 
 /// Its only member of all shards is one all the while.
