@@ -428,7 +428,8 @@ fn compression(compression: &Compression) -> fanwire_core::Compression {
     }
 }
 
-fn realm(config: &Config, realm: &Realm, users: &[RealmUser]) -> access::RealmConfig {
+/// What the core is to know of a realm.
+pub fn realm(config: &Config, realm: &Realm, users: &[RealmUser]) -> access::RealmConfig {
     access::RealmConfig {
         name: realm.name.clone(),
         roles: realm.role.iter().map(role).collect(),

@@ -1,7 +1,7 @@
 //! Properties of the message-center codec over generated input; serde_json is the oracle.
 
 use bytes::BytesMut;
-use fanwire_codec::message_center::{ErrorCode, Op, decode, encode_error, encode_event, scalar};
+use fanwire_codec::message_center::{ErrorCode, Op, decode, encode_error, encode_event, scalars};
 use fanwire_codec::wamp2::Payload;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -125,7 +125,11 @@ proptest! {
             let mut object = serde_json::Map::from_iter(before.clone());
             object.insert(key.clone(), found);
             let text = Value::from(object).to_string();
-            prop_assert_eq!(scalar(text.as_bytes(), &key).map(String::from), Some(expected));
+            let scalars = scalars(text.as_bytes());
+            let found = scalars.iter().find(|(name, _)| **name == *key).map(|(_, value)| &**value);
+            prop_assert_eq!(found, Some(&*expected));
+            let count = before.iter().filter(|(_, value)| value.is_string() || value.is_u64() || value.is_i64()).count();
+            prop_assert_eq!(scalars.len(), count + 1);
         }
     }
 }

@@ -1,12 +1,14 @@
 //! `[message_center]`: the channels of message-center clients.
 
-use fanwire_core::message_center::{ChannelRule, Side};
+use fanwire_core::access::{Access, Action};
+use fanwire_core::message_center::{ChannelRule, Overlap, Side, overlaps};
+use fanwire_core::uri::matches;
 use serde::{Deserialize, Serialize};
 
 use super::describe::{Described, described};
 use super::load::Origins;
 use super::problem::{Problem, nearest};
-use super::schema::{Config, HookEvent, Protocol};
+use super::schema::{Config, Hook, HookEvent, Listener, Protocol};
 
 described! {
     /// The channels of message-center clients.
@@ -81,8 +83,8 @@ pub fn check(config: &Config, origins: &Origins) -> Vec<Problem> {
     for (index, rule) in center.rule.iter().enumerate() {
         checker.rule(config, index, rule);
     }
-    let mut protocols = config.listener.iter().flat_map(|listener| listener.endpoints.values());
-    if protocols.any(|protocol| *protocol == Protocol::MessageCenter) {
+    checker.overlaps(&center.rule);
+    if config.listener.iter().any(|listener| speaks(listener, Protocol::MessageCenter)) {
         checker.realm(config);
         if center.rule.is_empty() {
             let help = "add: [[message_center.rule]] with match = \"@user\" and channel = \"user:{ctx.uid}\"";
@@ -90,6 +92,60 @@ pub fn check(config: &Config, origins: &Origins) -> Vec<Problem> {
         }
     }
     checker.problems
+}
+
+/// What should not stay as it is: who speaks WAMP names topics itself, and no rule is asked.
+pub fn warnings(config: &Config) -> Vec<String> {
+    let center = &config.message_center;
+    let is_both = |listener: &&Listener| {
+        [Protocol::MessageCenter, Protocol::Wamp].into_iter().all(|protocol| speaks(listener, protocol))
+    };
+    let Some(realm) = config.realm.iter().find(|realm| realm.name == center.realm) else { return Vec::new() };
+    let Some(listener) = config.listener.iter().find(is_both) else { return Vec::new() };
+    let guarded = center.rule.iter().filter_map(|rule| rule.read().ok()).filter(ChannelRule::needs_login);
+    let topics: Vec<String> =
+        guarded.map(|rule| rule.example()).filter(|topic| !is_asked_about(config, topic)).collect();
+    let roles = realm.anonymous().map(|role| &*role.name).into_iter();
+    let roles = roles.chain(login_hooks(config).map(|hook| hook.role.as_str()));
+    let Ok(access) = Access::new(&[crate::wiring::realm(config, realm, &[])], 0) else { return Vec::new() };
+    let id = access.realm(&realm.name).expect("the only one");
+    for role in roles {
+        let Some(number) = access.role(id, role) else { continue };
+        if let Some(topic) =
+            topics.iter().find(|topic| access.authorize(id, number, Action::Subscribe, topic))
+        {
+            return vec![format!(
+                "{} offers WAMP beside the message center, and its clients subscribe to topics by themselves: role {role:?} of realm \
+                 {:?} allows {topic:?}, which message_center.rule keeps for some alone. Offer WAMP at another address, or have \
+                 a hook decide on \"subscribe\"",
+                listener.bind, realm.name
+            )];
+        }
+    }
+    Vec::new()
+}
+
+fn speaks(listener: &Listener, protocol: Protocol) -> bool {
+    listener.endpoints.values().any(|spoken| *spoken == protocol)
+}
+
+/// Whether a hook decides on subscriptions to it.
+fn is_asked_about(config: &Config, topic: &str) -> bool {
+    config.hook.iter().any(|hook| {
+        hook.events.contains(&HookEvent::Subscribe)
+            && is_for(hook, &config.message_center.realm)
+            && matches(crate::wiring::match_policy(hook.match_policy), &hook.uri, topic)
+    })
+}
+
+fn is_for(hook: &Hook, realm: &String) -> bool {
+    hook.realms.is_empty() || hook.realms.contains(realm)
+}
+
+/// Those that say who the clients are: they bring a token and no name, which no file of users knows.
+fn login_hooks(config: &Config) -> impl Iterator<Item = &Hook> {
+    let logins = config.hook.iter().filter(|hook| hook.events.contains(&HookEvent::Authenticate));
+    logins.filter(|hook| is_for(hook, &config.message_center.realm))
 }
 
 struct Checker<'a> {
@@ -110,7 +166,7 @@ impl Checker<'_> {
                 let help = "allowed: such as \"user:{ctx.uid}\", \"video:{video}\" or \"ex:{symbol}@{kind}\"";
                 self.refuse(&key("channel"), format!("{:?}: {why}", rule.channel), [help.into()]);
             }
-            Ok(read) if read.needs_login() && !can_log_in(config) => {
+            Ok(read) if read.needs_login() && login_hooks(config).next().is_none() => {
                 let wrong = format!(
                     "{:?} is for those who have logged in, and nobody can in realm {:?}",
                     rule.pattern, config.message_center.realm
@@ -122,8 +178,34 @@ impl Checker<'_> {
         }
     }
 
+    /// Rules by which one could get what another one keeps for some.
+    fn overlaps(&mut self, rules: &[Rule]) {
+        let Ok(read) = rules.iter().map(Rule::read).collect::<Result<Vec<_>, _>>() else { return };
+        for Overlap { guarded, other, topic } in overlaps(&read) {
+            let (guarded, rule) = (&rules[guarded], &rules[other]);
+            let wrong = format!(
+                "{:?} can be the topic {topic:?} too, which {:?} ({:?}) keeps for some alone",
+                rule.channel, guarded.pattern, guarded.channel
+            );
+            let help = "give the topics of each another beginning or another end, or say which words a capture may be: \
+                        {kind:depth|trades}";
+            self.refuse(&format!("message_center.rule.{other}.channel"), wrong, [help.into()]);
+        }
+    }
+
     fn realm(&mut self, config: &Config) {
         let name = &config.message_center.realm;
+        if let Some(realm) = config.realm.iter().find(|realm| realm.name == *name)
+            && login_hooks(config).next().is_none()
+        {
+            let is_asked = |hook: &Hook| hook.events.contains(&HookEvent::Connect) && is_for(hook, name);
+            if realm.anonymous().is_none() || config.hook.iter().any(is_asked) {
+                let wrong =
+                    format!("nobody is in realm {name:?} without a login, and no hook decides on tokens");
+                let help = "add: [[hook]] with events = [\"authenticate\"], or let anonymous clients in";
+                self.refuse("message_center.realm", wrong, [help.into()]);
+            }
+        }
         let names: Vec<&str> = config.realm.iter().map(|realm| realm.name.as_str()).collect();
         if !names.contains(&name.as_str()) {
             let near = nearest(name, &names).map(|near| format!("did you mean {near}?"));
@@ -140,12 +222,4 @@ impl Checker<'_> {
             help: help.into_iter().collect(),
         });
     }
-}
-
-/// Whether a hook says who the clients are: they bring a token and no name, which no file of users knows.
-fn can_log_in(config: &Config) -> bool {
-    config.hook.iter().any(|hook| {
-        hook.events.contains(&HookEvent::Authenticate)
-            && (hook.realms.is_empty() || hook.realms.contains(&config.message_center.realm))
-    })
 }

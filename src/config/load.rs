@@ -186,8 +186,10 @@ impl Sources {
                 problems.extend(hooks.problems);
                 let redis = redis::gather(&config, &origins);
                 problems.extend(redis.problems);
-                let warnings = [users.warnings, tls.warnings, hooks.warnings, redis.warnings].concat();
                 if problems.is_empty() {
+                    let center = super::center::warnings(&config);
+                    let warnings =
+                        [users.warnings, tls.warnings, hooks.warnings, redis.warnings, center].concat();
                     Ok(Loaded {
                         config,
                         origins,

@@ -20,7 +20,7 @@ mod decode;
 mod encode;
 mod error;
 
-/// A longer token is nobody's. What is longer should be sent otherwise: it waits in memory for whoever decides on it.
+/// A longer token is nobody's: it waits in memory until somebody has decided on it.
 pub const TOKEN_BYTES_MAX: usize = 64 << 10;
 
 /// What a message with such a token needs: each character of it may have an escape, and there are fields around it.

@@ -36,7 +36,7 @@ use crate::shard::Shard;
 use crate::uri::{MatchPolicy, URI_BYTES_MAX};
 
 pub use crate::template::{CAPTURES_MAX, Side, TemplateError};
-pub use overlap::Overlap;
+pub use overlap::{Overlap, overlaps};
 pub use rules::{ChannelRule, MessageCenter, OnError};
 
 use rules::{Channel, Known};

@@ -21,8 +21,8 @@ pub struct Overlap {
     pub topic: String,
 }
 
-/// The rules that would give away what is for some alone.
-pub(super) fn overlaps(rules: &[ChannelRule]) -> Vec<Overlap> {
+/// The rules that would give away what is for some alone: none of a sound configuration.
+pub fn overlaps(rules: &[ChannelRule]) -> Vec<Overlap> {
     let ends: Vec<char> = rules.iter().flat_map(ChannelRule::context_ends).collect();
     let automata: Vec<Automaton> = rules.iter().map(Automaton::of).collect();
     let mut found = Vec::new();

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use fanwire_codec::message_center::ErrorCode;
 
-use super::overlap::{Overlap, overlaps};
 use crate::ids::RealmId;
-use crate::template::{Name, Pattern, Side, TemplateError, Unfit};
+use crate::template::{CAPTURES_MAX, Name, Pattern, Side, TemplateError, Unfit};
 use crate::uri::{self, UriRule};
 
 /// The message center of a router, as configured.
@@ -56,6 +55,15 @@ impl ChannelRule {
         let needs_login = require_auth || name.context().next().is_some();
         let literal = pattern.literal().map(Arc::from);
         Ok(Self { pattern, name, needs_login, literal })
+    }
+
+    /// One of its topics.
+    pub fn example(&self) -> String {
+        let mut captures = ["x"; CAPTURES_MAX];
+        for (place, capture) in captures.iter_mut().zip(self.pattern.captures()) {
+            *place = capture.choices.first().map_or("x", |choice| choice);
+        }
+        self.name.fill(&captures, |_| Some("x")).unwrap_or_default()
     }
 
     /// Whether only those who have logged in may have its channels.
@@ -109,11 +117,6 @@ impl MessageCenter {
         }
         let context_ends = rules.iter().flat_map(ChannelRule::context_ends).collect();
         Self { realm, on_error, rules, context, context_ends }
-    }
-
-    /// The rules that would give away topics that are for some alone: none of a sound configuration.
-    pub fn overlaps(&self) -> Vec<Overlap> {
-        overlaps(&self.rules)
     }
 
     /// Whether a name is the same topic by both.
