@@ -592,6 +592,76 @@ fn bridge(line: &str) -> String {
     format!("[[bridge]]\n{line}\n{}\n", kept.join("\n"))
 }
 
+/// A message center at `/center` beside `more`, with a hook for logins and these rules.
+fn center(rules: &[(&str, &str, bool)], more: &str) -> String {
+    let rule = |(pattern, channel, auth): &(&str, &str, bool)| {
+        format!(
+            "[[message_center.rule]]\nmatch = {pattern:?}\nchannel = {channel:?}\nrequire_auth = {auth}\n"
+        )
+    };
+    let rules: String = rules.iter().map(rule).collect();
+    format!(
+        "[[listener]]\nbind = \"127.0.0.1:8080\"\nendpoints = {{ \"/center\" = \"message-center\" }}\n{rules}[[hook]]\n\
+         name = \"users\"\nurl = \"http://127.0.0.1:8000/\"\nevents = [\"authenticate\"]\nrole = \"anonymous\"\n{more}"
+    )
+}
+
+const USER: (&str, &str, bool) = ("@user", "user:{ctx.uid}", true);
+
+#[test]
+fn channels_that_another_rule_gives_away_are_refused() {
+    let exchange = [
+        ("@{kind:balance|order}", "ex:{ctx.uid}@{kind}", true),
+        ("{symbol}@{kind:depth|trades}", "ex:{symbol}@{kind}", false),
+    ];
+    with_file(&center(&[&[USER][..], &exchange].concat(), ""), &[], Vec::new()).expect("each has its own");
+    let balance = ("@balance", "ex:{ctx.uid}:balance", true);
+    let words = refused(&center(&[("{symbol}@depth", "ex:{symbol}", false), balance], ""));
+    assert!(
+        words.contains("message_center.rule.0.channel: \"ex:{symbol}\" can be")
+            && words.contains("another beginning"),
+        "{words}"
+    );
+    let words = refused(&center(&[USER, ("{x}@all", "{x}", false)], ""));
+    assert!(words.contains("message_center.rule.1.channel") && words.contains("\"user:x\""), "{words}");
+    for (rule, wrong) in [
+        (("{a:b-c|d}-{x}", "{a}:{x}", false), "message_center.rule.0.match"),
+        (("{a}@{b}", "x:{a}{b}", false), "message_center.rule.0.channel"),
+    ] {
+        let words = refused(&center(&[rule], ""));
+        assert!(words.contains(wrong), "{words}");
+    }
+}
+
+#[test]
+fn a_message_center_that_nobody_can_use_is_refused() {
+    let public = [("{video}@video", "video:{video}", false)];
+    let nobody =
+        "[[realm]]\nname = \"realm1\"\nanonymous_role = \"none\"\n[[realm.role]]\nname = \"anonymous\"\n";
+    let without = |text: String| text.replace("\"authenticate\"", "\"publish\"");
+    with_file(&center(&public, nobody), &[], Vec::new()).expect("one can log in");
+    with_file(&without(center(&public, "")), &[], Vec::new()).expect("one need not log in");
+    let words = refused(&without(center(&public, nobody)));
+    assert!(words.contains("message_center.realm: nobody is in realm \"realm1\" without a login"), "{words}");
+    let words = refused(&center(&public, "").replace("\"authenticate\"", "\"connect\""));
+    assert!(words.contains("message_center.realm"), "{words}");
+}
+
+#[test]
+fn wamp_beside_the_message_center_is_warned_of() {
+    let warnings = |text: &str| with_file(text, &[], Vec::new()).expect("right").warnings.join("\n");
+    let alone = center(&[USER], "");
+    let both = alone.replace("{ \"/center\"", "{ \"/ws\" = \"wamp\", \"/center\"");
+    assert_eq!(warnings(&alone), "");
+    let words = warnings(&both);
+    assert!(words.contains("127.0.0.1:8080 offers WAMP") && words.contains("\"user:x\""), "{words}");
+    let decided = "[[hook]]\nname = \"subscriptions\"\nurl = \"http://127.0.0.1:8000/\"\nevents = [\"subscribe\"]\nuri = \"user:\"\n";
+    assert_eq!(warnings(&(both.clone() + decided)), "");
+    let public = "[[realm]]\nname = \"realm1\"\n[[realm.role]]\nname = \"anonymous\"\n\
+                  [[realm.role.permission]]\nuri = \"video:\"\nmatch = \"prefix\"\nallow = [\"subscribe\"]\n";
+    assert_eq!(warnings(&(both + public)), "");
+}
+
 #[test]
 fn bridges_are_checked() {
     let map = "map = [{ channel = \"a b\", topic = \"t\" }, { pattern = \"n.*\", direction = \"both\", payload = \"json\" }]";

@@ -25,6 +25,7 @@ mod listeners;
 mod live_room;
 mod logins;
 mod message_center;
+mod message_center_wire;
 mod overload;
 mod passwd;
 mod redis;

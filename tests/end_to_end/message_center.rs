@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::net::TcpStream;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 /// Its `center` keys, and what stands behind the hook's own.
-fn configuration(url: &str, center: &str, behind: &str) -> String {
+pub fn configuration(url: &str, center: &str, behind: &str) -> String {
     format!(
         r#"
 [[listener]]
@@ -387,7 +387,7 @@ fn the_example_of_the_documentation_works() {
         std::net::TcpListener::bind("127.0.0.1:0").and_then(|taken| taken.local_addr()).expect("a free port");
     let port = free.port().to_string();
     let script = folder.write("hook.py", &part("python").replace("8000", &port));
-    let mut program = Command::new("python3").arg(script).spawn().expect("python3 is installed");
+    let _program = Ended(Command::new("python3").arg(script).spawn().expect("python3 is installed"));
     eventually("the example listening", || std::net::TcpStream::connect(free).is_ok());
     // The rules of the second block come behind that of the first.
     let rules =
@@ -417,8 +417,16 @@ fn the_example_of_the_documentation_works() {
     ] {
         assert_eq!(joe.ask(json!({"op": "subscribe", "channel": channel})), answer, "{channel}");
     }
-    Client::join(router.wamp).publish("ex:1001@balance", json!([7]));
+    Http::connect(router.wamp).post("/v1/publish", &json!({"topic": "ex:1001@balance", "args": [7]}));
     assert_eq!(joe.expect(), json!({"event": "@balance", "data": 7}));
-    program.kill().expect("it runs");
-    program.wait().expect("our own child");
+}
+
+/// A program that ends with the test, also where that fails.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

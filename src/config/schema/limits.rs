@@ -32,6 +32,8 @@ described! {
         #[acts(now)]
         pub request_head_fields: Count,
         /// A message of, and output to, a connection that has not joined a realm; inflated if it is compressed.
+        ///
+        /// A message-center client may send 129 KiB, as a token of 64 KiB can need.
         #[acts(now)]
         pub before_login: Size,
         /// From accept to the end of the WebSocket upgrade.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use fanwire_codec::ws;
-use fanwire_codec::ws::deflate::{Context, Deflater, Offer, write_client_deflated_message};
+use fanwire_codec::ws::deflate::{Agreement, Context, Deflater, Offer, write_client_deflated_message};
 use serde_json::{Value, json};
 
 use super::wire::{self, Heard, MASK, Wire};
@@ -56,11 +56,19 @@ impl Client {
 
     /// Connects to a path at which JSON is spoken without a subprotocol, as at a message center.
     pub fn connect_to_center(address: SocketAddr, path: &str) -> Self {
+        Self::connect_to_center_with(address, path, None)
+    }
+
+    /// The same with an offer of compression.
+    pub fn connect_to_center_with(address: SocketAddr, path: &str, offer: Option<&Offer>) -> Self {
         let mut stream = dial(address);
-        stream.write_all(&wire::request_to(address, path, &[], &[])).expect("sent");
+        let offered = offer.map(Offer::to_string);
+        let extension: Vec<(&str, &str)> =
+            offered.iter().map(|offered| (wire::EXTENSIONS, offered.as_str())).collect();
+        stream.write_all(&wire::request_to(address, path, &[], &extension)).expect("sent");
         let head = read_head(&mut stream);
-        let (wire, _) = Wire::opened_for(&head, &[], None);
-        Self { stream, wire, compressed: None, last_request: 0 }
+        let (wire, agreement) = Wire::opened_for(&head, &[], offer);
+        Self::agreed(stream, wire, agreement)
     }
 
     /// Whether the router agreed to compress.
@@ -81,6 +89,10 @@ impl Client {
     fn upgraded_with(mut stream: TcpStream, offer: Option<&Offer>) -> Self {
         let head = read_head(&mut stream);
         let (wire, agreement) = Wire::opened(&head, offer);
+        Self::agreed(stream, wire, agreement)
+    }
+
+    fn agreed(stream: TcpStream, wire: Wire, agreement: Option<Agreement>) -> Self {
         let compressed = agreement
             .map(|agreement| (Deflater::new(9, agreement.client.window_bits), agreement.client.context()));
         Self { stream, wire, compressed, last_request: 0 }
