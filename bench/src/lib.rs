@@ -15,9 +15,9 @@ use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::Kind;
 use fanwire_core::access::{Access, RealmConfig};
 use fanwire_core::directory::Directory;
-use fanwire_core::ids::{SessionId, ShardId};
-use fanwire_core::message_center::MessageCenter;
-use fanwire_core::{CoreConfig, Flow, FlushBudget, Instant, Limits, Outlet, Sent, Shard, Wire};
+use fanwire_core::ids::{RealmId, SessionId, ShardId};
+use fanwire_core::message_center::{ChannelRule, MessageCenter, OnError};
+use fanwire_core::{CoreConfig, Encoding, Flow, FlushBudget, Instant, Limits, Outlet, Sent, Shard, Wire};
 
 /// Takes every byte and counts them.
 #[derive(Debug, Default)]
@@ -51,13 +51,23 @@ pub struct Bare {
 impl Bare {
     /// A router with the open realm `realm1` and nobody in it.
     pub fn new() -> Self {
+        Self::with(Limits::default(), None)
+    }
+
+    /// The same with a rule for message-center clients, and so many subscriptions for each session.
+    pub fn with_channels(pattern: &str, channel: &str, subscriptions_max: usize) -> Self {
+        let rule = ChannelRule::new(pattern, channel, false).expect("a rule");
+        Self::with(Limits { subscriptions_max, ..Limits::default() }, Some(rule))
+    }
+
+    fn with(limits: Limits, rule: Option<ChannelRule>) -> Self {
         let access = Access::new(&[RealmConfig::open("realm1")], 1).expect("the realm is sound");
         let config = Arc::new(CoreConfig {
             access,
-            limits: Limits::default(),
+            limits,
             compression: None,
             agent: String::new(),
-            message_center: MessageCenter::default(),
+            message_center: MessageCenter::new(RealmId::new(0), OnError::Keep, rule.into_iter().collect()),
             echo: Default::default(),
         });
         let drawn = Arc::new(AtomicU64::new(1));
@@ -78,6 +88,14 @@ impl Bare {
         self.shard.attach(Instant::START, outlet);
         self.shard.open(Instant::START, outlet, Serializer::Json);
         self.say(outlet, &mut br#"[1,"realm1",{"roles":{"caller":{}}}]"#.to_vec());
+        outlet
+    }
+
+    /// A message-center client on this outlet.
+    pub fn join_center(&mut self, number: u32) -> Outlet {
+        let outlet = Outlet(number);
+        self.shard.attach(Instant::START, outlet);
+        self.shard.open(Instant::START, outlet, Encoding::MESSAGE_CENTER);
         outlet
     }
 
