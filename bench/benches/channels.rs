@@ -1,9 +1,9 @@
 //! What a channel with one subscriber costs: memory for each, and the time of a publication among all of them.
 //!
-//!     cargo bench -p fanwire-bench --bench channels -- 1000000 19000
+//!     cargo bench -p fanwire-bench --bench channels -- 1000000 19000 wamp2
 //!
-//! The numbers are those of channels and of connections that share them. One shard, no sockets, the allocator of the router; resident
-//! memory before and after, divided by the channels.
+//! The numbers are those of channels and of connections that share them, of message-center clients or of WAMP's. One shard, no
+//! sockets, the allocator of the router; resident memory before and after, divided by the channels.
 
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 
@@ -21,15 +21,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const PUBLICATIONS: usize = 1_000_000;
 
 fn main() {
-    let numbers = std::env::args().skip(1).filter_map(|word| word.parse::<u32>().ok());
-    let [channels, connections] = match numbers.collect::<Vec<_>>()[..] {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let numbers: Vec<u32> = words.iter().filter_map(|word| word.parse().ok()).collect();
+    let [channels, connections] = match numbers[..] {
         [channels, connections] if connections > 0 && channels >= connections => [channels, connections],
         // As `cargo test --benches` runs it: only to see that it does.
         _ => [1_000, 10],
     };
-    for protocol in ["wamp2", "message_center"] {
-        measure(protocol, channels, connections);
-    }
+    let protocol = if words.iter().any(|word| word == "wamp2") { "wamp2" } else { "message_center" };
+    measure(protocol, channels, connections);
 }
 
 fn measure(protocol: &str, channels: u32, connections: u32) {

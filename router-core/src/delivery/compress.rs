@@ -10,7 +10,6 @@ use bytes::BytesMut;
 use fanwire_codec::ws::deflate::{Agreement, Context, Deflater, WINDOW_BITS_MIN, compress_frame};
 
 use super::outbox::{Body, Outbox};
-use super::stream::StreamId;
 use super::{Delivery, Outlet, Run, flag};
 use crate::clock::Instant;
 use crate::config::Compression;
@@ -180,8 +179,8 @@ impl Delivery {
             match run.source {
                 None => each(&replies[reply]),
                 // A frame lies in one chunk.
-                Some(StreamId(id)) => {
-                    let stream = streams[id as usize].as_ref().expect("the stream is alive");
+                Some(id) => {
+                    let stream = streams[id.index()].as_ref().expect("the stream is alive");
                     stream.for_each_slice(frame, frame + 1, 0, each);
                 }
             }

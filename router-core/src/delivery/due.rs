@@ -41,7 +41,7 @@ impl Delivery {
         }
         let mut from_stream = |membership: &Membership| {
             let stream =
-                self.streams[membership.stream.0 as usize].as_mut().expect("members keep streams alive");
+                self.streams[membership.stream.index()].as_mut().expect("members keep streams alive");
             let end = stream.end();
             let member = stream.members[membership.index as usize];
             if member.pos == end {
@@ -170,7 +170,7 @@ impl Delivery {
                 outbox.replies = replies;
             }
             Some(id) => {
-                let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
+                let stream = self.streams[id.index()].as_mut().expect("the stream is alive");
                 if bytes <= FRAME_SHARES_CHUNK {
                     stream.for_each_slice(run.from, run.to, skip, |piece| outbox.push_copy(piece, ages, now));
                 } else {
@@ -221,7 +221,7 @@ impl Delivery {
         let Some(state) = self.outlets.get(outlet.index()) else { return };
         for membership in &state.memberships {
             let stream =
-                self.streams[membership.stream.0 as usize].as_mut().expect("members keep streams alive");
+                self.streams[membership.stream.index()].as_mut().expect("members keep streams alive");
             let end = stream.end();
             let member = stream.members[membership.index as usize];
             let mut due = end - member.pos;

@@ -75,7 +75,7 @@ impl Delivery {
 
     /// Whether a queued stream was deleted meanwhile; its number is free for another one from now on.
     fn is_deleted(&mut self, id: StreamId) -> bool {
-        let deleted = self.streams[id.0 as usize].is_none();
+        let deleted = self.streams[id.index()].is_none();
         if deleted {
             self.free_streams.push(id);
         }
@@ -84,12 +84,12 @@ impl Delivery {
 
     /// The stream owes nobody anything.
     pub(super) fn retire_scan(&mut self, id: StreamId) {
-        let stream = self.streams[id.0 as usize].as_mut().expect("queued streams are alive");
+        let stream = self.streams[id.index()].as_mut().expect("queued streams are alive");
         stream.queue = Queue::Idle;
         let at = stream.active_at;
         self.active.swap_remove(at);
         if let Some(moved) = self.active.get(at) {
-            self.streams[moved.0 as usize].as_mut().expect("active streams are alive").active_at = at;
+            self.streams[moved.index()].as_mut().expect("active streams are alive").active_at = at;
         }
     }
 
@@ -97,7 +97,7 @@ impl Delivery {
     /// cost less than visits in any other, 0.91 for 1,000 members and 0.70 for 10,000; so members that did not join in it are put
     /// into it at times. Slots are given out in that order while none is used again.
     fn order_members(&mut self, id: StreamId) {
-        let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
+        let stream = self.streams[id.index()].as_mut().expect("the stream is alive");
         if !stream.is_disordered() {
             return;
         }
@@ -117,7 +117,7 @@ impl Delivery {
     fn scan(&mut self, now: Instant, id: StreamId, budget: usize, wire: &mut impl Wire) -> (bool, usize) {
         let mut spent = 0;
         loop {
-            let stream = self.streams[id.0 as usize].as_mut().expect("queued streams are alive");
+            let stream = self.streams[id.index()].as_mut().expect("queued streams are alive");
             if stream.left == 0 {
                 let end = stream.end();
                 stream.round = end;
@@ -143,7 +143,7 @@ impl Delivery {
 
     /// Where the cursor has come to the end of the members, it goes on at the first, and what all have had may go.
     fn note_passing(&mut self, id: StreamId) {
-        let stream = self.streams[id.0 as usize].as_mut().expect("a visit deletes no stream");
+        let stream = self.streams[id.index()].as_mut().expect("a visit deletes no stream");
         if stream.cursor < stream.members.len() {
             return;
         }
@@ -155,7 +155,7 @@ impl Delivery {
     }
 
     fn trim(&mut self, id: StreamId, frame: u64) {
-        let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
+        let stream = self.streams[id.index()].as_mut().expect("the stream is alive");
         stream.trim(frame, &mut self.chunks);
         if stream.congested && stream.held_bytes() <= self.limits.stream_congested_bytes / 2 {
             stream.congested = false;
@@ -174,7 +174,7 @@ impl Delivery {
     /// This is all that most deliveries cost, so it looks at each member once and at the stream only where positions differ.
     fn stride(&mut self, id: StreamId, budget: usize, wire: &mut impl Wire) -> (usize, Stop) {
         let Self { streams, flags, counters, .. } = self;
-        let stream = streams[id.0 as usize].as_mut().expect("queued streams are alive");
+        let stream = streams[id.index()].as_mut().expect("queued streams are alive");
         let (start, end) = (stream.cursor, stream.end());
         let reach = stream.left.min(stream.members.len() - start);
         // Apart, so that bytes of the stream can be held while positions change.
@@ -227,7 +227,7 @@ impl Delivery {
     /// Visits a member whose frames lie in several pieces; says what that cost.
     #[inline(never)]
     fn visit_pieces(&mut self, now: Instant, id: StreamId, index: usize, wire: &mut impl Wire) -> usize {
-        let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
+        let stream = self.streams[id.index()].as_mut().expect("the stream is alive");
         let Member { pos, outlet, .. } = stream.members[index];
         let end = stream.end();
         stream.members[index].pos = end;
@@ -288,7 +288,7 @@ impl Delivery {
         self.counters.sent_bytes += taken as u64;
         self.keep(now, outlet, Run { sequence: 0, source: Some(id), from, to, event_of: Some(id) }, taken);
         if planted(Mutation::PositionNotMoved) {
-            self.streams[id.0 as usize].as_mut().expect("it was visited").members[index].pos = from;
+            self.streams[id.index()].as_mut().expect("it was visited").members[index].pos = from;
         }
     }
 

@@ -68,7 +68,7 @@ impl Delivery {
             self.counters.queued += rest as u64;
         }
         self.append_frame(id, except, excepted, write);
-        let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
+        let stream = self.streams[id.index()].as_mut().expect("the stream is alive");
         for place in places {
             stream.members[place].excepted = true;
         }

@@ -192,7 +192,8 @@ impl Delivery {
             outlets: Vec::with_capacity(Outlet::FORESEEN),
             flags: Vec::with_capacity(Outlet::FORESEEN),
             labels: Vec::with_capacity(Outlet::FORESEEN),
-            streams: Vec::new(),
+            // Nobody has the first place.
+            streams: vec![None],
             free_streams: Vec::new(),
             sequence: 0,
             dirty: VecDeque::new(),
@@ -371,11 +372,11 @@ impl Delivery {
         self.counters.streams += 1;
         let stream = Stream::new(tag, compressed || planted(Mutation::PlainStreamCompressed));
         if let Some(id) = self.free_streams.pop() {
-            self.streams[id.0 as usize] = Some(stream);
+            self.streams[id.index()] = Some(stream);
             id
         } else {
             self.streams.push(Some(stream));
-            StreamId((self.streams.len() - 1) as u32)
+            StreamId::at(self.streams.len() - 1)
         }
     }
 
@@ -395,7 +396,7 @@ impl Delivery {
             self.retire_scan(id);
         }
         self.brimming -= usize::from(brimming);
-        self.streams[id.0 as usize] = None;
+        self.streams[id.index()] = None;
         self.counters.streams -= 1;
     }
 
@@ -406,7 +407,7 @@ impl Delivery {
 
     /// The connection gets every frame appended from now on.
     pub fn join(&mut self, outlet: Outlet, id: StreamId) {
-        let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
+        let stream = self.streams[id.index()].as_mut().expect("the stream is alive");
         let pos = if planted(Mutation::JoinAtBeginning) { stream.beginning() } else { stream.end() };
         let index = stream.push_member(Member { pos, outlet, excepted: false }) as u32;
         let memberships = &mut self.outlets[outlet.index()].memberships;
@@ -469,7 +470,7 @@ impl Delivery {
         write: impl FnOnce(&mut BytesMut),
     ) {
         self.sequence += 1;
-        let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
+        let stream = self.streams[id.index()].as_mut().expect("the stream is alive");
         if let Some(index) = excepted {
             stream.members[index].excepted = true;
         }
@@ -499,7 +500,7 @@ impl Delivery {
 
     /// Says so where an append made the stream congested.
     fn note_size(&mut self, id: StreamId) {
-        let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
+        let stream = self.streams[id.index()].as_mut().expect("the stream is alive");
         if !stream.congested && stream.held_bytes() > self.limits.stream_congested_bytes {
             stream.congested = true;
             self.notices.push(Notice::Congested { tag: stream.tag, congested: true });
@@ -518,7 +519,7 @@ impl Delivery {
     }
 
     fn stream(&self, id: StreamId) -> &Stream {
-        self.streams[id.0 as usize].as_ref().expect("the stream is alive")
+        self.streams[id.index()].as_ref().expect("the stream is alive")
     }
 
     /// Takes a member out. What it was due has been collected or dropped.
@@ -527,7 +528,7 @@ impl Delivery {
         let memberships = &mut self.outlets[outlet.index()].memberships;
         let place = memberships.partition_point(|membership| membership.stream < id);
         let index = memberships.remove(place).index as usize;
-        let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
+        let stream = self.streams[id.index()].as_mut().expect("the stream is alive");
         let Some(moved) = stream.swap_remove(index) else { return };
         let memberships = &mut self.outlets[moved.index()].memberships;
         let place = memberships.partition_point(|membership| membership.stream < id);

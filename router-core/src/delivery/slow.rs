@@ -52,7 +52,7 @@ impl Delivery {
         encoding: Encoding,
         handling: Handling,
     ) {
-        let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
+        let stream = self.streams[id.index()].as_mut().expect("the stream is alive");
         stream.set_rule(Rule { handling, subscription, encoding });
     }
 
@@ -214,7 +214,7 @@ impl Delivery {
             let outbox = self.outlets[outlet.index()].outbox.as_ref().expect("it has replies");
             return Body::Owned(BytesMut::from(outbox.reply_bytes(run.from, run.to, 0)));
         };
-        let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
+        let stream = self.streams[id.index()].as_mut().expect("the stream is alive");
         let mut body = Body::Owned(BytesMut::new());
         // A frame lies in one chunk.
         if stream.byte_count(run.from, run.to) <= FRAME_SHARES_CHUNK {
@@ -339,7 +339,7 @@ impl Delivery {
 
     /// One member more for which the stream's publishers wait.
     fn pause(&mut self, id: StreamId) {
-        let stream = self.streams[id.0 as usize].as_mut().expect("the stream is alive");
+        let stream = self.streams[id.index()].as_mut().expect("the stream is alive");
         self.counters.pauses += 1;
         if stream.add_pause() {
             self.notices.push(Notice::Paused { tag: stream.tag, paused: true });
@@ -350,7 +350,7 @@ impl Delivery {
         if planted(Mutation::PauseNeverEnds) {
             return;
         }
-        let stream = self.streams[id.0 as usize].as_mut().expect("members keep streams alive");
+        let stream = self.streams[id.index()].as_mut().expect("members keep streams alive");
         if stream.end_pause() {
             self.notices.push(Notice::Paused { tag: stream.tag, paused: false });
         }

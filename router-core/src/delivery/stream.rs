@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -25,7 +26,24 @@ use crate::topics::SlowConsumer;
 
 /// Key of a stream in its shard's [`Delivery`](super::Delivery).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct StreamId(pub(super) u32);
+pub struct StreamId(NonZeroU32);
+
+const _: () =
+    assert!(size_of::<Option<StreamId>>() == 4, "a subscription has a place for one in each encoding");
+
+impl StreamId {
+    /// The first place of the streams is never used, so that a number is none's.
+    pub(super) fn at(index: usize) -> Self {
+        let number = u32::try_from(index).ok().and_then(NonZeroU32::new);
+        Self(number.expect("place 0 is taken, and memory ends before the numbers do"))
+    }
+
+    /// Its place.
+    #[inline]
+    pub(super) fn index(self) -> usize {
+        self.0.get() as usize
+    }
+}
 
 /// One member of a stream. 16 bytes: the scan reads one of these per send.
 #[derive(Clone, Copy, Debug)]
@@ -70,11 +88,10 @@ pub(super) struct Stream {
     pub(super) tag: u64,
     /// Its frames are compressed when they are appended.
     pub(super) compressed: bool,
-    chunks: VecDeque<Chunk>,
-    open: BytesMut,
-    open_at: u64,
-    marks: VecDeque<Mark>,
+    /// None while it has none: of a million streams hardly any does.
+    frames: Option<Box<Frames>>,
     first: u64,
+    end: u64,
     begin: u64,
     pub(super) members: Vec<Member>,
     /// About how many members do not stand where they would by slot.
@@ -98,6 +115,15 @@ pub(super) struct Stream {
     rule: Option<Box<Ruled>>,
 }
 
+/// The frames that are kept.
+#[derive(Debug, Default)]
+struct Frames {
+    chunks: VecDeque<Chunk>,
+    open: BytesMut,
+    open_at: u64,
+    marks: VecDeque<Mark>,
+}
+
 /// What a stream has whose topic has a rule.
 #[derive(Debug)]
 struct Ruled {
@@ -119,11 +145,9 @@ impl Stream {
         Self {
             tag,
             compressed,
-            chunks: VecDeque::new(),
-            open: BytesMut::new(),
-            open_at: 0,
-            marks: VecDeque::new(),
+            frames: None,
             first: 0,
+            end: 0,
             begin: 0,
             members: Vec::new(),
             disordered: 0,
@@ -178,16 +202,22 @@ impl Stream {
 
     /// Number of the next frame.
     pub(super) fn end(&self) -> u64 {
-        self.first + self.marks.len() as u64
+        self.end
     }
 
     /// Frames kept for members that have not had them.
     pub(super) fn frame_count(&self) -> usize {
-        self.marks.len()
+        (self.end - self.first) as usize
     }
 
     fn end_byte(&self) -> u64 {
-        self.open_at + self.open.len() as u64
+        self.frames.as_ref().map_or(self.begin, |frames| frames.end_byte())
+    }
+
+    /// Of a stream with a frame.
+    #[inline]
+    fn frames(&self) -> &Frames {
+        self.frames.as_ref().expect("what has a frame has a place for it")
     }
 
     /// Bytes kept for members that have not had them, and what the lists of those frames take.
@@ -197,7 +227,7 @@ impl Stream {
 
     /// The mark of frame `frame`, which is in `first..end`.
     pub(super) fn mark(&self, frame: u64) -> &Mark {
-        &self.marks[(frame - self.first) as usize]
+        &self.frames().marks[(frame - self.first) as usize]
     }
 
     /// Where frame `frame` begins; `end` gives the end of all bytes.
@@ -225,26 +255,29 @@ impl Stream {
         pool: &mut ChunkPool,
         write: impl FnOnce(&mut BytesMut),
     ) {
-        if self.open.capacity() == 0 {
-            self.open = pool.take();
-        } else if self.open.capacity() - self.open.len() < FRAME_SHARES_CHUNK
-            && self.open.len() >= CHUNK_BYTES - FRAME_SHARES_CHUNK
+        let begin = self.begin;
+        let frames = self.frames.get_or_insert_with(|| pool.take_frames(begin));
+        if frames.open.capacity() == 0 {
+            frames.open = pool.take();
+        } else if frames.open.capacity() - frames.open.len() < FRAME_SHARES_CHUNK
+            && frames.open.len() >= CHUNK_BYTES - FRAME_SHARES_CHUNK
         {
-            self.seal();
-            self.open = pool.take();
+            frames.seal();
+            frames.open = pool.take();
         }
-        let before = self.open.len();
-        write(&mut self.open);
-        let frame_bytes = self.open.len() - before;
+        let before = frames.open.len();
+        write(&mut frames.open);
+        let frame_bytes = frames.open.len() - before;
         debug_assert!(frame_bytes > 0, "a frame has a header at least");
-        self.marks.push_back(Mark { sequence, end: self.end_byte(), except });
+        frames.marks.push_back(Mark { sequence, end: frames.end_byte(), except });
+        self.end += 1;
+        if frame_bytes > FRAME_SHARES_CHUNK {
+            frames.seal();
+        }
         if let Some(ruled) = &mut self.rule
             && ruled.rule.handling.slow_consumer == SlowConsumer::Conflate
         {
             ruled.keys.push_back(key);
-        }
-        if frame_bytes > FRAME_SHARES_CHUNK {
-            self.seal();
         }
     }
 
@@ -289,25 +322,16 @@ impl Stream {
         uncounted
     }
 
-    /// Makes the open chunk shareable; the next frame starts another.
-    fn seal(&mut self) {
-        if !self.open.is_empty() {
-            let bytes = self.open.split().freeze();
-            let at = self.open_at;
-            self.open_at += bytes.len() as u64;
-            self.chunks.push_back(Chunk { at, bytes });
-        }
-    }
-
     /// The bytes of the frames `from..to`, if they lie in one piece.
     #[inline]
     pub(super) fn one_piece(&self, from: u64, to: u64) -> Option<&[u8]> {
         let (at, end) = (self.byte_of(from), self.byte_of(to));
-        if at >= self.open_at {
-            return Some(&self.open[(at - self.open_at) as usize..(end - self.open_at) as usize]);
+        let frames = self.frames.as_ref()?;
+        if at >= frames.open_at {
+            return Some(&frames.open[(at - frames.open_at) as usize..(end - frames.open_at) as usize]);
         }
         // Who is not far behind needs only the last chunk that was sealed, or the only one.
-        let chunk = self.chunks.back().filter(|chunk| chunk.at <= at)?;
+        let chunk = frames.chunks.back().filter(|chunk| chunk.at <= at)?;
         chunk.bytes.get((at - chunk.at) as usize..(end - chunk.at) as usize)
     }
 
@@ -321,9 +345,10 @@ impl Stream {
     ) {
         let mut at = self.byte_of(from) + skip as u64;
         let end = self.byte_of(to);
-        if at < self.open_at {
-            let start = self.chunks.partition_point(|chunk| chunk.at + chunk.bytes.len() as u64 <= at);
-            for chunk in self.chunks.range(start..) {
+        let Some(frames) = &self.frames else { return };
+        if at < frames.open_at {
+            let start = frames.chunks.partition_point(|chunk| chunk.at + chunk.bytes.len() as u64 <= at);
+            for chunk in frames.chunks.range(start..) {
                 if at >= end {
                     return;
                 }
@@ -334,7 +359,7 @@ impl Stream {
             }
         }
         if at < end {
-            each(&self.open[(at - self.open_at) as usize..(end - self.open_at) as usize]);
+            each(&frames.open[(at - frames.open_at) as usize..(end - frames.open_at) as usize]);
         }
     }
 
@@ -359,13 +384,14 @@ impl Stream {
 
     /// References to the bytes of the frames `from..to`, less their first `skip`.
     pub(super) fn share(&mut self, from: u64, to: u64, skip: usize, mut each: impl FnMut(Bytes)) {
-        if self.byte_of(to) > self.open_at {
-            self.seal();
-        }
         let mut at = self.byte_of(from) + skip as u64;
         let end = self.byte_of(to);
-        let start = self.chunks.partition_point(|chunk| chunk.at + chunk.bytes.len() as u64 <= at);
-        for chunk in self.chunks.range(start..) {
+        let Some(frames) = &mut self.frames else { return };
+        if end > frames.open_at {
+            frames.seal();
+        }
+        let start = frames.chunks.partition_point(|chunk| chunk.at + chunk.bytes.len() as u64 <= at);
+        for chunk in frames.chunks.range(start..) {
             if at >= end {
                 return;
             }
@@ -383,13 +409,16 @@ impl Stream {
             let gone = (frame.saturating_sub(self.first) as usize).min(ruled.keys.len());
             ruled.keys.drain(..gone);
         }
-        while self.first < frame {
-            let mark = self.marks.pop_front().expect("first < frame <= end, so there is a mark");
-            self.begin = mark.end;
-            self.first += 1;
-        }
-        while self.chunks.front().is_some_and(|chunk| chunk.at + chunk.bytes.len() as u64 <= self.begin) {
-            self.chunks.pop_front();
+        if let Some(frames) = &mut self.frames {
+            while self.first < frame {
+                let mark = frames.marks.pop_front().expect("first < frame <= end, so there is a mark");
+                self.begin = mark.end;
+                self.first += 1;
+            }
+            let begin = self.begin;
+            while frames.chunks.front().is_some_and(|chunk| chunk.at + chunk.bytes.len() as u64 <= begin) {
+                frames.chunks.pop_front();
+            }
         }
         if let Some(listed) = &mut self.listed {
             let early = planted(Mutation::ListsTrimmedTooEarly);
@@ -400,21 +429,23 @@ impl Stream {
                 self.listed = None;
             }
         }
-        if self.marks.is_empty() {
-            if self.marks.capacity() > KEEP_MARKS {
-                self.marks = VecDeque::new();
-            }
+        if self.first == self.end {
             if let Some(ruled) = self.rule.as_mut().filter(|ruled| ruled.keys.capacity() > KEEP_MARKS) {
                 ruled.keys = VecDeque::new();
             }
-            self.open_at = self.begin;
-            pool.give(std::mem::take(&mut self.open));
+            if let Some(frames) = self.frames.take() {
+                pool.give_frames(frames);
+            }
         }
     }
 
     /// Takes a member in; returns its index.
     pub(super) fn push_member(&mut self, member: Member) -> usize {
         self.disordered += usize::from(self.members.last().is_some_and(|last| last.outlet > member.outlet));
+        if self.members.is_empty() {
+            // Of a million topics nearly all have one.
+            self.members.reserve_exact(1);
+        }
         self.members.push(member);
         if self.left > 0 {
             // One place more to visit before the cursor has been everywhere.
@@ -460,19 +491,38 @@ impl Stream {
             assert!(self.left > 0 || member.pos == self.end(), "an ended scan left nobody behind");
         }
         assert_eq!(self.byte_of(self.end()), self.end_byte());
+        assert_eq!(self.frames.as_ref().map_or(0, |frames| frames.marks.len()), self.frame_count());
         if let Some(ruled) = &self.rule {
             let conflates = ruled.rule.handling.slow_consumer == SlowConsumer::Conflate;
-            assert_eq!(ruled.keys.len(), if conflates { self.marks.len() } else { 0 });
+            assert_eq!(ruled.keys.len(), if conflates { self.frame_count() } else { 0 });
         }
         let listed = self.listed.iter().flat_map(|listed| listed.iter());
         assert_eq!(self.listed_bytes, listed.map(|entry| entry.receivers.bytes()).sum::<usize>());
     }
 }
 
-/// Empty chunks for the next frames; bounded, so an old burst does not stay.
+impl Frames {
+    fn end_byte(&self) -> u64 {
+        self.open_at + self.open.len() as u64
+    }
+
+    /// Makes the open chunk shareable; the next frame starts another.
+    fn seal(&mut self) {
+        if !self.open.is_empty() {
+            let bytes = self.open.split().freeze();
+            let at = self.open_at;
+            self.open_at += bytes.len() as u64;
+            self.chunks.push_back(Chunk { at, bytes });
+        }
+    }
+}
+
+/// Empty chunks for the next frames, and room for what is known of them; bounded, so an old burst does not stay.
 #[derive(Debug, Default)]
 pub(super) struct ChunkPool {
     free: Vec<BytesMut>,
+    #[allow(clippy::vec_box, reason = "they go back and forth as boxes")]
+    frames: Vec<Box<Frames>>,
 }
 
 impl ChunkPool {
@@ -488,12 +538,31 @@ impl ChunkPool {
         }
     }
 
+    /// For a stream whose bytes go on at `begin`.
+    fn take_frames(&mut self, begin: u64) -> Box<Frames> {
+        let mut frames = self.frames.pop().unwrap_or_default();
+        frames.open_at = begin;
+        frames
+    }
+
+    /// Of a stream that has none left.
+    fn give_frames(&mut self, mut frames: Box<Frames>) {
+        debug_assert!(frames.marks.is_empty() && frames.chunks.is_empty(), "somebody may still need them");
+        self.give(std::mem::take(&mut frames.open));
+        if self.frames.len() < POOL_FRAMES {
+            if frames.marks.capacity() > KEEP_MARKS {
+                frames.marks = VecDeque::new();
+            }
+            self.frames.push(frames);
+        }
+    }
+
     pub(super) fn clear(&mut self) {
-        self.free = Vec::new();
+        (self.free, self.frames) = (Vec::new(), Vec::new());
     }
 }
 
-/// An idle stream keeps room for this many marks, 1.5 KiB: a burst's must not stay for ever.
+/// Room for this many marks is kept to be used again, 1.5 KiB: a burst's must not stay for ever.
 const KEEP_MARKS: usize = 64;
 /// Small frames share chunks of this size.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -505,3 +574,5 @@ const ORDERED_MEMBERS_MAX: usize = 1 << 16;
 const DISORDERED_PART: usize = 8;
 /// 4 MiB per shard at most.
 const POOL_CHUNKS: usize = 64;
+/// 1.6 MiB per shard at most.
+const POOL_FRAMES: usize = 1_024;
