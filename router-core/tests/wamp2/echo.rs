@@ -12,7 +12,7 @@ use fanwire_core::{Flow, Limits};
 use crate::support::{Client, Router};
 
 /// Two shards with rooms in this realm: `room.1` at `/room/1`, else `lobby`.
-fn rooms(realm: &str, include_sender: bool, hooks: &[HookRule]) -> Router {
+pub fn rooms(realm: &str, include_sender: bool, hooks: &[HookRule]) -> Router {
     Router::built(2, Limits::default(), hooks, |access| {
         let rule = |(path, topic): (&str, &str)| RoomRule::new(path, topic).expect("a rule");
         let rooms = EchoRooms {

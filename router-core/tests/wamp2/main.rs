@@ -6,6 +6,7 @@ mod api;
 mod call;
 mod disclosure;
 mod echo;
+mod echo_model;
 mod hooks;
 mod inner;
 mod lists;
