@@ -28,6 +28,7 @@ mod message_center;
 mod message_center_wire;
 mod overload;
 mod passwd;
+mod presets;
 mod redis;
 mod reload;
 mod resources;
