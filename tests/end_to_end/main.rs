@@ -11,6 +11,7 @@ mod support;
 
 mod access;
 mod admin;
+mod articles;
 mod cli;
 mod clients;
 mod compression;
