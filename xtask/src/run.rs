@@ -221,8 +221,13 @@ const READER_TIME: Duration = Duration::from_secs(10);
 
 /// Whether a program can be started.
 pub fn exists(program: &str) -> bool {
-    let mut command = Command::new(program);
-    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    succeeds(&[program, "--version"])
+}
+
+/// Whether a command succeeds; what it says is of no interest.
+pub fn succeeds(words: &[&str]) -> bool {
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 

@@ -221,11 +221,14 @@ fn shard_counts(place: &Workplace) -> &'static [u8] {
     if place.full { &[2, 1] } else { &[2] }
 }
 
+/// The end-to-end tests with programs of others: their clients, Redis, PHP, a browser.
+const FOREIGN: &str = "test(/^(articles|clients|live_room|redis|server_api)::/)";
+
 fn process(place: &Workplace) -> Result<Outcome> {
     ensure_built(place)?;
     let mut total = Outcome::nothing();
     for shards in shard_counts(place) {
-        total = total.and(end_to_end(place, "not test(/^(clients|redis|live_room)::/)", *shards, &[])?);
+        total = total.and(end_to_end(place, &format!("not {FOREIGN}"), *shards, &[])?);
     }
     Ok(total)
 }
@@ -251,9 +254,7 @@ fn clients(place: &Workplace) -> Result<Outcome> {
         (Ok(python), Ok(node)) => (python, node),
         (Err(why), _) | (_, Err(why)) => return Ok(Outcome::Skipped(why)),
     };
-    // Its tests say aloud where there is none.
-    tools::chromium(place);
-    if let Err(why) = tools::redis(place) {
+    if let Err(why) = tools::programs(place) {
         return Ok(Outcome::Skipped(why));
     }
     ensure_built(place)?;
@@ -263,7 +264,7 @@ fn clients(place: &Workplace) -> Result<Outcome> {
             ("FANWIRE_PYTHON", python.display().to_string()),
             ("FANWIRE_NODE_MODULES", node.display().to_string()),
         ];
-        total = total.and(end_to_end(place, "test(/^(clients|redis|live_room)::/)", *shards, &tools)?);
+        total = total.and(end_to_end(place, FOREIGN, *shards, &tools)?);
     }
     Ok(total)
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::run::{Workplace, exists, run_quietly};
+use crate::run::{Workplace, exists, run_quietly, succeeds};
 
 /// For one installation. A registry that answers at all needs a fifth of it.
 const INSTALL_TIME: Duration = Duration::from_secs(8 * 60);
@@ -83,23 +83,30 @@ pub fn promtool(place: &Workplace) -> Tool {
     Ok(binary)
 }
 
-/// What the tests of bridges start and speak to. Without PHP and its Redis their tests are skipped.
-pub fn redis(place: &Workplace) -> Result<(), String> {
-    if !(exists("redis-server") && exists("redis-cli")) {
-        apt(place, &["redis-server", "redis-tools"]);
-    }
-    if !php_has_redis() {
-        apt(place, &["php-cli", "php-redis"]);
-    }
-    match exists("redis-server") && exists("redis-cli") {
-        true => Ok(()),
-        false => Err("no redis-server and redis-cli here".to_owned()),
-    }
-}
+/// Programs of the system that tests start beside the router, how it shows that one is here, and Debian's packages of it.
+const PROGRAMS: [(&[&str], &[&str]); 6] = [
+    (&["redis-server", "--version"], &["redis-server"]),
+    (&["redis-cli", "--version"], &["redis-tools"]),
+    (&["php", "-r", "new Redis;"], &["php-cli", "php-redis"]),
+    (&["chromium", "--version"], &["chromium"]),
+    (&["curl", "--version"], &["curl"]),
+    (&["unshare", "--version"], &["util-linux"]),
+];
 
-fn php_has_redis() -> bool {
-    let modules = Command::new("php").arg("-m").output();
-    modules.is_ok_and(|output| output.stdout.split(|byte| *byte == b'\n').any(|module| module == b"redis"))
+/// Sees that the [`PROGRAMS`] are here; one that is neither here nor can be had is an error.
+pub fn programs(place: &Workplace) -> Result<(), String> {
+    let missing = || PROGRAMS.iter().filter(|(probe, _)| !succeeds(probe));
+    let packages: Vec<&str> = missing().flat_map(|(_, packages)| *packages).copied().collect();
+    if !packages.is_empty() {
+        println!("installing {} (once)", packages.join(", "));
+        apt(place, &packages);
+    }
+    match missing().next() {
+        None => Ok(()),
+        Some((probe, packages)) => {
+            Err(format!("`{}` fails here; Debian has it in {}", probe.join(" "), packages.join(", ")))
+        }
+    }
 }
 
 /// A browser for the programs of tutorials, where it is to be had; nothing else needs one.
