@@ -109,13 +109,6 @@ pub fn programs(place: &Workplace) -> Result<(), String> {
     }
 }
 
-/// A browser for the programs of tutorials, where it is to be had; nothing else needs one.
-pub fn chromium(place: &Workplace) {
-    if !exists("chromium") && !apt(place, &["chromium"]) {
-        println!("no chromium here, and none can be installed");
-    }
-}
-
 /// A Python with the pinned clients of `tests/clients/requirements.txt`.
 pub fn python(place: &Workplace) -> Tool {
     if !exists("python3") {
