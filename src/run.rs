@@ -143,15 +143,19 @@ impl Parts {
         // Subscribed before anybody can connect, or what is published right then would be missing.
         let early = Early::begin(desk.at_once(), wiring::bridges(&loaded, &core.access))
             .map_err(|error| Refusal(format!("the control thread cannot start: {error}")))?;
+        let queues = wiring::queues(config);
+        let (api_desk, taken_from) = (api_desk.with_queues(queues.clone()), queues.clone());
         let running = fanwire_io::start(io, move |id, shards| {
             let shards = u8::try_from(shards).expect("at most 63 shards");
             let random = Box::new(fanwire_io::random_source());
             let (logins, hooks, api_queue) = (logins.clone(), hook_queue.clone(), api_queue.clone());
+            let queues = queues.clone();
             Router::new(
                 Shard::new(Arc::clone(&core), id, shards, Arc::clone(&directory), random),
-                Box::new(move |from, question| match question.hook {
-                    Some(_) => hooks.submit(from, question),
-                    None => logins.submit(from, question),
+                Box::new(move |from, question| match (question.queue, question.hook) {
+                    (Some(_), _) => queues.submit(&question),
+                    (None, Some(_)) => hooks.submit(from, question),
+                    (None, None) => logins.submit(from, question),
                 }),
                 Box::new(move |connection| api_queue.submit(connection)),
             )
@@ -170,6 +174,7 @@ impl Parts {
         let counters = running.counters().to_vec();
         let (ticks, tick_desk) = tick::desk(wiring::ticks(config, &names.load().access), counters.clone());
         let metrics = Metrics::new(counters, build, log_lines_dropped, figures, api_figures, ends)
+            .with_queues(taken_from)
             .with_hooks(hook_figures)
             .with_ticks(tick_desk.figures())
             .with_redis(early.bridges(), resp.as_ref().map(RespDesk::figures));
@@ -396,6 +401,7 @@ mod tests {
             "admin.bind=127.0.0.1:0",
             "shards.count=1",
             "shards.driver=epoll",
+            "message_center.queue=[{name=\"q\"}]",
             "hook=[{name=\"h\",url=\"http://127.0.0.1:9/\",events=[\"connect\"]}]",
         ]);
         let (parts, _) = started(config).map_err(|refusal| refusal.0).expect("it starts");

@@ -11,6 +11,7 @@ use fanwire_control::bridge::{BridgeConfig, QueueLimits};
 use fanwire_control::hooks::{BodyForm, HookConfig};
 use fanwire_control::login::LoginLimits;
 use fanwire_control::login::users::{User, Users};
+use fanwire_control::queues::{QueueConfig, Queues};
 use fanwire_control::resp::RespConfig;
 use fanwire_control::tick::TickConfig;
 use fanwire_core::access::{self, Access};
@@ -289,6 +290,8 @@ pub fn hook_event(event: Event) -> HookEvent {
         Event::Authenticate => HookEvent::Authenticate,
         Event::Subscribe => HookEvent::Subscribe,
         Event::Publish => HookEvent::Publish,
+        Event::Message => HookEvent::Message,
+        Event::Rpc => HookEvent::Rpc,
         Event::Disconnect => HookEvent::Disconnect,
     }
 }
@@ -329,6 +332,12 @@ pub fn mesh_realm(config: &Config) -> &str {
 fn control_paths(listener: &Listener) -> Vec<String> {
     let prefixes: &[&str] = if listener.offers_api() { &PATH_PREFIXES } else { &[] };
     prefixes.iter().map(|&prefix| prefix.to_owned()).collect()
+}
+
+/// What takes the messages of the message center's clients.
+pub fn queues(config: &Config) -> Queues {
+    let queue = |queue: &center::Queue| QueueConfig { name: queue.name.clone(), size: queue.size.0 as usize };
+    Queues::new(config.message_center.queue.iter().map(queue).collect())
 }
 
 /// Longer than the pools of most clients keep a connection, so that the client is the one who ends it.
@@ -415,7 +424,9 @@ fn message_center(config: &Config, access: &Access) -> MessageCenter {
     };
     let rule = |rule: &center::Rule| rule.read().expect("the rules were checked");
     let Some(realm) = access.realm(&center.realm) else { return MessageCenter::default() };
+    let role = access.role(realm, &center.role);
     MessageCenter::new(realm, on_error, center.rule.iter().map(rule).collect())
+        .with_queues(role, center.queue.iter().map(center::Queue::read).collect())
 }
 
 fn compression(compression: &Compression) -> fanwire_core::Compression {

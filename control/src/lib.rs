@@ -26,6 +26,7 @@ pub mod memory;
 pub mod metrics;
 pub mod page;
 pub mod process;
+pub mod queues;
 pub mod reload;
 pub mod resp;
 mod signals;

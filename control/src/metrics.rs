@@ -13,6 +13,7 @@ use crate::login::LoginFigures;
 use crate::memory::MemoryFigures;
 use crate::page::{Kind, Page, label, labels};
 use crate::process::Process;
+use crate::queues::Queues;
 use crate::reload::Reloads;
 use crate::resp::RespFigures;
 use crate::tick::TickFigures;
@@ -30,6 +31,7 @@ pub struct Metrics {
     certificates: ReadCertificates,
     hooks: Vec<(String, Arc<HookFigures>)>,
     bridges: BridgeFigures,
+    queues: Queues,
     resp: Arc<RespFigures>,
     ticks: TickFigures,
     process: Process,
@@ -74,6 +76,7 @@ impl Metrics {
         Self {
             hooks: Vec::new(),
             bridges: BridgeFigures::default(),
+            queues: Queues::default(),
             resp: Arc::default(),
             ticks: TickFigures::default(),
             shards,
@@ -94,6 +97,11 @@ impl Metrics {
     /// With the figures of ticks.
     pub fn with_ticks(self, ticks: TickFigures) -> Self {
         Self { ticks, ..self }
+    }
+
+    /// With the queues of the message center.
+    pub fn with_queues(self, queues: Queues) -> Self {
+        Self { queues, ..self }
     }
 
     /// With the figures of hooks, by their names.
@@ -134,6 +142,7 @@ impl Metrics {
         self.bridges.collect(&mut page);
         self.resp.collect(&mut page);
         self.ticks.collect(&mut page);
+        self.queues.collect(&mut page);
         self.hooks.iter().for_each(|(name, figures)| figures.collect(&mut page, name));
         self.process.collect(&mut page);
         page.finish()

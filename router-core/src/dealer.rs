@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use fanwire_codec::payload::{OwnedPayload, SharedPayload};
 use fanwire_codec::wamp2::{Payload, Serializer};
 
 use crate::access::Action;
@@ -17,6 +18,7 @@ use crate::ids::{RealmId, RegistrationId, SessionId, ShardId};
 use crate::lanes::Item;
 use crate::mutation::{Mutation, planted};
 use crate::parcel::{Answer, CallKey, Errand, Failure, Invocation, Outcome, Parcel};
+use crate::question::{Denial, Grant, Subject};
 use crate::session::{Identity, Refusal, State, error};
 use crate::shard::Shard;
 use crate::subscription::too_many_patterns;
@@ -141,6 +143,14 @@ impl Shard {
                 error::INVALID_ARGUMENT,
                 format!("request {request} is a call that has no answer yet: count request ids up"),
             ));
+        }
+        if let Some(hook) = self.config.access.hooks(realm).of_call(uri) {
+            let who = Some(session.identity(&self.config.access));
+            let payload = OwnedPayload::copy_from(encoding.serializer(), &payload);
+            let number = self.note_call(|_| Caller::Session { session: id, outlet, request });
+            self.session_mut(outlet).expect("as above").calls.insert(request, number);
+            self.ask_for_result(now, hook, realm, number, Subject::Rpc { who, uri: uri.into(), payload });
+            return Ok(());
         }
         let picked = self.pick(realm, uri)?;
         // WAMP, "Caller Identification": the callee may ask for it too, where nothing forbids it.
@@ -276,6 +286,37 @@ impl Shard {
                 self.delivery.counters.call_errors += 1;
                 self.delivery.reply(outlet, |out| encoding.write_call_error(request, uri, payload, out));
             }
+        }
+    }
+
+    /// A hook has answered a call, or could not.
+    pub(crate) fn answer_asked_call(&mut self, number: u64, outcome: Result<Grant, Denial>) {
+        let nothing = || OwnedPayload::copy_from(Serializer::Json, &Payload::default());
+        let (error, words) = match outcome {
+            Ok(grant) => {
+                let payload = SharedPayload::new(grant.answer.map_or_else(nothing, |answer| *answer));
+                return self.answer_call(number, Said::Result, &Source::Shared(&payload));
+            }
+            Err(Denial::Told(told)) => {
+                let uri = told.error.as_deref().unwrap_or(error::NOT_AUTHORIZED);
+                let payload = told
+                    .message
+                    .as_deref()
+                    .map_or_else(nothing, |words| OwnedPayload::from_plain(words.as_bytes()));
+                let payload = SharedPayload::new(payload);
+                return self.answer_call(number, Said::Error(uri), &Source::Shared(&payload));
+            }
+            Err(Denial::Refused) => (error::NOT_AUTHORIZED, "the hook does not allow this call"),
+            Err(Denial::Busy) => (
+                error::UNAVAILABLE,
+                "too many calls wait for the hook that answers this one: try again later",
+            ),
+            Err(Denial::Failed | Denial::Unavailable) => {
+                (error::UNAVAILABLE, "the hook that answers this call could not be asked: try again later")
+            }
+        };
+        if let Some(call) = self.take_call(number) {
+            self.refuse_call(call, error, words);
         }
     }
 

@@ -55,14 +55,25 @@ pub enum HookEvent {
     Subscribe,
     /// A session publishes, and its role may.
     Publish,
+    /// A client of the message center says something that is no request of its protocol.
+    Message,
+    /// A procedure is called that the hook answers, and the caller's role may.
+    Rpc,
     /// A session has ended. Told, not asked.
     Disconnect,
 }
 
 impl HookEvent {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Connect, Self::Authenticate, Self::Subscribe, Self::Publish, Self::Disconnect];
+    pub const ALL: [Self; 7] = [
+        Self::Connect,
+        Self::Authenticate,
+        Self::Subscribe,
+        Self::Publish,
+        Self::Message,
+        Self::Rpc,
+        Self::Disconnect,
+    ];
 
     /// Its name, in the configuration and in requests.
     pub const fn name(self) -> &'static str {
@@ -71,6 +82,8 @@ impl HookEvent {
             Self::Authenticate => "authenticate",
             Self::Subscribe => "subscribe",
             Self::Publish => "publish",
+            Self::Message => "message",
+            Self::Rpc => "rpc",
             Self::Disconnect => "disconnect",
         }
     }
@@ -104,7 +117,9 @@ pub struct HookRule {
 pub(crate) struct RealmHooks {
     pub(crate) connect: Option<HookId>,
     pub(crate) authenticate: Option<HookId>,
+    pub(crate) message: Option<HookId>,
     pub(crate) disconnect: Option<HookId>,
+    rpc: Vec<TopicHook>,
     subscribe: Vec<TopicHook>,
     publish: Vec<TopicHook>,
 }
@@ -135,6 +150,8 @@ impl RealmHooks {
                 match event {
                     HookEvent::Connect => _ = hooks.connect.get_or_insert(rule.hook),
                     HookEvent::Authenticate => _ = hooks.authenticate.get_or_insert(rule.hook),
+                    HookEvent::Message => _ = hooks.message.get_or_insert(rule.hook),
+                    HookEvent::Rpc => hooks.rpc.push(topics()),
                     HookEvent::Disconnect => _ = hooks.disconnect.get_or_insert(rule.hook),
                     HookEvent::Subscribe => hooks.subscribe.push(topics()),
                     HookEvent::Publish => hooks.publish.push(topics()),
@@ -148,6 +165,12 @@ impl RealmHooks {
     #[inline]
     pub(crate) fn of_publication(&self, uri: &str) -> Option<&TopicHook> {
         self.publish.iter().find(|topics| uri::matches(topics.policy, &topics.uri, uri))
+    }
+
+    /// Who answers calls of this procedure.
+    #[inline]
+    pub(crate) fn of_call(&self, uri: &str) -> Option<HookId> {
+        self.rpc.iter().find(|calls| uri::matches(calls.policy, &calls.uri, uri)).map(|calls| calls.hook)
     }
 
     /// Who is asked about subscriptions to this topic or pattern.

@@ -91,6 +91,8 @@ pub(crate) struct Entrance {
     /// Once its proof was found good, or if it needs none.
     role: Option<RoleId>,
     provider: &'static str,
+    /// It waits until a backend says who it is, and nobody else is asked.
+    pub(crate) waits_for_uid: bool,
     /// What WELCOME tells as `authextra`.
     pub(crate) extra: Option<OwnedPayload>,
 }
@@ -99,13 +101,21 @@ impl Entrance {
     /// It has to show who it is.
     pub(crate) fn to_be_proved(realm: RealmId, method: LoginMethod, authid: Option<&str>) -> Self {
         let authid = authid.map(Into::into);
-        Self { realm, authid, method, role: None, provider: "static", extra: None }
+        Self { realm, authid, method, role: None, provider: "static", waits_for_uid: false, extra: None }
     }
 
     /// It does not say who it is, and gets this role.
     pub(crate) fn anonymous(realm: RealmId, role: RoleId) -> Self {
         let method = LoginMethod::Anonymous;
-        Self { realm, authid: None, method, role: Some(role), provider: "static", extra: None }
+        Self {
+            realm,
+            authid: None,
+            method,
+            role: Some(role),
+            provider: "static",
+            waits_for_uid: false,
+            extra: None,
+        }
     }
 
     /// Takes what was granted. A login that gives no role, or nobody's name, cannot be told from a broken one.
@@ -213,7 +223,7 @@ impl Shard {
 
     /// Welcomes it.
     fn admit(&mut self, now: Instant, outlet: Outlet, entrance: Entrance) {
-        let Entrance { realm, authid, method, role, provider, extra } = entrance;
+        let Entrance { realm, authid, method, role, provider, extra, waits_for_uid: _ } = entrance;
         let role = role.expect("it was given one");
         let principal = authid.map(|authid| Arc::new(Principal { authid, method, provider }));
         let was_open = self.session(outlet).expect("it comes in").state == State::Open;

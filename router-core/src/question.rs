@@ -17,11 +17,12 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use fanwire_codec::payload::OwnedPayload;
+use fanwire_codec::ws;
 
 use crate::clock::Instant;
 use crate::delivery::Outlet;
 use crate::hooks::{HeldRequest, HookEvent, HookId};
-use crate::ids::{RealmId, RoleId};
+use crate::ids::{ClientId, RealmId, RoleId};
 use crate::login::{Entrance, LoginMethod, Proof};
 use crate::mutation::{Mutation, planted};
 pub use crate::session::Identity;
@@ -43,6 +44,8 @@ pub struct Question {
     key: QuestionKey,
     /// Which hook is asked; `None`: whoever knows the realm's users.
     pub hook: Option<HookId>,
+    /// Which queue of the message center gets it, in place of a hook.
+    pub queue: Option<usize>,
     /// Where it happens.
     pub realm: RealmId,
     /// What is to be decided.
@@ -88,6 +91,28 @@ pub enum Subject {
         /// What, where the hook wants to know.
         payload: Option<OwnedPayload>,
     },
+    /// A client of the message center says something. What is it told?
+    Message {
+        /// Who says it, if it has come in.
+        who: Option<Identity>,
+        /// Its connection.
+        client: ClientId,
+        /// Text or binary.
+        kind: ws::Kind,
+        /// What it says.
+        bytes: Box<[u8]>,
+        /// It wants to log in, and waits until a backend says who it is.
+        waits_for_uid: bool,
+    },
+    /// It calls a procedure. What is the result?
+    Rpc {
+        /// Who calls; `None`: a program, by API.
+        who: Option<Identity>,
+        /// The procedure.
+        uri: Box<str>,
+        /// The arguments.
+        payload: OwnedPayload,
+    },
     /// It has gone. Nobody waits for an answer.
     Disconnect {
         /// Who.
@@ -103,6 +128,8 @@ impl Subject {
             Self::Connect { .. } => HookEvent::Connect,
             Self::Subscribe { .. } => HookEvent::Subscribe,
             Self::Publish { .. } => HookEvent::Publish,
+            Self::Message { .. } => HookEvent::Message,
+            Self::Rpc { .. } => HookEvent::Rpc,
             Self::Disconnect { .. } => HookEvent::Disconnect,
         }
     }
@@ -138,6 +165,8 @@ pub struct Grant {
     pub provider: &'static str,
     /// Told to the client as `authextra`: the keyword part is the dictionary.
     pub extra: Option<OwnedPayload>,
+    /// What a message or a call is answered; a message's answer is plain.
+    pub answer: Option<Box<OwnedPayload>>,
 }
 
 impl Grant {
@@ -187,6 +216,8 @@ pub(crate) enum Matter {
     Entrance(Entrance),
     /// Whether its request is done.
     Request(HeldRequest),
+    /// What its message is answered.
+    Message,
 }
 
 impl Asking {
@@ -215,8 +246,7 @@ impl Shard {
         self.last_question += 1;
         let key = QuestionKey { outlet, number: self.last_question };
         let wanted = Arc::new(());
-        self.questions.push(Question { key, hook, realm, subject, wanted: Arc::downgrade(&wanted) });
-        self.awaited.push_back((now + self.config.limits.question_max, key));
+        self.pose(now, Question { key, hook, queue: None, realm, subject, wanted: Arc::downgrade(&wanted) });
         let still_read = matches!(matter, Matter::Request(_)) && planted(Mutation::AskedStillRead);
         let session = self.session_mut(outlet).expect("its message is being handled");
         session.parked = !still_read;
@@ -227,7 +257,30 @@ impl Shard {
     pub(crate) fn tell(&mut self, outlet: Outlet, hook: HookId, realm: RealmId, subject: Subject) {
         self.last_question += 1;
         let key = QuestionKey { outlet, number: self.last_question };
-        self.questions.push(Question { key, hook: Some(hook), realm, subject, wanted: Weak::new() });
+        let wanted = Weak::new();
+        self.questions.push(Question { key, hook: Some(hook), queue: None, realm, subject, wanted });
+    }
+
+    /// Asks what a call is answered. Nobody stops listening for it: `number` is the call's.
+    pub(crate) fn ask_for_result(
+        &mut self,
+        now: Instant,
+        hook: HookId,
+        realm: RealmId,
+        number: u64,
+        subject: Subject,
+    ) {
+        self.last_question += 1;
+        let key = QuestionKey { outlet: Outlet(u32::MAX), number: self.last_question };
+        let wanted = Arc::new(());
+        let weak = Arc::downgrade(&wanted);
+        self.pose(now, Question { key, hook: Some(hook), queue: None, realm, subject, wanted: weak });
+        self.asked_calls.insert(key.number, (number, wanted));
+    }
+
+    fn pose(&mut self, now: Instant, question: Question) {
+        self.awaited.push_back((now + self.config.limits.question_max, question.key));
+        self.questions.push(question);
     }
 
     /// Whether [`questions`](Self::questions) has any.
@@ -250,6 +303,9 @@ impl Shard {
 
     fn decide(&mut self, now: Instant, key: QuestionKey, outcome: Result<Grant, Denial>) {
         let QuestionKey { outlet, number } = key;
+        if let Some((call, _)) = self.asked_calls.remove(&number) {
+            return self.answer_asked_call(call, outcome);
+        }
         let Some(session) = self.session_mut(outlet) else { return };
         let is_meant = |asking: &Asking| {
             asking.number == number || asking.number != 0 && planted(Mutation::VerdictOfAnother)
@@ -262,7 +318,21 @@ impl Shard {
         match asking.matter {
             Matter::Entrance(entrance) => self.decide_entrance(now, outlet, entrance, outcome),
             Matter::Request(held) => self.decide_request(now, outlet, held, outcome),
+            Matter::Message => self.decide_message(now, outlet, outcome),
         }
+    }
+
+    /// Somebody has said who the client is that waits for just that. False: it does not.
+    pub(crate) fn tell_uid(&mut self, now: Instant, outlet: Outlet, grant: Grant) -> bool {
+        let asking = self.session(outlet).and_then(|session| session.asking.as_deref());
+        let Some(&Asking { number, matter: Matter::Entrance(ref entrance), .. }) = asking else {
+            return false;
+        };
+        if !entrance.waits_for_uid {
+            return false;
+        }
+        self.decide(now, QuestionKey { outlet, number }, Ok(grant));
+        true
     }
 
     /// When the oldest question is given up.
@@ -292,6 +362,6 @@ impl Shard {
 
     fn awaits(&self, key: QuestionKey) -> bool {
         let asking = self.session(key.outlet).and_then(|session| session.asking.as_deref());
-        asking.is_some_and(|asking| asking.number == key.number)
+        asking.is_some_and(|asking| asking.number == key.number) || self.asked_calls.contains_key(&key.number)
     }
 }

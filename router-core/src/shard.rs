@@ -104,6 +104,8 @@ pub struct Shard {
     pub(crate) questions: Vec<Question>,
     /// Questions under way, and some that are answered, with their deadlines, which are in order.
     pub(crate) awaited: VecDeque<(Instant, QuestionKey)>,
+    /// Calls that a hook answers, by the numbers of the questions: their own numbers, and that somebody waits.
+    pub(crate) asked_calls: IdMap<(u64, Arc<()>)>,
     /// What a hook has allowed of the message in hand, which is handled once more for that.
     pub(crate) in_hand_allowed: Option<Box<str>>,
     pub(crate) desk: Desk,
@@ -159,6 +161,7 @@ impl Shard {
             last_question: 0,
             questions: Vec::new(),
             awaited: VecDeque::new(),
+            asked_calls: IdMap::default(),
             in_hand_allowed: None,
             desk: Desk::default(),
             said: BytesMut::new(),

@@ -1,14 +1,15 @@
 //! `[message_center]`: the channels of message-center clients.
 
 use fanwire_core::access::{Access, Action};
-use fanwire_core::message_center::{ChannelRule, Overlap, Side, overlaps};
+use fanwire_core::message_center::{ChannelRule, Overlap, QueueRule, Side, overlaps};
 use fanwire_core::uri::matches;
 use serde::{Deserialize, Serialize};
 
 use super::describe::{Described, described};
 use super::load::Origins;
 use super::problem::{Problem, nearest};
-use super::schema::{Config, Hook, HookEvent, Listener, Protocol};
+use super::schema::{Config, Hook, HookEvent, Listener, NO_ROLE, Protocol};
+use super::units::Count;
 
 described! {
     /// The channels of message-center clients.
@@ -31,12 +32,28 @@ described! {
         /// for a field `team` of what its hook said of it in `extra`. What has something of `ctx` needs a login in any case.
         #[acts(now)]
         pub rule: Vec<Rule>,
+        /// Queues for what its clients say: `[[message_center.queue]]` with `name`, `ops` and `size` (2000).
+        ///
+        /// The first one that takes a message gets it: one of its `ops`; anything with an `op` that the protocol does not know, if
+        /// `ops` is left out; or everything with `ops = ["*"]`. Backends take it out by the [server API](server-api.md#queues).
+        /// `auth` among the `ops` lets backends say who a client is.
+        #[acts(restart)]
+        pub queue: Vec<Queue>,
+        /// Role of who is let in by a backend; `"none"`: nobody is.
+        #[acts(restart)]
+        pub role: String,
     }
 }
 
 impl Default for MessageCenter {
     fn default() -> Self {
-        Self { realm: "realm1".to_owned(), on_error: OnError::Keep, rule: Vec::new() }
+        Self {
+            realm: "realm1".to_owned(),
+            on_error: OnError::Keep,
+            rule: Vec::new(),
+            queue: Vec::new(),
+            role: "anonymous".to_owned(),
+        }
     }
 }
 
@@ -68,6 +85,37 @@ pub struct Rule {
 
 impl Described for Rule {}
 
+/// A queue for what clients say. Explained at `message_center.queue`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Queue {
+    /// What its consumers call it.
+    pub name: String,
+    /// What of their messages it takes.
+    #[serde(default)]
+    pub ops: Vec<String>,
+    /// Messages that may wait.
+    #[serde(default = "Queue::default_size")]
+    pub size: Count,
+}
+
+impl Described for Queue {}
+
+impl Queue {
+    fn default_size() -> Count {
+        Count(2_000)
+    }
+
+    /// As the router reads it.
+    pub fn read(&self) -> QueueRule {
+        match &self.ops[..] {
+            [] => QueueRule::Rest,
+            [all] if all == "*" => QueueRule::All,
+            ops => QueueRule::Ops(ops.iter().map(|op| op.as_str().into()).collect()),
+        }
+    }
+}
+
 impl Rule {
     /// As the router reads it.
     pub fn read(&self) -> Result<ChannelRule, (Side, String)> {
@@ -84,6 +132,13 @@ pub fn check(config: &Config, origins: &Origins) -> Vec<Problem> {
         checker.rule(config, index, rule);
     }
     checker.overlaps(&center.rule);
+    for (index, queue) in center.queue.iter().enumerate() {
+        checker.queue(config, index, queue);
+    }
+    if center.queue.len() > QUEUES_MAX {
+        let wrong = format!("there are {} queues", center.queue.len());
+        checker.refuse("message_center.queue", wrong, [format!("allowed: at most {QUEUES_MAX}")]);
+    }
     if config.listener.iter().any(|listener| speaks(listener, Protocol::MessageCenter)) {
         checker.realm(config);
         if center.rule.is_empty() {
@@ -93,6 +148,20 @@ pub fn check(config: &Config, origins: &Origins) -> Vec<Problem> {
     }
     checker.problems
 }
+
+/// Whether it is known who clients are: a hook or a backend says so.
+fn can_log_in(config: &Config) -> bool {
+    let center = &config.message_center;
+    let takes_auth = |queue: &Queue| match queue.read() {
+        QueueRule::All => true,
+        QueueRule::Rest => false,
+        QueueRule::Ops(ops) => ops.iter().any(|op| **op == *"auth"),
+    };
+    center.role != NO_ROLE && center.queue.iter().any(takes_auth) || login_hooks(config).next().is_some()
+}
+
+/// Each message is compared with all of them.
+const QUEUES_MAX: usize = 100;
 
 /// What should not stay as it is: who speaks WAMP names topics itself, and no rule is asked.
 pub fn warnings(config: &Config) -> Vec<String> {
@@ -166,7 +235,7 @@ impl Checker<'_> {
                 let help = "allowed: such as \"user:{ctx.uid}\", \"video:{video}\" or \"ex:{symbol}@{kind}\"";
                 self.refuse(&key("channel"), format!("{:?}: {why}", rule.channel), [help.into()]);
             }
-            Ok(read) if read.needs_login() && login_hooks(config).next().is_none() => {
+            Ok(read) if read.needs_login() && !can_log_in(config) => {
                 let wrong = format!(
                     "{:?} is for those who have logged in, and nobody can in realm {:?}",
                     rule.pattern, config.message_center.realm
@@ -193,10 +262,37 @@ impl Checker<'_> {
         }
     }
 
+    fn queue(&mut self, config: &Config, index: usize, queue: &Queue) {
+        let key = |part: &str| format!("message_center.queue.{index}.{part}");
+        let before = &config.message_center.queue[..index];
+        if queue.name.trim().is_empty() || before.iter().any(|other| other.name == queue.name) {
+            let wrong = format!("{:?} is no name, or another queue has it", queue.name);
+            self.refuse(&key("name"), wrong, ["give each queue a name of its own".into()]);
+        }
+        if !(Count(1)..=Count(1_000_000)).contains(&queue.size) {
+            let wrong = format!("{} is out of range", queue.size);
+            self.refuse(&key("size"), wrong, ["allowed: 1 to 1000000".into()]);
+        }
+        if queue.ops.len() > 1 && queue.ops.iter().any(|op| op == "*") {
+            let help = "allowed: [\"*\"] alone, or words such as \"chat\"";
+            self.refuse(&key("ops"), "\"*\" takes everything, so nothing can stand beside it", [help.into()]);
+        }
+        if !matches!(queue.read(), QueueRule::Rest) && config.message_center.role != NO_ROLE {
+            let center = &config.message_center;
+            let realm = config.realm.iter().find(|realm| realm.name == center.realm);
+            let is_role = realm.is_none_or(|realm| realm.role.iter().any(|role| role.name == center.role));
+            if !is_role {
+                let wrong = format!("the realm {:?} has no role {:?}", center.realm, center.role);
+                let help = "the role of who is let in by a backend, or \"none\"";
+                self.refuse("message_center.role", wrong, [help.into()]);
+            }
+        }
+    }
+
     fn realm(&mut self, config: &Config) {
         let name = &config.message_center.realm;
         if let Some(realm) = config.realm.iter().find(|realm| realm.name == *name)
-            && login_hooks(config).next().is_none()
+            && !can_log_in(config)
         {
             let is_asked = |hook: &Hook| hook.events.contains(&HookEvent::Connect) && is_for(hook, name);
             if realm.anonymous().is_none() || config.hook.iter().any(is_asked) {

@@ -547,7 +547,10 @@ fn hooks_are_checked() {
         ("url = \"ftp://a/\"", "does not begin with http:// or https://"),
         ("url = \"http://joe:secret@a/\"", "users in URLs"),
         ("events = []", "asked nothing"),
-        ("events = [\"call\"]", "allowed: connect, authenticate, subscribe, publish, disconnect"),
+        (
+            "events = [\"call\"]",
+            "allowed: connect, authenticate, subscribe, publish, message, rpc, disconnect",
+        ),
         ("realms = [\"realm2\"]", "did you mean realm1?"),
         ("uri = \"a b\"", "hook.0.uri"),
         ("match = \"exact\"", "hook.0.uri"),

@@ -31,6 +31,7 @@ mod message_center_wire;
 mod overload;
 mod passwd;
 mod presets;
+mod queues;
 mod redis;
 mod reload;
 mod resources;

@@ -205,6 +205,8 @@ on_both_drivers! {
             (json!({"m": "mesh.publish", "p": {"c": "..", "d": "x"}, "i": 1}), 101),
             (call("subscribe", &json!("536870913"), &channels), 301),
             (call("set_context_value", &client, &json!(["uid", 7])), 101),
+            (json!({"m": "queue.pop", "p": {"t": ["nothing"]}, "i": 1}), 201),
+            (json!({"m": "queue.unpop", "p": {}, "i": 1}), 203),
             (call("close", &client, &channels), 101),
             (json!({"m": "mesh.send", "p": {"c": 536_870_913, "d": "x"}, "i": 1}), 401),
             (json!([]), 101),
@@ -283,9 +285,11 @@ on_both_drivers! {
 #[test]
 fn the_examples_of_the_documentation_work() {
     const PAGE: &str = include_str!("../../docs/server-api.md");
+    const QUEUE: &str = "[[message_center.queue]]\nname = \"chat\"\nops = [\"join\", \"say\"]\n";
     let hook = users();
-    let (folder, router) = launch("epoll", "page", &hook.url(), "");
+    let (folder, router) = launch("epoll", "page", &hook.url(), QUEUE);
     let mut joe = user(&router, "1001");
+    assert!(PAGE.contains(QUEUE));
     for (command, expected) in crate::http_api_described::examples(PAGE) {
         crate::http_api_described::run(&folder, &command, &router, None).check(&command, expected.as_ref());
     }

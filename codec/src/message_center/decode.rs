@@ -47,6 +47,16 @@ pub fn decode(bytes: &[u8]) -> Result<Op<'_>, ErrorCode> {
     }
 }
 
+/// What a message says that it is, if it is an object and says so.
+pub fn op(bytes: &[u8]) -> Option<Cow<'_, str>> {
+    Fields::read(&mut JsonReader::new(bytes, json::DEPTH_MAX)).ok()?.op.text()
+}
+
+/// Whether this is an `op` of the protocol.
+pub fn is_op(op: &str) -> bool {
+    matches!(op, "auth" | "subscribe" | "unsubscribe")
+}
+
 /// The fields that are looked at.
 #[derive(Default)]
 struct Fields<'a> {

@@ -27,6 +27,6 @@ pub const TOKEN_BYTES_MAX: usize = 64 << 10;
 pub const AUTH_BYTES_MAX: usize = 2 * TOKEN_BYTES_MAX + (1 << 10);
 
 pub use context::scalars;
-pub use decode::{Op, decode};
+pub use decode::{Op, decode, is_op, op};
 pub use encode::{encode_done, encode_error, encode_event};
 pub use error::ErrorCode;

@@ -41,6 +41,7 @@ use fanwire_io::{HandedOver, Origins};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Shards;
+use crate::queues::Queues;
 use crate::reload::Reloads;
 use crate::state::Readiness;
 use connection::{Connection, Failure, Gone, Response, Times};
@@ -99,6 +100,7 @@ const IDEMPOTENCY_BYTES_MAX: usize = 16 << 20;
 pub struct ApiDesk {
     settings: Arc<ArcSwap<ApiConfig>>,
     handed_over: mpsc::Receiver<HandedOver>,
+    queues: Queues,
     figures: Arc<ApiFigures>,
 }
 
@@ -121,10 +123,19 @@ impl HandOverQueue {
 pub fn desk(config: ApiConfig) -> (HandOverQueue, ApiDesk) {
     let (queue, handed_over) = mpsc::channel(HANDED_OVER_MAX);
     let settings = Arc::new(ArcSwap::from_pointee(config));
-    (HandOverQueue(queue), ApiDesk { settings, handed_over, figures: Arc::default() })
+    (
+        HandOverQueue(queue),
+        ApiDesk { settings, handed_over, queues: Queues::default(), figures: Arc::default() },
+    )
 }
 
 impl ApiDesk {
+    /// With these queues for backends to consume.
+    #[must_use]
+    pub fn with_queues(self, queues: Queues) -> Self {
+        Self { queues, ..self }
+    }
+
     /// Where another configuration is put: for all requests that come from then on.
     pub fn settings(&self) -> Arc<ArcSwap<ApiConfig>> {
         Arc::clone(&self.settings)
@@ -148,6 +159,7 @@ pub struct Api {
     shards: Arc<dyn Shards>,
     readiness: Arc<Readiness>,
     reloads: Arc<Reloads>,
+    queues: Queues,
     figures: Arc<ApiFigures>,
     idempotency: Arc<Mutex<Idempotency>>,
 }
@@ -160,12 +172,13 @@ impl Api {
         readiness: Arc<Readiness>,
         reloads: Arc<Reloads>,
     ) {
-        let ApiDesk { settings, mut handed_over, figures } = desk;
+        let ApiDesk { settings, mut handed_over, queues, figures } = desk;
         let config = settings.load_full();
         let limits = &config.limits;
         let (window, entries) = (limits.idempotency_window, limits.idempotency_entries_max);
         let idempotency = Arc::new(Mutex::new(Idempotency::new(window, entries, IDEMPOTENCY_BYTES_MAX)));
-        let mut api = Arc::new(Self { config, settings, shards, readiness, reloads, figures, idempotency });
+        let mut api =
+            Arc::new(Self { config, settings, shards, readiness, reloads, queues, figures, idempotency });
         while let Some(handed) = handed_over.recv().await {
             if let Some(newer) = api.newer() {
                 api = Arc::new(newer);

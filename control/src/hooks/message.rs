@@ -80,6 +80,21 @@ impl Message {
                     message.publishes(payload)?;
                 }
             }
+            Subject::Message { who, client, bytes, .. } => {
+                message.text("client", &client.get().to_string());
+                who.iter().for_each(|who| message.who(who));
+                let text = std::str::from_utf8(bytes).map_err(|_| Failure::Untranslatable(NO_TEXT))?;
+                message.text("message", text);
+            }
+            Subject::Rpc { who, uri, payload } => {
+                who.iter().for_each(|who| message.who(who));
+                message.text("procedure", uri);
+                if form != BodyForm::Header {
+                    message.publishes(payload)?;
+                } else if !payload.is_empty() {
+                    return Err(Failure::Untranslatable(TOO_LONG));
+                }
+            }
             Subject::Disconnect { who } => message.who(who),
             // Subjects that hooks are not asked about.
             _ => {}
@@ -226,6 +241,7 @@ fn visible(text: &str) -> String {
 /// Of one field, as it is sent. Servers take some 8 KiB for all of them, and refuse more.
 const HEADER_BYTES_MAX: usize = 4 << 10;
 const TOO_LONG: &str = "a field is too long for a header, which is how the hook is asked";
+const NO_TEXT: &str = "the message is no text";
 const NO_JSON: &str = "the payload has no form in JSON, which the hook needs";
 
 const INFALLIBLE: &str = "writing to a string succeeds";

@@ -83,11 +83,9 @@ pub struct HookConfig {
 impl HookConfig {
     /// What a question is answered with if the hook cannot be asked. Logins fail closed, whatever is configured.
     fn on_failure(&self, event: HookEvent, denial: Denial) -> Result<Grant, Denial> {
-        if self.allow_on_failure && event != HookEvent::Authenticate {
-            Ok(Grant::default())
-        } else {
-            Err(denial)
-        }
+        // Who logs in is nobody by an outage, and what nobody has answered is not answered.
+        let needs_answer = matches!(event, HookEvent::Authenticate | HookEvent::Message | HookEvent::Rpc);
+        if self.allow_on_failure && !needs_answer { Ok(Grant::default()) } else { Err(denial) }
     }
 }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::Serializer;
+use fanwire_codec::ws;
 use fanwire_core::access::Access;
 use fanwire_core::hooks::HookEvent;
-use fanwire_core::ids::{RealmId, RoleId, SessionId};
+use fanwire_core::ids::{ClientId, RealmId, RoleId, SessionId};
 use fanwire_core::login::{LoginMethod, Proof, Ticket};
 use fanwire_core::question::{Denial, Identity, Subject};
 use fanwire_core::uri::MatchPolicy;
@@ -111,6 +112,17 @@ impl Sample {
             HookEvent::Publish => {
                 let payload = OwnedPayload::checked(Serializer::Json, Some(self.args.as_bytes()), None).ok();
                 Subject::Publish { who: self.who(), uri: self.topic.as_str().into(), payload }
+            }
+            HookEvent::Message => {
+                let client = ClientId::from_number(SAMPLE_SESSION + 1).expect("a valid id");
+                let bytes = format!("{{\"op\":\"demo\",\"args\":{}}}", self.args).into_bytes().into();
+                let kind = ws::Kind::Text;
+                Subject::Message { who: Some(self.who()), client, kind, bytes, waits_for_uid: false }
+            }
+            HookEvent::Rpc => {
+                let payload = OwnedPayload::checked(Serializer::Json, Some(self.args.as_bytes()), None);
+                let payload = payload.unwrap_or_else(|_| OwnedPayload::from_plain(self.args.as_bytes()));
+                Subject::Rpc { who: Some(self.who()), uri: self.topic.as_str().into(), payload }
             }
             HookEvent::Disconnect => Subject::Disconnect { who: self.who() },
         }

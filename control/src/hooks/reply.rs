@@ -137,7 +137,10 @@ impl Reply {
     pub(super) fn bytes(&self) -> usize {
         let of = |text: &Option<Box<str>>| text.as_deref().map_or(0, str::len);
         match &self.0 {
-            Ok(grant) => of(&grant.authid) + grant.extra.as_ref().map_or(0, OwnedPayload::len),
+            Ok(grant) => {
+                let payloads = grant.extra.iter().chain(grant.answer.as_deref());
+                of(&grant.authid) + payloads.map(OwnedPayload::len).sum::<usize>()
+            }
             Err(Denial::Told(told)) => of(&told.error) + of(&told.message),
             Err(_) => 0,
         }
@@ -178,6 +181,8 @@ impl Asked<'_> {
     pub(super) fn understand(&self, received: &Received) -> Result<Reply, Failure> {
         let body = received.body.trim_ascii();
         match received.status {
+            200 | 204 if matches!(self.subject, Subject::Message { .. }) => answer_to_message(body),
+            200 | 204 if matches!(self.subject, Subject::Rpc { .. }) => answer_to_call(body),
             // Nobody waits for what it says.
             200..=299 if matches!(self.subject, Subject::Disconnect { .. }) => Ok(Reply::default()),
             200 if !body.is_empty() => {
@@ -251,8 +256,52 @@ impl Asked<'_> {
                 .map_err(|_| Failure::Invalid("\"extra\" is not an object".to_owned()))
         };
         let extra = fields.extra.map(dictionary).transpose()?;
-        Ok(Reply(Ok(Grant { role, authid: authid.map(Into::into), provider: "hook", extra })))
+        let authid = authid.map(Into::into);
+        Ok(Reply(Ok(Grant { role, authid, provider: "hook", extra, answer: None })))
     }
+}
+
+/// What a client is told, as it stands there.
+fn answer_to_message(body: &[u8]) -> Result<Reply, Failure> {
+    let text = std::str::from_utf8(body).map_err(|_| Failure::Invalid("the answer is no text".to_owned()))?;
+    let answer = (!text.is_empty()).then(|| Box::new(OwnedPayload::from_plain(text.as_bytes())));
+    Ok(Reply(Ok(Grant { provider: "hook", answer, ..Grant::default() })))
+}
+
+/// The result of a call: an object of `args` and `kwargs`, or any other value as the only argument. An object with `error` is an
+/// error.
+fn answer_to_call(body: &[u8]) -> Result<Reply, Failure> {
+    if body.is_empty() {
+        return Ok(Reply::default());
+    }
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Arguments<'a> {
+        #[serde(borrow)]
+        args: Option<&'a RawValue>,
+        #[serde(borrow)]
+        kwargs: Option<&'a RawValue>,
+    }
+    if let Ok(fields) = object(body)
+        && fields.error.is_some()
+        && fields.allow != Some(true)
+    {
+        return Ok(Reply(Err(denial(fields))));
+    }
+    let whole =
+        |body: &[u8]| OwnedPayload::checked(Serializer::Json, Some(&[b"[", body, b"]"].concat()), None);
+    let payload = match serde_json::from_slice::<Arguments<'_>>(body) {
+        Ok(Arguments { args, kwargs })
+            if body.first() == Some(&b'{') && (args.is_some() || kwargs.is_some()) =>
+        {
+            let part = |part: Option<&'_ RawValue>| part.map(|part| part.get().as_bytes().to_vec());
+            OwnedPayload::checked(Serializer::Json, part(args).as_deref(), part(kwargs).as_deref())
+        }
+        _ => whole(body),
+    };
+    let payload =
+        payload.map_err(|flaw| Failure::Invalid(format!("the result is not JSON: it has {flaw}")))?;
+    Ok(Reply(Ok(Grant { provider: "hook", answer: Some(Box::new(payload)), ..Grant::default() })))
 }
 
 /// Only an object: a list would be taken for its fields, and an empty one for yes.
@@ -351,7 +400,13 @@ mod tests {
             let extra = extra.map(|extra| {
                 OwnedPayload::checked(Serializer::Json, None, Some(extra.as_bytes())).expect("JSON")
             });
-            Ok(Reply(Ok(Grant { role, authid: authid.map(Into::into), provider: "hook", extra })))
+            Ok(Reply(Ok(Grant {
+                role,
+                authid: authid.map(Into::into),
+                provider: "hook",
+                extra,
+                answer: None,
+            })))
         };
         let default = Some("anonymous");
         assert_eq!(understand(&login(None), default, 200, r#"{"uid":1001}"#), granted(Some("1001"), None));

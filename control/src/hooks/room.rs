@@ -64,6 +64,8 @@ pub(super) fn bytes_of(subject: &Subject) -> usize {
         Subject::Publish { uri, payload, .. } => {
             uri.len() + payload.as_ref().map_or(0, |payload| payload.len())
         }
+        Subject::Message { bytes, .. } => bytes.len(),
+        Subject::Rpc { uri, payload, .. } => uri.len() + payload.len(),
         _ => 0,
     }
 }

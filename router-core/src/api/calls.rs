@@ -11,6 +11,7 @@ use crate::clock::Instant;
 use crate::dealer::{Caller, Said, no_form};
 use crate::encoding::Source;
 use crate::mutation::{Mutation, planted};
+use crate::question::Subject;
 use crate::session::{Refusal, error};
 use crate::shard::Shard;
 
@@ -27,9 +28,18 @@ impl Shard {
     pub(super) fn call_for_api(&mut self, now: Instant, call: ApiCall, reply: ApiReply) {
         let ApiCall { actor, procedure, payload, timeout } = call;
         let permitted = self.permit(actor.realm, actor.role, Action::Call, &procedure).map(drop);
-        let picked = permitted
-            .and_then(|()| self.desk.has_room_for_calls())
-            .and_then(|()| self.pick(actor.realm, &procedure));
+        let permitted = permitted.and_then(|()| self.desk.has_room_for_calls());
+        if let Some(hook) = self.config.access.hooks(actor.realm).of_call(&procedure)
+            && permitted.is_ok()
+        {
+            let number = self.note_call(Caller::Api);
+            let deadline = now + timeout;
+            self.desk.calls.insert(number, (deadline, reply));
+            self.desk.call_deadlines.insert((deadline, number));
+            let subject = Subject::Rpc { who: None, uri: procedure, payload };
+            return self.ask_for_result(now, hook, actor.realm, number, subject);
+        }
+        let picked = permitted.and_then(|()| self.pick(actor.realm, &procedure));
         let picked = match picked {
             Ok(picked) => picked,
             Err(refusal) => {

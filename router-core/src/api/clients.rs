@@ -10,7 +10,8 @@ use crate::clock::Instant;
 use crate::delivery::Outlet;
 use crate::encoding::Encoding;
 use crate::ids::{ClientId, RealmId};
-use crate::session::{Refusal, State, error};
+use crate::question::Grant;
+use crate::session::{ANONYMOUS_AUTHID_PREFIX, Refusal, State, error};
 use crate::shard::Shard;
 use crate::uri::MatchPolicy;
 
@@ -76,7 +77,7 @@ impl Shard {
                 }
             }
             Order::SetContext(values) => {
-                self.set_context(outlet, values)?;
+                self.set_context(now, outlet, values)?;
                 // What its names lead to may hang on what is known of it now.
                 self.withdraw_lost_channels_of(now, outlet);
             }
@@ -130,14 +131,19 @@ impl Shard {
         Ok(())
     }
 
-    fn set_context(&mut self, outlet: Outlet, values: Vec<(Box<str>, Box<str>)>) -> Result<(), Refusal> {
+    fn set_context(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        mut values: Vec<(Box<str>, Box<str>)>,
+    ) -> Result<(), Refusal> {
+        // First: a login forgets what was known before.
+        if let Some(place) = values.iter().position(|(key, _)| **key == *UID) {
+            self.set_uid(now, outlet, values.remove(place).1)?;
+        }
         let session = self.session_mut(outlet).expect("it is here");
         let context = &mut session.words.get_or_insert_default().context;
         for (key, value) in values {
-            if &*key == UID {
-                let words = "the client does not wait to be told its uid";
-                return Err(Refusal::new(error::INVALID_ARGUMENT, words));
-            }
             if key.len() + value.len() > VALUE_BYTES_MAX {
                 let words = format!("a key and its value may have {VALUE_BYTES_MAX} bytes together");
                 return Err(Refusal::new(error::INVALID_ARGUMENT, words));
@@ -155,6 +161,30 @@ impl Shard {
     }
 }
 
+impl Shard {
+    /// Lets a client in that waits to be told who it is.
+    fn set_uid(&mut self, now: Instant, outlet: Outlet, uid: Box<str>) -> Result<(), Refusal> {
+        let is_name = !uid.is_empty()
+            && uid.len() <= UID_BYTES_MAX
+            && !uid.chars().any(char::is_control)
+            && !uid.starts_with(ANONYMOUS_AUTHID_PREFIX);
+        if !is_name {
+            let words =
+                "a uid has 1 to 255 bytes, no control characters, and does not begin with \"anonymous-\"";
+            return Err(Refusal::new(error::INVALID_ARGUMENT, words));
+        }
+        let role = self.config.message_center.role;
+        let grant = Grant { role, authid: Some(uid), provider: "backend", ..Grant::default() };
+        if role.is_some() && self.tell_uid(now, outlet, grant) {
+            return Ok(());
+        }
+        let words = "the client does not wait to be told its uid: it has not asked to log in, or was answered already";
+        Err(Refusal::new(error::INVALID_ARGUMENT, words))
+    }
+}
+
+/// Of a name.
+const UID_BYTES_MAX: usize = 255;
 /// Who it is: that comes with a login alone.
 const UID: &str = "uid";
 /// What may be known of one client: some 8 KiB at most.

@@ -15,6 +15,7 @@
 //! accepted it is closed in any case.
 
 pub(crate) mod frames;
+mod messages;
 mod overlap;
 mod rules;
 
@@ -37,7 +38,7 @@ use crate::uri::{MatchPolicy, URI_BYTES_MAX};
 
 pub use crate::template::{CAPTURES_MAX, Side, TemplateError};
 pub use overlap::{Overlap, overlaps};
-pub use rules::{ChannelRule, MessageCenter, OnError};
+pub use rules::{ChannelRule, MessageCenter, OnError, QueueRule};
 
 use rules::{Channel, Known};
 
@@ -72,6 +73,9 @@ impl Shard {
         // What a hook has allowed is handled for the second time.
         self.delivery.counters.message_center.messages_received += u64::from(self.in_hand_allowed.is_none());
         if !matches!(state, State::Waiting | State::Open) {
+            return;
+        }
+        if self.in_hand_allowed.is_none() && self.hand_to_backend(now, outlet, kind, bytes) {
             return;
         }
         if kind != ws::Kind::Text {

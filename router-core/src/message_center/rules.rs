@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fanwire_codec::message_center::ErrorCode;
 
-use crate::ids::RealmId;
+use crate::ids::{RealmId, RoleId};
 use crate::template::{CAPTURES_MAX, Name, Pattern, Side, TemplateError, Unfit};
 use crate::uri::{self, UriRule};
 
@@ -15,6 +15,9 @@ pub struct MessageCenter {
     pub realm: RealmId,
     /// What becomes of a connection after an error.
     pub on_error: OnError,
+    /// The role of who is let in by a backend that says its uid.
+    pub role: Option<RoleId>,
+    queues: Vec<QueueRule>,
     rules: Vec<ChannelRule>,
     /// What the rules want to know of a connection, beside who it is.
     context: Vec<Box<str>>,
@@ -41,6 +44,17 @@ pub struct ChannelRule {
     needs_login: bool,
     /// What all who subscribe by it call the channel, where that is always the same.
     literal: Option<Arc<str>>,
+}
+
+/// What of its clients' messages goes into a queue. Of several that take one, the first does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueueRule {
+    /// All of them, whatever they are.
+    All,
+    /// Whatever has an `op` that the protocol does not know.
+    Rest,
+    /// What has one of these, known ones too.
+    Ops(Vec<Box<str>>),
 }
 
 impl ChannelRule {
@@ -116,7 +130,27 @@ impl MessageCenter {
             }
         }
         let context_ends = rules.iter().flat_map(ChannelRule::context_ends).collect();
-        Self { realm, on_error, rules, context, context_ends }
+        Self { realm, on_error, role: None, queues: Vec::new(), rules, context, context_ends }
+    }
+
+    /// The same, with queues for what its clients say; whoever wants to log in by one of them gets this role.
+    #[must_use]
+    pub fn with_queues(self, role: Option<RoleId>, queues: Vec<QueueRule>) -> Self {
+        Self { role, queues, ..self }
+    }
+
+    /// Whether any message can be for a queue.
+    pub(super) fn has_queues(&self) -> bool {
+        !self.queues.is_empty()
+    }
+
+    /// The queue for a message: by its `op`, if it has one that can be read. `is_known`: the protocol knows what it means.
+    pub(super) fn queue_of(&self, op: Option<&str>, is_known: bool) -> Option<usize> {
+        self.queues.iter().position(|queue| match queue {
+            QueueRule::All => true,
+            QueueRule::Rest => !is_known && op.is_some(),
+            QueueRule::Ops(ops) => op.is_some_and(|op| ops.iter().any(|known| **known == *op)),
+        })
     }
 
     /// Whether a name is the same topic by both.

@@ -281,7 +281,7 @@ fn a_login_by_hook_needs_no_authid_and_connect_comes_after_it() {
     let login = router.question(0);
     assert!(login.hook.is_some() && matches!(&login.subject, Subject::Login { authid: None, .. }));
     let role = Some(fanwire_core::ids::RoleId::new(0));
-    let grant = Grant { role, authid: Some("1001".into()), provider: "hook", extra: None };
+    let grant = Grant { role, authid: Some("1001".into()), provider: "hook", ..Grant::default() };
     answer(&mut router, 0, &login, Ok(grant));
     assert_eq!(router.hear(alice), [""; 0]);
     let connect = router.question(0);

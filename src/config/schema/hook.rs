@@ -20,17 +20,18 @@ described! {
         /// Where it is asked, by POST: `http://` or `https://`. It is not followed elsewhere, and no proxy is used.
         #[acts(restart)]
         pub url: String,
-        /// What it is asked about: some of `connect`, `authenticate`, `subscribe`, `publish`, `disconnect`.
+        /// What it is asked about: some of `connect`, `authenticate`, `subscribe`, `publish`, `message`, `rpc`, `disconnect`.
         ///
         /// `authenticate` decides on tickets, in place of the realm's users; `connect` on every session before its welcome;
-        /// `subscribe` and `publish` after the role's permissions have allowed it. `disconnect` is told, not asked.
+        /// `subscribe` and `publish` after the role's permissions have allowed it. `message` is what message-center clients say beside the protocol, and `rpc`
+        /// calls of procedures that `uri` covers; both are answered by the reply. `disconnect` is told, not asked.
         #[acts(restart)]
         pub events: Vec<HookEvent>,
         /// Realms that it is for; an empty list: all.
         #[acts(restart)]
         #[serde(default)]
         pub realms: Vec<String>,
-        /// Topics that it is asked about, for `subscribe` and `publish`: URI or pattern.
+        /// Topics that it is asked about, for `subscribe` and `publish`, or procedures for `rpc`: URI or pattern.
         ///
         /// All others cost nothing. A subscription by pattern is asked about if any topic could match both.
         #[acts(restart)]
@@ -153,6 +154,8 @@ pub enum HookEvent {
     Authenticate,
     Subscribe,
     Publish,
+    Message,
+    Rpc,
     Disconnect,
 }
 

@@ -18,8 +18,6 @@ use super::words::{self, Answer, Target};
 
 /// What `GET /version` says: the versions of the API that are spoken.
 pub(in crate::api) const VERSION: &str = r#"{"apis":["v1"]}"#;
-/// The number of this node, as clients know it.
-pub(super) const NODE: u64 = 1;
 
 #[derive(Serialize)]
 struct Nodes<'a> {
@@ -34,7 +32,7 @@ struct Node<'a> {
 
 /// What `GET /v1/nodes` says: this node, where the client has found it.
 pub(in crate::api) fn nodes(head: &RequestHead<'_>) -> Bytes {
-    json(&Nodes { nodes: [Node { id: NODE, api_server: head.host().unwrap_or_default() }] })
+    json(&Nodes { nodes: [Node { id: words::NODE, api_server: head.host().unwrap_or_default() }] })
 }
 
 impl Api {

@@ -32,6 +32,10 @@ pub enum Request {
         /// The number of an error, if that cannot be done.
         failed: u16,
     },
+    /// To consume queues.
+    Pop(Vec<Box<str>>),
+    /// To consume nothing any more.
+    Unpop,
 }
 
 impl Request {
@@ -39,6 +43,8 @@ impl Request {
     pub fn failed(&self) -> u16 {
         match self {
             Self::Order { failed, .. } => *failed,
+            Self::Pop(_) => words::POP_FAILED,
+            Self::Unpop => words::UNPOP_FAILED,
             Self::Ping | Self::Publish { .. } => words::SEND_FAILED,
         }
     }
@@ -111,11 +117,33 @@ fn request(method: Field<'_>, parameters: Field<'_>) -> Result<Request, ApiError
             let (client, order) = call(parameters).map_err(inside)?;
             Ok(Request::Order { client, order, failed: words::CALL_FAILED })
         }
+        "queue.pop" => queues(parameters).map(Request::Pop).map_err(inside),
+        "queue.unpop" => Ok(Request::Unpop),
         other => {
-            let words = format!("there is no method {other:?}; known: mesh.publish, mesh.send, conn.call");
+            let words = format!(
+                "there is no method {other:?}; known: mesh.publish, mesh.send, conn.call, queue.pop, queue.unpop"
+            );
             Err(ApiError::new(Code::InvalidField, words).field("m"))
         }
     }
+}
+
+/// The names of queues: `{"t": […]}`, or the list alone, as some libraries have it.
+fn queues(text: &str) -> Result<Vec<Box<str>>, ApiError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Topics<'a> {
+        #[serde(borrow)]
+        t: Field<'a>,
+    }
+    let what = "a list of 1 to 100 names";
+    let list: Option<Vec<Box<str>>> = if text.trim_start().starts_with('[') {
+        Some(serde_json::from_str(text).map_err(|_| fields::invalid("t", what))?)
+    } else {
+        let topics: Topics<'_> = fields::object(text, "an object: {\"t\": [names]}")?;
+        fields::list("t", topics.t, what)?
+    };
+    list.filter(|names| (1..=100).contains(&names.len())).ok_or_else(|| fields::invalid("t", what))
 }
 
 #[derive(Deserialize)]
@@ -201,6 +229,10 @@ mod tests {
             (r#"{"m":"mesh.publish","p":{"c":"a","d":"x"}}"#, "null"),
             (r#"{"m":"mesh.send","p":{"c":5,"d":"x"},"i":18446744073709551616}"#, "18446744073709551616"),
             (r#"{"m":"conn.call","p":{"c":"5","f":"subscribe","a":["x","y"]},"i":1}"#, "1"),
+            (r#"{"m":"queue.pop","p":{"t":["a"]},"i":1}"#, "1"),
+            (r#"{"m":"queue.pop","p":["a","b"],"i":1}"#, "1"),
+            (r#"{"m":"queue.unpop","p":[],"i":1}"#, "1"),
+            (r#"{"m":"queue.unpop","i":1}"#, "1"),
             ("ping", "null"),
         ] {
             let (found, request) = read(text);
@@ -248,6 +280,8 @@ mod tests {
             (r#"{"m":"mesh.publish","i":[1]}"#, Some("i")),
             (r#"{"m":"mesh.publish","p":{"d":"x"},"i":1}"#, Some("p.c")),
             (r#"{"m":"mesh.publish","x":1}"#, Some("x")),
+            (r#"{"m":"queue.pop","p":{},"i":1}"#, Some("p.t")),
+            (r#"{"m":"queue.pop","p":[1],"i":1}"#, Some("p.t")),
             (r#"{"m":"conn.call","p":{"c":5,"f":"close"},"i":1}"#, Some("p.f")),
             (r#"{"m":"conn.call","p":{"c":5,"f":"subscribe","a":[]},"i":1}"#, Some("p.a")),
         ] {

@@ -12,6 +12,7 @@
 //! published next. While too much is pending, or the peer does not read its answers, nothing more is read.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 use fanwire_codec::http::RequestHead;
@@ -19,7 +20,7 @@ use fanwire_codec::ws;
 use fanwire_codec::ws::handshake::{Upgrade, write_accept};
 use fanwire_core::api::{ApiAnswer, ApiPublication, ApiRefusal, Ask, Order, Receipt};
 use fanwire_core::ids::{ClientId, ShardId};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::super::connection::{Connection, Exchanged, Failure, Gone};
@@ -30,6 +31,7 @@ use super::check_right;
 use super::http::reached;
 use super::requests::{self, Request};
 use super::words::{self, Answer};
+use crate::queues::{ConsumerId, NotConsumed};
 
 /// Publications of one parcel: enough that waking the shard costs each of them nothing.
 const PARCEL_MAX: usize = 256;
@@ -84,6 +86,8 @@ struct Pending {
 enum Awaited {
     /// Its frame is there.
     Nothing(BytesMut),
+    /// The same, and what clients say follows.
+    Consuming(BytesMut),
     /// What becomes of publications, by the ids of their requests.
     Publications(Vec<Box<str>>, Question),
     Order(Box<str>, u16, Question),
@@ -138,6 +142,10 @@ struct Socket {
     heard: Instant,
     pinged: bool,
     sent: Instant,
+    /// As whom it consumes queues, and whether that was answered.
+    consumer: Option<ConsumerId>,
+    pops: bool,
+    wake: Arc<Notify>,
     /// The close frame that is said when all is answered.
     close: Option<(Option<u16>, &'static str)>,
 }
@@ -168,18 +176,22 @@ impl Socket {
             heard: now,
             pinged: false,
             sent: now,
+            consumer: None,
+            pops: false,
+            wake: Arc::default(),
             close: None,
         }
     }
 
     async fn run(mut self, connection: &mut Connection) -> Result<(), Gone> {
-        let readiness = std::sync::Arc::clone(&self.api.readiness);
+        let readiness = Arc::clone(&self.api.readiness);
         let ended = readiness.ended();
         tokio::pin!(ended);
         loop {
             self.renew();
             self.read(connection).await;
             self.settle(connection.buffers().1);
+            self.pop(connection.buffers().1);
             if let Some((code, words)) = self.close
                 && self.pending.is_empty()
             {
@@ -194,6 +206,7 @@ impl Socket {
             let is_full = output.len() >= OUTPUT_MAX;
             let reads = self.close.is_none() && input.is_empty() && !is_full && self.has_room();
             let deadline = self.deadline(!output.is_empty());
+            let (wake, pops) = (Arc::clone(&self.wake), self.pops && self.close.is_none());
             tokio::select! {
                 biased;
                 () = self.hear_front(), if !is_full => {}
@@ -202,6 +215,7 @@ impl Socket {
                     Exchanged::Received => (self.heard, self.pinged) = (Instant::now(), false),
                     Exchanged::Ended => return Err(Gone),
                 },
+                () = wake.notified(), if pops && !is_full => {}
                 () = &mut ended, if self.close.is_none() => self.close = Some((Some(1001), "the router stops")),
                 () = sleep_until(deadline) => self.be_late(connection.buffers().1)?,
             }
@@ -297,6 +311,11 @@ impl Socket {
 
     async fn begin(&mut self, id: Box<str>, request: Result<Request, ApiError>, bytes: usize) {
         let failed = request.as_ref().map_or(words::SEND_FAILED, Request::failed);
+        let request = match request {
+            Ok(Request::Pop(names)) => return self.begin_to_pop(&id, &names).await,
+            Ok(Request::Unpop) => return self.unpop(&id).await,
+            other => other,
+        };
         let waiting = match request.and_then(|request| self.prepare(&id, request)) {
             Ok(Some(waiting)) => waiting,
             Ok(None) => return self.say(|out| out.extend_from_slice(b"pong")).await,
@@ -312,11 +331,11 @@ impl Socket {
         self.ask_or_hold(kind, waiting).await;
     }
 
-    /// Checks who asks. `None`: it is a ping.
+    /// Checks who asks. `None`: it is a ping, and no other.
     fn prepare(&self, id: &str, request: Request) -> Result<Option<Waiting>, ApiError> {
         let caller = self.who.caller();
         match request {
-            Request::Ping => Ok(None),
+            Request::Ping | Request::Pop(_) | Request::Unpop => Ok(None),
             Request::Publish { topic, payload } => {
                 check_right(&caller, Right::Publish)?;
                 let publication = self.api.mesh_publication(caller.principal, topic, payload)?;
@@ -328,6 +347,53 @@ impl Socket {
                 self.api.shard_of(client)?;
                 Ok(Some(Waiting::Order(id.into(), failed, client, order)))
             }
+        }
+    }
+
+    fn may_consume(&self) -> Result<(), ApiError> {
+        check_right(&self.who.caller(), Right::Clients)?;
+        self.api.check_manages(&self.who.principal)
+    }
+
+    async fn begin_to_pop(&mut self, id: &str, names: &[Box<str>]) {
+        if let Err(error) = self.may_consume() {
+            return self.refuse(id, words::POP_FAILED, &error).await;
+        }
+        let outcome = self.api.queues.consume(self.consumer, &self.wake, names);
+        let mut frame = BytesMut::new();
+        let answer = match &outcome {
+            Ok(consumer) => {
+                self.consumer = Some(*consumer);
+                (None, String::new())
+            }
+            Err(NotConsumed::Unknown(name)) => {
+                (Some(words::POP_FAILED), format!("there is no queue {name:?} ([[message_center.queue]])"))
+            }
+            Err(NotConsumed::Already(name)) => {
+                (Some(words::POPPED_ALREADY), format!("this connection consumes {name:?} already"))
+            }
+        };
+        let answer = answer.0.map_or(Answer::Done, |number| Answer::Refused(number, &answer.1));
+        write(&mut frame, |out| answer.write(Some(id), out));
+        self.submit_parcel().await;
+        self.add(Pending { count: 1, bytes: frame.len(), what: Awaited::Consuming(frame) });
+    }
+
+    async fn unpop(&mut self, id: &str) {
+        self.submit_parcel().await;
+        self.pops = false;
+        let had = self.consumer.take().is_some_and(|consumer| self.api.queues.leave(consumer));
+        let nothing = Answer::Refused(words::UNPOP_FAILED, "this connection consumes nothing");
+        self.add_answer(if had { &Answer::Done } else { &nothing }, id);
+    }
+
+    /// Takes what clients have said, as far as there is room for it.
+    fn pop(&mut self, output: &mut BytesMut) {
+        let Some(consumer) = self.consumer.filter(|_| self.pops && self.close.is_none()) else { return };
+        while output.len() < OUTPUT_MAX
+            && let Some((item, queue)) = self.api.queues.take(consumer)
+        {
+            write(output, |out| words::write_item(&item, &queue, out));
         }
     }
 
@@ -424,7 +490,7 @@ impl Socket {
             && let Some(front) = self.pending.front_mut()
         {
             let outcome = match &mut front.what {
-                Awaited::Nothing(_) => Ok(None),
+                Awaited::Nothing(_) | Awaited::Consuming(_) => Ok(None),
                 Awaited::Publications(_, question) | Awaited::Order(.., question) => match question.take() {
                     Some(said) => said.map(Some),
                     None => return,
@@ -450,6 +516,10 @@ impl Socket {
         self.pending_bytes -= bytes;
         match (what, outcome) {
             (Awaited::Nothing(frame), _) => output.extend_from_slice(&frame),
+            (Awaited::Consuming(frame), _) => {
+                output.extend_from_slice(&frame);
+                self.pops = self.consumer.is_some();
+            }
             (Awaited::Publications(ids, _), outcome) => {
                 self.asked -= 1;
                 self.answer_publications(&ids, outcome, output);
@@ -496,6 +566,14 @@ impl Socket {
         self.api.figures.refused(error.code);
         let number = words::number(error, failed);
         write(output, |out| Answer::Refused(number, &error.message).write(Some(id), out));
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Some(consumer) = self.consumer {
+            self.api.queues.leave(consumer);
+        }
     }
 }
 

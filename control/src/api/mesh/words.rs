@@ -26,11 +26,20 @@ use serde_json::value::RawValue;
 
 use super::super::error::{ApiError, Code};
 use super::super::fields::{self, Field};
+use crate::queues::Item;
 
+/// The number of this node, as clients know it.
+pub const NODE: u64 = 1;
 /// Number of an error: the request cannot be what it is.
 const INVALID: u16 = 101;
 /// It was not sent.
 pub const SEND_FAILED: u16 = 401;
+/// A queue is not consumed.
+pub const POP_FAILED: u16 = 201;
+/// It is already.
+pub const POPPED_ALREADY: u16 = 202;
+/// Nothing was consumed that could be given up.
+pub const UNPOP_FAILED: u16 = 203;
 /// Nothing was done with the client.
 pub const CALL_FAILED: u16 = 301;
 
@@ -91,6 +100,32 @@ impl Answer<'_> {
         self.write(None, &mut out);
         out
     }
+}
+
+/// Appends the event that hands a client's message to a consumer.
+pub fn write_item(item: &Item, queue: &str, out: &mut BytesMut) {
+    out.extend_from_slice(br#"{"e":"queue.pop","p":{"n":"#);
+    json::write_u64(out, NODE);
+    out.extend_from_slice(br#","c":""#);
+    json::write_u64(out, item.client.get());
+    out.extend_from_slice(br#"","t":"#);
+    json::write_string(out, queue);
+    match (item.kind, std::str::from_utf8(&item.bytes)) {
+        (ws::Kind::Text, Ok(text)) => {
+            out.extend_from_slice(br#","d":{"frame":{"type":"text","data":"#);
+            json::write_string(out, text);
+        }
+        _ => {
+            out.extend_from_slice(br#","d":{"frame":{"type":"binary","data":"#);
+            json::write_string(out, &STANDARD.encode(&item.bytes));
+        }
+    }
+    out.extend_from_slice(br#","finish":true}"#);
+    if let Some(uid) = &item.uid {
+        out.extend_from_slice(br#","uid":"#);
+        json::write_string(out, uid);
+    }
+    out.extend_from_slice(br#"}},"id":null}"#);
 }
 
 #[derive(Deserialize)]
