@@ -26,6 +26,7 @@ impl Shard {
         let before = std::mem::replace(&mut self.config, config);
         self.withdraw_forbidden(now, &before.access);
         if !before.message_center.has_rules_of(&self.config.message_center) {
+            self.renamed_from = Some(Outlet(0));
             self.withdraw_lost_channels(now);
         }
         self.withdraw_forbidden_inner();

@@ -108,6 +108,8 @@ pub struct Shard {
     pub(crate) asked_calls: IdMap<(u64, Arc<()>)>,
     /// What a hook has allowed of the message in hand, which is handled once more for that.
     pub(crate) in_hand_allowed: Option<Box<str>>,
+    /// The connections from this one on are still to be looked through, because names of channels mean something else.
+    pub(crate) renamed_from: Option<Outlet>,
     pub(crate) desk: Desk,
     /// Where what an echo client says is put into its template.
     pub(crate) said: BytesMut,
@@ -163,6 +165,7 @@ impl Shard {
             awaited: VecDeque::new(),
             asked_calls: IdMap::default(),
             in_hand_allowed: None,
+            renamed_from: None,
             desk: Desk::default(),
             said: BytesMut::new(),
             delivery,
@@ -492,14 +495,19 @@ impl Shard {
     pub fn next_deadline(&self) -> Option<Instant> {
         let retry = (!self.parked.is_empty() || !self.lanes.is_empty()).then_some(self.retry_at);
         let asked = self.next_question_deadline();
-        [retry, asked, self.delivery.next_deadline(), self.desk.next_deadline()].into_iter().flatten().min()
+        let renamed = self.renamed_from.map(|_| Instant::START);
+        [retry, asked, renamed, self.delivery.next_deadline(), self.desk.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
-    /// Does what is due by now: parked requests, consumers that are too slow.
+    /// Does what is due by now: parked requests, consumers that are too slow, what new rules withdraw.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.retry_parked(now);
         self.expire_requests(now);
         self.expire_questions(now);
+        self.withdraw_lost_channels(now);
         self.delivery.handle_timeout(now);
         self.apply_notices(now);
     }

@@ -147,9 +147,18 @@ impl Shard {
         Ok(Answer::Now)
     }
 
-    /// There are other rules: withdraws what clients would not get any more under the names that they have for it.
+    /// Where there are other rules: withdraws what clients would not get any more under the names that they have for it. Some
+    /// connections each time, since all of a shard would hold up its turn.
     pub(crate) fn withdraw_lost_channels(&mut self, now: Instant) {
-        for outlet in (0..self.outlet_count()).map(Outlet) {
+        let Some(Outlet(from)) = self.renamed_from.take() else { return };
+        let mut left = NAMES_PER_TURN;
+        for outlet in (from..self.outlet_count()).map(Outlet) {
+            if left == 0 {
+                self.renamed_from = Some(outlet);
+                return;
+            }
+            let words = self.session(outlet).and_then(|session| session.words.as_ref());
+            left = left.saturating_sub(1 + words.map_or(0, |words| words.names.len()));
             self.withdraw_lost_channels_of(now, outlet);
         }
     }
@@ -261,6 +270,9 @@ fn remembered(extra: &[u8], center: &MessageCenter) -> Vec<(Box<str>, Box<str>)>
     let known = scalars(extra).into_iter();
     known.filter(|(key, value)| is_kept(key, value)).map(|(key, value)| (key.into(), value.into())).collect()
 }
+
+/// Names that are looked up in one turn, and connections without any: a shard with a million of them goes on serving.
+const NAMES_PER_TURN: usize = 4_096;
 
 /// In a row: who goes on guessing must connect again, which can be limited and is seen.
 const REFUSED_TOKENS_MAX: u8 = 10;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use fanwire_codec::message_center::AUTH_BYTES_MAX;
+use fanwire_core::api::{ApiAnswer, ApiRequest, Ask, CLOSE_KILLED};
 use fanwire_core::hooks::{HookEvent, HookRule};
 use fanwire_core::message_center::{ChannelRule, MessageCenter, OnError};
 use fanwire_core::question::{Denial, Grant, Subject};
@@ -130,6 +131,46 @@ fn guessing_tokens_ends_the_connection() {
     router.decide_login(client, Err(Denial::Refused));
     assert_eq!(router.hear(client), [AUTH_FAILED, "close 4005"]);
     assert_eq!(router.directory.session_count(), 0);
+}
+
+#[test]
+fn other_rules_look_through_a_large_shard_in_several_turns() {
+    let mut router = open_center();
+    let early = router.connect_to_center(0);
+    let _crowd: Vec<Client> = (0..4_200).map(|_| router.connect_to_center(0)).collect();
+    let late = router.connect_to_center(0);
+    for client in [early, late] {
+        assert_eq!(router.subscribe_to(client, "1@video"), DONE);
+    }
+    renew(&mut router, &[("{video}@video", "film:{video}")], &[]);
+    assert_eq!(router.shards[0].counters().withdrawn, 1);
+    let now = router.now;
+    assert!(router.shards[0].next_deadline().is_some_and(|at| at <= now), "the rest comes at once");
+    router.shards[0].handle_timeout(now);
+    assert_eq!(router.shards[0].counters().withdrawn, 2);
+    assert_eq!(router.shards[0].next_deadline(), None);
+    router.publish("video:1", "[1]");
+    assert_eq!([router.hear(early), router.hear(late)], [[""; 0], [""; 0]]);
+}
+
+/// By an operator, or because it was revoked: there is no farewell but the WebSocket's own.
+#[test]
+fn a_session_is_listed_and_can_be_sent_away() {
+    let mut router = open_center();
+    let client = router.connect_to_center(1);
+    assert_eq!(router.log_in(client, granted("1001", "{}")), DONE);
+    assert_eq!(router.subscribe_to(client, "@user"), DONE);
+    let session = router.session_id(client).expect("it is open");
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let reply = Box::new(move |answer| sender.send(answer).expect("it is listened to"));
+    let ask = Ask::Disconnect { session, reason: CLOSE_KILLED.into() };
+    let now = router.now;
+    router.shards[1].handle_api(now, ApiRequest { ask, reply }, &|_| None).expect("it is ready");
+    assert!(matches!(receiver.try_recv(), Ok(ApiAnswer::Disconnected(true))));
+    let heard = router.hear(client);
+    assert!(heard.len() == 1 && heard[0].starts_with("close "), "{heard:?}");
+    assert_eq!((router.directory.session_count(), router.shards[1].counters().subscriptions), (0, 0));
+    assert_eq!(router.session_id(client), None);
 }
 
 /// Nobody logs in again because the operator has thought of another channel.
