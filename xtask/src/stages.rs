@@ -222,7 +222,7 @@ fn shard_counts(place: &Workplace) -> &'static [u8] {
 }
 
 /// The end-to-end tests with programs of others: their clients, Redis, PHP, a browser.
-const FOREIGN: &str = "test(/^(articles|clients|live_room|redis|server_api)::/)";
+const FOREIGN: &str = "test(/^(articles|clients|live_room|queues|redis|server_api)::/)";
 
 fn process(place: &Workplace) -> Result<Outcome> {
     ensure_built(place)?;
