@@ -16,6 +16,7 @@ use fanwire_control::api::ApiConfig;
 use fanwire_control::login::users::Users;
 use fanwire_control::memory::MemorySetting;
 use fanwire_control::reload::{Acts, Change, Flaw, Outcome, Refused, Report};
+use fanwire_control::resp::Password;
 use fanwire_control::tick::TickSetting;
 use fanwire_core::CoreConfig;
 use fanwire_io::{ListenerTls, RenewalError, Running};
@@ -46,6 +47,8 @@ pub struct Holders {
     pub certificates: Certificates,
     /// The memory budget.
     pub memory: MemorySetting,
+    /// What new clients of the Redis port must say, if there is one.
+    pub resp_password: Option<Arc<ArcSwap<Option<Password>>>>,
     /// The log.
     pub log: Level,
 }
@@ -120,6 +123,9 @@ impl Holders {
         self.ticks.send_replace(ticks);
         self.certificates.replace(&usable.tls);
         self.memory.set(config.limits.memory.given().map(|size| size.0));
+        if let Some(password) = &self.resp_password {
+            password.store(Arc::new(usable.resp_password.clone()));
+        }
         (self.log)(&config.log.level);
         Ok(late)
     }
@@ -159,12 +165,24 @@ fn usable(used: &Loaded, read: Loaded) -> Result<(Loaded, Vec<Change>), Refused>
         }
     }
     changes.extend(api_changes(&used.config, &config, &changes));
+    let resp_password = newer_password(used, &read);
+    if resp_password != used.resp_password {
+        let told = |words: &str| words.to_owned().into();
+        let (key, old, new) = ("resp.password_file".to_owned(), told("a password"), told("another password"));
+        changes.push(Change { key, old, new, acts: Acts::NewConnections });
+    }
     let Loaded { origins, api_keys, warnings, .. } = read;
     // Hooks act after a restart.
     let (hooks, bridges) = (used.hooks.clone(), used.bridges.clone());
-    let resp_password = used.resp_password.clone();
     let usable = Loaded { config, origins, users, api_keys, tls, hooks, bridges, resp_password, warnings };
     Ok((usable, changes))
+}
+
+/// What the Redis port's password is, unless it is to be in another file after a restart.
+fn newer_password(used: &Loaded, read: &Loaded) -> Option<Password> {
+    let is_same_file = used.config.resp.password_file == read.config.resp.password_file;
+    let newer = read.resp_password.as_ref().filter(|_| is_same_file && used.resp_password.is_some());
+    newer.or(used.resp_password.as_ref()).cloned()
 }
 
 /// The keys of `listener.tls` that name files.

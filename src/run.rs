@@ -187,6 +187,7 @@ impl Parts {
             ticks,
             certificates,
             memory: budget.setting(),
+            resp_password: resp.as_ref().map(RespDesk::password),
             log: log_level,
         };
         let reloader = Arc::new(Reloader::new(sources, loaded.clone(), holders));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use fanwire_codec::ws::deflate::DeflatePolicy;
 use fanwire_control::api::connection::Times;
 use fanwire_control::api::keys::{self, ApiKeys, Grant, Principal};
@@ -270,7 +271,7 @@ pub fn resp(loaded: &Loaded, access: &Access) -> RespConfig {
     let resp = &loaded.config.resp;
     RespConfig {
         actor: actor(access, &resp.realm, &resp.role),
-        password: loaded.resp_password.clone(),
+        password: Arc::new(ArcSwap::from_pointee(loaded.resp_password.clone())),
         connections_max: resp.connections.0 as usize,
         command_bytes_max: bytes(resp.command.min(loaded.config.limits.message)),
         messages_max: resp.outbox_messages.0 as usize,

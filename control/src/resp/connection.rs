@@ -102,7 +102,12 @@ impl Connection {
             stream,
             shard,
             subscriber,
-            session: Session::new(number, config.password.clone(), names, Arc::clone(&figures)),
+            session: Session::new(
+                number,
+                Option::clone(&config.password.load()),
+                names,
+                Arc::clone(&figures),
+            ),
             inbox: Inbox::new(config.inbox_limits()),
             input: BytesMut::new(),
             words: Vec::new(),

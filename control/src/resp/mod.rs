@@ -29,6 +29,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use fanwire_codec::resp::CommandLimits;
 use fanwire_core::api::Actor;
 use fanwire_core::ids::ShardId;
@@ -50,8 +51,8 @@ use names::Names;
 pub struct RespConfig {
     /// Whose permissions count.
     pub actor: Actor,
-    /// What clients must say; `None`: nothing.
-    pub password: Option<Password>,
+    /// What new clients must say; `None`: nothing. May be replaced while the port is open.
+    pub password: Arc<ArcSwap<Option<Password>>>,
     /// Connections at once.
     pub connections_max: usize,
     /// Of one command. Most words of a command are fixed.
@@ -63,7 +64,7 @@ pub struct RespConfig {
 }
 
 /// A password, hashed at once: a fast hash, since it is compared with each AUTH and never stored.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Password([u8; 32]);
 
 impl std::fmt::Debug for Password {
@@ -130,6 +131,11 @@ impl RespDesk {
     /// The kernel's.
     pub fn address(&self) -> std::io::Result<std::net::SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// What new clients must say, to be replaced.
+    pub fn password(&self) -> Arc<ArcSwap<Option<Password>>> {
+        Arc::clone(&self.config.password)
     }
 
     /// What the metrics page reads.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use super::subscribe;
@@ -65,6 +66,21 @@ on_both_drivers! {
         assert!(matches!(client.hear(), Value::Error(words) if words.starts_with("ERR ")));
         client.send(&[b"QUIT"]);
         assert_eq!(client.hear(), Value::Simple("OK".to_owned()));
+    }
+
+    fn s1_16_a_new_password_acts_at_the_reload(driver: &str) {
+        let folder = Folder::new(&format!("redis-port-reload-{driver}"));
+        let password = folder.write("password", "leaked\n");
+        let (router, address) = with_port(driver, |launch| launch.set("resp.password_file", &password));
+        let mut before = Resp::connect(address);
+        assert_eq!(before.ask("AUTH leaked"), Value::Simple("OK".to_owned()));
+        folder.write("password", "mended\n");
+        router.signal(Signal::HUP);
+        eventually("the reload", || router.said().contains("resp.password_file"));
+        assert!(matches!(Resp::connect(address).ask("AUTH leaked"), Value::Error(words) if words.starts_with("WRONGPASS")));
+        assert_eq!(Resp::connect(address).ask("AUTH mended"), Value::Simple("OK".to_owned()));
+        assert_eq!(before.ask("PUBLISH a b"), Value::Integer(0), "who is there stays");
+        assert!(!router.said().contains("mended"), "a password was logged");
     }
 
     fn s1_16_what_speaks_http_publishes_nothing(driver: &str) {
