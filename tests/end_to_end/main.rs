@@ -13,6 +13,7 @@ mod access;
 mod admin;
 mod articles;
 mod checks;
+mod article;
 mod cli;
 mod clients;
 mod compression;

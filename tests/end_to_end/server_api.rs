@@ -13,14 +13,14 @@ pub fn backend(router: &Router) -> Client {
     Client::connect_to_center(router.wamp, "/ws/v1")
 }
 
-fn reached(count: u64) -> String {
+pub fn reached(count: u64) -> String {
     format!(r#"{{"E":null,"r":{{"s":{count},"f":0}}}}"#)
 }
 
 const DONE: &str = r#"{"E":null,"r":{"s":true}}"#;
 
 /// The article's request, as the article has it, but for the port.
-const CURL: &str = r#"curl --request POST 'http://127.0.0.1:6789/v1/mesh/publish' \
+pub const CURL: &str = r#"curl --request POST 'http://127.0.0.1:6789/v1/mesh/publish' \
 --header 'Content-Type: application/json' \
 --data-raw '{
     "c": "user:1001",
@@ -28,7 +28,7 @@ const CURL: &str = r#"curl --request POST 'http://127.0.0.1:6789/v1/mesh/publish
 }'"#;
 
 /// What a shell prints.
-fn shell(script: &str) -> String {
+pub fn shell(script: &str) -> String {
     let output = Command::new("bash").args(["-c", script]).output().expect("bash is installed");
     assert!(output.status.success(), "{script}\n{output:?}");
     String::from_utf8(output.stdout).expect("UTF-8")
