@@ -257,7 +257,7 @@ pub fn bridges(loaded: &Loaded, access: &Access) -> Vec<BridgeConfig> {
 /// What is published by itself.
 pub fn ticks(config: &Config, access: &Access) -> Vec<TickConfig> {
     let tick = |tick: &Tick| TickConfig {
-        name: tick.name.clone(),
+        name: tick.name().to_owned(),
         actor: actor(access, &tick.realm, &tick.role),
         topic: tick.topic.clone(),
         interval: tick.interval.0,

@@ -85,12 +85,17 @@ impl Shard {
 
     /// Ends subscriptions that the session holds, without its doing.
     pub(crate) fn withdraw(&mut self, now: Instant, outlet: Outlet, subscriptions: Vec<u64>) {
+        let has_lost = !subscriptions.is_empty();
         for number in subscriptions {
             if !planted(Mutation::ForbiddenSubscriptionKept) {
                 let withdrawn = self.unsubscribe(now, outlet, number);
                 debug_assert!(withdrawn.is_ok(), "the session holds it");
                 self.delivery.counters.withdrawn += 1;
             }
+        }
+        // An echo client has one subscription, and no words to ask for it again.
+        if has_lost && self.session(outlet).is_some_and(|session| session.place().is_some()) {
+            self.close(now, outlet, 1008, "your role may not hear this room any more");
         }
     }
 }

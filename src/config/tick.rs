@@ -15,8 +15,9 @@ described! {
     #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
     #[serde(deny_unknown_fields)]
     pub struct Tick {
-        /// Its name, in metrics and in the log; unlike any other's.
+        /// Its name, in metrics and in the log, unlike any other's; if left out: the topic.
         #[acts(now)]
+        #[serde(default)]
         pub name: String,
         /// The topic.
         #[acts(now)]
@@ -57,6 +58,11 @@ impl Tick {
         }
     }
 
+    /// What it goes by.
+    pub fn name(&self) -> &str {
+        if self.name.is_empty() { &self.topic } else { &self.name }
+    }
+
     fn default_interval() -> Time {
         Time::seconds(10)
     }
@@ -92,10 +98,10 @@ pub fn check(config: &Config, origins: &Origins) -> Vec<Problem> {
     let (least, most) = (Time(std::time::Duration::from_millis(10)), Time::seconds(24 * 3_600));
     for (index, tick) in config.tick.iter().enumerate() {
         let key = |part: &str| format!("tick.{index}.{part}");
-        if tick.name.trim().is_empty() || tick.name.chars().any(char::is_control) {
+        if tick.name().trim().is_empty() || tick.name.chars().any(char::is_control) {
             refuse(key("name"), format!("{:?} is no name", tick.name), vec!["allowed: any word".to_owned()]);
-        } else if config.tick[..index].iter().any(|other| other.name == tick.name) {
-            let wrong = format!("there is a tick {:?} already", tick.name);
+        } else if config.tick[..index].iter().any(|other| other.name() == tick.name()) {
+            let wrong = format!("there is a tick {:?} already", tick.name());
             refuse(key("name"), wrong, vec!["give each its own name".to_owned()]);
         }
         if let Err(wrong) = check_pattern(&tick.topic, MatchPolicy::Exact, UriRule::Loose) {

@@ -74,12 +74,13 @@ impl SharedPayload {
 }
 
 /// Appends the arguments of a payload in MessagePack: one string, or binary, of these parts one after the other. The parts of a
-/// string must be UTF-8.
+/// string must be UTF-8; one that begins with U+0000 becomes binary.
 pub fn write_packed_plain(out: &mut BytesMut, is_binary: bool, parts: &[&[u8]]) {
     let length = parts.iter().map(|part| part.len()).sum::<usize>();
     out.reserve(length + HEADS_BYTES);
     msgpack::write_list_head(out, 1);
-    if is_binary {
+    let first = parts.iter().find_map(|part| part.first());
+    if is_binary || first == Some(&0) {
         msgpack::write_binary_head(out, length);
     } else {
         msgpack::write_string_head(out, length);

@@ -10,8 +10,8 @@
 //! who may not do what its path or its messages mean is closed with 1008 and words.
 //!
 //! While a hook is asked nothing comes in. A message that a hook does not allow is not said and counted; one that its role may
-//! never say ends the connection. The sender waits for room like somebody who wants an acknowledgement, so nothing that was
-//! said is given up.
+//! never say ends the connection. The sender waits for room like somebody who wants an acknowledgement, so what was said is given
+//! up only if its sender leaves meanwhile.
 
 mod rooms;
 
@@ -74,15 +74,15 @@ impl Shard {
     pub(crate) fn receive_echo(&mut self, now: Instant, outlet: Outlet, kind: ws::Kind, bytes: &[u8]) {
         // What a hook has allowed is handled for the second time.
         self.delivery.counters.echo.messages_received += u64::from(self.in_hand_allowed.is_none());
-        let mut args = std::mem::take(&mut self.said);
-        args.clear();
         let session = self.session(outlet).expect("the caller looked");
-        let Some(Place { topic, name }) = session.place().filter(|_| session.state == State::Open) else {
+        let Some(Place { topic, name }) = session.place().filter(|_| session.state == State::Open).cloned()
+        else {
             return;
         };
-        let topic = Arc::clone(topic);
+        let mut args = std::mem::take(&mut self.said);
+        args.clear();
         let echo = &self.config.echo;
-        echo.template.write(name, kind == ws::Kind::Binary, bytes, &mut args);
+        echo.template.write(&name, kind == ws::Kind::Binary, bytes, &mut args);
         let request = PublishRequest {
             acknowledge: Some(NO_REQUEST),
             exclude_me: !echo.include_sender,

@@ -150,7 +150,14 @@ const NAME_PARAMETER: &str = "name=";
 const NAME_CHARACTERS_MAX: usize = 64;
 
 fn is_name(said: &str) -> bool {
-    (1..=NAME_CHARACTERS_MAX).contains(&said.chars().count()) && !said.chars().any(char::is_control)
+    (1..=NAME_CHARACTERS_MAX).contains(&said.chars().count()) && !said.chars().any(is_unseen)
+}
+
+/// Controls, and what changes how a line looks without being seen: format characters, line and paragraph separators.
+fn is_unseen(character: char) -> bool {
+    const FORMATS: [std::ops::RangeInclusive<char>; 4] =
+        ['\u{200b}'..='\u{200f}', '\u{2028}'..='\u{202e}', '\u{2060}'..='\u{206f}', '\u{feff}'..='\u{feff}'];
+    character.is_control() || FORMATS.iter().any(|range| range.contains(&character))
 }
 
 /// RFC 3986, 2.1: `%` and two hexadecimal digits are one byte.

@@ -439,3 +439,13 @@ fn planted_bugs_of_renewals_are_found() {
         println!("{mutation:?}: {}", found.unwrap_or_else(|| panic!("{mutation:?} was not found")));
     }
 }
+
+#[test]
+fn an_echo_client_whose_room_is_forbidden_is_sent_away() {
+    let mut router = crate::echo::rooms("realm1", true, &[]);
+    let (lobby, room) = (router.connect_to_room(0, "/", None).0, router.connect_to_room(1, "/ok/1", None).0);
+    renew_all(&mut router, &[("ok.", "ps")], Limits::default());
+    assert_eq!(router.hear_one(lobby), "close 1008");
+    router.say(room, "x");
+    assert_eq!(router.hear_one(room), "RECEIVED: x");
+}
