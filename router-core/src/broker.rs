@@ -634,15 +634,16 @@ impl<'a> Event<'a> {
 
     /// Appends it to the streams of one class; `topic` is for subscribers by pattern, who could not know.
     fn append(
-        self,
+        &self,
         delivery: &mut Delivery,
         subscription: SubscriptionId,
         topic: Option<&str>,
         streams: &ByEncoding,
         access: &Access,
     ) {
-        for (encoding, stream) in crate::wamp2::ENCODINGS.into_iter().zip(streams) {
+        for (index, stream) in streams.iter().enumerate() {
             if let Some(stream) = *stream {
+                let encoding = crate::wamp2::ENCODINGS[index];
                 self.append_to(delivery, subscription, topic, encoding, stream, access);
             }
         }
@@ -654,7 +655,7 @@ impl<'a> Event<'a> {
     /// 2 bytes into it without clearing what is above them, which is then added to the stream's number.
     #[inline]
     fn append_to(
-        self,
+        &self,
         delivery: &mut Delivery,
         subscription: SubscriptionId,
         topic: Option<&str>,
@@ -662,7 +663,7 @@ impl<'a> Event<'a> {
         stream: StreamId,
         access: &Access,
     ) {
-        let Self { publication, publisher, source, key, .. } = self;
+        let Self { publication, publisher, source, key, .. } = *self;
         if delivery.conflates(stream) {
             // The topic, which subscribers by pattern get several of, and the key.
             delivery.conflate_by(access.hasher().hash_one((topic, key)));
@@ -703,7 +704,7 @@ impl<'a> Event<'a> {
     }
 
     #[inline]
-    fn append_written(self, delivery: &mut Delivery, stream: StreamId, write: impl FnOnce(&mut BytesMut)) {
+    fn append_written(&self, delivery: &mut Delivery, stream: StreamId, write: impl FnOnce(&mut BytesMut)) {
         match self.named {
             None => drop(delivery.append(stream, self.except, write)),
             Some(named) => delivery.append_listed(stream, self.except, named, write),
