@@ -170,7 +170,9 @@ described! {
         /// The role whose permissions its clients have.
         #[acts(restart)]
         pub role: String,
-        /// File with the password that clients say with AUTH; `"none"`: they need none. What is in it acts at a reload, for new clients.
+        /// File with the password that clients say with AUTH; `"none"`: they need none.
+        ///
+        /// What is in it acts at a reload, for new clients.
         #[acts(restart)]
         pub password_file: String,
         /// Connections at once.
