@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::net::TcpStream;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::redis::{self, Resp};
 use crate::support::{
-    Client, Folder, Heard, HookServer, Http, Launch, Reply, Router, eventually, get, status,
+    Beside, Client, Folder, Heard, HookServer, Http, Launch, Reply, Router, eventually, get, status,
 };
 
 /// Its `center` keys, and what stands behind the hook's own.
@@ -387,7 +387,7 @@ fn the_example_of_the_documentation_works() {
         std::net::TcpListener::bind("127.0.0.1:0").and_then(|taken| taken.local_addr()).expect("a free port");
     let port = free.port().to_string();
     let script = folder.write("hook.py", &part("python").replace("8000", &port));
-    let _program = Ended(Command::new("python3").arg(script).spawn().expect("python3 is installed"));
+    let _program = Beside(Command::new("python3").arg(script).spawn().expect("python3 is installed"));
     eventually("the example listening", || std::net::TcpStream::connect(free).is_ok());
     // The rules of the second block come behind that of the first.
     let rules =
@@ -419,14 +419,4 @@ fn the_example_of_the_documentation_works() {
     }
     Http::connect(router.wamp).post("/v1/publish", &json!({"topic": "ex:1001@balance", "args": [7]}));
     assert_eq!(joe.expect(), json!({"event": "@balance", "data": 7}));
-}
-
-/// A program that ends with the test, also where that fails.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::message_center::{connect, done, launch, user, users};
 use crate::server_api::backend;
-use crate::support::{Client, Folder, Heard, HookServer, Http, Launch, Reply, eventually};
+use crate::support::{Beside, Client, Folder, Heard, HookServer, Http, Launch, Reply, eventually};
 
 /// A queue, as the configuration of the message center has it.
 fn queue(name: &str, ops: &str, size: u32) -> String {
@@ -195,11 +195,12 @@ fn s1_17_a_php_page_answers_a_clients_call() {
     folder.write("calls.php", &part("php"));
     let free =
         std::net::TcpListener::bind("127.0.0.1:0").and_then(|taken| taken.local_addr()).expect("a free port");
-    let mut php = Command::new("php")
+    let php = Command::new("php")
         .args(["-S", &free.to_string(), "-t", &folder.path(".")])
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("php is installed");
+    let _php = Beside(php);
     eventually("php listening", || std::net::TcpStream::connect(free).is_ok());
     let file = folder.write("fanwire.toml", &hook.replace("127.0.0.1:8000", &free.to_string()));
     let router = Launch::on("epoll").argument("--config").argument(&file).start();
@@ -210,6 +211,4 @@ fn s1_17_a_php_page_answers_a_clients_call() {
     assert!(who[3][0].as_str().is_some_and(|name| name.starts_with("anonymous-")), "{who}");
     client.send(json!([48, 3, {}, "shop.other"]));
     assert_eq!(client.expect(), json!([8, 48, 3, {}, "shop.error.unknown", ["no such procedure"]]));
-    php.kill().expect("it runs");
-    php.wait().expect("our own child");
 }

@@ -14,6 +14,16 @@ pub use plain::{Plain, Said};
 pub use schema::flaws;
 pub use tls::{Authority, Tunnel, connect};
 
+/// A program that runs beside a test. Dropping it kills it, also when the test fails.
+pub struct Beside(pub std::process::Child);
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
 /// The drivers that every test runs on.
 macro_rules! on_both_drivers {
     ($($(#[$doc:meta])* fn $name:ident($driver:ident: &str) $body:block)*) => {
