@@ -164,7 +164,9 @@ impl Shard {
         }
     }
 
-    fn ask_to_connect(&mut self, now: Instant, outlet: Outlet, hook: HookId, entrance: Entrance) {
+    fn ask_to_connect(&mut self, now: Instant, outlet: Outlet, hook: HookId, mut entrance: Entrance) {
+        // Who it is has been told: told once more, that is no answer to this question.
+        entrance.waits_for_uid = false;
         let session = self.session_mut(outlet).expect("it comes in");
         // Who is there already and says now who it is stays there meanwhile.
         if session.state != State::Open {

@@ -62,6 +62,14 @@ impl Gathered<'_> {
             let help = near.into_iter().chain([format!("realms: {}", names.join(", "))]).collect();
             self.refuse("http_api.realm", format!("there is no realm {name:?}"), help);
         }
+        // Who may consume queues is asked of this realm; what is in them is the other's.
+        let center = &config.message_center;
+        if !name.is_empty() && *name != center.realm && !center.queue.is_empty() {
+            let wrong =
+                format!("{name:?} is not the realm of the message center's queues, {:?}", center.realm);
+            let help = vec!["leave it out, or name the realm of [message_center]".to_owned()];
+            self.refuse("http_api.realm", wrong, help);
+        }
     }
 
     fn within<T: PartialOrd + std::fmt::Display>(&mut self, key: &str, value: &T, least: T, most: T) {

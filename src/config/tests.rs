@@ -523,6 +523,16 @@ fn topic_rules_are_read_and_checked_with_their_lines() {
     assert!(misspelt.contains("did you mean outbox?"), "{misspelt}");
 }
 
+#[test]
+fn the_realm_of_the_api_is_that_of_the_queues() {
+    let realm = |name: &str| format!("[[realm]]\nname = {name:?}\n[[realm.role]]\nname = \"anonymous\"\n");
+    let text = format!("[http_api]\nrealm = \"other\"\n{}{}", realm("realm1"), realm("other"));
+    with_file(&text, &[], Vec::new()).expect("right");
+    let queue = "[[message_center.queue]]\nname = \"q\"\nops = [\"say\"]\n";
+    let problems = with_file(&(text + queue), &[], Vec::new()).expect_err("it is refused").to_string();
+    assert!(problems.contains("http_api.realm") && problems.contains("realm1"), "{problems}");
+}
+
 /// A hook with one line changed or added.
 fn hook(line: &str) -> String {
     let name = line.split(' ').next().expect("a key");

@@ -1,6 +1,7 @@
 //! What clients say to backends: by queues, and by hooks for messages and calls.
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -101,6 +102,22 @@ on_both_drivers! {
         let (client, ..) = popped(&mut taking, "logins");
         drop(ann);
         eventually("her being gone", || taking.ask(call(&client, "uid", json!(8)))["E"]["c"] == 301);
+    }
+
+    fn who_a_client_is_may_be_told_twice_and_is_still_asked_about(driver: &str) {
+        let hook = HookServer::start(|_| Reply::After(Duration::from_millis(500), Box::new(Reply::deny())));
+        let door = format!("[[hook]]\nname = \"door\"\nurl = {:?}\nevents = [\"connect\"]\n", hook.url());
+        let (_folder, router) = launch(driver, "twice", &hook.url(), &(queue("logins", "[\"auth\"]", 100) + &door));
+        let mut taking = backend(&router);
+        assert_eq!(taking.ask(json!({"m": "queue.pop", "p": {"t": ["logins"]}, "i": 1}))["r"]["s"], true);
+        let mut joe = connect(&router);
+        joe.send(json!({"op": "auth", "token": "of joe"}));
+        let (client, ..) = popped(&mut taking, "logins");
+        let call = json!({"m": "conn.call", "p": {"c": client, "f": "set_context_value", "a": ["uid", 7]}, "i": 2});
+        assert_eq!(taking.ask(call.clone())["r"]["s"], true);
+        assert_eq!(taking.ask(call)["E"]["c"], 101);
+        assert_eq!(joe.expect()["code"], 5);
+        assert_eq!(joe.ask(json!({"op": "subscribe", "channel": "@user"}))["code"], 1);
     }
 
     fn a_queue_may_take_everything(driver: &str) {

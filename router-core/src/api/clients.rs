@@ -137,17 +137,19 @@ impl Shard {
         outlet: Outlet,
         mut values: Vec<(Box<str>, Box<str>)>,
     ) -> Result<(), Refusal> {
+        if values.iter().any(|(key, value)| key.len() + value.len() > VALUE_BYTES_MAX) {
+            let words = format!("a key and its value may have {VALUE_BYTES_MAX} bytes together");
+            return Err(Refusal::new(error::INVALID_ARGUMENT, words));
+        }
         // First: a login forgets what was known before.
         if let Some(place) = values.iter().position(|(key, _)| **key == *UID) {
             self.set_uid(now, outlet, values.remove(place).1)?;
         }
-        let session = self.session_mut(outlet).expect("it is here");
+        let Some(session) = self.session_mut(outlet) else {
+            return Err(Refusal::new(error::NO_SUCH_SESSION, "the client was not let in, and has gone"));
+        };
         let context = &mut session.words.get_or_insert_default().context;
         for (key, value) in values {
-            if key.len() + value.len() > VALUE_BYTES_MAX {
-                let words = format!("a key and its value may have {VALUE_BYTES_MAX} bytes together");
-                return Err(Refusal::new(error::INVALID_ARGUMENT, words));
-            }
             match context.iter().position(|(known, _)| *known == key) {
                 Some(place) => context[place].1 = value,
                 None if context.len() < VALUES_MAX => context.push((key, value)),

@@ -42,6 +42,9 @@ const PENDING_BYTES_MAX: usize = 8 << 20;
 /// Answers that wait for the peer to read.
 const OUTPUT_MAX: usize = 256 << 10;
 
+/// What clients have said is added up to here, so that a queue that is never empty does not keep requests from being read.
+const POPPED_MAX: usize = OUTPUT_MAX / 2;
+
 /// Opens the WebSocket and serves it until it ends.
 pub(in crate::api) async fn serve(
     api: &Api,
@@ -153,7 +156,8 @@ struct Socket {
 /// A request on its way to a shard.
 enum Waiting {
     Publication(Box<str>, Box<ApiPublication>),
-    Order(Box<str>, u16, ClientId, Order),
+    /// With its bytes.
+    Order(Box<str>, u16, (ClientId, Order), usize),
 }
 
 impl Socket {
@@ -205,6 +209,10 @@ impl Socket {
             let (input, output) = connection.buffers();
             let is_full = output.len() >= OUTPUT_MAX;
             let reads = self.close.is_none() && input.is_empty() && !is_full && self.has_room();
+            if !reads {
+                // Whose words are not read is not silent.
+                (self.heard, self.pinged) = (Instant::now(), false);
+            }
             let deadline = self.deadline(!output.is_empty());
             let (wake, pops) = (Arc::clone(&self.wake), self.pops && self.close.is_none());
             tokio::select! {
@@ -258,8 +266,17 @@ impl Socket {
             }
         };
         match still {
-            Some(principal) => self.who.principal = principal.clone(),
-            None => self.close = Some((Some(1008), "a reload has taken the key away")),
+            Some(principal) => {
+                self.who.principal = principal.clone();
+                if self.consumer.is_some() && self.may_consume().is_err() {
+                    self.leave_queues();
+                    self.close = Some((Some(1008), "a reload has taken the right to consume queues away"));
+                }
+            }
+            None => {
+                self.leave_queues();
+                self.close = Some((Some(1008), "a reload has taken the key away"));
+            }
         }
     }
 
@@ -316,7 +333,7 @@ impl Socket {
             Ok(Request::Unpop) => return self.unpop(&id).await,
             other => other,
         };
-        let waiting = match request.and_then(|request| self.prepare(&id, request)) {
+        let waiting = match request.and_then(|request| self.prepare(&id, request, bytes)) {
             Ok(Some(waiting)) => waiting,
             Ok(None) => return self.say(|out| out.extend_from_slice(b"pong")).await,
             Err(error) => return self.refuse(&id, failed, &error).await,
@@ -332,7 +349,7 @@ impl Socket {
     }
 
     /// Checks who asks. `None`: it is a ping, and no other.
-    fn prepare(&self, id: &str, request: Request) -> Result<Option<Waiting>, ApiError> {
+    fn prepare(&self, id: &str, request: Request, bytes: usize) -> Result<Option<Waiting>, ApiError> {
         let caller = self.who.caller();
         match request {
             Request::Ping | Request::Pop(_) | Request::Unpop => Ok(None),
@@ -345,7 +362,7 @@ impl Socket {
                 check_right(&caller, Right::Clients)?;
                 self.api.check_manages(caller.principal)?;
                 self.api.shard_of(client)?;
-                Ok(Some(Waiting::Order(id.into(), failed, client, order)))
+                Ok(Some(Waiting::Order(id.into(), failed, (client, order), bytes)))
             }
         }
     }
@@ -381,16 +398,21 @@ impl Socket {
 
     async fn unpop(&mut self, id: &str) {
         self.submit_parcel().await;
-        self.pops = false;
-        let had = self.consumer.take().is_some_and(|consumer| self.api.queues.leave(consumer));
+        let had = self.leave_queues();
         let nothing = Answer::Refused(words::UNPOP_FAILED, "this connection consumes nothing");
         self.add_answer(if had { &Answer::Done } else { &nothing }, id);
+    }
+
+    /// Consumes nothing any more; whether it did.
+    fn leave_queues(&mut self) -> bool {
+        self.pops = false;
+        self.consumer.take().is_some_and(|consumer| self.api.queues.leave(consumer))
     }
 
     /// Takes what clients have said, as far as there is room for it.
     fn pop(&mut self, output: &mut BytesMut) {
         let Some(consumer) = self.consumer.filter(|_| self.pops && self.close.is_none()) else { return };
-        while output.len() < OUTPUT_MAX
+        while output.len() < POPPED_MAX
             && let Some((item, queue)) = self.api.queues.take(consumer)
         {
             write(output, |out| words::write_item(&item, &queue, out));
@@ -414,10 +436,12 @@ impl Socket {
                     self.submit_parcel().await;
                 }
             }
-            Waiting::Order(id, failed, client, order) => {
+            Waiting::Order(id, failed, (client, order), bytes) => {
                 let ask = Ask::Order { client, realm: self.api.mesh_realm(), order };
                 match self.api.submit(client.shard(), ask).await {
-                    Ok(answer) => self.expect(1, 0, |question| Awaited::Order(id, failed, question), answer),
+                    Ok(answer) => {
+                        self.expect(1, bytes, |question| Awaited::Order(id, failed, question), answer)
+                    }
                     Err(error) => self.refuse(&id, failed, &error).await,
                 }
             }
