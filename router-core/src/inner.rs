@@ -14,7 +14,8 @@
 //! There is one policy at the bound of its outbox: what comes while there is no room is dropped. Nobody waits for it; a
 //! subscriber that must have everything makes its outbox large enough or reads faster.
 //!
-//! Invariant: a subscription of an inner subscriber is in the list of its [`LocalSubscription`] and in its own, or in none.
+//! Invariant: a subscription of an inner subscriber is in the list of its
+//! [`LocalSubscription`](crate::subscription::LocalSubscription) and in its own, or in none.
 
 use std::fmt;
 use std::num::NonZeroU64;
