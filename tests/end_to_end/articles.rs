@@ -14,17 +14,10 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Message, WebSocket};
 
-use crate::support::{Console, Folder, PATIENCE, binary, eventually};
+use crate::support::{Console, Folder, PATIENCE, binary, eventually, namespace};
 
 const ENGLISH: &str = include_str!("../../docs/articles.md");
 const CHINESE: &str = include_str!("../../docs/articles.zh.md");
-
-/// Set in the process that runs in the namespace.
-const INSIDE: &str = "FANWIRE_IN_NAMESPACE";
-
-/// SIOCSIFFLAGS with IFF_UP and IFF_RUNNING: a new namespace has the device, but does not use it.
-const LOOPBACK_UP: &str = "import socket, fcntl, struct; \
-    fcntl.ioctl(socket.socket(), 0x8914, struct.pack(\"16sh14x\", b\"lo\", 0x41))";
 
 /// A block of the page, with what the comments before it say.
 #[derive(Debug, PartialEq)]
@@ -158,33 +151,13 @@ fn end(mut child: Child) {
     _ = child.wait();
 }
 
-/// What is at hand of what the page needs; aloud if something is not.
-fn can_be_run() -> bool {
-    let missing =
-        |tool: &&str| Command::new("which").arg(tool).output().is_ok_and(|output| !output.status.success());
-    let tools = ["php", "redis-server", "curl", "unshare", "python3"];
-    if let Some(tool) = tools.iter().find(|tool| missing(tool)) {
-        assert!(std::env::var_os("CI").is_none(), "{tool} is needed here");
-        eprintln!("SKIPPED: no {tool} here");
-        return false;
-    }
-    Console::is_here()
-}
-
 #[test]
 fn the_articles_work_as_they_are_written() {
-    if !can_be_run() {
+    let programs = ["php", "redis-server", "curl", "unshare", "python3"];
+    if !namespace::has_programs(&programs) || !Console::is_here() {
         return;
     }
-    if std::env::var_os(INSIDE).is_none() {
-        let test = "articles::the_articles_work_as_they_are_written";
-        let script = format!("python3 -c '{LOOPBACK_UP}' && exec \"$0\" --exact --nocapture \"$1\"");
-        let mut inside = Command::new("unshare");
-        inside.args(["--map-root-user", "--net", "sh", "-c", &script]);
-        inside.arg(std::env::current_exe().expect("Linux knows it")).arg(test).env(INSIDE, "1");
-        let output = inside.output().expect("unshare is here");
-        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    if !namespace::is_inside("articles::the_articles_work_as_they_are_written") {
         return;
     }
     let mut reader = Reader::new();

@@ -2,10 +2,14 @@
 //!
 //! `FANWIRE_NODE_MODULES` names a folder with what `tests/clients/package.json` names; `cargo xtask test` makes it.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use crate::support::{Console, Launch, Plain, Router, deaf_address, eventually, status};
+use crate::support::{
+    Console, Launch, Plain, Router, deaf_address, dial_from, eventually, namespace, status,
+};
 
 /// As the preset has it, but at a free port, and without a Redis.
 fn preset(driver: &str) -> (Router, std::os::fd::OwnedFd) {
@@ -57,6 +61,49 @@ on_both_drivers! {
         for tab in &tabs {
             assert_eq!(tab.heard(), "Retrieved data from server: RECEIVED: hello world!");
         }
+    }
+
+    /// A peer that is half open: its packets vanish, as behind a cable that was pulled.
+    fn s1_12_a_peer_that_can_no_more_be_reached_is_gone_in_time(driver: &str) {
+        const INTERVAL: Duration = Duration::from_millis(500);
+        const WAIT: Duration = Duration::from_millis(500);
+        // For its last words, which are on their way while the room has forgotten it.
+        const GOODBYE: Duration = Duration::from_secs(1);
+        const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
+        let test = format!("live_room::s1_12_a_peer_that_can_no_more_be_reached_is_gone_in_time::{driver}");
+        if !namespace::has_programs(&["unshare", "ip", "python3"]) || !namespace::is_inside(&test) {
+            return;
+        }
+        let time = |time: Duration| format!("{}ms", time.as_millis());
+        let router = Launch::on(driver)
+            .argument("--preset")
+            .argument("echo")
+            .set("bridge.0.url", "redis://127.0.0.1:1")
+            .set("limits.ping_interval", &time(INTERVAL))
+            .set("limits.pong_wait", &time(WAIT))
+            .set("limits.close_time", "60s")
+            .start();
+        let mut live = Plain::connect(router.wamp, "/");
+        let mut lost = Plain::upgrade(dial_from(PEER, router.wamp), router.wamp, "/");
+        let mut voice = live.clone_for_writing();
+        let sessions = || router.metric("fanwire_sessions", "protocol=\"echo\"");
+        eventually("both in the room", || sessions() == 2.0);
+        voice.send_text("before");
+        assert_eq!([live.hear(), lost.hear()], ["RECEIVED: before".into(), "RECEIVED: before".into()]);
+        // It answers pings while it listens.
+        let listener = std::thread::spawn(move || assert_eq!(live.hear(), "RECEIVED: still here?".into()));
+        let gone = || router.metric("fanwire_connections_closed_total", "reason=\"pong_timeout\"");
+        assert_eq!(gone(), 0.0);
+        namespace::drop_packets_to(&PEER.to_string());
+        let dropped = Instant::now();
+        eventually("the count", || gone() == 1.0);
+        let took = dropped.elapsed();
+        println!("it was given up {took:?} after its packets were dropped");
+        assert!(took <= 5 * (INTERVAL + WAIT + GOODBYE), "{took:?} is much more than a ping and its wait");
+        assert_eq!(sessions(), 1.0);
+        voice.send_text("still here?");
+        listener.join().expect("it heard that");
+        assert_eq!(gone(), 1.0);
     }
 
     fn s1_04_the_preset_takes_pages_of_any_origin_and_nothing_else_is_there(driver: &str) {

@@ -12,6 +12,7 @@ mod support;
 mod access;
 mod admin;
 mod articles;
+mod channels;
 mod checks;
 mod cli;
 mod clients;

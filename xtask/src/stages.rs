@@ -275,6 +275,9 @@ fn end_to_end(place: &Workplace, filter: &str, shards: u8, tools: &[(&str, Strin
         ("FANWIRE_TEST_SHARDS", shards.to_string()),
     ];
     environment.extend_from_slice(tools);
+    if place.full {
+        environment.push(("FANWIRE_FULL", "1".to_owned()));
+    }
     let filter = format!("binary(end_to_end) and ({filter})");
     Tests {
         targets: &["--test", "end_to_end"],

@@ -84,13 +84,14 @@ pub fn promtool(place: &Workplace) -> Tool {
 }
 
 /// Programs of the system that tests start beside the router, how it shows that one is here, and Debian's packages of it.
-const PROGRAMS: [(&[&str], &[&str]); 6] = [
+const PROGRAMS: [(&[&str], &[&str]); 7] = [
     (&["redis-server", "--version"], &["redis-server"]),
     (&["redis-cli", "--version"], &["redis-tools"]),
     (&["php", "-r", "new Redis;"], &["php-cli", "php-redis"]),
     (&["chromium", "--version"], &["chromium"]),
     (&["curl", "--version"], &["curl"]),
     (&["unshare", "--version"], &["util-linux"]),
+    (&["ip", "-V"], &["iproute2"]),
 ];
 
 /// Sees that the [`PROGRAMS`] are here; one that is neither here nor can be had is an error.

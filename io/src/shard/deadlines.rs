@@ -129,10 +129,6 @@ impl<S: Service> Shard<S> {
             } else if self.now >= at {
                 let words = format!("no sign of life within {} of a ping", seconds(deadlines.pong_wait));
                 self.close(slot, 1008, &words, CloseReason::PongTimeout);
-                // The words go out if the peer lives after all; a dead one is not waited for much longer.
-                let cut_at = self.now + AFTER_PONG_TIMEOUT.min(self.config.deadlines.close);
-                self.slots.cold[slot as usize].stage_at = cut_at;
-                self.wheel.enter(self.now, slot, cut_at);
                 return;
             } else {
                 next = earlier(next, at);
@@ -220,7 +216,6 @@ fn seconds(wait: Duration) -> String {
 
 /// A third of a millisecond of sends.
 const PINGS_TOGETHER: u64 = 64;
-const AFTER_PONG_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -87,7 +87,13 @@ impl<S: Service> Shard<S> {
     }
 
     fn await_close(&mut self, slot: u32) {
-        let deadline = self.now + self.config.deadlines.close;
+        let close = self.config.deadlines.close;
+        let wait = match self.slots.cold[slot as usize].why {
+            // The words go out if the peer lives after all; a dead one is not waited for much longer.
+            CloseReason::PongTimeout => close.min(AFTER_PONG_TIMEOUT),
+            _ => close,
+        };
+        let deadline = self.now + wait;
         self.slots.cold[slot as usize].stage_at = deadline;
         self.wheel.enter(self.now, slot, deadline);
     }
@@ -191,6 +197,7 @@ impl<S: Service> Shard<S> {
 
 /// How long a session may take to answer a goodbye before its WebSocket is closed.
 const GOODBYE_WAIT: Duration = Duration::from_secs(2);
+const AFTER_PONG_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn counter(counters: &ShardCounters, why: CloseReason) -> &Count {
     match why {

@@ -19,7 +19,7 @@ pub use traffic::{BLOCK_BYTES, publish_blocks, publish_to_readers, subscribed};
 pub use wire::Heard;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// No answer takes longer; so long that a loaded machine does not fail a test.
@@ -48,7 +48,18 @@ pub fn dial(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// The same with the smallest receive buffer: who sends to it has nowhere to put it soon.
+/// The same from this address of ours.
+pub fn dial_from(source: IpAddr, address: SocketAddr) -> TcpStream {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let unbound = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a descriptor is left");
+    bind(&unbound, &SocketAddr::new(source, 0)).expect("an address of this machine");
+    connect(&unbound, &address).expect("the router accepts");
+    let stream = TcpStream::from(unbound);
+    stream.set_read_timeout(Some(PATIENCE)).expect("a valid timeout");
+    stream
+}
+
+/// The same as [`dial`] with the smallest receive buffer: who sends to it has nowhere to put it soon.
 pub fn dial_narrow(address: SocketAddr) -> TcpStream {
     use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
     let narrow = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a descriptor is left");

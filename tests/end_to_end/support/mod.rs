@@ -2,6 +2,7 @@
 
 mod console;
 mod http;
+pub mod namespace;
 mod plain;
 pub mod redis;
 mod schema;

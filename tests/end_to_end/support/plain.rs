@@ -45,10 +45,23 @@ impl Plain {
 
     /// The same with further fields in the request; the whole answer, where it is refused.
     pub fn try_connect(address: SocketAddr, path: &str, fields: &[(&str, &str)]) -> Result<Self, String> {
+        Self::try_upgrade(dial(address), address, path, fields)
+    }
+
+    /// Upgrades a connection.
+    pub fn upgrade(stream: TcpStream, address: SocketAddr, path: &str) -> Self {
+        Self::try_upgrade(stream, address, path, &[]).unwrap_or_else(|answer| panic!("{path}: {answer}"))
+    }
+
+    fn try_upgrade(
+        mut stream: TcpStream,
+        address: SocketAddr,
+        path: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<Self, String> {
         let mut request = BytesMut::new();
         handshake::write_request(&mut request, &address.to_string(), path, &[], KEY, fields)
             .expect("a request");
-        let mut stream = dial(address);
         stream.write_all(&request).expect("sent");
         let (mut head, mut byte) = (Vec::new(), [0]);
         while !head.ends_with(b"\r\n\r\n") {
