@@ -307,7 +307,9 @@ impl Shard {
                 if let Some(before) = unsaid {
                     self.delivery.hold(outlet, before);
                 }
-                if !planted(Mutation::VerdictNotResumed) {
+                let is_deaf = planted(Mutation::EchoDeafAfterDenial)
+                    && self.session(outlet).is_some_and(|session| session.place().is_some());
+                if !is_deaf && !planted(Mutation::VerdictNotResumed) {
                     self.listen_again(outlet);
                 }
             }

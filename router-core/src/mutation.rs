@@ -159,6 +159,24 @@ pub enum Mutation {
     InnerForgottenWithSessions,
     /// What an inner subscriber has no room for counts as delivered.
     InnerRefusalDelivered,
+    /// Who says something in a room hears it too, though its sender is to be left out.
+    EchoSenderServed,
+    /// On other shards, what is said in a room is kept from the connection that has the first number there.
+    EchoSenderLeftOutElsewhere,
+    /// Who leaves a room takes its stream along from the others.
+    EchoRoomEndsWithOne,
+    /// Whose words a hook does not allow is not listened to any more.
+    EchoDeafAfterDenial,
+    /// Who says what its role may not say stays.
+    EchoTrespasserStays,
+    /// Who may not hear its room stays, and hears nothing.
+    EchoStrangerStays,
+    /// The hook is not asked whether somebody may hear its room.
+    EchoDoorUnasked,
+    /// All are called the same.
+    EchoNamesForgotten,
+    /// What is said as binary is heard as text.
+    EchoBinaryIsText,
     /// Decoding a message panics. Not for the simulation to find: the session must end with 1011 and nothing else.
     DecoderPanics,
 }

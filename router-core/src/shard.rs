@@ -412,7 +412,8 @@ impl Shard {
             Item::Publish(publication) => {
                 self.delivery.counters.publications_forwarded_in += 1;
                 let matched = self.delivery.counters.matched;
-                self.deliver_publication(&publication, None);
+                let is_left_out = publication.plain && planted(Mutation::EchoSenderLeftOutElsewhere);
+                self.deliver_publication(&publication, is_left_out.then_some(Outlet(0)));
                 if let Some(number) = publication.receipt {
                     let matched = self.delivery.counters.matched - matched;
                     let matched = u32::try_from(matched).unwrap_or(u32::MAX);

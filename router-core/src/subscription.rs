@@ -237,7 +237,9 @@ impl Shard {
         let subscription = self.subscriptions.get_mut(&id).expect("a held subscription is here");
         let stream = subscription.streams.get(class);
         self.delivery.part(now, outlet, stream);
-        if self.delivery.member_count(stream) > 0 {
+        let ends_with_one =
+            matches!(class.encoding, Encoding::Echo(_)) && planted(Mutation::EchoRoomEndsWithOne);
+        if self.delivery.member_count(stream) > 0 && !ends_with_one {
             return false;
         }
         subscription.streams.remove(class);

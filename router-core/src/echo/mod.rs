@@ -24,6 +24,7 @@ use crate::broker::PublishRequest;
 use crate::clock::Instant;
 use crate::delivery::Outlet;
 use crate::login::Entrance;
+use crate::mutation::{Mutation, planted};
 use crate::question::Denial;
 use crate::session::{Refusal, State, error};
 use crate::shard::{Flow, Shard};
@@ -61,12 +62,16 @@ impl Shard {
         let Some(room) = place.map(|place| Arc::clone(&place.topic)) else {
             return self.close(now, outlet, 1008, "this path leads to no room");
         };
-        if self.ask_about_subscription(now, outlet, NO_REQUEST, (MatchPolicy::Exact, &room)) {
+        if !planted(Mutation::EchoDoorUnasked)
+            && self.ask_about_subscription(now, outlet, NO_REQUEST, (MatchPolicy::Exact, &room))
+        {
             return;
         }
         if let Err(refusal) = self.subscribe(outlet, MatchPolicy::Exact, &room) {
             self.delivery.counters.requests_refused += 1;
-            self.close(now, outlet, 1008, &refusal.words);
+            if !planted(Mutation::EchoStrangerStays) {
+                self.close(now, outlet, 1008, &refusal.words);
+            }
         }
     }
 
@@ -82,10 +87,12 @@ impl Shard {
         let mut args = std::mem::take(&mut self.said);
         args.clear();
         let echo = &self.config.echo;
-        echo.template.write(&name, kind == ws::Kind::Binary, bytes, &mut args);
+        let name = if planted(Mutation::EchoNamesForgotten) { &echo.default_name } else { &name };
+        let is_binary = kind == ws::Kind::Binary && !planted(Mutation::EchoBinaryIsText);
+        echo.template.write(name, is_binary, bytes, &mut args);
         let request = PublishRequest {
             acknowledge: Some(NO_REQUEST),
-            exclude_me: !echo.include_sender,
+            exclude_me: !echo.include_sender && !planted(Mutation::EchoSenderServed),
             disclose_me: false,
             receivers: None,
             conflate_key: None,
@@ -99,6 +106,9 @@ impl Shard {
         }
         if let Err(refusal) = published {
             self.delivery.counters.requests_refused += 1;
+            if planted(Mutation::EchoTrespasserStays) {
+                return;
+            }
             self.close(now, outlet, 1008, &refusal.words);
         }
     }

@@ -2,6 +2,7 @@
 //! subscription: what they are about follows from their order and from the client's own names, and is told to the judges so.
 
 use super::{
+    echo,
     history::{ClientId, NOT_TOLD, Op, Person, Seen},
     names::{self, NAMES_MAX},
     speech::{self, RIGHT_TICKET},
@@ -89,8 +90,13 @@ impl Ear {
 
     pub fn understand(&mut self, kind: Kind, bytes: &[u8]) -> Result<Seen, String> {
         let text = std::str::from_utf8(bytes).map_err(|_| "the message center said what is no text")?;
-        if kind != Kind::Text {
-            return Err(format!("the message center said something binary: {text}"));
+        // What came as plain bytes comes as it is.
+        if kind != Kind::Text || !text.starts_with('{') {
+            let seen = echo::hear(kind, bytes)?;
+            return match &seen {
+                Seen::Event { tag, .. } if self.held.contains_key(&tag.name) => Ok(seen),
+                _ => Err(format!("{:?} was told {text}, and has {:?}", self.client, self.held)),
+            };
         }
         if let Some(event) = text.strip_prefix(r#"{"event":""#) {
             return self.event(event);
@@ -138,12 +144,19 @@ impl Ear {
         let tag =
             speech::read_tag(data.as_bytes()).ok_or_else(|| format!("data was lost or changed: {text}"))?;
         let subscription = subscription(topic);
-        Ok(Seen::Event { subscription, publication: NOT_TOLD, topic: None, tag, publisher: None })
+        Ok(Seen::Event {
+            subscription,
+            publication: NOT_TOLD,
+            topic: None,
+            tag,
+            publisher: None,
+            heard: None,
+        })
     }
 }
 
 /// The judges want a number.
-fn subscription(topic: u8) -> u64 {
+pub fn subscription(topic: u8) -> u64 {
     (1 << 54) + u64::from(topic)
 }
 

@@ -1,7 +1,8 @@
 //! One modelled client: what it knows from what it saw, and hence what it can sensibly ask next. It judges nothing.
 
 use super::{
-    history::{ClientId, Lists, Op, Person, Seen, Tag},
+    echo::ROOM_REQUEST,
+    history::{ClientId, Lists, Op, Person, Protocol, Seen, Tag},
     names::{GAPS, PATTERN_BIT, PATTERN_COUNT, REALM_BIT, is_gaps},
     plan::{Act, Plan},
     rng::Rng,
@@ -16,8 +17,11 @@ pub struct Client {
     pub outlet: Outlet,
     realm: u8,
     pub serializer: Serializer,
-    /// It is at the message center.
-    pub centered: bool,
+    pub protocol: Protocol,
+    /// The room that it has asked for, if it is an echo client.
+    pub room: Option<u8>,
+    /// It is not let into its room, and will be told so.
+    pub refused: bool,
     /// It was not let in there, and so it goes.
     pub wants_out: bool,
     /// Whether it has the right ticket, if it logs in by one.
@@ -74,7 +78,9 @@ impl Client {
             outlet,
             realm,
             serializer,
-            centered: false,
+            protocol: Protocol::Wamp,
+            room: None,
+            refused: false,
             wants_out: false,
             pipeline: VecDeque::from([(Op::Hello { realm, by_ticket }, 0)]),
             by_ticket,
@@ -86,7 +92,8 @@ impl Client {
             joined: false,
             must_answer_goodbye: false,
             said_goodbye: false,
-            last_request: 0,
+            // The first one is for a room.
+            last_request: ROOM_REQUEST,
             last_number: 0,
             asked: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
@@ -96,7 +103,11 @@ impl Client {
     }
 
     pub fn can_hand(&self) -> bool {
-        !self.paused && !self.deaf && !self.pipeline.is_empty()
+        !self.paused && !self.deaf && !self.refused && !self.pipeline.is_empty()
+    }
+
+    pub fn is_centered(&self) -> bool {
+        self.protocol == Protocol::Center
     }
 
     pub fn has_invocations(&self) -> bool {
@@ -124,10 +135,10 @@ impl Client {
             }
             Seen::Abort { .. } | Seen::Close { .. } => {
                 self.joined = false;
-                self.wants_out |= self.centered && matches!(seen, Seen::Abort { .. });
+                self.wants_out |= self.is_centered() && matches!(seen, Seen::Abort { .. });
             }
             Seen::Subscribed { request, subscription } => {
-                // From its gaps no client unsubscribes.
+                // From its gaps no client unsubscribes, nor any from its room.
                 if let Some(Asked::Subscribe(topic)) = self.asked.remove(request)
                     && !is_gaps(topic)
                 {
@@ -147,10 +158,17 @@ impl Client {
 
     /// Writes one operation of this kind, if it can. `people` are those that it may put on lists.
     pub fn act(&mut self, act: Act, plan: &Plan, people: &[Person], rng: &mut Rng) {
-        if !self.joined || self.pipeline.len() >= PIPELINE_MAX {
+        if self.pipeline.len() >= PIPELINE_MAX {
             return;
         }
-        if self.centered && !matches!(act, Act::Subscribe | Act::Unsubscribe) {
+        // It need not wait until it is in its room, and is not told.
+        if let Some(room) = self.room {
+            return self.say(act, room, plan, rng);
+        }
+        if !self.joined {
+            return;
+        }
+        if self.is_centered() && !matches!(act, Act::Subscribe | Act::Unsubscribe) {
             if act == Act::Register && self.by_ticket.is_some() {
                 self.pipeline.push_back((Op::Authenticate { right: rng.chance(70) }, 0));
             }
@@ -162,13 +180,13 @@ impl Client {
         let padding = rng.pick(&plan.payload_bytes);
         let op = match act {
             Act::Subscribe => {
-                let topic = if self.centered { topic } else { self.or_pattern(topic, plan, rng) };
+                let topic = if self.is_centered() { topic } else { self.or_pattern(topic, plan, rng) };
                 let request = self.ask(Some(Asked::Subscribe(topic)));
                 Op::Subscribe { request, topic }
             }
             Act::Unsubscribe => {
                 let Some((subscription, topic)) = take_one(&mut self.subscriptions, rng) else { return };
-                if self.centered && topic.is_none() {
+                if self.is_centered() && topic.is_none() {
                     return;
                 }
                 Op::Unsubscribe { request: self.ask(None), subscription, topic }
@@ -226,6 +244,27 @@ impl Client {
             }
         };
         self.pipeline.push_back((op, padding));
+    }
+
+    /// In a room one can say something, or go.
+    fn say(&mut self, act: Act, room: u8, plan: &Plan, rng: &mut Rng) {
+        match act {
+            Act::Publish | Act::Call | Act::Answer => {
+                let publish = Op::Publish {
+                    request: self.ask(None),
+                    tag: self.tag(room),
+                    acknowledge: false,
+                    exclude_me: !plan.rooms.includes_sender,
+                    disclose: false,
+                    lists: None,
+                    receipt: false,
+                    key: None,
+                };
+                self.pipeline.push_back((publish, rng.pick(&plan.payload_bytes)));
+            }
+            Act::Goodbye => self.wants_out = true,
+            _ => {}
+        }
     }
 
     /// Answers the router's GOODBYE.

@@ -1,11 +1,11 @@
 //! What the runs met: a simulation that never fills a ring proves nothing about full rings.
 
 use super::{
-    history::{Decision, Event, Inner, NOT_TOLD, Op, Ruling, Seen},
+    history::{ClientId, Decision, Event, Inner, NOT_TOLD, Op, Protocol, Ruling, Seen},
     names,
 };
 use fanwire_core::{Counters, DropReason, LoginOutcome};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How often each kind of thing happened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,8 +14,14 @@ pub struct Coverage(BTreeMap<&'static str, u64>);
 impl Coverage {
     pub fn of<'a>(log: &[Event], counters: impl Iterator<Item = &'a Counters>) -> Self {
         let mut coverage = Self::default();
+        // What never happens is a gap too.
+        coverage.0.extend(MUST_HAPPEN.iter().map(|name| (*name, 0)));
+        let mut rooms = BTreeSet::new();
         for event in log {
-            coverage.add(name(event), 1);
+            if let Event::Opened { client, protocol: Protocol::Echo, .. } = event {
+                rooms.insert(*client);
+            }
+            coverage.add(name(event, &rooms), 1);
         }
         for counters in counters {
             for reason in DropReason::ALL {
@@ -60,7 +66,23 @@ impl std::fmt::Display for Coverage {
     }
 }
 
-fn name(event: &Event) -> &'static str {
+/// Names of what some protocols alone do, which none may do without.
+const MUST_HAPPEN: &[&str] = &[
+    "connects to a room",
+    "says something in a room",
+    "enters a room",
+    "heard in a room, text",
+    "heard in a room, binary",
+    "heard at the message center, plain",
+    "sent out of a room, and may not be there",
+    "sent out of a room, and may come again",
+];
+
+/// `rooms`: who is in one.
+fn name(event: &Event, rooms: &BTreeSet<ClientId>) -> &'static str {
+    if let Some(name) = name_in_room(event, rooms) {
+        return name;
+    }
     match event {
         Event::Opened { .. } => "connects",
         Event::Draining { .. } => "drains",
@@ -111,6 +133,7 @@ fn name(event: &Event) -> &'static str {
             Seen::Unsubscribed { .. } => "saw UNSUBSCRIBED",
             Seen::Published { matched: Some(_), .. } => "saw a receipt",
             Seen::Published { .. } => "saw PUBLISHED",
+            Seen::Event { heard: Some(_), .. } => "heard at the message center, plain",
             Seen::Event { publication: NOT_TOLD, .. } => "saw an event of a channel",
             Seen::Event { topic: Some(_), .. } => "saw EVENT by pattern",
             Seen::Event { .. } => "saw EVENT",
@@ -135,5 +158,23 @@ fn name(event: &Event) -> &'static str {
             Seen::Ping => "saw ping",
             Seen::Close { .. } => "saw close",
         },
+    }
+}
+
+fn name_in_room(event: &Event, rooms: &BTreeSet<ClientId>) -> Option<&'static str> {
+    match event {
+        Event::Opened { protocol: Protocol::Echo, .. } => Some("connects to a room"),
+        Event::Did { client, op: Op::Publish { .. } } if rooms.contains(client) => {
+            Some("says something in a room")
+        }
+        Event::Saw { client, seen } if rooms.contains(client) => match seen {
+            Seen::Subscribed { .. } => Some("enters a room"),
+            Seen::Event { heard: Some(heard), .. } if heard.is_binary => Some("heard in a room, binary"),
+            Seen::Event { .. } => Some("heard in a room, text"),
+            Seen::Close { code: Some(1008) } => Some("sent out of a room, and may not be there"),
+            Seen::Close { code: Some(1013) } => Some("sent out of a room, and may come again"),
+            _ => None,
+        },
+        _ => None,
     }
 }

@@ -7,6 +7,18 @@ use std::borrow::Cow;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub u32);
 
+/// How a client speaks to the router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// A source, which has no session.
+    Api,
+    Wamp,
+    /// The message center's.
+    Center,
+    /// In a room.
+    Echo,
+}
+
 /// What a payload says of itself: who published or called, its how manieth, and on which topic or procedure.
 ///
 /// Names of topics and procedures are numbers, see `names`.
@@ -171,6 +183,8 @@ pub enum Seen {
         topic: Option<String>,
         tag: Tag,
         publisher: Option<Person>,
+        /// How it sounds to receivers of plain bytes.
+        heard: Option<Heard>,
     },
     /// Events of a subscription of the client's were lost.
     Gap {
@@ -208,6 +222,14 @@ pub enum Seen {
     Close {
         code: Option<u16>,
     },
+}
+
+/// What plain bytes say beside the tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Heard {
+    /// Whose name stands before it.
+    pub named: Option<ClientId>,
+    pub is_binary: bool,
 }
 
 /// What a login came to.
@@ -277,6 +299,7 @@ pub enum Event {
     Opened {
         client: ClientId,
         shard: usize,
+        protocol: Protocol,
     },
     Did {
         client: ClientId,

@@ -14,6 +14,7 @@ mod center;
 mod check;
 mod client;
 mod coverage;
+mod echo;
 mod history;
 mod names;
 mod plan;

@@ -124,7 +124,7 @@ pub fn may_ask_by_api(source: ClientId, name: u8) -> bool {
 }
 
 /// Feeders may not publish or call everything.
-fn may_send(role: u8, name: u8) -> bool {
+pub fn may_send(role: u8, name: u8) -> bool {
     role != 2 || components(name)[1] != "b"
 }
 

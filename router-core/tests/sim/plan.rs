@@ -5,6 +5,7 @@
 
 use super::{
     center,
+    echo::Rooms,
     names::{self, REALM_BIT},
     rng::Rng,
     rules::Rules,
@@ -108,8 +109,10 @@ pub struct Plan {
     pub shards: usize,
     pub realms: usize,
     pub clients_max: usize,
-    /// Percent of clients that are at the message center.
+    /// Percent of clients that are in echo rooms, and of the others that are at the message center.
+    pub echoing: usize,
     pub centered: usize,
+    pub rooms: Rooms,
     /// Percent of clients that log in by ticket, of these with another ticket than theirs, and of their logins that find
     /// the control thread busy.
     pub by_ticket: usize,
@@ -218,6 +221,7 @@ impl Plan {
         });
         let shards = rng.pick(&[1, 1, 2, 2, 3, 4]);
         let rules = Rules::new(rng);
+        let rooms = Rooms::new(rng);
         let topics = rules.configured();
         let hooked = rng.chance(40);
         let mut access =
@@ -225,15 +229,17 @@ impl Plan {
         if hooked {
             access.set_hooks(&[hook()]);
         }
-        let message_center = access.realm(REALMS[0]).expect("it is there");
-        let message_center = MessageCenter::new(message_center, OnError::Keep, center::rules());
+        let first = access.realm(REALMS[0]).expect("it is there");
+        let message_center = MessageCenter::new(first, OnError::Keep, center::rules());
         Self {
             seed,
             steps,
             shards,
             realms: rng.pick(&[1, 1, 2]),
             clients_max: rng.pick(&[3, 8, 20, 60]),
+            echoing: rng.pick(&[0, 0, 30, 70]),
             centered: rng.pick(&[0, 0, 30, 70]),
+            rooms,
             by_ticket: rng.pick(&[0, 50, 100, 100]),
             wrong_ticket: rng.pick(&[0, 10, 50]),
             busy: rng.pick(&[0, 0, 20]),
@@ -275,7 +281,7 @@ impl Plan {
                 compression,
                 agent: String::new(),
                 message_center,
-                echo: Default::default(),
+                echo: rooms.configured(first),
             }),
         }
     }

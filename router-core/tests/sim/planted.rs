@@ -85,6 +85,15 @@ const ALL: &[Mutation] = &[
     Mutation::InnerHearsItself,
     Mutation::InnerForgottenWithSessions,
     Mutation::InnerRefusalDelivered,
+    Mutation::EchoSenderServed,
+    Mutation::EchoSenderLeftOutElsewhere,
+    Mutation::EchoRoomEndsWithOne,
+    Mutation::EchoDeafAfterDenial,
+    Mutation::EchoTrespasserStays,
+    Mutation::EchoStrangerStays,
+    Mutation::EchoDoorUnasked,
+    Mutation::EchoNamesForgotten,
+    Mutation::EchoBinaryIsText,
 ];
 
 /// The first seed that finds the bug, and the rule's words.

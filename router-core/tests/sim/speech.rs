@@ -144,7 +144,7 @@ pub fn understand(serializer: Serializer, got: Kind, bytes: &[u8]) -> Result<See
         Message::Event { subscription, publication, payload, details } => {
             let topic = details.topic.map(Cow::into_owned);
             let publisher = told(details.publisher, details.publisher_authid, details.publisher_authrole)?;
-            Seen::Event { subscription, publication, topic, tag: tagged(payload)?, publisher }
+            Seen::Event { subscription, publication, topic, tag: tagged(payload)?, publisher, heard: None }
         }
         Message::Registered { request, registration } => Seen::Registered { request, registration },
         Message::Unregistered { request } => Seen::Unregistered { request },
@@ -205,9 +205,14 @@ fn told(
     }
 }
 
-/// A list of one string: `<from.number.name>` and padding.
+/// `<from.number.name>` and padding.
+pub fn tagged(tag: &Tag, padding: usize) -> String {
+    format!("<{}.{}.{}>{}", tag.from.0, tag.number, tag.name, "x".repeat(padding))
+}
+
+/// A list of one such string.
 pub fn arguments(serializer: Serializer, tag: &Tag, padding: usize) -> Vec<u8> {
-    let text = format!("<{}.{}.{}>{}", tag.from.0, tag.number, tag.name, "x".repeat(padding));
+    let text = tagged(tag, padding);
     match serializer {
         Serializer::Json => format!("[\"{text}\"]").into_bytes(),
         Serializer::MsgPack | Serializer::Cbor => {
@@ -222,6 +227,9 @@ pub fn arguments(serializer: Serializer, tag: &Tag, padding: usize) -> Vec<u8> {
 }
 
 pub fn read_tag(args: &[u8]) -> Option<Tag> {
+    if let Some(bytes) = binary_in_json(args) {
+        return read_tag(&bytes);
+    }
     // The last one: the length before the string may be the same byte.
     let start = args.iter().rposition(|&byte| byte == b'<')? + 1;
     let length = args[start..].iter().position(|&byte| byte == b'>')?;
@@ -231,4 +239,20 @@ pub fn read_tag(args: &[u8]) -> Option<Tag> {
     let number = numbers.next()?.parse().ok()?;
     let name = numbers.next()?.parse().ok()?;
     Some(Tag { from, number, name })
+}
+
+/// WAMP, "Binary conversion of JSON Strings": what a list of one has, if that is binary. What is not in the alphabet ends it.
+fn binary_in_json(args: &[u8]) -> Option<Vec<u8>> {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let text = args.strip_prefix(br#"["\u0000"#)?;
+    let digits = text.iter().map_while(|byte| ALPHABET.iter().position(|letter| letter == byte));
+    let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
+    for digit in digits {
+        (bits, count) = (bits << 6 | digit as u32, count + 6);
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    Some(bytes)
 }

@@ -3,6 +3,7 @@
 
 use super::{
     center::Ear,
+    echo,
     history::{Op, Seen},
     rng::Rng,
     speech,
@@ -55,6 +56,7 @@ pub struct Socket {
 pub enum Tongue {
     Wamp(Serializer),
     Center(Ear),
+    Echo,
 }
 
 impl Tongue {
@@ -62,6 +64,7 @@ impl Tongue {
         match self {
             Self::Wamp(serializer) => speech::understand(*serializer, kind, bytes),
             Self::Center(ear) => ear.understand(kind, bytes),
+            Self::Echo => echo::hear(kind, bytes),
         }
     }
 }

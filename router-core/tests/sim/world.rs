@@ -3,29 +3,30 @@
 //! What a shard's turn does in one go, is here many steps in any order, with other shards' and clients' steps between.
 
 mod api;
+mod arrivals;
+mod ends;
 mod inner;
 mod questions;
+mod rest;
 
 use super::{
     center,
     check::{Jury, Verdict, accounting},
     client::Client,
     coverage::Coverage,
-    history::{ClientId, End, Event, Op, Person, Seen},
+    echo,
+    history::{ClientId, End, Event, Op, Person, Protocol, Seen},
     plan::{ACTS, Act, Plan, STEPS, Step},
     rng::Rng,
     speech,
-    wire::{Sockets, Tongue},
+    wire::Sockets,
 };
 use api::Sources;
 use bytes::BytesMut;
-use fanwire_codec::{
-    wamp2::Serializer,
-    ws::{Control, Kind, write_control},
-};
+use fanwire_codec::ws::{Control, Kind, write_control};
 use fanwire_core::{
-    DropReason, Effect, Encoding, Flow, FlushBudget, Instant, Outlet, Readiness, RingItem, RingSpace, Shard,
-    directory::Directory, ids::ShardId,
+    DropReason, Effect, Flow, FlushBudget, Instant, Outlet, RingItem, RingSpace, Shard, directory::Directory,
+    ids::ShardId,
 };
 use inner::Inner;
 use questions::Asked;
@@ -171,6 +172,7 @@ impl World {
     /// All steps, rest, everybody's leaving, rest. Returns the trace hash.
     pub fn run(&mut self) -> Result<u64, String> {
         self.jury.facts.hooked = self.plan.hooked;
+        self.jury.facts.rooms_are_named = self.plan.rooms.named;
         self.introduce_sources()?;
         self.introduce_inners()?;
         for _ in 0..self.plan.steps {
@@ -355,79 +357,8 @@ impl World {
         Ok(())
     }
 
-    /// The first clients are no connections: they ask by API.
-    fn introduce_sources(&mut self) -> Verdict {
-        self.jury.facts.sources = self.plan.sources as u32;
-        for index in 0..self.plan.sources as u32 {
-            let (id, shard) = (ClientId(index), self.rng.below(self.plan.shards));
-            let realm = self.rng.below(self.plan.realms) as u8;
-            let outlet = Outlet(u32::MAX);
-            self.clients.push(Client::new(id, shard, outlet, Serializer::Json, realm, None, 0));
-            self.api.add(id, shard, realm);
-            self.tell(Event::Opened { client: id, shard })?;
-        }
-        Ok(())
-    }
-
     fn someone(&mut self) -> Option<ClientId> {
         (!self.live.is_empty()).then(|| self.live[self.rng.below(self.live.len())])
-    }
-
-    fn connect(&mut self, at: usize) -> Verdict {
-        if self.live.len() >= self.plan.clients_max {
-            return Ok(());
-        }
-        let client = ClientId(self.clients.len() as u32);
-        let serializer = self.rng.pick(&Serializer::ALL);
-        let home = &mut self.homes[at];
-        let outlet = home.free.pop().unwrap_or(Outlet(home.tenants.len() as u32));
-        home.tenants.resize(home.tenants.len().max(outlet.index() + 1), None);
-        home.tenants[outlet.index()] = Some(client);
-        let centered = self.rng.chance(self.plan.centered);
-        let by_ticket =
-            self.rng.chance(self.plan.by_ticket).then(|| !self.rng.chance(self.plan.wrong_ticket));
-        // At the message center a hook decides on logins, and where there is one, nobody else comes in.
-        let by_ticket = match centered {
-            true => self.plan.hooked.then(|| by_ticket.unwrap_or(true)),
-            false => by_ticket,
-        };
-        // Who does not log in has the realm's first role.
-        let role = u8::from(by_ticket.is_some() && self.rng.chance(self.plan.limited));
-        home.shard.attach(self.now, outlet);
-        if centered {
-            home.sockets.open(outlet, Tongue::Center(center::Ear::new(client, role)));
-            home.shard.open(self.now, outlet, Encoding::MESSAGE_CENTER);
-        } else {
-            home.sockets.open(outlet, Tongue::Wamp(serializer));
-            home.shard.open(self.now, outlet, serializer);
-        }
-        if let Some(agreement) = self.plan.agreement(&mut self.rng) {
-            home.sockets.use_compression(outlet, &agreement);
-            home.shard.use_compression(self.now, outlet, &agreement);
-        }
-        let realm = if centered { 0 } else { self.rng.below(self.plan.realms) as u8 };
-        let mut newcomer = Client::new(client, at, outlet, serializer, realm, by_ticket, role);
-        newcomer.centered = centered;
-        newcomer.told_of_gaps = !centered && self.rng.chance(self.plan.told_of_gaps);
-        if let Some(right) = by_ticket.filter(|_| centered) {
-            newcomer.pipeline.push_back((Op::Authenticate { right }, 0));
-        }
-        self.clients.push(newcomer);
-        self.live.push(client);
-        self.tell(Event::Opened { client, shard: at })?;
-        if centered {
-            self.enter_center(client)?;
-        }
-        Ok(())
-    }
-
-    /// At the message center nobody says hello: who needs no login is in by then.
-    fn enter_center(&mut self, client: ClientId) -> Verdict {
-        let Client { shard, outlet, .. } = self.clients[client.0 as usize];
-        let (op, _) =
-            self.clients[client.0 as usize].pipeline.pop_front().expect("a newcomer begins with HELLO");
-        self.homes[shard].sockets.said(outlet, &op);
-        self.tell(Event::Did { client, op })
     }
 
     fn act(&mut self) -> Verdict {
@@ -464,18 +395,20 @@ impl World {
             let (at, outlet, serializer) = (state.shard, state.outlet, state.serializer);
             state.said_goodbye |= op == Op::Goodbye;
             let request = questions::request_of(&op);
-            let bytes = match state.centered {
-                true => center::speak(client, &op),
-                false => Some(speech::speak(client, serializer, &op, padding)),
+            let message = match (state.protocol, &op) {
+                (Protocol::Center, op) => center::speak(client, op).map(|bytes| (Kind::Text, bytes)),
+                (Protocol::Echo, Op::Publish { tag, .. }) => Some(echo::say(tag, padding)),
+                (Protocol::Echo | Protocol::Api, _) => None,
+                (Protocol::Wamp, op) => {
+                    Some((speech::kind(serializer), speech::speak(client, serializer, op, padding)))
+                }
             };
             self.homes[at].sockets.said(outlet, &op);
             self.tell(Event::Did { client, op })?;
-            let Some(mut bytes) = bytes else { continue };
+            let Some((kind, mut bytes)) = message else { continue };
             if self.rng.chance(80) {
                 self.show_ring_space(at);
             }
-            let kind =
-                if self.clients[client.0 as usize].centered { Kind::Text } else { speech::kind(serializer) };
             let flow = self.homes[at].shard.receive(self.now, outlet, kind, &mut bytes);
             self.take_questions(at, Some((client, request)))?;
             let state = &mut self.clients[client.0 as usize];
@@ -560,7 +493,7 @@ impl World {
             self.clients[client.0 as usize].saw(&seen);
             // Nobody knows the session of who is at the message center.
             if let Seen::Welcome(person) = &seen
-                && !self.clients[client.0 as usize].centered
+                && self.clients[client.0 as usize].protocol == Protocol::Wamp
             {
                 self.people.push_back(person.clone());
                 if self.people.len() > self.plan.clients_max * 3 / 2 {
@@ -631,179 +564,9 @@ impl World {
         Ok(())
     }
 
-    // --- ends --------------------------------------------------------------------------------------------------
-
-    /// The client is gone; the router may hear of it later.
-    fn ended(&mut self, client: ClientId, end: End) -> Verdict {
-        self.live.retain(|live| *live != client);
-        self.tell(Event::Ended { client, end })
-    }
-
-    /// The client goes, and the router hears of it at once.
-    fn vanish(&mut self, client: ClientId) -> Verdict {
-        let Client { shard, outlet, .. } = self.clients[client.0 as usize];
-        self.homes[shard].shard.peer_closed(self.now, outlet);
-        self.gone(client, End::Vanished)
-    }
-
-    /// The router knows; the outlet is free at the end of the turn.
-    fn gone(&mut self, client: ClientId, end: End) -> Verdict {
-        let Client { shard, outlet, .. } = self.clients[client.0 as usize];
-        let home = &mut self.homes[shard];
-        home.tenants[outlet.index()] = None;
-        home.sockets.close(outlet);
-        home.dead.push(outlet);
-        home.finished.retain(|finished| *finished != outlet);
-        if self.live.contains(&client) { self.ended(client, end) } else { Ok(()) }
-    }
-
-    /// The end of a turn: connections to which everything was said, broken ones that nobody wrote to, free outlets.
-    fn reap(&mut self, at: usize) -> Verdict {
-        for outlet in std::mem::take(&mut self.homes[at].finished) {
-            self.moves += 1;
-            if let Some(client) = self.homes[at].tenants[outlet.index()] {
-                if self.live.contains(&client) {
-                    self.read(client, usize::MAX)?;
-                }
-                self.homes[at].shard.peer_closed(self.now, outlet);
-                self.gone(client, End::Finished)?;
-            }
-        }
-        for index in 0..self.homes[at].tenants.len() {
-            let home = &mut self.homes[at];
-            let outlet = Outlet(index as u32);
-            if let Some(client) = home.tenants[index]
-                && home.sockets.is_broken(outlet)
-                && self.rng.chance(50)
-            {
-                self.moves += 1;
-                self.homes[at].shard.peer_closed(self.now, outlet);
-                self.gone(client, End::Vanished)?;
-            }
-        }
-        let home = &mut self.homes[at];
-        for outlet in home.dead.drain(..) {
-            home.shard.release(self.now, outlet);
-            home.free.push(outlet);
-        }
-        Ok(())
-    }
-
-    // --- rest --------------------------------------------------------------------------------------------------
-
-    /// No new wishes: everything on its way arrives, everybody reads and answers, until nothing moves.
-    fn settle(&mut self) -> Verdict {
-        for home in &mut self.homes {
-            home.sockets.short_writes = 0;
-        }
-        self.plan.early_full = 0;
-        let mut idle_rounds = 0;
-        for _ in 0..ROUNDS_MAX {
-            let before = self.moves;
-            let sends_before: u64 = self.homes.iter().map(|home| home.sockets.bytes_taken).sum();
-            self.now = self.now + Duration::from_micros(10);
-            for at in 0..self.homes.len() {
-                self.show_ring_space(at);
-                for from in 0..self.homes.len() {
-                    self.deliver(from, at, usize::MAX);
-                }
-                self.homes[at].shard.retry_parked(self.now);
-                self.hand_requests(at, usize::MAX)?;
-                self.push(at)?;
-                let home = &mut self.homes[at];
-                let work_left = home.shard.flush(self.now, &mut home.sockets, &FlushBudget::default());
-                self.moves += u64::from(work_left);
-                self.obey()?;
-                self.reap(at)?;
-                self.obey()?;
-            }
-            for _ in 0..self.questions.len() {
-                self.decide()?;
-                self.obey()?;
-            }
-            self.give_up_questions()?;
-            for client in self.live.clone() {
-                if !self.live.contains(&client) {
-                    continue;
-                }
-                self.writable(client);
-                self.read(client, usize::MAX)?;
-                let state = &mut self.clients[client.0 as usize];
-                while state.joined && state.has_invocations() && state.pipeline.len() < 16 {
-                    state.act(Act::Answer, &self.plan, &[], &mut self.rng);
-                }
-                self.hand(client, usize::MAX)?;
-                self.obey()?;
-            }
-            let sends: u64 = self.homes.iter().map(|home| home.sockets.bytes_taken).sum();
-            // Several rounds, because a modelled socket may say EAGAIN for no reason.
-            idle_rounds = if self.moves == before && sends == sends_before { idle_rounds + 1 } else { 0 };
-            if idle_rounds >= 20 {
-                return self.is_at_rest();
-            }
-        }
-        Err(format!("the world does not come to rest in {ROUNDS_MAX} rounds"))
-    }
-
-    /// Nothing moves: then nothing may be waiting either.
-    fn is_at_rest(&self) -> Verdict {
-        for (at, home) in self.homes.iter().enumerate() {
-            let counters = home.shard.counters();
-            if counters.queued != 0 || counters.outbox_bytes != 0 || home.shard.has_work() {
-                return Err(format!("shard {at} is at rest with something queued: {counters:?}"));
-            }
-            if home.shard.readiness() == Readiness::Later {
-                return Err(format!("shard {at} is at rest with a request by API in hand"));
-            }
-            if home.shard.staged_items() != 0 {
-                return Err(format!("shard {at} is at rest with items for other shards"));
-            }
-        }
-        self.api.are_answered()?;
-        for client in &self.live {
-            let state = &self.clients[client.0 as usize];
-            if state.paused && !state.deaf {
-                return Err(format!("{client:?} was paused and never resumed"));
-            }
-            if self.jury.facts.is_leaving(*client) {
-                return Err(format!("{client:?} was to leave, and nobody finishes its connection"));
-            }
-        }
-        Ok(())
-    }
-
-    fn everybody_leaves(&mut self) -> Verdict {
-        for client in self.live.clone() {
-            match self.rng.below(3) {
-                0 => self.vanish(client)?,
-                1 => self.drain(client)?,
-                _ => {
-                    self.clients[client.0 as usize].act(Act::Goodbye, &self.plan, &[], &mut self.rng);
-                    self.hand(client, usize::MAX)?;
-                }
-            }
-            self.obey()?;
-        }
-        self.settle()?;
-        // Who never said HELLO, or was at its last words, has nothing to leave with.
-        for client in self.live.clone() {
-            self.vanish(client)?;
-        }
-        self.settle()?;
-        self.all_inners_leave()?;
-        for (at, home) in self.homes.iter().enumerate() {
-            accounting::empty(at, home.shard.counters())?;
-        }
-        self.all_ends_are_told()?;
-        accounting::empty_directory(&self.directory)
-    }
-
     /// What a person needs to understand a failure.
     pub fn last_words(&self, lines: usize) -> String {
         let from = self.log.len().saturating_sub(lines);
         self.log[from..].iter().map(|event| format!("  {event:?}\n")).collect()
     }
 }
-
-/// More rounds than any plan can need: a round moves at least one message of each queue.
-const ROUNDS_MAX: usize = 100_000;

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Default)]
 pub struct Disclosed {
     asked: BTreeMap<Tag, bool>,
+    /// Who is in a room and was disclosed; it does not know itself who it is.
+    met: BTreeMap<ClientId, Person>,
     /// Requests that must be refused.
     refused: BTreeSet<(ClientId, u64)>,
 }
@@ -53,13 +55,19 @@ impl Checker for Disclosed {
 }
 
 impl Disclosed {
-    fn told(&self, tag: &Tag, who: Option<&Person>, facts: &Facts) -> Verdict {
+    fn told(&mut self, tag: &Tag, who: Option<&Person>, facts: &Facts) -> Verdict {
         let is_due = match (disclosure(tag.name), self.asked[tag]) {
             (Disclosure::Always, _) | (Disclosure::OnRequest, true) => true,
             (Disclosure::OnRequest, false) | (Disclosure::Never, false) => false,
             (Disclosure::Never, true) => return Err(format!("{tag:?} is to be refused, and came through")),
         };
-        let due = facts.person(tag.from).filter(|_| is_due);
+        let mut due = facts.person(tag.from).filter(|_| is_due);
+        if let (Some(known), Some(who), true) = (due, who, facts.is_echo(tag.from)) {
+            let is_its_role = who.authrole == known.authrole && who.authid.starts_with("anonymous-");
+            due = Some(self.met.entry(tag.from).or_insert_with(|| who.clone()))
+                .filter(|_| is_its_role)
+                .map(|met| &*met);
+        }
         if who != due {
             return Err(format!("{tag:?} came from {who:?}, and that should be {due:?}"));
         }

@@ -71,6 +71,8 @@ impl Logins {
     fn saw(&mut self, client: ClientId, seen: &Seen, facts: &Facts) -> Verdict {
         let Some(login) = self.0.get_mut(&client) else {
             return match seen {
+                // It is told nothing of all this.
+                _ if facts.is_echo(client) => Ok(()),
                 Seen::Challenge => Err(format!("{client:?} is challenged and has not said who it is")),
                 Seen::Welcome(Person { authid, authrole, .. })
                     if !authid.starts_with("anonymous-") || authrole != "anonymous" =>

@@ -22,6 +22,7 @@
 //! | – | by API comes nothing that the source's role may not ask for; receipts are what was matched | `api` |
 //! | – | events are dropped only where a rule says so, for newer ones of their key or for want of room; who asks is told | `gaps` |
 //! | – | at the message center: each is told its own name for the topic, and keeps its channels through another login | `center`, `reach` |
+//! | – | in echo rooms: who may not come or say something is told by the close code, and all is heard as it was said | `echo` |
 //! | – | inner subscribers get what sessions get, but for what their own outboxes refuse | `inner` |
 //! | – | matched = delivered + queued + dropped, after every step; delivered is what sockets took | `accounting` |
 //! | – | nothing is left when everybody has gone | `accounting` |
@@ -30,6 +31,7 @@ pub mod accounting;
 mod api;
 mod calls;
 mod disclosed;
+mod echo;
 mod gaps;
 mod hooks;
 mod inner;
@@ -41,7 +43,7 @@ mod reach;
 mod replies;
 
 use super::{
-    history::{ClientId, Event, Op, Person, Seen},
+    history::{ClientId, Event, Op, Person, Protocol, Seen},
     names,
     rules::Rules,
 };
@@ -62,13 +64,18 @@ pub struct Facts {
     pub sources: u32,
     /// Whether there is a hook.
     pub hooked: bool,
+    /// Whether what is said in rooms comes with its sender's name.
+    pub rooms_are_named: bool,
     /// Lines of history so far.
     pub line: u64,
 }
 
 struct ClientFacts {
     shard: usize,
+    protocol: Protocol,
     leaving: bool,
+    /// Somebody told the router to send it away.
+    sent_away: bool,
     person: Option<Person>,
 }
 
@@ -76,6 +83,16 @@ impl Facts {
     /// Whether it asks by API and is no session.
     pub fn is_source(&self, client: ClientId) -> bool {
         client.0 < self.sources
+    }
+
+    /// Whether it is in a room, or on its way there.
+    pub fn is_echo(&self, client: ClientId) -> bool {
+        self.clients[client.0 as usize].protocol == Protocol::Echo
+    }
+
+    /// Whether the router was told to send it away.
+    pub fn was_sent_away(&self, client: ClientId) -> bool {
+        self.clients[client.0 as usize].sent_away
     }
 
     pub fn shard(&self, client: ClientId) -> usize {
@@ -102,17 +119,33 @@ impl Facts {
     fn observe(&mut self, event: &Event) {
         self.line += 1;
         match event {
-            Event::Opened { client, shard } => {
+            Event::Opened { client, shard, protocol } => {
                 assert_eq!(
                     client.0 as usize,
                     self.clients.len(),
                     "clients are numbered in the order of opening"
                 );
-                self.clients.push(ClientFacts { shard: *shard, leaving: false, person: None });
+                self.clients.push(ClientFacts {
+                    shard: *shard,
+                    protocol: *protocol,
+                    leaving: false,
+                    sent_away: false,
+                    person: None,
+                });
             }
-            Event::Did { client, op: Op::Goodbye | Op::Violate }
-            | Event::Draining { client }
-            | Event::Ended { client, .. } => self.clients[client.0 as usize].leaving = true,
+            // Who says in a room what its role may not say has to go.
+            Event::Did { client, op: Op::Publish { tag, .. } }
+                if self.is_echo(*client) && !names::may_send(self.role(*client), tag.name) =>
+            {
+                self.clients[client.0 as usize].leaving = true;
+            }
+            Event::Draining { client } => {
+                let client = &mut self.clients[client.0 as usize];
+                (client.leaving, client.sent_away) = (true, true);
+            }
+            Event::Did { client, op: Op::Goodbye | Op::Violate } | Event::Ended { client, .. } => {
+                self.clients[client.0 as usize].leaving = true;
+            }
             Event::Saw { client, seen: Seen::Welcome(person) } => {
                 self.clients[client.0 as usize].person = Some(person.clone());
             }
@@ -150,6 +183,7 @@ impl Jury {
         Self {
             facts: Facts {
                 hooked: false,
+                rooms_are_named: false,
                 rules,
                 shed: 0,
                 shed_for_room: 0,
@@ -164,6 +198,7 @@ impl Jury {
                 Box::new(lifecycle::Lifecycle::default()),
                 Box::new(lists::Receivers::default()),
                 Box::new(disclosed::Disclosed::default()),
+                Box::new(echo::Echo::default()),
                 Box::new(hooks::Hooks::default()),
                 Box::new(logins::Logins::default()),
                 Box::new(reach::Reach::default()),

@@ -2,6 +2,7 @@
 
 use super::{Verdict, World, shard_id};
 use crate::{
+    echo::ROOM_REQUEST,
     history::{ClientId, Decision, Event, Op, Ruling},
     speech,
 };
@@ -36,6 +37,7 @@ impl World {
     pub(super) fn take_questions(&mut self, at: usize, from: Option<(ClientId, Option<u64>)>) -> Verdict {
         let questions: Vec<Question> = self.homes[at].shard.questions().collect();
         for question in questions {
+            let is_for_room = matches!(question.subject, Subject::Subscribe { .. });
             if let Subject::Disconnect { who } = &question.subject {
                 self.tell(Event::Told { session: who.session.get() })?;
                 continue;
@@ -43,7 +45,8 @@ impl World {
             let (client, request) = from.ok_or_else(|| {
                 format!("shard {} asks about {:?}, and nobody said anything", shard_id(at), question.subject)
             })?;
-            let since = self.now;
+            let is_for_room = is_for_room && self.clients[client.0 as usize].room.is_some();
+            let (since, request) = (self.now, if is_for_room { Some(ROOM_REQUEST) } else { request });
             self.questions.push(Asked { at, question, client, request, since });
         }
         Ok(())
@@ -56,31 +59,70 @@ impl World {
         }
         let index = self.rng.below(self.questions.len());
         let again = self.rng.chance(10);
-        let is_request = self.questions[index].request.is_some();
-        if is_request && self.rng.chance(self.plan.unanswered) {
-            let Asked { question, client, request, .. } = self.questions.swap_remove(index);
-            return match request.filter(|_| question.is_wanted()) {
-                Some(request) => self.tell(Event::Ruled { client, request, ruling: Ruling::Failed }),
-                None => Ok(()),
-            };
+        let Asked { client, request, ref question, .. } = self.questions[index];
+        let (is_wanted, is_room_asked) = (question.is_wanted(), self.asks_for_room(index));
+        if (request.is_some() || is_room_asked) && self.rng.chance(self.plan.unanswered) {
+            self.questions.swap_remove(index);
+            return if is_wanted { self.is_never_answered(client, request) } else { Ok(()) };
         }
         let outcome = match &self.questions[index].question.subject {
             Subject::Login { proof: Proof::Ticket(ticket), .. } => {
                 let is_right = ticket.expose() == speech::RIGHT_TICKET;
                 self.verify(index, is_right)?
             }
+            Subject::Connect { .. } if is_room_asked => self.greet(index)?,
             Subject::Connect { .. } => Ok(Grant::default()),
             _ => self.rule(index)?,
         };
         self.moves += 1;
-        let Asked { at, question, client, .. } = &self.questions[index];
-        let (at, client, verdict) = (*at, *client, question.verdict(outcome));
+        let granted = outcome.as_ref().ok().map(|grant| grant.role);
+        let Asked { at, question, .. } = &self.questions[index];
+        let (at, verdict) = (*at, question.verdict(outcome));
         if !again {
             self.questions.swap_remove(index);
         }
         self.homes[at].shard.handle_verdict(self.now, verdict);
         // Whose proof was good may be asked about once more.
-        self.take_questions(at, Some((client, None)))
+        self.take_questions(at, Some((client, None)))?;
+        if is_room_asked && is_wanted { self.room_is_decided(client, request, granted) } else { Ok(()) }
+    }
+
+    /// Whether it is about an echo client that comes in.
+    fn asks_for_room(&self, index: usize) -> bool {
+        let Asked { client, question, .. } = &self.questions[index];
+        let is_entrance = matches!(question.subject, Subject::Connect { .. } | Subject::Subscribe { .. });
+        is_entrance && self.clients[client.0 as usize].room.is_some()
+    }
+
+    /// What becomes of an echo client by the verdict on its session, or on its room.
+    fn room_is_decided(
+        &mut self,
+        client: ClientId,
+        request: Option<u64>,
+        granted: Option<Option<RoleId>>,
+    ) -> Verdict {
+        // The router may not know yet that it has gone.
+        if !self.live.contains(&client) {
+            return Ok(());
+        }
+        match (granted, request) {
+            (Some(_), Some(_)) => self.is_in_room(client),
+            (Some(role), None) => self.is_let_in(client, role.map_or(0, |role| role.index() as u8)),
+            (None, _) => {
+                self.clients[client.0 as usize].refused = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Nobody will answer: for the judges it is as if nobody could be asked.
+    fn is_never_answered(&mut self, client: ClientId, request: Option<u64>) -> Verdict {
+        let state = &mut self.clients[client.0 as usize];
+        state.refused |= state.room.is_some() && request.is_none_or(|request| request == ROOM_REQUEST);
+        match request {
+            Some(request) => self.tell(Event::Ruled { client, request, ruling: Ruling::Failed }),
+            None => self.tell(Event::Decided { client, verdict: Decision::Busy }),
+        }
     }
 
     /// The shard is about to be told the time: what waits for too long is answered as if nobody could be asked.
@@ -91,12 +133,31 @@ impl World {
         };
         let late = self.questions.iter().filter(is_late).map(|asked| (asked.client, asked.request));
         for (client, request) in late.collect::<Vec<_>>() {
-            match request {
-                Some(request) => self.tell(Event::Ruled { client, request, ruling: Ruling::Failed })?,
-                None => self.tell(Event::Decided { client, verdict: Decision::Busy })?,
-            }
+            self.is_never_answered(client, request)?;
         }
         Ok(())
+    }
+
+    /// Whether an echo client may come in, and as what.
+    fn greet(&mut self, index: usize) -> Result<Result<Grant, Denial>, String> {
+        let Asked { question, client, .. } = &self.questions[index];
+        let (client, is_wanted) = (*client, question.is_wanted());
+        let role = if self.rng.chance(self.plan.limited) { 1 + self.rng.below(2) as u8 } else { 0 };
+        let verdict = if self.rng.chance(self.plan.failed) {
+            Decision::Busy
+        } else if self.rng.chance(self.plan.denied) {
+            Decision::Refused
+        } else {
+            Decision::Granted(role)
+        };
+        if is_wanted {
+            self.tell(Event::Decided { client, verdict })?;
+        }
+        Ok(match verdict {
+            Decision::Granted(role) => Ok(Grant { role: Some(RoleId::new(role.into())), ..Grant::default() }),
+            Decision::Refused => Err(Denial::Refused),
+            Decision::Busy => Err(Denial::Unavailable),
+        })
     }
 
     fn verify(&mut self, index: usize, is_right: bool) -> Result<Result<Grant, Denial>, String> {
@@ -114,7 +175,7 @@ impl World {
             self.tell(Event::Decided { client, verdict })?;
         }
         // At the message center the hook alone knows who it is.
-        let authid = self.clients[client.0 as usize].centered.then(|| speech::authid(client).into());
+        let authid = self.clients[client.0 as usize].is_centered().then(|| speech::authid(client).into());
         Ok(match verdict {
             Decision::Granted(role) => Ok(Grant { authid, ..Grant::of_user(RoleId::new(role.into())) }),
             Decision::Refused => Err(Denial::Refused),
