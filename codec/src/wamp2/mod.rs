@@ -15,6 +15,7 @@
 //! payload element is due (all mean "absent"); a dictionary behind UNSUBSCRIBE and UNREGISTER. In CBOR, lengths may be
 //! indefinite everywhere. Tags may be in payloads and in options that we do not know, and nowhere else.
 
+pub mod batch;
 mod decode;
 mod dict;
 mod encode;
@@ -82,6 +83,15 @@ impl Serializer {
     ///     assert_eq!(Serializer::from_subprotocol("wamp"), None);
     pub fn from_subprotocol(subprotocol: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|serializer| serializer.subprotocol() == subprotocol)
+    }
+
+    /// The same for batches of messages (WAMP, "Message Batching").
+    pub fn batched_subprotocol(self) -> &'static str {
+        match self {
+            Self::Json => "wamp.2.json.batched",
+            Self::MsgPack => "wamp.2.msgpack.batched",
+            Self::Cbor => "wamp.2.cbor.batched",
+        }
     }
 
     /// Whether its messages travel as WebSocket text; else as binary. The other kind is a protocol error.

@@ -7,6 +7,8 @@
 //! Everything that a header can say wrong is found here, in the order of the bytes, so that the same bytes give the
 //! same error however they are cut.
 
+use std::ops::Range;
+
 use super::{Kind, ProtocolError, Role};
 
 /// Bytes of a header at most: 2, a 64-bit length, a mask key.
@@ -237,6 +239,15 @@ pub(super) fn parse(bytes: &[u8], expected: Expected) -> Result<Option<Parsed>, 
         ([0; 4], at)
     };
     Ok(Some(Parsed { opcode, fin, compressed, length, key, size }))
+}
+
+/// What the server's whole frame at the front of `bytes`, which nothing follows, is, and where its payload lies; `None`: it is
+/// none, or compressed.
+pub fn server_frame(bytes: &[u8]) -> Option<(Opcode, Range<usize>)> {
+    let expected = Expected { role: Role::Client, mid_message: false, rsv1: false };
+    let parsed = parse(bytes, expected).ok().flatten()?;
+    let is_whole = parsed.fin && (bytes.len() - parsed.size) as u64 == parsed.length;
+    is_whole.then_some((parsed.opcode, parsed.size..bytes.len()))
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ mod write;
 
 pub use close::{CLOSE_REASON_BYTES_MAX, is_close_code};
 pub use error::ProtocolError;
-pub use header::{FrameHeader, HEADER_BYTES_MAX, Opcode, header};
+pub use header::{FrameHeader, HEADER_BYTES_MAX, Opcode, header, server_frame};
 pub use partial::DirectRoom;
 pub use pool::Pool;
 pub use receiver::{Limits, Received, Receiver};

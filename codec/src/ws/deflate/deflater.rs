@@ -6,7 +6,7 @@ use bytes::{BufMut, BytesMut};
 use zlib_rs::{DeflateFlush, Status};
 
 use super::super::header::{self, Opcode};
-use super::super::{Kind, Role, mask};
+use super::super::{Kind, mask};
 use super::{Context, TAIL, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 
 /// Compresses messages, each for itself or, with a [`Context`], after what went before on its connection.
@@ -104,16 +104,12 @@ pub fn compress_frame(
     context: Option<&mut Context>,
 ) -> Option<(usize, usize)> {
     let frame = &out[at..];
-    let expected = header::Expected { role: Role::Client, mid_message: false, rsv1: false };
-    let parsed = header::parse(frame, expected).ok().flatten()?;
-    let payload = &frame[parsed.size..];
-    if parsed.opcode.is_control() || !parsed.fin || payload.len() as u64 != parsed.length {
-        return None;
-    }
+    let (opcode, payload) = header::server_frame(frame).filter(|(opcode, _)| !opcode.is_control())?;
+    let payload = &frame[payload];
     let before = payload.len();
     let compressed = deflater.compress(&[payload], context)?;
     out.truncate(at);
-    put_compressed(out, parsed.opcode, compressed, None);
+    put_compressed(out, opcode, compressed, None);
     Some((before, compressed.len()))
 }
 
