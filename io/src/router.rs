@@ -431,6 +431,7 @@ const METRICS: &[Metric] = &{
         dropped("reason=\"publisher_gone\""),
         dropped("reason=\"untranslatable\""),
         dropped("reason=\"inner_outbox_full\""),
+        dropped("reason=\"message_too_long\""),
         login("method=\"anonymous\",outcome=\"welcomed\""),
         login("method=\"anonymous\",outcome=\"denied\""),
         login("method=\"anonymous\",outcome=\"unavailable\""),

@@ -25,7 +25,7 @@ use crate::parcel::Parcel;
 use crate::receivers::{Audience, Receivers};
 use crate::session::{Identity, Refusal, error};
 use crate::shard::Shard;
-use crate::subscription::{ByEncoding, LocalSubscription, NamedStream, Streams};
+use crate::subscription::{ByEncoding, LocalSubscription, NamedStream, RoleStreams, Streams};
 use crate::uri::{self, MatchPolicy, UriRule};
 
 /// Who asks for a publication or a call.
@@ -319,14 +319,17 @@ impl Shard {
     ) {
         // None: the last member left while the item was on its way.
         let local = exact.and_then(|id| self.subscriptions.get(&id));
-        if let Some(LocalSubscription { topic, streams: Streams::Exact { alike, named }, .. }) = local {
-            event.append(&mut self.delivery, topic.id(), None, alike, &self.config.access);
-            for NamedStream { name, encoding, stream } in named {
+        if let Some(LocalSubscription { topic, streams: Streams::Exact(streams), .. }) = local {
+            event.append(&mut self.delivery, topic.id(), None, &streams.alike, &self.config.access);
+            for NamedStream { name, encoding, stream } in &streams.named {
                 if let Encoding::Echo(_) = encoding {
                     event.append_echo_to(&mut self.delivery, *stream, &self.config.access);
                     continue;
                 }
-                if event.plain && event.append_plain_to(&mut self.delivery, *stream, &self.config.access) {
+                if let Encoding::MessageCenter(_) = encoding
+                    && event.plain
+                    && event.append_plain_to(&mut self.delivery, *stream, &self.config.access)
+                {
                     continue;
                 }
                 let (name, access) = (name.as_deref(), &self.config.access);
@@ -356,13 +359,12 @@ impl Shard {
                     || self.config.access.authorize(topic.realm(), *role, Action::Subscribe, matches.uri());
                 let generation = self.config.access.generation();
                 if matches.permits(generation, *role, authorize) || planted(Mutation::PatternUnchecked) {
-                    event.append(
-                        &mut self.delivery,
-                        topic.id(),
-                        Some(matches.uri()),
-                        streams,
-                        &self.config.access,
-                    );
+                    let (delivery, access) = (&mut self.delivery, &self.config.access);
+                    let uri = Some(matches.uri());
+                    event.append(delivery, topic.id(), uri, &streams.alike, access);
+                    for NamedStream { encoding, stream, .. } in &streams.named {
+                        event.append_to(delivery, topic.id(), uri, *encoding, *stream, access);
+                    }
                 } else {
                     withhold(&mut self.delivery, streams);
                 }
@@ -713,9 +715,9 @@ impl<'a> Event<'a> {
 }
 
 /// The members of this class may not have an event: it counts as not matched.
-fn withhold(delivery: &mut Delivery, streams: &ByEncoding) {
-    for stream in streams.iter().flatten() {
-        delivery.counters.events_withheld += delivery.member_count(*stream) as u64;
+fn withhold(delivery: &mut Delivery, streams: &RoleStreams) {
+    for stream in streams.all() {
+        delivery.counters.events_withheld += delivery.member_count(stream) as u64;
     }
 }
 

@@ -39,11 +39,13 @@ pub enum DropReason {
     Untranslatable,
     /// The outbox of an inner subscriber, such as a bridge, was full.
     InnerOutboxFull,
+    /// It is longer than its receiver has said that it takes (RawSocket).
+    MessageTooLong,
 }
 
 impl DropReason {
     /// All reasons, in the order of [`Counters::dropped`].
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::SlowConsumerBytes,
         Self::SlowConsumerMessages,
         Self::SlowConsumerAge,
@@ -59,6 +61,7 @@ impl DropReason {
         Self::PublisherGone,
         Self::Untranslatable,
         Self::InnerOutboxFull,
+        Self::MessageTooLong,
     ];
 
     /// Whether it drops a publication for a whole shard, whose subscribers nobody counted; all others drop events.
@@ -84,6 +87,7 @@ impl DropReason {
             Self::PublisherGone => "publisher_gone",
             Self::Untranslatable => "untranslatable",
             Self::InnerOutboxFull => "inner_outbox_full",
+            Self::MessageTooLong => "message_too_long",
         }
     }
 }

@@ -261,6 +261,7 @@ impl Shard {
             Failure::Untranslatable => {
                 (error::INVALID_ARGUMENT, "the arguments have no form in the callee's serializer")
             }
+            Failure::TooLong => (error::PAYLOAD_SIZE_EXCEEDED, "the call is longer than the callee takes"),
             Failure::Overloaded => {
                 (error::UNAVAILABLE, "the callee has too many calls waiting: try again later")
             }
@@ -278,14 +279,18 @@ impl Shard {
         let Ok(payload) = source.get(encoding.serializer()) else {
             return self.refuse_call(call, error::INVALID_ARGUMENT, &no_form(encoding.serializer()));
         };
-        match said {
+        let said = match said {
             Said::Result => {
-                self.delivery.reply(outlet, |out| encoding.write_result(request, payload, out));
+                self.delivery.try_reply(outlet, |out| encoding.write_result(request, payload, out))
             }
             Said::Error(uri) => {
                 self.delivery.counters.call_errors += 1;
-                self.delivery.reply(outlet, |out| encoding.write_call_error(request, uri, payload, out));
+                self.delivery.try_reply(outlet, |out| encoding.write_call_error(request, uri, payload, out))
             }
+        };
+        if !said {
+            let words = "the answer of the callee is longer than this client takes";
+            self.refuse_call(call, error::PAYLOAD_SIZE_EXCEEDED, words);
         }
     }
 
@@ -384,10 +389,17 @@ impl Shard {
         session.last_invocation += 1;
         let invocation = session.last_invocation;
         session.invocations.insert(invocation, call);
-        self.delivery.counters.invocations += 1;
-        self.delivery.reply(outlet, |out| {
+        let said = self.delivery.try_reply(outlet, |out| {
             encoding.write_invocation(invocation, registration, procedure, caller, payload, out);
         });
+        if !said {
+            // Its number is the next one's: they have no gaps.
+            let session = self.session_mut(outlet).expect("it was here");
+            session.invocations.remove(&invocation);
+            session.last_invocation -= 1;
+            return Err(Failure::TooLong);
+        }
+        self.delivery.counters.invocations += 1;
         Ok(())
     }
 

@@ -1,10 +1,11 @@
-//! How events, replies and invocations look to a session: protocol × serializer × compression.
+//! How events, replies and invocations look to a session: protocol × serializer × framing.
 //!
 //! The broker and the dealer speak their own vocabulary and hand it to a session's [`Encoding`]; they never ask which
 //! protocol it is. Each protocol adds a variant here and a module that writes its frames.
 
 use bytes::BytesMut;
 use fanwire_codec::payload::{OwnedPayload, Plain, SharedPayload, TranscodeError};
+use fanwire_codec::rawsocket::MaxLength;
 use fanwire_codec::wamp2::{Payload, Serializer};
 use fanwire_codec::ws;
 
@@ -13,20 +14,52 @@ use crate::message_center;
 use crate::session::Identity;
 use crate::wamp2::frames;
 
-/// Whether frames are compressed, each for itself, and so once for all who get them.
+/// How messages become frames, each for itself, and so once for all who get them. They are written as plain WebSocket frames;
+/// what else they are is made of those when they are appended or said (`delivery/framing.rs`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Framing {
-    /// As they are; also for connections that have them compressed by an encoder of their own.
+    /// WebSocket frames; also for connections that have them compressed by an encoder of their own.
     Plain,
     /// permessage-deflate without context takeover (RFC 7692).
     Deflated,
+    /// Each message is a batch of one (WAMP, "Message Batching").
+    Batched,
+    /// The same, compressed.
+    BatchedDeflated,
+    /// RawSocket, of clients that take messages of this length at most: they are not sent what is longer.
+    Raw(MaxLength),
+}
+
+impl Framing {
+    /// The same, compressed once for all. RawSocket knows no compression.
+    pub(crate) fn deflated(self) -> Self {
+        match self {
+            Self::Plain | Self::Deflated => Self::Deflated,
+            Self::Batched | Self::BatchedDeflated => Self::BatchedDeflated,
+            Self::Raw(_) => self,
+        }
+    }
+
+    /// The same, not compressed.
+    pub(crate) fn inflated(self) -> Self {
+        match self {
+            Self::Plain | Self::Deflated => Self::Plain,
+            Self::Batched | Self::BatchedDeflated => Self::Batched,
+            Self::Raw(_) => self,
+        }
+    }
+
+    /// Whether a message can be too long for it.
+    pub(crate) fn is_limited(self) -> bool {
+        matches!(self, Self::Raw(_))
+    }
 }
 
 /// One way to encode messages. Members of a subscription with the same encoding share one event stream.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Encoding {
-    /// WAMP v2 over WebSocket.
+    /// WAMP v2 over WebSocket or RawSocket.
     Wamp2(Serializer, Framing),
     /// The message center's JSON over WebSocket.
     MessageCenter(Framing),
@@ -57,26 +90,29 @@ impl Encoding {
         match self {
             Self::Wamp2(serializer, Framing::Plain) => Some(serializer.index()),
             Self::Wamp2(serializer, Framing::Deflated) => Some(Serializer::COUNT + serializer.index()),
-            Self::MessageCenter(_) | Self::Echo(_) => None,
+            Self::Wamp2(..) | Self::MessageCenter(_) | Self::Echo(_) => None,
         }
     }
 
     /// The same, compressed once for all.
     pub(crate) fn deflated(self) -> Self {
         match self {
-            Self::Wamp2(serializer, _) => Self::Wamp2(serializer, Framing::Deflated),
-            Self::MessageCenter(_) => Self::MessageCenter(Framing::Deflated),
-            Self::Echo(_) => Self::Echo(Framing::Deflated),
+            Self::Wamp2(serializer, framing) => Self::Wamp2(serializer, framing.deflated()),
+            Self::MessageCenter(framing) => Self::MessageCenter(framing.deflated()),
+            Self::Echo(framing) => Self::Echo(framing.deflated()),
         }
     }
 
-    /// Whether its streams are compressed.
-    pub(crate) fn is_deflated(self) -> bool {
+    /// How its messages become frames.
+    pub(crate) fn framing(self) -> Framing {
         match self {
-            Self::Wamp2(_, framing) | Self::MessageCenter(framing) | Self::Echo(framing) => {
-                framing == Framing::Deflated
-            }
+            Self::Wamp2(_, framing) | Self::MessageCenter(framing) | Self::Echo(framing) => framing,
         }
+    }
+
+    /// Whether its connections are no WebSockets, which end with close frames.
+    pub(crate) fn is_raw(self) -> bool {
+        matches!(self.framing(), Framing::Raw(_))
     }
 
     /// The value of the metrics' `protocol` label.

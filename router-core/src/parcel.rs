@@ -55,6 +55,8 @@ pub(crate) enum Outcome {
 /// Why no callee answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Failure {
+    /// Its message is longer than the callee takes.
+    TooLong,
     /// The callee left before it answered.
     Gone,
     /// The registration was taken back before the invocation arrived.

@@ -87,6 +87,13 @@ impl Shard {
         }
     }
 
+    /// Its connection ends for the reason that a WebSocket's close frame would have: said so, where there are no such frames.
+    pub(crate) fn say_last_words(&mut self, outlet: Outlet, close_code: u16, words: &str) {
+        if self.spoken(outlet).is_some_and(Encoding::is_raw) && !words.is_empty() {
+            self.say_last_words_wamp2(outlet, close_code, words);
+        }
+    }
+
     /// How long a message may be that it needs to come in, where its protocol has such; else nothing.
     pub fn login_bytes_max(&self, outlet: Outlet) -> usize {
         match self.spoken(outlet) {

@@ -247,10 +247,14 @@ pub(crate) mod error {
     pub(crate) const NO_SUCH_REGISTRATION: &str = "wamp.error.no_such_registration";
     pub(crate) const NO_SUCH_SUBSCRIPTION: &str = "wamp.error.no_such_subscription";
     pub(crate) const NOT_AUTHORIZED: &str = "wamp.error.not_authorized";
+    pub(crate) const PAYLOAD_SIZE_EXCEEDED: &str = "wamp.error.payload_size_exceeded";
     pub(crate) const PROCEDURE_ALREADY_EXISTS: &str = "wamp.error.procedure_already_exists";
     pub(crate) const PROTOCOL_VIOLATION: &str = "wamp.error.protocol_violation";
+    pub(crate) const RUNTIME_ERROR: &str = "wamp.error.runtime_error";
+    pub(crate) const TIMEOUT: &str = "wamp.error.timeout";
     pub(crate) const UNAVAILABLE: &str = "wamp.error.unavailable";
     pub(crate) const CLOSE_GOODBYE_AND_OUT: &str = "wamp.close.goodbye_and_out";
+    pub(crate) const CLOSE_NORMAL: &str = "wamp.close.normal";
     pub(crate) const CLOSE_SYSTEM_SHUTDOWN: &str = "wamp.close.system_shutdown";
 }
 

@@ -191,7 +191,7 @@ impl Shard {
 
     /// Raw bytes for a connection, whole frames or an HTTP response, after everything routed to it before.
     pub fn push(&mut self, _now: Instant, outlet: Outlet, bytes: &[u8]) {
-        self.delivery.reply(outlet, |out| out.extend_from_slice(bytes));
+        self.delivery.push(outlet, bytes);
     }
 
     /// Nothing more will be said to the connection; [`Effect::Finished`] comes when all is written.
@@ -199,13 +199,15 @@ impl Shard {
         self.delivery.finish(outlet);
     }
 
-    /// The WebSocket is open, and this is what it speaks: a [`Serializer`](fanwire_codec::wamp2::Serializer) of WAMP v2, or
+    /// The WebSocket or RawSocket is open, and this is what it speaks: a [`Serializer`](fanwire_codec::wamp2::Serializer) of WAMP v2, or
     /// [`Encoding::MESSAGE_CENTER`], or [`Encoding::ECHO`]. The session waits for the client's first message, or is open where it
     /// needs none; an echo client comes in by [`enter_room`](Self::enter_room), once compression is agreed on.
     pub fn open(&mut self, now: Instant, outlet: Outlet, encoding: impl Into<Encoding>) {
         // Whoever had this outlet before had another number, but for one of half a billion.
         self.last_client = ClientId::next_number(self.last_client);
-        let session = Session { number: self.last_client, ..Session::new(encoding.into()) };
+        let encoding = encoding.into();
+        self.delivery.use_framing(outlet, encoding.framing());
+        let session = Session { number: self.last_client, ..Session::new(encoding) };
         self.sessions[outlet.index()] = Some(Box::new(session));
         self.greet(now, outlet);
     }
@@ -284,11 +286,13 @@ impl Shard {
         self.close(now, outlet, code, words);
     }
 
-    /// Ends the session and says goodbye on the WebSocket level only.
+    /// Ends the session and says goodbye on the WebSocket level only; over RawSocket, which has none, by ABORT where there are
+    /// words and nothing like it was said.
     pub fn close(&mut self, now: Instant, outlet: Outlet, code: u16, words: &str) {
         if self.delivery.is_closed(outlet) {
             return;
         }
+        self.say_last_words(outlet, code, words);
         self.end_session(now, outlet);
         self.delivery.reply(outlet, |out| ws::write_close(out, code, words));
         self.delivery.finish(outlet);
@@ -575,6 +579,7 @@ impl Shard {
                     Notice::Paused { tag, paused } => self.note_pause(tag, paused),
                     Notice::Relieved(_) if planted(Mutation::HeldNeverResumed) => {}
                     Notice::Relieved(outlet) => self.listen_again(outlet),
+                    Notice::Unsayable(outlet) => self.close(now, outlet, 1009, UNSAYABLE),
                     Notice::Finished(outlet) => self.effects.push(Effect::Finished(outlet)),
                     Notice::Cut(outlet, reason) => {
                         self.forget(now, outlet);
@@ -586,6 +591,8 @@ impl Shard {
     }
 }
 
+/// Why a session ends to which something cannot be said.
+const UNSAYABLE: &str = "a message for this session is longer than its client takes; let it take longer ones";
 /// Tells this hash from others of a shard's number.
 const CLIENTS: &str = "clients";
 /// How often room is looked for while nothing else happens: far below `park_max`, far above the cost of a turn.

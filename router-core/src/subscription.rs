@@ -31,14 +31,18 @@ pub(crate) struct LocalSubscription {
 #[derive(Debug)]
 pub(crate) enum Streams {
     /// Everybody's role was asked when they subscribed to the very topic.
-    Exact {
-        alike: ByEncoding,
-        /// Of those who have a name of their own for the topic, and of encodings without a place of their own. Few: most call it
-        /// the same.
-        named: Vec<NamedStream>,
-    },
+    Exact(RoleStreams),
     /// What a pattern brings is asked for each topic, so roles are apart.
-    Pattern(Vec<(RoleId, ByEncoding)>),
+    Pattern(Vec<(RoleId, RoleStreams)>),
+}
+
+/// The streams of those who may have the same.
+#[derive(Debug, Default)]
+pub(crate) struct RoleStreams {
+    pub(crate) alike: ByEncoding,
+    /// Of those who have a name of their own for the topic, and of encodings without a place of their own. Few: most call it
+    /// the same.
+    pub(crate) named: Vec<NamedStream>,
 }
 
 /// By [`Encoding::index`].
@@ -64,17 +68,50 @@ struct Class<'a> {
 impl Streams {
     fn new(policy: MatchPolicy) -> Self {
         match policy {
-            MatchPolicy::Exact => Self::Exact { alike: [None; Encoding::ALIKE], named: Vec::new() },
+            MatchPolicy::Exact => Self::Exact(RoleStreams::default()),
             MatchPolicy::Prefix | MatchPolicy::Wildcard => Self::Pattern(Vec::new()),
         }
     }
 
+    /// The streams of the class's role.
+    fn of(&mut self, class: Class<'_>) -> &mut RoleStreams {
+        match self {
+            Self::Exact(streams) => streams,
+            Self::Pattern(roles) => {
+                let role = if planted(Mutation::RolesShareStreams) { RoleId::new(0) } else { class.role };
+                let at = roles.iter().position(|(known, _)| *known == role).unwrap_or_else(|| {
+                    roles.push((role, RoleStreams::default()));
+                    roles.len() - 1
+                });
+                &mut roles[at].1
+            }
+        }
+    }
+
+    /// The stream of a class that has sessions.
+    fn get(&mut self, class: Class<'_>) -> StreamId {
+        self.of(class).get_or_make(class, || unreachable!("a member's class has a stream"))
+    }
+
+    /// Forgets roles without streams; whether nothing is left.
+    fn tidy(&mut self) -> bool {
+        match self {
+            Self::Exact(streams) => streams.is_empty(),
+            Self::Pattern(roles) => {
+                roles.retain(|(_, streams)| !streams.is_empty());
+                roles.is_empty()
+            }
+        }
+    }
+}
+
+impl RoleStreams {
     /// The stream of a class's sessions; `make` makes the first one's.
     fn get_or_make(&mut self, class: Class<'_>, make: impl FnOnce() -> StreamId) -> StreamId {
-        if let Some(slot) = self.slot(class) {
-            return *slot.get_or_insert_with(make);
+        let Self { alike, named } = self;
+        if let Some(index) = class.encoding.index() {
+            return *alike[index].get_or_insert_with(make);
         }
-        let Self::Exact { named, .. } = self else { unreachable!("names are for exact topics") };
         let known = named.iter().find(|named| named.is_of(class)).map(|named| named.stream);
         known.unwrap_or_else(|| {
             let stream = make();
@@ -85,45 +122,20 @@ impl Streams {
         })
     }
 
-    /// The stream of a class that has sessions.
-    fn get(&mut self, class: Class<'_>) -> StreamId {
-        self.get_or_make(class, || unreachable!("a member's class has a stream"))
-    }
-
     fn remove(&mut self, class: Class<'_>) {
-        if let Some(slot) = self.slot(class) {
-            *slot = None;
-        } else if let Self::Exact { named, .. } = self {
-            named.retain(|named| !named.is_of(class));
+        match class.encoding.index() {
+            Some(index) => self.alike[index] = None,
+            None => self.named.retain(|named| !named.is_of(class)),
         }
     }
 
-    /// The place of the stream of sessions with this role and encoding; `None` where it is among those with names.
-    fn slot(&mut self, class: Class<'_>) -> Option<&mut Option<StreamId>> {
-        let index = class.encoding.index()?;
-        match self {
-            Self::Exact { alike, .. } => Some(&mut alike[index]),
-            Self::Pattern(roles) => {
-                let role = if planted(Mutation::RolesShareStreams) { RoleId::new(0) } else { class.role };
-                let at = roles.iter().position(|(known, _)| *known == role).unwrap_or_else(|| {
-                    roles.push((role, [None; Encoding::ALIKE]));
-                    roles.len() - 1
-                });
-                Some(&mut roles[at].1[index])
-            }
-        }
+    fn is_empty(&self) -> bool {
+        self.alike.iter().all(Option::is_none) && self.named.is_empty()
     }
 
-    /// Forgets roles without streams; whether nothing is left.
-    fn tidy(&mut self) -> bool {
-        let is_empty = |streams: &ByEncoding| streams.iter().all(Option::is_none);
-        match self {
-            Self::Exact { alike, named } => is_empty(alike) && named.is_empty(),
-            Self::Pattern(roles) => {
-                roles.retain(|(_, streams)| !is_empty(streams));
-                roles.is_empty()
-            }
-        }
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = StreamId> {
+        self.alike.iter().copied().flatten().chain(self.named.iter().map(|named| named.stream))
     }
 }
 
@@ -203,8 +215,8 @@ impl Shard {
     fn join_class(&mut self, outlet: Outlet, id: SubscriptionId, class: Class<'_>) {
         let subscription = self.subscriptions.get_mut(&id).expect("found or inserted by the caller");
         let topic = &subscription.topic;
-        let stream = subscription.streams.get_or_make(class, || {
-            let stream = self.delivery.create_stream_in(id.get(), class.encoding.is_deflated());
+        let stream = subscription.streams.of(class).get_or_make(class, || {
+            let stream = self.delivery.create_stream_in(id.get(), class.encoding.framing());
             let handling = self.config.access.handling(topic.realm(), topic.policy(), topic.uri());
             if !handling.is_plain() {
                 self.delivery.set_rule(stream, id, class.encoding, handling);
@@ -242,7 +254,7 @@ impl Shard {
         if self.delivery.member_count(stream) > 0 && !ends_with_one {
             return false;
         }
-        subscription.streams.remove(class);
+        subscription.streams.of(class).remove(class);
         self.delivery.delete_stream(stream);
         if planted(Mutation::InterestLostWithEncoding) {
             self.directory.unsubscribe(&subscription.topic, self.id);

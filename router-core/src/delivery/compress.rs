@@ -14,6 +14,7 @@ use super::{Delivery, Outlet, Run, flag};
 use crate::clock::Instant;
 use crate::config::Compression;
 use crate::counters::Counters;
+use crate::encoding::Framing;
 use crate::mutation::{Mutation, planted};
 
 /// The compressors of a shard, made when they are needed first: two windows, those of the policy and the smallest.
@@ -25,13 +26,13 @@ pub(super) struct Compressors {
     scratch: BytesMut,
 }
 
-/// How frames are compressed for one connection.
+/// How frames are made for one connection, unless they are plain.
 #[derive(Debug)]
 pub(super) enum Encoder {
     /// As for all: replies when they are said, events with their stream.
-    Shared,
-    /// When they are written.
-    Own { window_bits: u8, context: Option<Context> },
+    Shared(Framing),
+    /// They are compressed when they are written; what they are before that, as for all.
+    Own { window_bits: u8, context: Option<Context>, before: Framing },
 }
 
 impl Compressors {
@@ -96,20 +97,25 @@ impl Delivery {
             return false;
         }
         let server = agreement.server;
+        let before = self.framing_of_replies(outlet);
         let shared = !server.takeover && server.window_bits == policy.window_bits;
         let encoder = if shared {
-            Encoder::Shared
+            Encoder::Shared(before.deflated())
         } else {
             // What was said before, the answer to the handshake, goes as it is.
             self.settle_due(now, outlet);
             self.flags[outlet.index()] |= flag::ENCODED;
-            Encoder::Own { window_bits: server.window_bits, context: server.context() }
+            Encoder::Own { window_bits: server.window_bits, context: server.context(), before }
         };
+        self.set_encoder(outlet, encoder);
+        shared
+    }
+
+    pub(super) fn set_encoder(&mut self, outlet: Outlet, encoder: Encoder) {
         if self.encoders.len() <= outlet.index() {
             self.encoders.resize_with(outlet.index() + 1, || None);
         }
         self.encoders[outlet.index()] = Some(Box::new(encoder));
-        shared
     }
 
     /// The connection's frames are as they were written again.
@@ -122,9 +128,15 @@ impl Delivery {
         }
     }
 
-    /// Whether replies are compressed when they are said.
-    pub(super) fn compresses_replies(&self, outlet: Outlet) -> bool {
-        matches!(self.encoders.get(outlet.index()), Some(Some(encoder)) if matches!(**encoder, Encoder::Shared))
+    /// What replies are made when they are said.
+    #[inline]
+    pub(super) fn framing_of_replies(&self, outlet: Outlet) -> Framing {
+        match self.encoders.get(outlet.index()) {
+            Some(Some(encoder)) => match **encoder {
+                Encoder::Shared(framing) | Encoder::Own { before: framing, .. } => framing,
+            },
+            _ => Framing::Plain,
+        }
     }
 
     /// Compresses the reply at `at` for a connection with an encoder of its own when it is said: a planted bug.
@@ -132,7 +144,7 @@ impl Delivery {
     pub(super) fn encode_too_early(&mut self, outlet: Outlet, at: usize) {
         let Self { outlets, encoders, compressors, counters, .. } = self;
         let encoder = encoders.get_mut(outlet.index()).and_then(Option::as_deref_mut);
-        let Some(Encoder::Own { window_bits, context: Some(context) }) = encoder else { return };
+        let Some(Encoder::Own { window_bits, context: Some(context), .. }) = encoder else { return };
         let outbox = outlets[outlet.index()].outbox.as_mut().expect("it has a reply");
         let reply = outbox.replies.split_off(at);
         let encoded = compressors.compress_for_one(&reply, *window_bits, Some(context), counters);
@@ -143,7 +155,7 @@ impl Delivery {
     /// One frame as a connection with an encoder of its own gets it next.
     pub(super) fn encode_frame(&mut self, outlet: Outlet, frame: &[u8]) -> Body {
         let Self { encoders, compressors, counters, .. } = self;
-        let Some(Encoder::Own { window_bits, context }) = encoders[outlet.index()].as_deref_mut() else {
+        let Some(Encoder::Own { window_bits, context, .. }) = encoders[outlet.index()].as_deref_mut() else {
             unreachable!("the flag says that it has an encoder");
         };
         let encoded = compressors.compress_for_one(frame, *window_bits, context.as_mut(), counters);
@@ -154,7 +166,7 @@ impl Delivery {
     pub(super) fn encode(&mut self, now: Instant, outlet: Outlet, run: Run) {
         let Self { streams, outlets, encoders, compressors, counters, .. } = self;
         let outbox = outlets[outlet.index()].outbox.as_mut().expect("the caller has put it there");
-        let Some(Encoder::Own { window_bits, context }) = encoders[outlet.index()].as_deref_mut() else {
+        let Some(Encoder::Own { window_bits, context, .. }) = encoders[outlet.index()].as_deref_mut() else {
             unreachable!("the flag says that it has an encoder");
         };
         let ages = run.event_of.is_some();

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::{Delivery, Outlet, StreamId, index_of};
+use super::{Delivery, Outlet, StreamId, forget_large, index_of};
 use crate::counters::DropReason;
+use crate::encoding::Framing;
 use crate::mutation::{Mutation, planted};
 use crate::receivers::Receivers;
 
@@ -63,11 +64,13 @@ impl Delivery {
             return self.drop_event(id, except, Some(&named.receivers), DropReason::StreamOverflow);
         }
         let is_counted = excluded.is_some() || planted(Mutation::ListsNotKept);
+        if !self.append_frame(id, except, excepted, write) {
+            return self.drop_event(id, except, Some(&named.receivers), DropReason::MessageTooLong);
+        }
         if is_counted {
             self.counters.matched += rest as u64;
             self.counters.queued += rest as u64;
         }
-        self.append_frame(id, except, excepted, write);
         let stream = self.streams[id.index()].as_mut().expect("the stream is alive");
         for place in places {
             stream.members[place].excepted = true;
@@ -97,8 +100,12 @@ impl Delivery {
         }
         self.frame.clear();
         write(&mut self.frame);
-        if self.stream(id).compressed {
-            self.compressors.compress_for_all(&mut self.frame, 0, &mut self.counters);
+        let framing = self.stream(id).framing;
+        if framing != Framing::Plain
+            && !self.compressors.frame_for_all(framing, &mut self.frame, 0, &mut self.counters)
+        {
+            self.counters.matched += members.len() as u64;
+            return self.counters.drop_events(DropReason::MessageTooLong, members.len() as u64);
         }
         self.sequence += 1;
         for outlet in members {
@@ -116,9 +123,7 @@ impl Delivery {
             outbox.mark_reply(sequence, Some(id));
             self.make_dirty(outlet);
         }
-        if self.frame.capacity() > KEEP_FRAME_BYTES {
-            self.frame = BytesMut::new();
-        }
+        forget_large(&mut self.frame);
     }
 
     /// Counts an event that nobody gets, for `reason`. Asks each member, which is what routing else avoids, up to a number
@@ -154,8 +159,6 @@ impl Delivery {
 
 /// Members that are asked while routing, about 20 ns each, in order to count a dropped event exactly.
 const COUNTED_MEMBERS_MAX: usize = 4_096;
-/// The buffer for frames of outboxes stays if it is no larger.
-const KEEP_FRAME_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {

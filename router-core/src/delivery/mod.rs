@@ -15,6 +15,7 @@
 mod compress;
 mod due;
 mod flush;
+mod framing;
 mod listed;
 mod outbox;
 mod shed;
@@ -32,6 +33,7 @@ use hashbrown::HashMap;
 use crate::clock::Instant;
 use crate::config::{Compression, Limits};
 use crate::counters::{Counters, DropReason};
+use crate::encoding::Framing;
 use crate::mutation::{Mutation, planted};
 use crate::session::Label;
 use compress::{Compressors, Encoder};
@@ -82,6 +84,8 @@ pub enum Notice {
     Finished(Outlet),
     /// A connection that was held for not reading its answers may be read again.
     Relieved(Outlet),
+    /// A reply was longer than the connection's client takes.
+    Unsayable(Outlet),
     /// The connection passed a limit or its socket broke; it gets nothing any more.
     Cut(Outlet, DropReason),
 }
@@ -259,32 +263,53 @@ impl Delivery {
 
     /// Appends one frame for this connection alone, after everything routed to it before. After [`Self::finish`] it is
     /// too late: the close frame is the last (RFC 6455, 5.5.1), and a ping that a timer still sends is ignored.
+    ///
+    /// What is longer than the client takes is not said: [`Notice::Unsayable`].
     pub fn reply(&mut self, outlet: Outlet, write: impl FnOnce(&mut BytesMut)) {
+        if !self.try_reply(outlet, write) {
+            self.notices.push(Notice::Unsayable(outlet));
+        }
+    }
+
+    /// The same, for whoever has something shorter to say instead: false if it is longer than the client takes.
+    #[must_use = "nothing was said"]
+    pub fn try_reply(&mut self, outlet: Outlet, write: impl FnOnce(&mut BytesMut)) -> bool {
+        self.say(outlet, self.framing_of_replies(outlet), write)
+    }
+
+    /// Appends bytes as they are: frames of the connection's own framing, or what comes before there are any.
+    pub fn push(&mut self, outlet: Outlet, bytes: &[u8]) {
+        self.say(outlet, Framing::Plain, |out| out.extend_from_slice(bytes));
+    }
+
+    fn say(&mut self, outlet: Outlet, framing: Framing, write: impl FnOnce(&mut BytesMut)) -> bool {
         let finishing = |flags: &u8| flags & flag::FINISHING != 0 && !planted(Mutation::WordsAfterClose);
         if self.is_closed(outlet) || self.flags.get(outlet.index()).is_some_and(finishing) {
-            return;
+            return true;
         }
-        let compressed = self.compresses_replies(outlet);
         let outbox = self.outlets[outlet.index()]
             .outbox
             .get_or_insert_with(|| self.outboxes.pop().unwrap_or_default());
         let at = outbox.replies.len();
         write(&mut outbox.replies);
+        let mut said = true;
+        if framing != Framing::Plain && outbox.replies.len() > at {
+            said = self.compressors.frame_for_all(framing, &mut outbox.replies, at, &mut self.counters);
+        }
         if outbox.replies.len() == at {
             // Nothing is no frame. The flush puts the outbox away if it is not needed.
-            return self.make_dirty(outlet);
+            self.make_dirty(outlet);
+            return said;
         }
         self.sequence += 1;
         self.counters.replies += 1;
-        if compressed {
-            self.compressors.compress_for_all(&mut outbox.replies, at, &mut self.counters);
-        }
         outbox.mark_reply(self.sequence, None);
         #[cfg(feature = "mutations")]
         if planted(Mutation::EncodedWhenSaid) {
             self.encode_too_early(outlet, at);
         }
         self.make_dirty(outlet);
+        true
     }
 
     /// Puts the last reply before everything that is due: a planted bug.
@@ -364,13 +389,14 @@ impl Delivery {
 
     /// A stream without members. `tag` comes back in [`Notice::Congested`].
     pub fn create_stream(&mut self, tag: u64) -> StreamId {
-        self.create_stream_in(tag, false)
+        self.create_stream_in(tag, Framing::Plain)
     }
 
-    /// As [`Self::create_stream`]; with `compressed` its frames are compressed, for members that agreed to that.
-    pub fn create_stream_in(&mut self, tag: u64, compressed: bool) -> StreamId {
+    /// As [`Self::create_stream`]; its frames are made what `framing` says, for members that agreed to that.
+    pub fn create_stream_in(&mut self, tag: u64, framing: Framing) -> StreamId {
         self.counters.streams += 1;
-        let stream = Stream::new(tag, compressed || planted(Mutation::PlainStreamCompressed));
+        let wrong = planted(Mutation::PlainStreamCompressed);
+        let stream = Stream::new(tag, if wrong { framing.deflated() } else { framing });
         if let Some(id) = self.free_streams.pop() {
             self.streams[id.index()] = Some(stream);
             id
@@ -451,8 +477,11 @@ impl Delivery {
             self.counters.drop_events(DropReason::StreamOverflow, matched);
             return matched;
         }
+        if !self.append_frame(id, except, excepted, write) {
+            self.counters.drop_events(DropReason::MessageTooLong, matched);
+            return matched;
+        }
         self.counters.queued += matched;
-        self.append_frame(id, except, excepted, write);
         self.note_size(id);
         matched
     }
@@ -461,29 +490,42 @@ impl Delivery {
         self.stream(id).held_bytes() >= self.limits.stream_bytes_max
     }
 
-    /// Appends a frame that is already counted, and has the stream visited. `excepted` is the place of `except`.
+    /// Appends a frame, which the caller counts, and has the stream visited. `excepted` is the place of `except`. False: the frame
+    /// is longer than the members take.
+    #[must_use = "nothing was appended"]
     fn append_frame(
         &mut self,
         id: StreamId,
         except: Option<Outlet>,
         excepted: Option<usize>,
         write: impl FnOnce(&mut BytesMut),
-    ) {
-        self.sequence += 1;
-        let stream = self.streams[id.index()].as_mut().expect("the stream is alive");
+    ) -> bool {
+        let Self { streams, compressors, counters, chunks, frame, next_key, .. } = self;
+        let stream = streams[id.index()].as_mut().expect("the stream is alive");
+        let (framing, sequence) = (stream.framing, self.sequence + 1);
+        let except = except.filter(|_| excepted.is_some());
+        if framing.is_limited() {
+            // Apart: what is too long must leave no trace in the stream.
+            frame.clear();
+            write(frame);
+            if !compressors.frame_for_all(framing, frame, 0, counters) {
+                return false;
+            }
+            stream.append(sequence, except, *next_key, chunks, |out| out.extend_from_slice(frame));
+            forget_large(frame);
+        } else {
+            stream.append(sequence, except, *next_key, chunks, |out| {
+                let at = out.len();
+                write(out);
+                if framing != Framing::Plain {
+                    compressors.frame_for_all(framing, out, at, counters);
+                }
+            });
+        }
+        self.sequence = sequence;
         if let Some(index) = excepted {
             stream.members[index].excepted = true;
         }
-        let except = except.filter(|_| excepted.is_some());
-        let (compressors, counters) = (&mut self.compressors, &mut self.counters);
-        let compressed = stream.compressed;
-        stream.append(self.sequence, except, self.next_key, &mut self.chunks, |out| {
-            let at = out.len();
-            write(out);
-            if compressed {
-                compressors.compress_for_all(out, at, counters);
-            }
-        });
         stream.left = stream.members.len();
         if stream.queue == Queue::Idle {
             stream.active_at = self.active.len();
@@ -496,6 +538,7 @@ impl Delivery {
                 self.big.push_back(id);
             }
         }
+        true
     }
 
     /// Says so where an append made the stream congested.
@@ -608,6 +651,13 @@ impl Delivery {
     }
 }
 
+/// Frees the buffer for single frames if one made it large.
+fn forget_large(frame: &mut BytesMut) {
+    if frame.capacity() > KEEP_FRAME_BYTES {
+        *frame = BytesMut::new();
+    }
+}
+
 fn index_of(memberships: &[Membership], id: StreamId) -> Option<usize> {
     memberships
         .binary_search_by_key(&id, |membership| membership.stream)
@@ -619,6 +669,8 @@ fn index_of(memberships: &[Membership], id: StreamId) -> Option<usize> {
 const AGE_CHECKS: u32 = 8;
 /// Connections cut by one look: each may have a thousand subscriptions to leave.
 const CUTS_AT_ONCE: usize = 64;
+/// The buffer for single frames stays if it is no larger.
+const KEEP_FRAME_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod slow_tests;

@@ -328,6 +328,11 @@ impl Delivery {
             gap.rule.handling.slow_consumer.name(),
             &mut frame,
         );
+        // Not compressed: it need not be, and an encoder's context must not have it.
+        let framing = gap.rule.encoding.framing().inflated();
+        if !self.compressors.frame_for_all(framing, &mut frame, 0, &mut self.counters) {
+            return false;
+        }
         self.counters.gap_notices += 1;
         self.counters.outbox_bytes += frame.len() as u64;
         let outbox = self.outlets[outlet.index()].outbox.as_mut().expect("it has a gap");

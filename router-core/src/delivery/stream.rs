@@ -19,6 +19,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::Outlet;
 use super::waiting::Rule;
+use crate::encoding::Framing;
 use crate::mutation::{Mutation, planted};
 use crate::receivers::Receivers;
 use crate::session::Label;
@@ -86,8 +87,8 @@ pub(super) enum Queue {
 pub(super) struct Stream {
     /// The owner's name for the stream, given back in congestion notices.
     pub(super) tag: u64,
-    /// Its frames are compressed when they are appended.
-    pub(super) compressed: bool,
+    /// What its frames are made when they are appended.
+    pub(super) framing: Framing,
     /// None while it has none: of a million streams hardly any does.
     frames: Option<Box<Frames>>,
     first: u64,
@@ -141,10 +142,10 @@ struct Chunk {
 }
 
 impl Stream {
-    pub(super) fn new(tag: u64, compressed: bool) -> Self {
+    pub(super) fn new(tag: u64, framing: Framing) -> Self {
         Self {
             tag,
-            compressed,
+            framing,
             frames: None,
             first: 0,
             end: 0,

@@ -267,6 +267,25 @@ impl Shard {
         self.close(now, outlet, code, "");
     }
 
+    /// ABORT for what else a close frame would say, unless the session is over already, or was told so.
+    pub(crate) fn say_last_words_wamp2(&mut self, outlet: Outlet, close_code: u16, words: &str) {
+        let Some(session) = self.session(outlet) else { return };
+        if matches!(session.state, State::Closing | State::Over) {
+            return;
+        }
+        let serializer = session.encoding.serializer();
+        let reason = match close_code {
+            1000 => error::CLOSE_NORMAL,
+            1001 => error::CLOSE_SYSTEM_SHUTDOWN,
+            1008 => error::TIMEOUT,
+            1009 => error::PAYLOAD_SIZE_EXCEEDED,
+            1011 => error::RUNTIME_ERROR,
+            _ => error::PROTOCOL_VIOLATION,
+        };
+        let abort = Message::Abort { reason: reason.into(), message: Some(words.into()) };
+        self.delivery.reply(outlet, |out| frames::message(serializer, &abort, out));
+    }
+
     fn refuse(&mut self, outlet: Outlet, serializer: Serializer, kind: u64, request: u64, refusal: &Refusal) {
         self.delivery.counters.requests_refused += 1;
         self.delivery.reply(outlet, |out| {

@@ -19,3 +19,4 @@ mod plain;
 mod publish;
 mod renewal;
 mod session;
+mod transport;

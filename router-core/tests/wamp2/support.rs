@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use fanwire_codec::rawsocket;
 use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::deflate::Agreement;
 use fanwire_codec::ws::{Kind, Limits as WsLimits, Pool, Received, Receiver, Role};
@@ -13,6 +14,7 @@ use fanwire_core::access::{Access, Disclosure, Permission, RealmConfig, RoleConf
 use fanwire_core::api::{ApiAnswer, ApiRequest, Ask, SessionCursor, SessionFilter};
 use fanwire_core::directory::Directory;
 use fanwire_core::echo::EchoRooms;
+use fanwire_core::encoding::Framing;
 use fanwire_core::hooks::HookRule;
 use fanwire_core::ids::{RoleId, SessionId, ShardId};
 use fanwire_core::message_center::MessageCenter;
@@ -51,7 +53,7 @@ pub struct Router {
     pub shards: Vec<Shard>,
     pub directory: Arc<Directory>,
     sockets: Vec<Sockets>,
-    serializers: HashMap<Client, Serializer>,
+    encodings: HashMap<Client, Encoding>,
     next: u32,
     pub effects: Vec<(usize, Effect)>,
     /// Slots of each ring.
@@ -123,7 +125,7 @@ impl Router {
             rings: (0..count).map(|_| (0..count).map(|_| Default::default()).collect()).collect(),
             shards,
             directory,
-            serializers: HashMap::new(),
+            encodings: HashMap::new(),
             next: 0,
             effects: Vec::new(),
             ring_capacity,
@@ -131,14 +133,15 @@ impl Router {
         }
     }
 
-    /// A connection whose WebSocket is open.
-    pub fn connect(&mut self, shard: usize, serializer: Serializer) -> Client {
+    /// A connection whose WebSocket or RawSocket is open.
+    pub fn connect(&mut self, shard: usize, encoding: impl Into<Encoding>) -> Client {
+        let encoding = encoding.into();
         let outlet = Outlet(self.next);
         self.next += 1;
         self.shards[shard].attach(self.now, outlet);
-        self.shards[shard].open(self.now, outlet, serializer);
+        self.shards[shard].open(self.now, outlet, encoding);
         let client = Client(shard, outlet);
-        self.serializers.insert(client, serializer);
+        self.encodings.insert(client, encoding);
         client
     }
 
@@ -176,7 +179,12 @@ impl Router {
     }
 
     pub fn join_realm(&mut self, shard: usize, realm: &str) -> Client {
-        let client = self.connect(shard, Serializer::Json);
+        self.join_in(shard, realm, Serializer::Json.into())
+    }
+
+    /// The same in an encoding of JSON.
+    pub fn join_in(&mut self, shard: usize, realm: &str, encoding: Encoding) -> Client {
+        let client = self.connect(shard, encoding);
         self.say(client, &format!(r#"[1,"{realm}",{{"roles":{{"publisher":{{}}}}}}]"#));
         let heard = self.hear(client);
         assert!(heard[0].starts_with("[2,"), "{heard:?}");
@@ -290,6 +298,9 @@ impl Router {
     pub fn hear_now(&mut self, client: Client) -> Vec<String> {
         while self.shards[client.0].flush(self.now, &mut self.sockets[client.0], &FlushBudget::default()) {}
         let mut bytes = std::mem::take(self.sockets[client.0].sent.entry(client.1).or_default());
+        if let Some(Encoding::Wamp2(_, Framing::Raw(max))) = self.encodings.get(&client) {
+            return raw_messages(&mut bytes, max.bytes());
+        }
         let mut receiver = Receiver::new(Role::Client);
         let (mut pool, limits) = (Pool::default(), WsLimits::default());
         let (mut at, mut heard) = (0, Vec::new());
@@ -348,6 +359,21 @@ impl Router {
     pub fn vanish(&mut self, client: Client) {
         self.shards[client.0].peer_closed(self.now, client.1);
     }
+}
+
+/// What came over RawSocket, each within the length that the client takes.
+fn raw_messages(bytes: &mut [u8], bytes_max: usize) -> Vec<String> {
+    let mut receiver = rawsocket::Receiver::new(true);
+    let (mut at, mut heard) = (0, Vec::new());
+    while at < bytes.len() {
+        let (used, received) = receiver.receive(&mut bytes[at..], bytes_max as u64).expect("sound frames");
+        at += used;
+        heard.extend(received.map(|received| match received {
+            rawsocket::Received::Message(message) => String::from_utf8(message.to_vec()).expect("JSON"),
+            other => format!("{other:?}"),
+        }));
+    }
+    heard
 }
 
 /// Realm `realm1` is open; in `closed` nobody may do anything but `ok.*`; in `partly` all may publish and call
