@@ -280,6 +280,7 @@ impl Shard {
             1008 => error::TIMEOUT,
             1009 => error::PAYLOAD_SIZE_EXCEEDED,
             1011 => error::RUNTIME_ERROR,
+            1013 => error::UNAVAILABLE,
             _ => error::PROTOCOL_VIOLATION,
         };
         let abort = Message::Abort { reason: reason.into(), message: Some(words.into()) };

@@ -174,6 +174,7 @@ fn over_rawsocket_a_session_ends_without_close_frames() {
         (1008, "wamp.error.timeout"),
         (1009, "wamp.error.payload_size_exceeded"),
         (1011, "wamp.error.runtime_error"),
+        (1013, "wamp.error.unavailable"),
     ] {
         let (silent, open) = (router.connect(0, raw(4096)), router.join_in(0, "realm1", raw(4096)));
         for client in [silent, open] {
