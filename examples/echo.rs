@@ -60,7 +60,10 @@ impl Echo {
             match notice {
                 Notice::Finished(outlet) => self.effects.push(Effect::Finished(outlet)),
                 Notice::Cut(outlet, reason) => self.effects.push(Effect::Abort(outlet, reason)),
-                Notice::Congested { .. } | Notice::Paused { .. } | Notice::Relieved(_) => {}
+                Notice::Congested { .. }
+                | Notice::Paused { .. }
+                | Notice::Relieved(_)
+                | Notice::Unsayable(_) => {}
             }
         }
     }
