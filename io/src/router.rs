@@ -104,7 +104,10 @@ impl Service for Router {
             if rooms.topic(upgrade.target()).is_some() {
                 return Ok(None);
             }
-            let known: Vec<&str> = rooms.paths().collect();
+            let mut known: Vec<&str> = rooms.paths().take(PATHS_TOLD_MAX + 1).collect();
+            if known.len() > PATHS_TOLD_MAX {
+                known[PATHS_TOLD_MAX] = "…";
+            }
             let words = format!("this path leads to no room; paths of rooms: {}", known.join(", "));
             return Err(HttpError::new(404, words));
         }
@@ -322,6 +325,9 @@ impl Service for Router {
         }
     }
 }
+
+/// Of the paths of rooms, in the answer to one that is none.
+const PATHS_TOLD_MAX: usize = 8;
 
 const PLAIN: usize = 38;
 

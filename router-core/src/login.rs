@@ -95,13 +95,15 @@ pub(crate) struct Entrance {
     pub(crate) waits_for_uid: bool,
     /// What WELCOME tells as `authextra`.
     pub(crate) extra: Option<OwnedPayload>,
+    /// What a backend has said of it meanwhile. It is known once it is in, and never of who it was before.
+    pub(crate) context: Vec<(Box<str>, Box<str>)>,
 }
 
 impl Entrance {
     /// It has to show who it is.
     pub(crate) fn to_be_proved(realm: RealmId, method: LoginMethod, authid: Option<&str>) -> Self {
         let authid = authid.map(Into::into);
-        Self { realm, authid, method, role: None, provider: "static", waits_for_uid: false, extra: None }
+        Self { authid, method, role: None, ..Self::anonymous(realm, RoleId::new(0)) }
     }
 
     /// It does not say who it is, and gets this role.
@@ -115,6 +117,7 @@ impl Entrance {
             provider: "static",
             waits_for_uid: false,
             extra: None,
+            context: Vec::new(),
         }
     }
 
@@ -225,7 +228,7 @@ impl Shard {
 
     /// Welcomes it.
     fn admit(&mut self, now: Instant, outlet: Outlet, entrance: Entrance) {
-        let Entrance { realm, authid, method, role, provider, extra, waits_for_uid: _ } = entrance;
+        let Entrance { realm, authid, method, role, provider, extra, context, waits_for_uid: _ } = entrance;
         let role = role.expect("it was given one");
         let principal = authid.map(|authid| Arc::new(Principal { authid, method, provider }));
         let was_open = self.session(outlet).expect("it comes in").state == State::Open;
@@ -237,7 +240,7 @@ impl Shard {
             self.withdraw_what_the_role_forbids(now, outlet);
         }
         self.delivery.counters.login(LoginOutcome::of(method, Arrival::Welcomed));
-        self.welcome(now, outlet, method, extra.as_ref());
+        self.welcome(now, outlet, method, extra.as_ref(), context);
     }
 
     /// The session ends because another one of its connection follows. That one has the subscriptions, unless it is another

@@ -25,17 +25,21 @@ impl Shard {
         }
     }
 
-    /// It is open, for whoever it proved to be by this method. `extra`: what was said of that user.
+    /// It is open, for whoever it proved to be by this method. `extra`: what was said of that user; `context`: what was said of it
+    /// by others, for protocols whose names for topics hang on it.
     pub(crate) fn welcome(
         &mut self,
         now: Instant,
         outlet: Outlet,
         method: LoginMethod,
         extra: Option<&OwnedPayload>,
+        context: Vec<(Box<str>, Box<str>)>,
     ) {
         match self.spoken(outlet) {
             Some(Encoding::Wamp2(..)) => self.welcome_wamp2(outlet, method, extra),
-            Some(Encoding::MessageCenter(_)) => self.welcome_message_center(now, outlet, method, extra),
+            Some(Encoding::MessageCenter(_)) => {
+                self.welcome_message_center(now, outlet, method, extra, context);
+            }
             Some(Encoding::Echo(_)) => self.join_room(now, outlet),
             None => {}
         }

@@ -279,6 +279,9 @@ impl Shard {
     }
 
     fn pose(&mut self, now: Instant, question: Question) {
+        if self.awaited.len() == self.awaited.capacity() {
+            self.forget_all_answered();
+        }
         self.awaited.push_back((now + self.config.limits.question_max, question.key));
         self.questions.push(question);
     }
@@ -360,8 +363,67 @@ impl Shard {
         }
     }
 
+    /// The same behind one that waits long. Room for as many again, so that it costs a question next to nothing.
+    fn forget_all_answered(&mut self) {
+        let mut awaited = std::mem::take(&mut self.awaited);
+        awaited.retain(|(_, key)| self.awaits(*key));
+        awaited.reserve(awaited.len() + 1);
+        self.awaited = awaited;
+    }
+
     fn awaits(&self, key: QuestionKey) -> bool {
         let asking = self.session(key.outlet).and_then(|session| session.asking.as_deref());
         asking.is_some_and(|asking| asking.number == key.number) || self.asked_calls.contains_key(&key.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{Access, RealmConfig};
+    use crate::directory::Directory;
+    use crate::ids::ShardId;
+    use crate::{CoreConfig, Encoding, Limits};
+
+    #[test]
+    fn what_is_answered_is_forgotten_behind_one_that_waits() {
+        let access = Access::new(&[RealmConfig::open("realm1")], 1).expect("the realm is sound");
+        let realm = access.realm("realm1").expect("it is the only one");
+        let config = CoreConfig {
+            access,
+            limits: Limits::default(),
+            compression: None,
+            agent: String::new(),
+            message_center: Default::default(),
+            echo: Default::default(),
+        };
+        let id = ShardId::new(0).expect("a shard's number");
+        let mut last = 0;
+        let random = Box::new(move || {
+            last += 1;
+            last
+        });
+        let mut shard = Shard::new(config.into(), id, 1, Arc::new(Directory::new(1)), random);
+        let now = Instant::START;
+        let ask = |shard: &mut Shard, outlet: Outlet| {
+            let (client, kind, bytes) = (shard.client_id(outlet), ws::Kind::Text, Box::default());
+            let subject = Subject::Message { who: None, client, kind, bytes, waits_for_uid: false };
+            shard.ask(now, outlet, (None, realm), subject, Matter::Message);
+            shard.questions().next().expect("just asked")
+        };
+        let [waits, talks] = [Outlet(0), Outlet(1)];
+        for outlet in [waits, talks] {
+            shard.attach(now, outlet);
+            shard.open(now, outlet, Encoding::MESSAGE_CENTER);
+        }
+        let first = ask(&mut shard, waits);
+        for _ in 0..10_000 {
+            let question = ask(&mut shard, talks);
+            shard.handle_verdict(now, question.verdict(Err(Denial::Busy)));
+        }
+        assert!(shard.awaited.capacity() < 100, "{} are remembered", shard.awaited.len());
+        assert!(first.is_wanted() && shard.next_question_deadline().is_some());
+        shard.expire_questions(now + Limits::default().question_max);
+        assert!(!first.is_wanted(), "it has its deadline still");
     }
 }

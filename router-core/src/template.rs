@@ -87,6 +87,8 @@ pub enum TemplateError {
     NoCapture(String),
     /// Nothing is known of the connection.
     NoContext(String),
+    /// The name of a parameter in a query is not written out.
+    Parameter(String),
     /// Two names of one client could be one channel.
     Unused(String),
     /// Not a name of a topic.
@@ -122,6 +124,12 @@ impl fmt::Display for TemplateError {
                 write!(f, "{{{name}}} is not in match; what is known of the connection is {{ctx.…}}")
             }
             Self::NoContext(name) => write!(f, "{{ctx.{name}}}: nothing is known of who connects here"),
+            Self::Parameter(name) => {
+                write!(
+                    f,
+                    "{name:?} in the query is no parameter: its name is written out, as in ?room={{room}}"
+                )
+            }
             Self::Unused(name) => {
                 write!(f, "{{{name}}} of match is not in channel: all that it takes would be one channel")
             }

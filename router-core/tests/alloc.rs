@@ -9,6 +9,7 @@ use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::Kind;
 use fanwire_core::access::{Access, RealmConfig};
 use fanwire_core::directory::Directory;
+use fanwire_core::echo::{EchoRooms, MessageTemplate};
 use fanwire_core::ids::ShardId;
 use fanwire_core::message_center::{ChannelRule, MessageCenter, OnError};
 use fanwire_core::{
@@ -69,7 +70,10 @@ fn shard_of(number: u8, shards: u8, directory: &Arc<Directory>) -> Shard {
         compression: None,
         agent: String::new(),
         message_center: MessageCenter::new(realm, OnError::Keep, vec![rule]),
-        echo: Default::default(),
+        echo: EchoRooms {
+            template: MessageTemplate::parse("{name}: {payload}").expect("a template"),
+            ..EchoRooms::default()
+        },
     });
     let mut state = 1 + u64::from(number);
     let random = Box::new(move || {

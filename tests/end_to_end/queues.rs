@@ -120,6 +120,34 @@ on_both_drivers! {
         assert_eq!(joe.ask(json!({"op": "subscribe", "channel": "@user"}))["code"], 1);
     }
 
+    fn what_is_said_of_a_client_at_the_door_is_known_inside(driver: &str) {
+        let hook = HookServer::start(|_| Reply::After(Duration::from_millis(500), Box::new(Reply::allow())));
+        let door = format!("[[hook]]\nname = \"door\"\nurl = {:?}\nevents = [\"connect\"]\n", hook.url());
+        let rule = "[[message_center.rule]]\nmatch = \"@team\"\nchannel = \"team:{ctx.team}\"\nrequire_auth = true\n";
+        let (_folder, router) = launch(driver, "door", &hook.url(), &(queue("logins", "[\"auth\"]", 100) + &door + rule));
+        let mut taking = backend(&router);
+        assert_eq!(taking.ask(json!({"m": "queue.pop", "p": {"t": ["logins"]}, "i": 1}))["r"]["s"], true);
+        for team in ["before", "beside", "behind"] {
+            let mut joe = connect(&router);
+            joe.send(json!({"op": "auth", "token": "of joe"}));
+            let (client, ..) = popped(&mut taking, "logins");
+            let know = |values: Value| {
+                let call = json!({"m": "conn.call", "p": {"c": client, "f": "set_context", "a": [values]}, "i": 2});
+                assert_eq!(taking.ask(call)["r"]["s"], true, "{team}");
+            };
+            // While it waits for its uid, with that, and while the hook is asked.
+            match team {
+                "before" => [json!({"team": team}), json!({"uid": 7})].map(know),
+                "beside" => [json!({"team": "another"}), json!({"uid": 7, "team": team})].map(know),
+                _ => [json!({"uid": 7}), json!({"team": team})].map(know),
+            };
+            assert_eq!(joe.expect(), done());
+            assert_eq!(joe.ask(json!({"op": "subscribe", "channel": "@team"})), done(), "{team}");
+            Client::join(router.wamp).publish(&format!("team:{team}"), json!([team]));
+            assert_eq!(joe.expect(), json!({"event": "@team", "data": team}));
+        }
+    }
+
     fn a_queue_may_take_everything(driver: &str) {
         let hook = users();
         let (_folder, router) = launch(driver, "all", &hook.url(), &queue("all", "[\"*\"]", 10));

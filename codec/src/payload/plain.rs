@@ -67,25 +67,35 @@ impl SharedPayload {
         {
             return Ok(plain);
         }
-        let mut text = Vec::new();
-        original.write_plain_json(&mut text)?;
-        Ok(Plain::text(text))
+        let text = self.get(Serializer::Json)?.view();
+        if let (Some(args), None) = (text.args, text.kwargs)
+            && let Some(value) = only_element(args.trim_ascii())
+        {
+            return Ok(Plain { bytes: Cow::Borrowed(value), is_binary: false });
+        }
+        let mut object = Vec::new();
+        write_object(text, &mut object);
+        Ok(Plain::text(object))
     }
 }
 
 /// Appends the arguments of a payload in MessagePack: one string, or binary, of these parts one after the other. The parts of a
 /// string must be UTF-8; one that begins with U+0000 becomes binary.
-pub fn write_packed_plain(out: &mut BytesMut, is_binary: bool, parts: &[&[u8]]) {
-    let length = parts.iter().map(|part| part.len()).sum::<usize>();
+pub fn write_packed_plain<'a>(
+    out: &mut BytesMut,
+    is_binary: bool,
+    parts: impl Iterator<Item = &'a [u8]> + Clone,
+) {
+    let length = parts.clone().map(<[u8]>::len).sum::<usize>();
     out.reserve(length + HEADS_BYTES);
     msgpack::write_list_head(out, 1);
-    let first = parts.iter().find_map(|part| part.first());
+    let first = parts.clone().find_map(|part| part.first());
     if is_binary || first == Some(&0) {
         msgpack::write_binary_head(out, length);
     } else {
         msgpack::write_string_head(out, length);
     }
-    parts.iter().for_each(|part| out.put_slice(part));
+    parts.for_each(|part| out.put_slice(part));
 }
 
 impl OwnedPayload {
@@ -150,25 +160,27 @@ impl OwnedPayload {
     pub fn write_plain_json(&self, out: &mut Vec<u8>) -> Result<(), TranscodeError> {
         let text = self.transcode(Serializer::Json)?;
         let view = text.view();
-        let (args, kwargs) = (view.args.map(<[u8]>::trim_ascii), view.kwargs.map(<[u8]>::trim_ascii));
-        match (args, kwargs) {
+        match (view.args.map(<[u8]>::trim_ascii), view.kwargs) {
             (None, None) => out.extend_from_slice(b"null"),
             (Some(args), None) if let Some(value) = only_element(args) => out.extend_from_slice(value),
-            (args, kwargs) => {
-                out.push(b'{');
-                for (name, value) in [(&b"\"args\":"[..], args), (b"\"kwargs\":", kwargs)] {
-                    let Some(value) = value else { continue };
-                    if out.last() != Some(&b'{') {
-                        out.push(b',');
-                    }
-                    out.extend_from_slice(name);
-                    out.extend_from_slice(value);
-                }
-                out.push(b'}');
-            }
+            _ => write_object(view, out),
         }
         Ok(())
     }
+}
+
+/// Appends all arguments of a payload in JSON.
+fn write_object(view: Payload<'_>, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (name, value) in [(&b"\"args\":"[..], view.args), (b"\"kwargs\":", view.kwargs)] {
+        let Some(value) = value else { continue };
+        if out.last() != Some(&b'{') {
+            out.push(b',');
+        }
+        out.extend_from_slice(name);
+        out.extend_from_slice(value.trim_ascii());
+    }
+    out.push(b'}');
 }
 
 /// Whether JSON arguments begin with a string.
@@ -252,7 +264,7 @@ mod tests {
             (false, [b"RECEIVED: ", &[b'x'; 300]], &[&b"RECEIVED: "[..], &[b'x'; 300]].concat()),
         ] {
             let mut args = BytesMut::new();
-            write_packed_plain(&mut args, is_binary, &parts);
+            write_packed_plain(&mut args, is_binary, parts.into_iter());
             let payload = OwnedPayload::checked(Serializer::MsgPack, Some(&args), None).expect("well-formed");
             for serializer in Serializer::ALL {
                 let shared = SharedPayload::new(payload.transcode(serializer).expect("it has a form"));

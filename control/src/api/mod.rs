@@ -503,10 +503,20 @@ impl Api {
 
     /// Asks a shard. Its answers come in the order of the questions. Waits while it has no room for another question.
     async fn submit(&self, shard: ShardId, ask: Ask) -> Result<oneshot::Receiver<ApiAnswer>, ApiError> {
+        self.submit_within(SUBMIT_TRIES, shard, ask).await
+    }
+
+    /// The same, for so many milliseconds.
+    async fn submit_within(
+        &self,
+        tries: u32,
+        shard: ShardId,
+        ask: Ask,
+    ) -> Result<oneshot::Receiver<ApiAnswer>, ApiError> {
         let (reply, answer) = oneshot::channel();
         // Who does not wait any more does not listen.
         let mut request = ApiRequest { ask, reply: Box::new(move |answer| _ = reply.send(answer)) };
-        for _ in 0..SUBMIT_TRIES {
+        for _ in 0..tries {
             match self.shards.ask(shard, request) {
                 Ok(()) => return Ok(answer),
                 Err(back) => request = back,

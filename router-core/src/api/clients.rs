@@ -10,7 +10,7 @@ use crate::clock::Instant;
 use crate::delivery::Outlet;
 use crate::encoding::Encoding;
 use crate::ids::{ClientId, RealmId};
-use crate::question::Grant;
+use crate::question::{Grant, Matter};
 use crate::session::{ANONYMOUS_AUTHID_PREFIX, Refusal, State, error};
 use crate::shard::Shard;
 use crate::uri::MatchPolicy;
@@ -141,25 +141,38 @@ impl Shard {
             let words = format!("a key and its value may have {VALUE_BYTES_MAX} bytes together");
             return Err(Refusal::new(error::INVALID_ARGUMENT, words));
         }
-        // First: a login forgets what was known before.
-        if let Some(place) = values.iter().position(|(key, _)| **key == *UID) {
-            self.set_uid(now, outlet, values.remove(place).1)?;
+        let uid = values.iter().position(|(key, _)| **key == *UID).map(|place| values.remove(place).1);
+        let context = self.context(outlet).expect("it is here");
+        let is_new = |(key, _): &&(Box<str>, Box<str>)| context.iter().all(|(known, _)| known != key);
+        if context.len() + values.iter().filter(is_new).count() > VALUES_MAX {
+            let words = format!("{VALUES_MAX} values may be known of a client");
+            return Err(Refusal::new(error::UNAVAILABLE, words));
         }
-        let Some(session) = self.session_mut(outlet) else {
-            return Err(Refusal::new(error::NO_SUCH_SESSION, "the client was not let in, and has gone"));
-        };
-        let context = &mut session.words.get_or_insert_default().context;
+        let before = context.clone();
         for (key, value) in values {
             match context.iter().position(|(known, _)| *known == key) {
                 Some(place) => context[place].1 = value,
-                None if context.len() < VALUES_MAX => context.push((key, value)),
-                None => {
-                    let words = format!("{VALUES_MAX} values are known of the client, the most allowed");
-                    return Err(Refusal::new(error::UNAVAILABLE, words));
-                }
+                None => context.push((key, value)),
             }
         }
-        Ok(())
+        // Behind the others, which it is let in with.
+        let Some(uid) = uid else { return Ok(()) };
+        let told = self.set_uid(now, outlet, uid);
+        if told.is_err()
+            && let Some(context) = self.context(outlet)
+        {
+            *context = before;
+        }
+        told
+    }
+
+    /// What is known of a client, or will be once it is in.
+    fn context(&mut self, outlet: Outlet) -> Option<&mut Vec<(Box<str>, Box<str>)>> {
+        let session = self.session_mut(outlet)?;
+        match session.asking.as_deref_mut().map(|asking| &mut asking.matter) {
+            Some(Matter::Entrance(entrance)) => Some(&mut entrance.context),
+            _ => Some(&mut session.words.get_or_insert_default().context),
+        }
     }
 }
 

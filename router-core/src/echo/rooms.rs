@@ -1,5 +1,6 @@
 //! Which room a connection is in, by the path that it asked for, and what its messages become.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -44,12 +45,15 @@ pub struct RoomRule {
     text: Box<str>,
     /// `None`: every path.
     pattern: Option<Pattern>,
+    /// The parameters of the query that it asks for, in its order; `None`: it asks for no query.
+    parameters: Option<Box<[Box<str>]>>,
     topic: Name,
 }
 
 impl RoomRule {
     /// A rule from its two sides: paths, maybe with captures, such as `/room/{room}` and `/chat?room={room}`, or `*` for all of
-    /// them; and the topic that is the room, such as `room:{room}`. A path without a query is that whatever the query.
+    /// them; and the topic that is the room, such as `room:{room}`. A path without a query is that whatever the query. Where there is
+    /// one, other parameters and their order are of no account.
     ///
     /// # Errors
     ///
@@ -60,16 +64,24 @@ impl RoomRule {
         if let Some(key) = topic.context().next() {
             return Err((Side::Channel, TemplateError::NoContext(key.to_owned())));
         }
-        Ok(Self { text: path.into(), pattern: (path != EVERY_PATH).then_some(pattern), topic })
+        let parameters = path.split_once('?').map(|(_, query)| query.split('&').map(name_of_parameter));
+        let parameters: Option<Box<[Box<str>]>> =
+            parameters.map(|parameters| parameters.map(Into::into).collect());
+        if let Some(name) =
+            parameters.iter().flatten().find(|name| name.is_empty() || name.contains(['{', '}']))
+        {
+            return Err((Side::Match, TemplateError::Parameter(name.to_string())));
+        }
+        Ok(Self { text: path.into(), pattern: (path != EVERY_PATH).then_some(pattern), parameters, topic })
     }
 
     fn find(&self, asked: &Asked) -> Option<String> {
-        let captures = match &self.pattern {
-            None => Default::default(),
-            Some(pattern) if self.text.contains('?') => pattern.find(&asked.with_query)?,
-            Some(pattern) => pattern.find(&asked.path)?,
+        let Some(pattern) = &self.pattern else { return self.topic.fill(&Default::default(), |_| None).ok() };
+        let said = match &self.parameters {
+            None => Cow::Borrowed(asked.path.as_deref()?),
+            Some(parameters) => Cow::Owned(asked.with(parameters)?),
         };
-        self.topic.fill(&captures, |_| None).ok()
+        self.topic.fill(&pattern.find(&said)?, |_| None).ok()
     }
 }
 
@@ -88,7 +100,7 @@ pub(crate) struct Place {
 impl EchoRooms {
     /// The topic to which a request's path and query lead.
     pub fn topic(&self, target: &str) -> Option<String> {
-        self.topic_of(&Asked::read(target)?)
+        self.topic_of(&Asked::read(target))
     }
 
     /// Paths that lead to a room, as they are configured.
@@ -98,7 +110,7 @@ impl EchoRooms {
 
     /// The same, with what its client is called.
     pub(crate) fn place(&self, target: &str) -> Option<Place> {
-        let asked = Asked::read(target)?;
+        let asked = Asked::read(target);
         let topic = self.topic_of(&asked)?.into();
         let name = asked.name.as_deref().map_or_else(|| Arc::clone(&self.default_name), Arc::from);
         Some(Place { topic, name })
@@ -114,34 +126,38 @@ impl EchoRooms {
 
 /// The path and query of a request, decoded.
 struct Asked {
-    path: String,
-    /// With what follows the question mark, less what is called.
-    with_query: String,
+    /// `None`: it is not UTF-8 behind its percent signs.
+    path: Option<String>,
+    /// Those of the query that are. One with `&` in it could be mistaken for two, and fits nowhere.
+    parameters: Vec<String>,
     /// What the client wants to be called, if that is a name.
     name: Option<String>,
 }
 
 impl Asked {
-    /// `None`: it is not UTF-8 behind its percent signs.
-    fn read(target: &str) -> Option<Self> {
+    fn read(target: &str) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let path = decode(path)?;
-        let mut with_query = format!("{path}?");
-        let mut name = None;
-        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-            let parameter = decode(&parameter.replace('+', " "))?;
-            match parameter.strip_prefix(NAME_PARAMETER) {
-                Some(said) => name = Some(said.to_owned()).filter(|said| is_name(said)),
-                None => {
-                    if !with_query.ends_with('?') {
-                        with_query.push('&');
-                    }
-                    with_query.push_str(&parameter);
-                }
-            }
-        }
-        Some(Self { path, with_query, name })
+        let parameters = query.split('&').filter_map(|parameter| decode(&parameter.replace('+', " ")));
+        let parameters: Vec<String> = parameters.filter(|parameter| !parameter.contains('&')).collect();
+        let said =
+            parameters.iter().filter_map(|parameter| parameter.strip_prefix(NAME_PARAMETER)).next_back();
+        let name = said.filter(|said| is_name(said)).map(str::to_owned);
+        Self { path: decode(path), parameters, name }
     }
+
+    /// The path with these parameters of the query; `None`: one of them is not there.
+    fn with(&self, parameters: &[Box<str>]) -> Option<String> {
+        let mut said = self.path.clone().filter(|path| !path.contains('?'))?;
+        for (index, name) in parameters.iter().enumerate() {
+            said.push(if index == 0 { '?' } else { '&' });
+            said += self.parameters.iter().find(|parameter| name_of_parameter(parameter) == &**name)?;
+        }
+        Some(said)
+    }
+}
+
+fn name_of_parameter(parameter: &str) -> &str {
+    parameter.split_once('=').map_or(parameter, |(name, _)| name)
 }
 
 /// In the query: what the client wants to be called.
@@ -175,8 +191,14 @@ fn decode(text: &str) -> Option<String> {
 /// What a message becomes: text with `{payload}` once, and maybe `{name}`, what its sender is called. All else stands for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageTemplate {
-    before: Box<str>,
-    behind: Box<str>,
+    parts: Box<[Part]>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(Box<str>),
+    Name,
+    Payload,
 }
 
 const PAYLOAD: &str = "{payload}";
@@ -186,27 +208,35 @@ impl MessageTemplate {
     /// Reads it; `None`: `{payload}` is not there, or there twice.
     pub fn parse(text: &str) -> Option<Self> {
         let (before, behind) = text.split_once(PAYLOAD)?;
-        (!behind.contains(PAYLOAD)).then(|| Self { before: before.into(), behind: behind.into() })
+        if behind.contains(PAYLOAD) {
+            return None;
+        }
+        let mut parts = Vec::new();
+        for (side, end) in [(before, Some(Part::Payload)), (behind, None)] {
+            for (index, text) in side.split(NAME).enumerate() {
+                parts.extend((index > 0).then_some(Part::Name));
+                parts.extend((!text.is_empty()).then(|| Part::Text(text.into())));
+            }
+            parts.extend(end);
+        }
+        Some(Self { parts: parts.into() })
     }
 
     /// Appends the arguments of the publication, in MessagePack: a string of text, binary of binary.
     pub(super) fn write(&self, name: &str, is_binary: bool, payload: &[u8], out: &mut BytesMut) {
-        if !self.before.contains(NAME) && !self.behind.contains(NAME) {
-            return write_packed_plain(
-                out,
-                is_binary,
-                &[self.before.as_bytes(), payload, self.behind.as_bytes()],
-            );
-        }
-        let [before, behind] = [&self.before, &self.behind].map(|text| text.replace(NAME, name));
-        write_packed_plain(out, is_binary, &[before.as_bytes(), payload, behind.as_bytes()]);
+        let parts = self.parts.iter().map(|part| match part {
+            Part::Text(text) => text.as_bytes(),
+            Part::Name => name.as_bytes(),
+            Part::Payload => payload,
+        });
+        write_packed_plain(out, is_binary, parts);
     }
 }
 
 impl Default for MessageTemplate {
     /// The message as it is.
     fn default() -> Self {
-        Self { before: "".into(), behind: "".into() }
+        Self { parts: [Part::Payload].into() }
     }
 }
 
@@ -217,6 +247,10 @@ mod tests {
     fn rooms(rules: &[(&str, &str)]) -> EchoRooms {
         let rule = |(path, topic): &(&str, &str)| RoomRule::new(path, topic).expect("a rule");
         EchoRooms { rooms: rules.iter().map(rule).collect(), ..EchoRooms::default() }
+    }
+
+    fn rooms_of_two() -> EchoRooms {
+        rooms(&[("/?a={a}&b={b}", "{a}.{b}")])
     }
 
     #[test]
@@ -237,12 +271,22 @@ mod tests {
             ("/room/%4", None),
             ("/room/%+1", None),
             ("/chat", None),
-            ("/chat?room=7&x=1", Some("chat:7&x=1")),
+            ("/chat?room=7&x=1", Some("chat:7")),
+            ("/chat?x=100%&room=7", Some("chat:7")),
+            ("/chat?roomy=8&room=7&room=9", Some("chat:7")),
+            ("/chat?room=a%26b", None),
+            ("/chat?room", None),
+            ("/chat%3Froom=7?room=8", None),
             ("/other", None),
         ] {
             assert_eq!(rooms.topic(target).as_deref(), topic, "{target}");
         }
-        assert_eq!(EchoRooms::default().topic("/any/path?x=1").as_deref(), Some("echo"));
+        for target in ["/any/path?x=1", "/caf%E9", "/?q=100%", "/?name=%"] {
+            assert_eq!(EchoRooms::default().topic(target).as_deref(), Some("echo"), "{target}");
+        }
+        let two = rooms_of_two();
+        assert_eq!(two.topic("/?b=2&a=1&c=3").as_deref(), Some("1.2"), "in any order");
+        assert_eq!((two.topic("/?a=1"), two.topic("/?a=1%26b=2")), (None, None));
         let odd = super::tests::rooms(&[("/{room}", "{room}")]);
         assert_eq!(
             (odd.topic("/wamp.x"), odd.topic("/fanwire.gap"), odd.topic("/a.b")),
@@ -259,6 +303,8 @@ mod tests {
             ("/", "wamp.a", Side::Channel),
             ("/", "user:{ctx.uid}", Side::Channel),
             ("*", "{room}", Side::Channel),
+            ("/?{a}=1", "{a}", Side::Match),
+            ("/chat?", "a", Side::Match),
         ] {
             assert_eq!(RoomRule::new(path, topic).expect_err(path).0, side, "{path} {topic}");
         }
@@ -291,6 +337,10 @@ mod tests {
         assert_eq!(said("RECEIVED: {payload}", false, b"{payload}"), b"\x91\xb3RECEIVED: {payload}");
         assert_eq!(said("RECEIVED: {payload}", true, b"\0\x01b"), b"\x91\xc4\x0dRECEIVED: \0\x01b");
         assert_eq!(said("{name}: {payload}!", false, b"a"), [b"\x91\xaa", "匿名: a!".as_bytes()].concat());
+        assert_eq!(
+            said("{name}{name}{payload}{name}", false, b"{name}"),
+            b"\x91\xb8\xe5\x8c\xbf\xe5\x90\x8d\xe5\x8c\xbf\xe5\x90\x8d{name}\xe5\x8c\xbf\xe5\x90\x8d"
+        );
         assert_eq!(said("{payload}", false, b""), b"\x91\xa0");
         assert!(MessageTemplate::parse("none").is_none());
         assert!(MessageTemplate::parse("{payload}{payload}").is_none());

@@ -192,13 +192,17 @@ impl Shard {
         outlet: Outlet,
         method: LoginMethod,
         extra: Option<&OwnedPayload>,
+        said: Vec<(Box<str>, Box<str>)>,
     ) {
         if method == LoginMethod::Anonymous {
             return;
         }
         let extra = extra.and_then(|extra| extra.transcode(Serializer::Json).ok());
         let known = extra.as_ref().and_then(|extra| extra.view().kwargs).unwrap_or(b"{}");
-        let context = remembered(known, &self.config.message_center);
+        let mut context = remembered(known, &self.config.message_center);
+        // Who vouches for the user has the last word.
+        let news = said.into_iter().filter(|(key, _)| context.iter().all(|(known, _)| known != key));
+        context.extend(news.collect::<Vec<_>>());
         let session = self.session_mut(outlet).expect("it is welcome");
         let words = session.words.get_or_insert_default();
         (words.context, words.refused_tokens) = (context, 0);

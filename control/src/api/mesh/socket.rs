@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::super::connection::{Connection, Exchanged, Failure, Gone};
 use super::super::error::{ApiError, Code};
 use super::super::keys::{KeyHash, Principal, Right};
-use super::super::{ANSWER_TIME, Api, Caller, Reply, figures};
+use super::super::{ANSWER_TIME, Api, Caller, Reply, SUBMIT_TRIES, figures};
 use super::check_right;
 use super::http::reached;
 use super::requests::{self, Request};
@@ -141,6 +141,8 @@ struct Socket {
     /// Of what is asked and not answered.
     asked: usize,
     kind: Kind,
+    /// How often a shard without room is asked again.
+    tries: u32,
     /// When the peer was heard, and when it took something of the output.
     heard: Instant,
     pinged: bool,
@@ -177,6 +179,7 @@ impl Socket {
             pending_bytes: 0,
             asked: 0,
             kind: Kind::Publications,
+            tries: SUBMIT_TRIES,
             heard: now,
             pinged: false,
             sent: now,
@@ -287,6 +290,7 @@ impl Socket {
 
     /// Works off the input, as far as there is room.
     async fn read(&mut self, connection: &mut Connection) {
+        self.tries = SUBMIT_TRIES;
         if let Some((kind, waiting)) = self.held.take() {
             self.ask_or_hold(kind, waiting).await;
         }
@@ -438,7 +442,7 @@ impl Socket {
             }
             Waiting::Order(id, failed, (client, order), bytes) => {
                 let ask = Ask::Order { client, realm: self.api.mesh_realm(), order };
-                match self.api.submit(client.shard(), ask).await {
+                match self.submit(client.shard(), ask).await {
                     Ok(answer) => {
                         self.expect(1, bytes, |question| Awaited::Order(id, failed, question), answer)
                     }
@@ -448,13 +452,23 @@ impl Socket {
         }
     }
 
+    /// Once a shard had no room for long, the rest of what has come is asked once: hundreds of requests that wait one after the
+    /// other would keep the connection from being served.
+    async fn submit(&mut self, shard: ShardId, ask: Ask) -> Result<oneshot::Receiver<ApiAnswer>, ApiError> {
+        let submitted = self.api.submit_within(self.tries, shard, ask).await;
+        if submitted.is_err() {
+            self.tries = 1;
+        }
+        submitted
+    }
+
     async fn submit_parcel(&mut self) {
         if self.parcel.is_empty() {
             return;
         }
         let (parcel, ids) = (std::mem::take(&mut self.parcel), std::mem::take(&mut self.ids));
         let bytes = std::mem::take(&mut self.parcel_bytes);
-        match self.api.submit(self.who.shard, Ask::Publish(parcel)).await {
+        match self.submit(self.who.shard, Ask::Publish(parcel)).await {
             Ok(answer) => {
                 self.expect(ids.len(), bytes, |question| Awaited::Publications(ids, question), answer)
             }
