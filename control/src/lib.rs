@@ -29,6 +29,7 @@ pub mod process;
 pub mod queues;
 pub mod reload;
 pub mod resp;
+mod sessions;
 mod signals;
 pub mod slow;
 pub mod state;

@@ -44,6 +44,11 @@ on_both_drivers! {
         let event = br#"{"event":"@user","data":{"uid":1001,"msg":"Hello,World!"}}"#;
         let mut stream = client.into_stream();
         assert_eq!(frame(&mut stream), (true, event.to_vec()));
+        // By the HTTP API's own words too, which know of no frame.
+        let publication = r#"{"topic":"user:1001","args":[{"uid":1001,"msg":"Hello,World!"}]}"#;
+        let answer = Http::connect(api).post_as("/v1/publish", "application/json", publication);
+        assert_eq!(answer.status, 200, "{:?}", answer.body);
+        assert_eq!(frame(&mut stream), (true, event.to_vec()));
     }
 
     fn s2_09_what_the_api_is_given_is_delivered_byte_for_byte(driver: &str) {

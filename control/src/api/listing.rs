@@ -3,10 +3,9 @@
 use std::borrow::Cow;
 
 use fanwire_codec::http::RequestHead;
-use fanwire_codec::wamp2::Serializer;
-use fanwire_core::api::{ApiAnswer, Ask, CLOSE_KILLED, SessionCursor, SessionFilter, SessionInfo};
+use fanwire_core::api::{ApiAnswer, Ask, CLOSE_KILLED, SessionFilter};
 use fanwire_core::directory::{TopicCursor, TopicFilter};
-use fanwire_core::ids::{RealmId, SessionId, ShardId};
+use fanwire_core::ids::{RealmId, SessionId};
 use serde::Serialize;
 
 use super::connection::{Failure, Response};
@@ -14,36 +13,12 @@ use super::error::{ApiError, Code};
 use super::publication::no_such_realm;
 use super::publish::json;
 use super::{ANSWER_TIME, Api, Caller, Reply};
-
-/// Entries of a page that does not say how many it wants, and the most that it may.
-const PAGE: usize = 100;
-const PAGE_MAX: usize = 1_000;
-/// Questions to shards, or looks into the directory, for one page. What is rare may so come on several pages.
-const LOOKS_MAX: usize = 256;
+use crate::sessions::{Cursor, LOOKS_MAX, PAGE, PAGE_MAX, Row, page};
 
 #[derive(Serialize)]
 struct SessionPage<'a> {
-    sessions: Vec<Session<'a>>,
+    sessions: Vec<Row<'a>>,
     next: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Session<'a> {
-    session: u64,
-    client: String,
-    realm: &'a str,
-    authid: Box<str>,
-    authrole: &'a str,
-    authmethod: &'static str,
-    protocol: &'static str,
-    name: Option<Box<str>>,
-    serializer: Option<&'static str>,
-    peer: Option<String>,
-    shard: u8,
-    open_seconds: f64,
-    subscriptions: usize,
-    registrations: usize,
-    outbox_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -79,59 +54,13 @@ impl Api {
         let authid = query.get("authid").map(Box::from);
         let filter = SessionFilter { realm: Some(realm), role, authid, session: None };
         let limit = query.limit()?;
-        let (mut shard, mut after) = match query.get("cursor") {
-            Some(text) => cursor(text)
-                .and_then(|[shard, after]| {
-                    Some((u8::try_from(shard).ok()?, SessionCursor(u32::try_from(after).ok()?)))
-                })
-                .ok_or_else(bad_cursor)?,
-            None => (0, SessionCursor::default()),
-        };
-        let mut sessions = Vec::new();
-        let mut looks = 0;
-        let mut next = None;
-        while usize::from(shard) < self.shards.count() {
-            if sessions.len() >= limit || looks >= LOOKS_MAX {
-                next = Some(format!("{shard}-{}", after.0));
-                break;
-            }
-            looks += 1;
-            let id = ShardId::new(shard).ok_or_else(bad_cursor)?;
-            let ask = Ask::Sessions { filter: filter.clone(), after, limit: limit - sessions.len() };
-            let ApiAnswer::Sessions { page, next } = self.ask(id, ask, ANSWER_TIME).await? else {
-                unreachable!("sessions are answered as such")
-            };
-            sessions.extend(page);
-            (shard, after) = next.map_or((shard + 1, SessionCursor::default()), |next| (shard, next));
-        }
-        let sessions = sessions.into_iter().map(|info| self.session(info)).collect();
-        Ok(Reply::Whole(Response::ok(json(&SessionPage { sessions, next }))))
-    }
-
-    fn session(&self, info: SessionInfo) -> Session<'_> {
-        let access = self.access();
-        Session {
-            session: info.session.get(),
-            client: info.client.get().to_string(),
-            realm: access.realm_name(info.realm),
-            authid: info.authid,
-            authrole: access.role_name(info.realm, info.role),
-            authmethod: info.method.name(),
-            protocol: info.protocol,
-            name: info.name,
-            serializer: info.serializer.map(|serializer| match serializer {
-                Serializer::Json => "json",
-                Serializer::MsgPack => "msgpack",
-                Serializer::Cbor => "cbor",
-            }),
-            peer: info.peer.map(|peer| peer.to_string()),
-            shard: info.shard.get(),
-            // Milliseconds are enough, and shorter.
-            open_seconds: info.open_for.as_millis() as f64 / 1e3,
-            subscriptions: info.subscriptions,
-            registrations: info.registrations,
-            outbox_bytes: info.outbox_bytes,
-        }
+        let from =
+            query.get("cursor").map_or(Ok(Cursor::default()), str::parse).map_err(|()| bad_cursor())?;
+        let ask = |shard, ask| self.ask(shard, ask, ANSWER_TIME);
+        let (found, next) = page(self.shards.count(), filter, from, limit, ask).await?;
+        let sessions = found.into_iter().map(|info| Row::of(info, self.access())).collect();
+        let page = SessionPage { sessions, next: next.map(|cursor| cursor.to_string()) };
+        Ok(Reply::Whole(Response::ok(json(&page))))
     }
 
     pub(super) fn topics(&self, caller: &Caller<'_>, head: &RequestHead<'_>) -> Result<Reply, Failure> {
