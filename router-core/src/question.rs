@@ -48,6 +48,8 @@ pub struct Question {
     pub queue: Option<usize>,
     /// Where it happens.
     pub realm: RealmId,
+    /// Whose connection it is about; `None`: a call, which may be a program's.
+    pub client: Option<ClientId>,
     /// What is to be decided.
     pub subject: Subject,
     wanted: Weak<()>,
@@ -246,7 +248,8 @@ impl Shard {
         self.last_question += 1;
         let key = QuestionKey { outlet, number: self.last_question };
         let wanted = Arc::new(());
-        self.pose(now, Question { key, hook, queue: None, realm, subject, wanted: Arc::downgrade(&wanted) });
+        let (client, weak) = (Some(self.client_id(outlet)), Arc::downgrade(&wanted));
+        self.pose(now, Question { key, hook, queue: None, realm, client, subject, wanted: weak });
         let still_read = matches!(matter, Matter::Request(_)) && planted(Mutation::AskedStillRead);
         let session = self.session_mut(outlet).expect("its message is being handled");
         session.parked = !still_read;
@@ -257,8 +260,8 @@ impl Shard {
     pub(crate) fn tell(&mut self, outlet: Outlet, hook: HookId, realm: RealmId, subject: Subject) {
         self.last_question += 1;
         let key = QuestionKey { outlet, number: self.last_question };
-        let wanted = Weak::new();
-        self.questions.push(Question { key, hook: Some(hook), queue: None, realm, subject, wanted });
+        let (client, wanted) = (Some(self.client_id(outlet)), Weak::new());
+        self.questions.push(Question { key, hook: Some(hook), queue: None, realm, client, subject, wanted });
     }
 
     /// Asks what a call is answered. Nobody stops listening for it: `number` is the call's.
@@ -274,7 +277,9 @@ impl Shard {
         let key = QuestionKey { outlet: Outlet(u32::MAX), number: self.last_question };
         let wanted = Arc::new(());
         let weak = Arc::downgrade(&wanted);
-        self.pose(now, Question { key, hook: Some(hook), queue: None, realm, subject, wanted: weak });
+        let question =
+            Question { key, hook: Some(hook), queue: None, realm, client: None, subject, wanted: weak };
+        self.pose(now, question);
         self.asked_calls.insert(key.number, (number, wanted));
     }
 

@@ -105,7 +105,11 @@ on_both_drivers! {
         assert!(asked[0].head.starts_with("POST /hook HTTP/1.1\r\n"), "{asked:?}");
         assert!(asked[0].head.to_lowercase().contains("content-type: application/json\r\n"), "{asked:?}");
         let body: Value = serde_json::from_str(&asked[0].body).expect("JSON");
-        assert_eq!(body, json!({"event": "authenticate", "realm": "realm1", "token": "good \"é\"\n"}));
+        let client = body["client"].as_str().expect("a text");
+        assert!(client.parse::<u64>().is_ok(), "{client}");
+        let expected = json!({"event": "authenticate", "realm": "realm1", "client": client, "token": "good \"é\"\n"});
+        assert_eq!(body, expected);
+        eventually("two refusals being logged", || router.said().matches("login refused").count() == 2);
         assert_eq!([results(&router, "authenticate", "allowed"), results(&router, "authenticate", "denied"), results(&router, "authenticate", "invalid")], [1.0, 2.0, 1.0]);
         assert!(!router.said().contains("good"), "a ticket was logged");
         // Anonymous clients are none of its business.
@@ -499,7 +503,7 @@ fn hook_test_shows_question_answer_and_verdict() {
     for part in [
         "hook \"backend\" is asked about authenticate\n",
         &format!("> POST {}\n", hook.url()),
-        "> {\"event\":\"authenticate\",\"realm\":\"realm1\",\"token\":\"secret\"}\n",
+        "> {\"event\":\"authenticate\",\"realm\":\"realm1\",\"client\":\"4503599627370497\",\"token\":\"secret\"}\n",
         "< status 200\n",
         "< {\"extra\":{\"a\":1},\"uid\":1001}\n",
         "authid \"1001\", role \"member\", extra {\"a\":1}\n",

@@ -143,7 +143,20 @@ on_both_drivers! {
         assert_eq!(client.ask(json!({"op": "subscribe", "channel": "@user"})), done());
         let counted = || [errors(&router, "not_auth"), errors(&router, "auth_failed")];
         eventually("the errors counted", || counted() == [2.0, 1.0]);
+        let refused = "the hook \\\"users\\\" does not allow it";
+        eventually("the refusal being logged", || router.said().contains("login refused") && router.said().contains(refused));
         assert!(!router.said().contains("token of"), "a token was logged");
+    }
+
+    fn hooks_are_told_which_client_logs_in_and_leaves(driver: &str) {
+        let hook = users();
+        let (_folder, router) = launch_with(driver, "who", &hook.url(), "", "[[hook]]\nname = \"ends\"\nurl = \"URL\"\nevents = [\"disconnect\"]".replace("URL", &hook.url()).as_str());
+        let client = user(&router, "1001");
+        let id = hook.asked().pop().expect("it was asked").field("client");
+        let mut api = Http::connect(router.wamp);
+        assert_eq!(api.post("/v1/mesh/send", &json!({"c": id, "d": "for you alone"})).json()["r"]["s"], true);
+        drop(client);
+        eventually("the end being told", || hook.asked().iter().any(|asked| asked.field("event") == "disconnect" && asked.field("client") == id));
     }
 
     fn s2_04_no_client_can_name_another_users_channel(driver: &str) {

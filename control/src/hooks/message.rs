@@ -8,7 +8,7 @@ use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::Serializer;
 use fanwire_core::access::Access;
 use fanwire_core::hooks::HookEvent;
-use fanwire_core::ids::RealmId;
+use fanwire_core::ids::{ClientId, RealmId};
 use fanwire_core::login::Proof;
 use fanwire_core::question::{Identity, Subject};
 use hyper::http::{HeaderName, HeaderValue, Method, Request, Uri, header};
@@ -28,8 +28,8 @@ pub enum BodyForm {
 }
 
 /// What a question may tell beside the payload of a publication, in whatever form.
-pub const FIELDS: [&str; 9] =
-    ["event", "realm", "authid", "token", "role", "method", "session", "topic", "match"];
+pub const FIELDS: [&str; 10] =
+    ["event", "realm", "client", "authid", "token", "role", "method", "session", "topic", "match"];
 
 /// The fields of a question, in the order in which they are written. Not to be printed: a ticket may be among them.
 pub(super) struct Message {
@@ -51,7 +51,7 @@ impl Message {
     /// If something of it has no form in which the hook could be told. It is never asked about less than what is there: it
     /// would allow what it has not seen.
     pub(super) fn of(
-        realm: RealmId,
+        (realm, client): (RealmId, Option<ClientId>),
         subject: &Subject,
         access: &Access,
         form: BodyForm,
@@ -60,6 +60,7 @@ impl Message {
         let mut message = Self::about(subject.event(), access.realm_name(realm));
         match subject {
             Subject::Login { authid, proof: Proof::Ticket(ticket) } => {
+                message.client(client);
                 message.text_if("authid", authid.as_deref());
                 message.text("token", ticket.expose());
             }
@@ -81,7 +82,7 @@ impl Message {
                 }
             }
             Subject::Message { who, client, bytes, .. } => {
-                message.text("client", &client.get().to_string());
+                message.client(Some(*client));
                 who.iter().for_each(|who| message.who(who));
                 let text = std::str::from_utf8(bytes).map_err(|_| Failure::Untranslatable(NO_TEXT))?;
                 message.text("message", text);
@@ -95,7 +96,10 @@ impl Message {
                     return Err(Failure::Untranslatable(TOO_LONG));
                 }
             }
-            Subject::Disconnect { who } => message.who(who),
+            Subject::Disconnect { who } => {
+                message.client(client);
+                message.who(who);
+            }
             // Subjects that hooks are not asked about.
             _ => {}
         }
@@ -121,6 +125,11 @@ impl Message {
         self.number("session", who.session.get());
         self.text("authid", &who.authid);
         self.text("role", &who.authrole);
+    }
+
+    /// As text, since a number of 64 bits is not one in every language's JSON.
+    fn client(&mut self, client: Option<ClientId>) {
+        self.text_if("client", client.map(|client| client.get().to_string()).as_deref());
     }
 
     fn text(&mut self, name: &'static str, text: &str) {
@@ -308,7 +317,7 @@ mod tests {
         let ask = |bytes: usize, form| {
             let subject =
                 Subject::Login { authid: None, proof: Proof::Ticket(Ticket::new(&"é".repeat(bytes / 6))) };
-            Message::of(RealmId::new(0), &subject, &access, form, &[]).map(|_| ())
+            Message::of((RealmId::new(0), None), &subject, &access, form, &[]).map(|_| ())
         };
         assert_eq!(ask(HEADER_BYTES_MAX, BodyForm::Header), Ok(()));
         assert_eq!(ask(HEADER_BYTES_MAX + 6, BodyForm::Header), Err(Failure::Untranslatable(TOO_LONG)));
@@ -321,7 +330,7 @@ mod tests {
         let subject = Subject::Login { authid: None, proof: Proof::Ticket(Ticket::new("a \"token\"")) };
         let json = |only: &[&str]| {
             let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
-            Message::of(RealmId::new(0), &subject, &access, BodyForm::Json, &only)
+            Message::of((RealmId::new(0), None), &subject, &access, BodyForm::Json, &only)
                 .expect("it has a form")
                 .json()
         };

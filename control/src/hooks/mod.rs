@@ -32,12 +32,13 @@ use arc_swap::ArcSwap;
 use fanwire_core::CoreConfig;
 use fanwire_core::hooks::HookEvent;
 use fanwire_core::ids::ShardId;
-use fanwire_core::question::{Denial, Grant, Question, Told, Verdict};
+use fanwire_core::question::{Denial, Grant, Question, Subject, Told, Verdict};
 pub use hyper::http::{HeaderName, HeaderValue};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::Shards;
+use crate::login::refusals::Refusals;
 use breaker::{Breaker, Pass};
 use client::Client;
 pub use client::{HookUrl, TlsError};
@@ -217,6 +218,7 @@ impl HookDesk {
                         core: Arc::clone(&self.core),
                         client: self.client.clone(),
                         shards: Arc::clone(&shards),
+                        refusals: Refusals::default(),
                         config,
                         figures,
                     };
@@ -252,6 +254,7 @@ struct Hook {
     breaker: RefCell<Breaker>,
     memory: RefCell<Memory<Queued>>,
     in_flight: Arc<Semaphore>,
+    refusals: Refusals,
 }
 
 /// A question that needs a request, and what equal ones are known by.
@@ -382,7 +385,7 @@ impl Hook {
         let core = self.core.load_full();
         // Before the breaker is asked: what cannot be sent must not use up the one question of a second.
         let message = Message::of(
-            question.realm,
+            (question.realm, question.client),
             &question.subject,
             &core.access,
             self.config.body,
@@ -436,10 +439,22 @@ impl Hook {
         self.give_verdict(queued, self.config.on_failure(event, denial));
     }
 
+    /// Of a login that the hook does not want. What failed is in the log elsewhere.
+    fn log_refusal(&self, question: &Question, outcome: &Result<Grant, Denial>) {
+        if let (Subject::Login { authid, .. }, Err(Denial::Refused | Denial::Told(_))) =
+            (&question.subject, outcome)
+        {
+            let (core, user) = (self.core.load(), authid.as_deref().unwrap_or_default());
+            let why = format!("the hook {:?} does not allow it", self.config.name);
+            self.refusals.log(core.access.realm_name(question.realm), user, &why);
+        }
+    }
+
     fn give_verdict(&self, queued: &Queued, outcome: Result<Grant, Denial>) {
         if queued.is_told() {
             return;
         }
+        self.log_refusal(&queued.question, &outcome);
         let shard = queued.shard;
         if let Err(verdict) = self.shards.answer(shard, queued.question.verdict(outcome)) {
             // Its mailbox is full for a moment.

@@ -70,13 +70,19 @@ pub async fn probe(hook: &HookConfig, access: &Access, sample: &Sample) -> Resul
     let realm = access.realm(&sample.realm).expect("the caller has looked for it");
     let subject = sample.subject(access, realm);
     let asked = Asked { access, realm: &sample.realm, subject: &subject, role: hook.role.as_deref() };
-    let message = match Message::of(realm, &subject, access, hook.body, &hook.fields) {
-        Ok(message) => message,
-        Err(failure) => {
-            let nothing = format!("POST {}\n", hook.url.uri());
-            return Ok(Probe { request: nothing, reply: None, took: Duration::ZERO, verdict: Err(failure) });
-        }
-    };
+    let message =
+        match Message::of((realm, Some(Sample::client())), &subject, access, hook.body, &hook.fields) {
+            Ok(message) => message,
+            Err(failure) => {
+                let nothing = format!("POST {}\n", hook.url.uri());
+                return Ok(Probe {
+                    request: nothing,
+                    reply: None,
+                    took: Duration::ZERO,
+                    verdict: Err(failure),
+                });
+            }
+        };
     let request = request_words(hook, &message);
     let began = Instant::now();
     let received = client.ask(hook, &message, sample.event != HookEvent::Disconnect).await;
@@ -92,6 +98,10 @@ impl Sample {
     fn who(&self) -> Identity {
         let session = SessionId::new(SAMPLE_SESSION).expect("a valid id");
         Identity { session, authid: self.authid.as_str().into(), authrole: self.role.as_str().into() }
+    }
+
+    fn client() -> ClientId {
+        ClientId::from_number(SAMPLE_SESSION + 1).expect("a valid id")
     }
 
     /// What decides on the meaning of the reply.
@@ -114,10 +124,15 @@ impl Sample {
                 Subject::Publish { who: self.who(), uri: self.topic.as_str().into(), payload }
             }
             HookEvent::Message => {
-                let client = ClientId::from_number(SAMPLE_SESSION + 1).expect("a valid id");
                 let bytes = format!("{{\"op\":\"demo\",\"args\":{}}}", self.args).into_bytes().into();
                 let kind = ws::Kind::Text;
-                Subject::Message { who: Some(self.who()), client, kind, bytes, waits_for_uid: false }
+                Subject::Message {
+                    who: Some(self.who()),
+                    client: Self::client(),
+                    kind,
+                    bytes,
+                    waits_for_uid: false,
+                }
             }
             HookEvent::Rpc => {
                 let payload = OwnedPayload::checked(Serializer::Json, Some(self.args.as_bytes()), None);

@@ -10,7 +10,7 @@
 //! a storm of logins would be worked off long after its clients have given up.
 
 pub mod hash;
-mod refusals;
+pub(crate) mod refusals;
 pub mod users;
 
 use std::sync::Arc;
@@ -138,7 +138,7 @@ impl LoginDesk {
                 drop(permit);
                 if let (Err(why), Subject::Login { authid, .. }) = (&outcome, &request.subject) {
                     let user = authid.as_deref().unwrap_or_default();
-                    refusals.log(known.realm_name(request.realm), user, *why);
+                    refusals.log(known.realm_name(request.realm), user, why.words());
                 }
                 answer(&*shards, shard, request.verdict(outcome.map_err(Why::denial))).await;
             });

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::users::Why;
-
 /// Lines within one [`WINDOW`]; whoever tries passwords must not fill the disk.
 const LINES_MAX: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(1);
@@ -15,7 +13,7 @@ const NAME_CHARACTERS_MAX: usize = 64;
 
 /// The lines of the present window.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(Mutex<Option<Lines>>);
+pub(crate) struct Refusals(Mutex<Option<Lines>>);
 
 #[derive(Debug)]
 struct Lines {
@@ -25,14 +23,14 @@ struct Lines {
 
 impl Refusals {
     /// Writes a line, or counts it. The user's name is as the client gave it; a ticket is never written.
-    pub(super) fn log(&self, realm: &str, user: &str, why: Why) {
+    pub(crate) fn log(&self, realm: &str, user: &str, why: &str) {
         let (may_write, left_out) = self.count(Instant::now());
         if left_out > 0 {
             tracing::info!("{left_out} more logins were refused");
         }
         if may_write {
             let user: String = user.chars().take(NAME_CHARACTERS_MAX).collect();
-            tracing::info!(realm, ?user, why = why.words(), "login refused");
+            tracing::info!(realm, ?user, why, "login refused");
         }
     }
 
