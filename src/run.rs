@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use fanwire_control::memory::{MemoryBudget, MemoryWatch};
 use fanwire_control::metrics::{Build, Metrics, ReadNumber};
 use fanwire_control::reload::Outcome;
-use fanwire_control::resp::RespDesk;
+use fanwire_control::resp::{Outboxes, RespDesk};
 use fanwire_control::{Desks, Early, api, hooks, login, tick};
 use fanwire_core::Shard;
 use fanwire_core::access::Access;
@@ -192,7 +192,8 @@ impl Parts {
         };
         let reloader = Arc::new(Reloader::new(sources, loaded.clone(), holders));
         let orders = Orders { running: Arc::clone(&running), directory: shared, reloader };
-        let memory = memory_watch(budget, Arc::clone(&running));
+        let outboxes = resp.as_ref().map(RespDesk::outboxes);
+        let memory = memory_watch(budget, Arc::clone(&running), outboxes);
         let hook_desk = (!config.hook.is_empty()).then_some(hook_desk);
         let desks =
             Desks { logins: desk, api: Some(api_desk), hooks: hook_desk, resp, ticks: Some(tick_desk) };
@@ -203,8 +204,12 @@ impl Parts {
 }
 
 /// Tells the shards when memory is short.
-fn memory_watch(budget: MemoryBudget, running: Arc<Running>) -> MemoryWatch {
-    MemoryWatch::new(budget, Box::new(move |level, shed_bytes| running.set_pressure(level, shed_bytes)))
+fn memory_watch(budget: MemoryBudget, running: Arc<Running>, outboxes: Option<Arc<Outboxes>>) -> MemoryWatch {
+    let tell = move |level, shed_bytes| {
+        let given = outboxes.as_ref().map_or(0, |outboxes| outboxes.shed(shed_bytes));
+        running.set_pressure(level, shed_bytes.saturating_sub(given));
+    };
+    MemoryWatch::new(budget, Box::new(tell))
 }
 
 /// What a person reads first. Lines that name an address or a command can be pasted.

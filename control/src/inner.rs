@@ -52,7 +52,7 @@ pub(crate) struct Outbox {
 
 impl InnerOutbox for Outbox {
     fn offer(&self, event: InnerEvent) -> Result<(), InnerEvent> {
-        let bytes = event.payload.len();
+        let bytes = event.payload.original().len();
         // Relaxed: one shard alone adds, so what it reads is at most too much.
         let messages = self.messages.load(Ordering::Relaxed);
         let is_full = messages >= self.limits.messages_max
@@ -105,7 +105,7 @@ impl Inbox {
         for inbound in &into[before..] {
             if let Inbound::Event(event) = inbound {
                 messages += 1;
-                bytes += event.payload.len();
+                bytes += event.payload.original().len();
             }
         }
         self.outbox.messages.fetch_sub(messages, Ordering::Relaxed);
@@ -122,6 +122,11 @@ impl Outbox {
     /// How many had none since this was last asked.
     pub(crate) fn take_lost(&self) -> u64 {
         self.lost.swap(0, Ordering::Relaxed)
+    }
+
+    /// Bytes of events that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Events that wait.

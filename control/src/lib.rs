@@ -49,7 +49,7 @@ use fanwire_core::api::ApiRequest;
 use fanwire_core::directory::Directory;
 use fanwire_core::ids::ShardId;
 use fanwire_core::question::Verdict;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::admin::Admin;
 use crate::api::{Api, ApiDesk};
@@ -183,9 +183,12 @@ pub fn start(
                 let (readiness, reloads) = (Arc::clone(&state.readiness), Arc::clone(&state.reloads));
                 tokio::spawn(Api::run(desk, shards, readiness, reloads));
             }
+            let (over, is_over) = watch::channel(false);
+            let mut resp_left = None;
             if let Some(listening) = resp {
+                resp_left = Some(listening.left());
                 let (shards, memory) = (Arc::clone(&shards) as Arc<dyn Shards>, Arc::clone(&figures));
-                tokio::spawn(resp::serve(listening, shards, Arc::clone(&state.readiness), memory));
+                tokio::spawn(resp::serve(listening, shards, Arc::clone(&state.readiness), memory, is_over));
             }
             if let Some(ticks) = ticks {
                 tokio::spawn(ticks.run(Arc::clone(&shards) as Arc<dyn Shards>));
@@ -197,8 +200,15 @@ pub fn start(
                 () = signals.handle(&*shards, &state.readiness, &state.reloads) => {}
                 _ = stopped => {}
             }
-            // Publishers were told that it is published.
-            _ = tokio::time::timeout(BRIDGE_DRAIN_TIME, bridges.drained()).await;
+            over.send_replace(true);
+            let last_words = async {
+                // Publishers were told that it is published.
+                bridges.drained().await;
+                if let Some(left) = resp_left {
+                    left.await;
+                }
+            };
+            _ = tokio::time::timeout(LAST_WORDS_TIME, last_words).await;
         });
         // A derivation that still runs ends with the process.
         runtime.shutdown_background();
@@ -207,8 +217,8 @@ pub fn start(
     Ok(Control { admin_address, resp_address, readiness, stop, thread, hooks })
 }
 
-/// A Redis that answers takes milliseconds.
-const BRIDGE_DRAIN_TIME: Duration = Duration::from_secs(1);
+/// A Redis that answers takes milliseconds, and so does a client of the Redis port that reads.
+const LAST_WORDS_TIME: Duration = Duration::from_secs(1);
 
 fn prepare(admin: Option<TcpListener>, state: Arc<Admin>) -> io::Result<signals::Signals> {
     let signals = signals::Signals::take()?;

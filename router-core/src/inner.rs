@@ -21,7 +21,7 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use fanwire_codec::payload::OwnedPayload;
+use fanwire_codec::payload::SharedPayload;
 
 use crate::access::{Access, Action};
 use crate::api::{Actor, ApiRefusal};
@@ -104,8 +104,8 @@ pub struct InnerEvent {
     pub tag: u32,
     /// The publication, the same for each of them.
     pub publication: PublicationId,
-    /// In the publisher's serializer.
-    pub payload: OwnedPayload,
+    /// As it was published, and with translations that all subscribers of a shard share.
+    pub payload: Arc<SharedPayload>,
     topic: EventTopic,
 }
 
@@ -200,7 +200,7 @@ impl InnerOffer<'_> {
                 counters.events_withheld += 1;
                 continue;
             }
-            let payload = payload.get_or_insert_with(|| self.source.to_owned_payload()).clone();
+            let payload = Arc::clone(payload.get_or_insert_with(|| Arc::new(self.source.to_shared())));
             let event =
                 InnerEvent { tag: member.tag, publication: self.publication, payload, topic: topic.clone() };
             counters.matched += 1;

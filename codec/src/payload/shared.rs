@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use super::{OwnedPayload, TranscodeError};
-use crate::wamp2::Serializer;
+use crate::wamp2::{Payload, Serializer};
 
 /// A payload with its translations, each made when first asked for, and then shared.
 #[derive(Debug)]
@@ -22,6 +22,11 @@ impl SharedPayload {
     /// The payload as it was sent.
     pub fn original(&self) -> &OwnedPayload {
         &self.original
+    }
+
+    /// Its arguments, as they were sent.
+    pub fn view(&self) -> Payload<'_> {
+        self.original.view()
     }
 
     /// The payload in `serializer`. The same error comes each time, at no cost after the first.

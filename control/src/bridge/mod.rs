@@ -457,7 +457,7 @@ impl Bridge {
     fn add(&self, event: &InnerEvent, pipeline: &mut redis::Pipeline, echoes: &mut Vec<Option<u64>>) {
         let routes = &self.config.routes;
         let Some((route, channel)) = routes.outward(event.tag as usize, event.topic()) else { return };
-        let Ok(payload) = route.form.write(&event.payload) else {
+        let Ok(payload) = route.form.write(event.payload.original()) else {
             return self.figures.lose(Loss::OutUntranslatable, 1);
         };
         let bytes = channel.as_bytes();

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use fanwire_codec::resp::read_command;
 use fanwire_codec::wamp2::ReceiverLists;
-use fanwire_core::api::{ApiAnswer, ApiPublication, Ask};
+use fanwire_core::api::{ApiAnswer, ApiPublication, ApiRefusal, Ask};
 use fanwire_core::ids::ShardId;
 use fanwire_core::inner::{InnerId, InnerOutbox, InnerSubscription};
 use fanwire_core::uri::MatchPolicy;
@@ -17,10 +18,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::figures::Ended;
-use super::names::Names;
+use super::outboxes::Held;
 use super::session::{Question, Session, Wanted};
-use super::{RespConfig, RespFigures};
-use crate::Shards;
+use super::{Port, RespFigures};
 use crate::inner::{Inbound, Inbox, Leaving, ask, next_subscriber};
 
 /// Answers that may be outstanding before no more commands are handled.
@@ -70,9 +70,8 @@ pub(super) struct Connection {
     stream: TcpStream,
     shard: ShardId,
     subscriber: InnerId,
-    shards: Arc<dyn Shards>,
-    config: Arc<RespConfig>,
-    figures: Arc<RespFigures>,
+    port: Port,
+    held: Arc<Held>,
     session: Session,
     inbox: Inbox,
     input: BytesMut,
@@ -81,45 +80,39 @@ pub(super) struct Connection {
     last_asked: u64,
     /// Parcels that the shard has.
     parcels: usize,
-    /// The client sends nothing more.
+    /// The client sends nothing more, or is not read any more.
     input_ended: bool,
+    /// The router ends: what has come is still answered.
+    is_last_call: bool,
+    /// Nobody answers any more, and no more events come.
+    is_over: bool,
     _leaving: Leaving,
     _place: Place,
 }
 
 impl Connection {
-    pub(super) fn new(
-        stream: TcpStream,
-        number: u64,
-        shard: ShardId,
-        shards: Arc<dyn Shards>,
-        config: Arc<RespConfig>,
-        figures: Arc<RespFigures>,
-        names: Arc<Names>,
-    ) -> Self {
+    pub(super) fn new(stream: TcpStream, number: u64, shard: ShardId, port: Port) -> Self {
         let subscriber = next_subscriber();
+        let password = Option::clone(&port.config.password.load());
+        let inbox = Inbox::new(port.config.inbox_limits());
         Self {
             stream,
             shard,
             subscriber,
-            session: Session::new(
-                number,
-                Option::clone(&config.password.load()),
-                names,
-                Arc::clone(&figures),
-            ),
-            inbox: Inbox::new(config.inbox_limits()),
+            session: Session::new(number, password, Arc::clone(&port.names), Arc::clone(&port.figures)),
+            held: port.outboxes.add(inbox.outbox()),
+            inbox,
             input: BytesMut::new(),
             words: Vec::new(),
             asked: HashMap::new(),
             last_asked: 0,
             parcels: 0,
             input_ended: false,
-            _leaving: Leaving { shards: Arc::clone(&shards), shard, subscriber },
-            shards,
-            config,
-            _place: Place::taken(&figures),
-            figures,
+            is_last_call: false,
+            is_over: false,
+            _leaving: Leaving { shards: Arc::clone(&port.shards), shard, subscriber },
+            _place: Place::taken(&port.figures),
+            port,
         }
     }
 
@@ -127,15 +120,19 @@ impl Connection {
     pub(super) async fn run(mut self) {
         let outcome = self.serve().await;
         if let Err(why) = outcome {
-            self.figures.end(why);
+            self.port.figures.end(why);
         }
-        let Self { mut stream, mut session, inbox, _leaving: leaving, _place, .. } = self;
-        let rest = session.output.out.split();
+        let Self { mut stream, mut session, inbox, held, port, _leaving: leaving, _place, .. } = self;
+        let (rest, said) = (session.output.out.split(), session.output.messages());
+        let unheard = inbox.outbox().waiting();
         // It is subscribed no more, whatever is still to be said.
-        drop((session, inbox, leaving));
+        drop((session, inbox, held, leaving));
         // Who has not read what came before does not read this.
-        if outcome != Err(Ended::Slow) {
-            _ = tokio::time::timeout(LAST_WORDS_TIME, stream.write_all(&rest)).await;
+        let is_read = !matches!(outcome, Err(Ended::Slow | Ended::Memory));
+        let last_words = tokio::time::timeout(LAST_WORDS_TIME, stream.write_all(&rest));
+        let is_said = is_read && matches!(last_words.await, Ok(Ok(())));
+        port.figures.drop_messages(outcome.err(), unheard + if is_said { 0 } else { said });
+        if is_read {
             _ = stream.shutdown().await;
         }
     }
@@ -143,20 +140,29 @@ impl Connection {
     async fn serve(&mut self) -> Result<(), Ended> {
         let login_deadline = Instant::now() + LOGIN_TIME;
         let mut inbound = Vec::new();
+        let (held, readiness) = (Arc::clone(&self.held), Arc::clone(&self.port.readiness));
+        let (ended, mut over) = (readiness.ended(), self.port.over.clone());
+        tokio::pin!(ended);
         loop {
             if self.work_off().await? == Pause::More {
                 give_way().await;
                 continue;
             }
+            if self.is_last_call && !self.input_ended && self.may_handle() {
+                self.read_the_rest();
+                continue;
+            }
             // What it has asked before the end is still answered.
-            if self.input_ended && self.may_handle() {
+            if self.input_ended && self.may_handle() && !self.still_listens() {
                 self.session.closing = true;
             }
             let output = &self.session.output;
-            if self.session.closing && output.waiting() == 0 {
+            let is_unheard = self.is_over && self.inbox.outbox().waiting() > 0;
+            if self.session.closing && output.waiting() == 0 && !is_unheard {
                 return Ok(());
             }
-            if output.bytes() > self.config.bytes_max {
+            held.said.store(output.bytes(), Ordering::Relaxed);
+            if output.bytes() > self.port.config.bytes_max {
                 return Err(Ended::Slow);
             }
             let has_room = output.out.len() < OUT_BYTES_SOFT;
@@ -164,13 +170,16 @@ impl Connection {
             let has_output = !output.out.is_empty();
             let is_known = self.session.is_known();
             let (mut reader, mut writer) = self.stream.split();
-            let out = &mut self.session.output.out;
+            let out = &self.session.output.out;
             // Messages are missing: as in Redis the client learns it by the end of its connection.
             let outbox = self.inbox.outbox();
             tokio::select! {
                 () = outbox.overflowed() => return Err(Ended::Slow),
+                () = held.shed.notified() => return Err(Ended::Memory),
+                () = &mut ended, if !self.is_last_call => self.is_last_call = true,
+                _ = over.wait_for(|over| *over), if !self.is_over => self.give_up(),
                 written = writer.write(out), if has_output => match written {
-                    Ok(count) => out.advance(count),
+                    Ok(count) => self.session.output.wrote(count),
                     Err(_) => return Ok(()),
                 },
                 () = self.inbox.receive(&mut inbound, INBOUND_MAX), if has_room => {
@@ -185,6 +194,41 @@ impl Connection {
                 },
                 () = tokio::time::sleep_until(login_deadline), if !is_known => return Err(Ended::Login),
             }
+        }
+    }
+
+    /// Takes what the client has sent until now, and no more than that.
+    fn read_the_rest(&mut self) {
+        self.input.reserve(READ_BYTES);
+        // Ended, empty, or broken: writing will tell.
+        self.input_ended = !matches!(self.stream.try_read_buf(&mut self.input), Ok(1..));
+    }
+
+    /// While the router ends, subscribers hear what others still publish.
+    fn still_listens(&self) -> bool {
+        self.is_last_call && !self.is_over && !self.session.subscriptions.is_empty()
+    }
+
+    /// Nobody will answer what is asked: the client is told so, and hears what has come for it.
+    fn give_up(&mut self) {
+        self.is_over = true;
+        let mut asked: Vec<(u64, Asked)> = self.asked.drain().collect();
+        asked.sort_unstable_by_key(|(number, _)| *number);
+        asked.into_iter().for_each(|(_, asked)| self.refuse(asked));
+    }
+
+    fn refuse(&mut self, asked: Asked) {
+        let refusal = || ApiRefusal {
+            error: "wamp.error.unavailable",
+            words: "the router ends; what was asked may have happened".to_owned(),
+        };
+        match asked {
+            Asked::Publish(slots) => {
+                self.parcels -= 1;
+                slots.into_iter().for_each(|slot| self.session.published(slot, &Err(refusal())));
+            }
+            Asked::Subscribe { slot, tag } => self.session.subscribed(slot, tag, &Err(refusal())),
+            Asked::Unsubscribe { slot, tag } => self.session.unsubscribed(slot, tag),
         }
     }
 
@@ -206,7 +250,7 @@ impl Connection {
                 pause = Pause::More;
                 break;
             }
-            let limits = self.config.command_limits(self.session.is_known());
+            let limits = self.port.config.command_limits(self.session.is_known());
             let used = match read_command(&self.input, &limits, &mut self.words) {
                 Ok(Some(used)) => used,
                 Ok(None) => break,
@@ -255,7 +299,7 @@ impl Connection {
                         self.ask(Ask::Subscribe(subscription), Asked::Subscribe { slot, tag }).await;
                     }
                     None => {
-                        let refusal = fanwire_core::api::ApiRefusal {
+                        let refusal = ApiRefusal {
                             error: "wamp.error.invalid_uri",
                             words: "a pattern here begins like the name of a topic, in UTF-8".to_owned(),
                         };
@@ -272,7 +316,7 @@ impl Connection {
 
     fn publication(&self, topic: Box<str>, payload: fanwire_codec::payload::OwnedPayload) -> ApiPublication {
         ApiPublication {
-            actor: self.config.actor,
+            actor: self.port.config.actor,
             topic,
             payload,
             plain: true,
@@ -294,14 +338,17 @@ impl Connection {
             }
         };
         let outbox = self.inbox.outbox() as Arc<dyn InnerOutbox>;
-        let (subscriber, actor) = (self.subscriber, self.config.actor);
+        let (subscriber, actor) = (self.subscriber, self.port.config.actor);
         Some(InnerSubscription { subscriber, tag, actor, match_policy, uri, wants, outbox })
     }
 
     async fn ask(&mut self, question: Ask, asked: Asked) {
+        if self.is_over {
+            return self.refuse(asked);
+        }
         self.last_asked += 1;
         self.asked.insert(self.last_asked, asked);
-        ask(&*self.shards, self.shard, question, self.inbox.outbox().reply(self.last_asked)).await;
+        ask(&*self.port.shards, self.shard, question, self.inbox.outbox().reply(self.last_asked)).await;
     }
 
     fn hear(&mut self, inbound: Inbound) -> Result<(), Ended> {
@@ -309,7 +356,8 @@ impl Connection {
             Inbound::Event(event) => self.session.message(&event),
             Inbound::Withdrawn(tag) => self.session.withdrawn(tag),
             Inbound::Answer(number, answer) => {
-                let asked = self.asked.remove(&number).expect("each question has one answer");
+                // Of a question that was given up.
+                let Some(asked) = self.asked.remove(&number) else { return Ok(()) };
                 match (asked, answer) {
                     (Asked::Publish(slots), ApiAnswer::Published(outcomes)) => {
                         self.parcels -= 1;
@@ -343,7 +391,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

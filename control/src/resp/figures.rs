@@ -13,16 +13,19 @@ pub(super) enum Ended {
     Protocol,
     /// It did not say its password in time.
     Login,
+    /// Memory is short, and it had the most to read.
+    Memory,
 }
 
 impl Ended {
-    const ALL: [Self; 3] = [Self::Slow, Self::Protocol, Self::Login];
+    const ALL: [Self; 4] = [Self::Slow, Self::Protocol, Self::Login, Self::Memory];
 
     fn label(self) -> &'static str {
         match self {
             Self::Slow => "slow_consumer",
             Self::Protocol => "protocol",
             Self::Login => "login_time",
+            Self::Memory => "memory",
         }
     }
 }
@@ -37,6 +40,8 @@ pub struct RespFigures {
     pub(super) messages: AtomicU64,
     pub(super) untranslatable: AtomicU64,
     ended: [AtomicU64; Ended::ALL.len()],
+    /// Messages that waited for a client when its connection ended, by why; the last one: the client has gone, or the router.
+    dropped: [AtomicU64; Ended::ALL.len() + 1],
 }
 
 impl RespFigures {
@@ -46,6 +51,11 @@ impl RespFigures {
 
     pub(super) fn end(&self, why: Ended) {
         Self::add(&self.ended[why as usize], 1);
+    }
+
+    /// Messages are lost because a connection has ended; `None`: not by us.
+    pub(super) fn drop_messages(&self, why: Option<Ended>, count: usize) {
+        Self::add(&self.dropped[why.map_or(Ended::ALL.len(), |why| why as usize)], count as u64);
     }
 
     /// Adds them to the page.
@@ -69,6 +79,13 @@ impl RespFigures {
         for why in Ended::ALL {
             let (labels, count) = (label("reason", why.label()), of(&self.ended[why as usize]));
             page.add("fanwire_resp_connections_ended_total", Kind::Counter, help, &labels, count);
+        }
+        let help =
+            "Messages that waited for a client of the Redis port when its connection ended, by reason.";
+        let reasons = Ended::ALL.map(Ended::label).into_iter().chain(["disconnected"]);
+        for (reason, count) in reasons.zip(&self.dropped) {
+            let labels = label("reason", reason);
+            page.add("fanwire_resp_messages_dropped_total", Kind::Counter, help, &labels, of(count));
         }
     }
 }

@@ -20,6 +20,7 @@
 mod connection;
 mod figures;
 mod names;
+mod outboxes;
 mod output;
 mod pubsub;
 mod session;
@@ -36,7 +37,7 @@ use fanwire_core::ids::ShardId;
 use rustix::net::sockopt;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::Shards;
 use crate::inner::InboxLimits;
@@ -45,6 +46,7 @@ use crate::state::{Readiness, Reason};
 use connection::Connection;
 pub use figures::RespFigures;
 use names::Names;
+pub use outboxes::Outboxes;
 
 /// What the port is made of.
 #[derive(Clone, Debug)]
@@ -116,12 +118,13 @@ pub struct RespDesk {
     listener: TcpListener,
     config: RespConfig,
     figures: Arc<RespFigures>,
+    outboxes: Arc<Outboxes>,
 }
 
 impl RespDesk {
     /// `listener` listens already, so that a port in use is found before any shard runs.
     pub fn new(listener: TcpListener, config: RespConfig) -> Self {
-        Self { listener, config, figures: Arc::default() }
+        Self { listener, config, figures: Arc::default(), outboxes: Arc::default() }
     }
 
     /// Where it listens.
@@ -143,11 +146,39 @@ impl RespDesk {
         Arc::clone(&self.figures)
     }
 
-    pub(crate) fn into_listening(self) -> std::io::Result<Listening> {
-        self.listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(self.listener)?;
-        Ok(Listening { listener, config: self.config, figures: self.figures })
+    /// What waits for its clients.
+    pub fn outboxes(&self) -> Arc<Outboxes> {
+        Arc::clone(&self.outboxes)
     }
+
+    pub(crate) fn into_listening(self) -> std::io::Result<Listening> {
+        let Self { listener, config, figures, outboxes } = self;
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let places = Arc::new(Semaphore::new(config.connections_max));
+        Ok(Listening { listener, config, figures, outboxes, places })
+    }
+}
+
+impl Listening {
+    /// Waits until nobody is connected; nobody can be from then on.
+    pub(crate) fn left(&self) -> impl Future<Output = ()> + use<> {
+        let (places, all) = (Arc::clone(&self.places), self.config.connections_max);
+        async move { _ = places.acquire_many(u32::try_from(all).unwrap_or(u32::MAX)).await }
+    }
+}
+
+/// What all connections of the port have in common.
+#[derive(Clone)]
+struct Port {
+    shards: Arc<dyn Shards>,
+    config: Arc<RespConfig>,
+    figures: Arc<RespFigures>,
+    names: Arc<Names>,
+    outboxes: Arc<Outboxes>,
+    readiness: Arc<Readiness>,
+    /// Nobody answers any more: the shards have ended.
+    over: watch::Receiver<bool>,
 }
 
 /// The port, on its runtime.
@@ -155,6 +186,8 @@ pub(crate) struct Listening {
     listener: tokio::net::TcpListener,
     config: RespConfig,
     figures: Arc<RespFigures>,
+    outboxes: Arc<Outboxes>,
+    places: Arc<Semaphore>,
 }
 
 /// Serves until the task is dropped. Who comes while the router ends, or while memory is short, is sent away.
@@ -163,10 +196,11 @@ pub(crate) async fn serve(
     shards: Arc<dyn Shards>,
     readiness: Arc<Readiness>,
     memory: Arc<MemoryFigures>,
+    over: watch::Receiver<bool>,
 ) {
-    let Listening { listener, config, figures } = listening;
-    let (config, names) = (Arc::new(config), Arc::new(Names::default()));
-    let places = Arc::new(Semaphore::new(config.connections_max));
+    let Listening { listener, config, figures, outboxes, places } = listening;
+    let (config, names) = (Arc::new(config), Arc::default());
+    let port = Port { shards, config, figures, names, outboxes, readiness, over };
     for number in 1_u64.. {
         let (stream, _) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -176,11 +210,11 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let reason = readiness.reason().map(Reason::words).or_else(|| memory.reason());
+        let reason = port.readiness.reason().map(Reason::words).or_else(|| memory.reason());
         let place = match (Arc::clone(&places).try_acquire_owned(), reason) {
             (Ok(place), None) => place,
             (_, reason) => {
-                RespFigures::add(&figures.refused, 1);
+                RespFigures::add(&port.figures.refused, 1);
                 let words = reason.unwrap_or("max number of clients reached (resp.connections)");
                 // As Redis says it. A new socket takes these few bytes at once, or they are lost.
                 _ = stream.try_write(format!("-ERR {words}\r\n").as_bytes());
@@ -190,11 +224,10 @@ pub(crate) async fn serve(
         _ = stream.set_nodelay(true);
         _ = sockopt::set_socket_keepalive(&stream, true);
         _ = sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE);
-        let shard = ShardId::new((number % shards.count() as u64) as u8).expect("there are as many");
-        let (shards, config) = (Arc::clone(&shards), Arc::clone(&config));
-        let (figures, names) = (Arc::clone(&figures), Arc::clone(&names));
+        let shard = ShardId::new((number % port.shards.count() as u64) as u8).expect("there are as many");
+        let port = port.clone();
         tokio::spawn(async move {
-            Connection::new(stream, number, shard, shards, config, figures, names).run().await;
+            Connection::new(stream, number, shard, port).run().await;
             drop(place);
         });
     }

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use fanwire_codec::resp::{Version, write_subscription};
 
 /// Answers, some of which are still to come.
@@ -21,6 +21,10 @@ pub(super) struct Output {
     first: u64,
     /// Bytes in slots.
     held: usize,
+    /// Bytes that were written.
+    written: u64,
+    /// Messages in `out`, by the place behind each, counted from the first byte of all.
+    messages: VecDeque<u64>,
     /// Subscriptions, as far as the client was told.
     subscriptions: usize,
 }
@@ -28,7 +32,8 @@ pub(super) struct Output {
 #[derive(Debug)]
 enum Slot {
     Waiting,
-    Said(BytesMut),
+    /// And how many messages there are in it.
+    Said(BytesMut, usize),
     Confirms(Confirmation),
 }
 
@@ -54,16 +59,48 @@ pub(super) enum Change {
 impl Output {
     /// Says something now, behind everything that is still to come.
     pub(super) fn say(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        self.say_counted(0, write);
+    }
+
+    /// The same for a message.
+    pub(super) fn say_message(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        self.say_counted(1, write);
+    }
+
+    fn say_counted(&mut self, messages: usize, write: impl FnOnce(&mut BytesMut)) {
         if self.slots.is_empty() {
-            return write(&mut self.out);
+            write(&mut self.out);
+            return self.note_messages(messages);
         }
-        if !matches!(self.slots.back(), Some(Slot::Said(_))) {
-            self.slots.push_back(Slot::Said(BytesMut::new()));
+        if !matches!(self.slots.back(), Some(Slot::Said(..))) {
+            self.slots.push_back(Slot::Said(BytesMut::new(), 0));
         }
-        let Some(Slot::Said(last)) = self.slots.back_mut() else { unreachable!("just made") };
+        let Some(Slot::Said(last, held)) = self.slots.back_mut() else { unreachable!("just made") };
+        *held += messages;
         let before = last.len();
         write(last);
         self.held += last.len() - before;
+    }
+
+    /// So many messages end where `out` does.
+    fn note_messages(&mut self, count: usize) {
+        let end = self.written + self.out.len() as u64;
+        self.messages.extend(std::iter::repeat_n(end, count));
+    }
+
+    /// So many bytes of `out` were written.
+    pub(super) fn wrote(&mut self, count: usize) {
+        self.out.advance(count);
+        self.written += count as u64;
+        while self.messages.front().is_some_and(|end| *end <= self.written) {
+            self.messages.pop_front();
+        }
+    }
+
+    /// Messages that were said and not written to their ends.
+    pub(super) fn messages(&self) -> usize {
+        let held = |slot: &Slot| if let Slot::Said(_, messages) = slot { *messages } else { 0 };
+        self.messages.len() + self.slots.iter().map(held).sum::<usize>()
     }
 
     /// The same for a confirmation.
@@ -90,7 +127,7 @@ impl Output {
         let mut bytes = BytesMut::new();
         write(&mut bytes);
         self.held += bytes.len();
-        self.set(number, Slot::Said(bytes));
+        self.set(number, Slot::Said(bytes, 0));
     }
 
     /// The same for a confirmation.
@@ -110,9 +147,11 @@ impl Output {
         while let Some(slot) = self.slots.front_mut() {
             match slot {
                 Slot::Waiting => return,
-                Slot::Said(bytes) => {
+                Slot::Said(bytes, messages) => {
+                    let messages = *messages;
                     self.held -= bytes.len();
                     self.out.extend_from_slice(bytes);
+                    self.note_messages(messages);
                 }
                 Slot::Confirms(confirmation) => {
                     self.held -= confirmation.held();
@@ -171,6 +210,27 @@ mod tests {
         assert_eq!((&output.out[..], output.waiting(), output.bytes()), (&b"abcdef"[..], 0, 6));
         output.say(|out| out.put_u8(b'g'));
         assert_eq!(&output.out[..], b"abcdefg");
+    }
+
+    #[test]
+    fn messages_are_known_until_their_last_byte_is_written() {
+        let mut output = Output::default();
+        let message = |out: &mut BytesMut| out.put_slice(b"abc");
+        output.say_message(message);
+        output.say(message);
+        let place = output.reserve();
+        output.say_message(message);
+        output.say_message(message);
+        assert_eq!(output.messages(), 3);
+        output.wrote(2);
+        assert_eq!(output.messages(), 3);
+        output.wrote(1);
+        assert_eq!(output.messages(), 2);
+        output.fill(place, message);
+        output.wrote(output.out.len() - 1);
+        assert_eq!(output.messages(), 2);
+        output.wrote(1);
+        assert_eq!((output.messages(), output.bytes()), (0, 0));
     }
 
     proptest! {

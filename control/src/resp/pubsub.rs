@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use fanwire_codec::payload::OwnedPayload;
+use fanwire_codec::payload::{OwnedPayload, Plain};
 use fanwire_codec::resp::{
     Glob, write_array_head, write_bulk, write_error, write_integer, write_message, write_pattern_message,
 };
@@ -222,14 +222,13 @@ impl Session {
     pub(super) fn message(&mut self, event: &InnerEvent) {
         let held = self.subscriptions.held.get(&event.tag).filter(|held| held.confirmed);
         let Some(held) = held else { return };
-        let mut payload = Vec::with_capacity(event.payload.len());
-        if event.payload.write_plain(&mut payload).is_err() {
+        let Ok(Plain { bytes: payload, .. }) = event.payload.plain() else {
             // NaN among several arguments, for example: Redis has no word for it, and neither has JSON.
             return RespFigures::add(&self.figures.untranslatable, 1);
-        }
+        };
         RespFigures::add(&self.figures.messages, 1);
         let (version, topic) = (self.version, event.topic().as_bytes());
-        self.output.say(|out| match held.is_pattern {
+        self.output.say_message(|out| match held.is_pattern {
             true => write_pattern_message(out, version, &held.name, topic, &payload),
             false => write_message(out, version, topic, &payload),
         });

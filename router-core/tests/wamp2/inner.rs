@@ -101,7 +101,7 @@ impl Inner {
         router.settle();
         let events = std::mem::take(&mut *self.outbox.events.lock().expect("as above"));
         let told = |event: InnerEvent| {
-            let payload = event.payload.transcode(Serializer::Json).expect("it came as JSON");
+            let payload = event.payload.get(Serializer::Json).expect("it came as JSON");
             let args = payload.view().args.unwrap_or_default().to_vec();
             (event.tag, event.topic().to_owned(), String::from_utf8(args).expect("JSON is text"))
         };

@@ -127,7 +127,61 @@ on_both_drivers! {
             sent += 1;
             assert!(sent < 10_000, "80 MB for somebody who does not read");
         }
+        assert!(router.metric("fanwire_resp_messages_dropped_total", "slow_consumer") >= 1.0);
         eventually("one subscriber", || backend.ask("PUBSUB NUMSUB channel") == Value::Array(vec![bulk("channel"), Value::Integer(1)]));
+    }
+
+    fn s1_16_what_was_asked_before_a_stop_is_answered(driver: &str) {
+        let (mut router, address) = with_port(driver, |launch| launch);
+        let (mut client, mut listener) = (Resp::connect(address), Resp::connect(address));
+        subscribe(&mut listener, "channel");
+        assert_eq!(client.ask("PUBLISH channel first"), Value::Integer(1));
+        // Few enough to be in the router's socket by then, whatever it has read.
+        for _ in 0..1_000 {
+            client.send_bytes(b"PUBLISH channel more\r\n");
+        }
+        router.signal(Signal::TERM);
+        let mut reached = 0;
+        for _ in 0..1_000 {
+            match client.hear() {
+                Value::Integer(count) => reached += count,
+                Value::Error(words) => assert!(words.contains("the router ends"), "{words}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(!client.hears_more());
+        listener.expect_message("channel", b"first");
+        (0..reached).for_each(|_| listener.expect_message("channel", b"more"));
+        assert!(router.wait(crate::support::PATIENCE).success());
+    }
+
+    /// A client that does not read is cut when memory is short, long before its outbox is full; what it misses is counted.
+    fn s1_16_outboxes_are_shed_when_memory_is_short(driver: &str) {
+        let budget = (Router::on(driver).resident_bytes() >> 20) + 64;
+        let (router, address) = with_port(driver, |launch| {
+            launch.set("limits.memory", &format!("{budget}MiB")).set("resp.outbox", "1GiB")
+        });
+        let (mut lazy, mut good) = (Resp::connect(address), Resp::connect(address));
+        subscribe(&mut lazy, "channel");
+        subscribe(&mut good, "channel");
+        let mut backend = Resp::connect(address);
+        let mut payload = vec![b'x'; 256 << 10];
+        let ended = |reason: &str| router.metric("fanwire_resp_connections_ended_total", &format!("reason=\"{reason}\""));
+        let mut sent = 0_u32;
+        while ended("memory") == 0.0 {
+            payload[..4].copy_from_slice(&sent.to_le_bytes());
+            backend.send(&[b"PUBLISH", b"channel", &payload]);
+            assert!(matches!(backend.hear(), Value::Integer(1 | 2)));
+            good.expect_message("channel", &payload);
+            sent += 1;
+            assert!(sent < 4_000, "1 GB for somebody who does not read");
+        }
+        assert_eq!(ended("slow_consumer"), 0.0);
+        let dropped = || router.metric("fanwire_resp_messages_dropped_total", "reason=\"memory\"");
+        eventually("what it misses being counted", || dropped() >= 1.0 && dropped() <= f64::from(sent));
+        eventually("room again", || router.metric("fanwire_memory_level", "") < 2.0);
+        assert_eq!(backend.ask("PUBLISH channel last"), Value::Integer(1));
+        good.expect_message("channel", b"last");
     }
 
     fn s1_16_the_command_line_client_of_redis_finds_what_it_needs(driver: &str) {
