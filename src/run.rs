@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use fanwire_codec::wamp2::Serializer;
 use fanwire_control::memory::{MemoryBudget, MemoryWatch};
 use fanwire_control::metrics::{Build, Metrics, ReadNumber};
 use fanwire_control::reload::Outcome;
@@ -145,12 +146,13 @@ impl Parts {
             .map_err(|error| Refusal(format!("the control thread cannot start: {error}")))?;
         let queues = wiring::queues(config);
         let (api_desk, taken_from) = (api_desk.with_queues(queues.clone()), queues.clone());
+        let endpoints = wiring::wamp_endpoints(config);
         let running = fanwire_io::start(io, move |id, shards| {
             let shards = u8::try_from(shards).expect("at most 63 shards");
             let random = Box::new(fanwire_io::random_source());
             let (logins, hooks, api_queue) = (logins.clone(), hook_queue.clone(), api_queue.clone());
             let queues = queues.clone();
-            Router::new(
+            let router = Router::new(
                 Shard::new(Arc::clone(&core), id, shards, Arc::clone(&directory), random),
                 Box::new(move |from, question| match (question.queue, question.hook) {
                     (Some(_), _) => queues.submit(&question),
@@ -158,7 +160,8 @@ impl Parts {
                     (None, None) => logins.submit(from, question),
                 }),
                 Box::new(move |connection| api_queue.submit(connection)),
-            )
+            );
+            router.with_endpoints(endpoints.clone())
         })
         .map_err(|error| refusal::of_shards(error, config.listener.len()))?;
         let running = Arc::new(running);
@@ -234,9 +237,9 @@ fn banner(loaded: &Loaded, parts: &Parts, open_files: u64, took: Duration) -> St
     let realms = format!("{} {}", if realms.len() == 1 { "realm" } else { "realms" }, realms.join(", "));
     let mut first_url = None;
     for (listener, address) in config.listener.iter().zip(parts.running.addresses()) {
-        for (path, protocol) in &listener.endpoints {
-            let spoken = match protocol {
-                schema::Protocol::Wamp => format!("WAMP v2 (json msgpack cbor), {realms}"),
+        for (path, endpoint) in &listener.endpoints {
+            let spoken = match endpoint.protocol {
+                schema::Protocol::Wamp => wamp(endpoint, &realms),
                 schema::Protocol::MessageCenter => {
                     format!("message center, realm {:?}", config.message_center.realm)
                 }
@@ -257,9 +260,20 @@ fn banner(loaded: &Loaded, parts: &Parts, open_files: u64, took: Duration) -> St
                 };
                 line(&mut out, format_args!("  {scheme:<8} {url:<39} {spoken}"));
                 // For `fanwire sub` and its siblings, which speak WAMP.
-                if *protocol == schema::Protocol::Wamp {
+                if endpoint.protocol == schema::Protocol::Wamp {
                     first_url.get_or_insert(url);
                 }
+            }
+        }
+        if let Some(like) = listener.rawsocket() {
+            let tls = listener.tls.pair().is_some();
+            for scheme in [(tls, "rss"), (listener.speaks_plain(), "rs")].iter().filter(|(on, _)| *on) {
+                let scheme = scheme.1;
+                let url = match address {
+                    ListenAddress::Ip(address) => format!("{scheme}://{}", reachable(*address)),
+                    unix @ ListenAddress::Unix { .. } => format!("{scheme}://{unix}"),
+                };
+                line(&mut out, format_args!("  {scheme:<8} {url:<39} {}", wamp(like, &realms)));
             }
         }
     }
@@ -342,6 +356,15 @@ fn banner(loaded: &Loaded, parts: &Parts, open_files: u64, took: Duration) -> St
 
 fn line(out: &mut String, text: fmt::Arguments<'_>) {
     writeln!(out, "{text}").expect("writing to a string succeeds");
+}
+
+/// What a WAMP endpoint offers, in a line.
+fn wamp(endpoint: &schema::Endpoint, realms: &str) -> String {
+    let rules = wiring::wamp_rules(endpoint);
+    let allowed = Serializer::ALL.into_iter().filter(|serializer| rules.allow(*serializer));
+    let names: Vec<String> = allowed.map(|serializer| serializer.to_string()).collect();
+    let realm = rules.realm.map_or_else(|| realms.to_owned(), |realm| format!("realm {realm:?}"));
+    format!("WAMP v2 ({}), {realm}", names.join(" "))
 }
 
 /// An address that a client on this machine can use.

@@ -32,8 +32,9 @@ use crate::config::center;
 use crate::config::hooks::ReadHook;
 use crate::config::redis::{Bridge, ReadBridge};
 use crate::config::schema::{
-    Action, ApiKey, ApiRight, Compression, Config, Disclose, Driver, Hook, HookBody, HookEvent as Event,
-    Listener, Match, NO_FILE, NO_ROLE, ORIGIN_ANY, OnFailure, Permission, Protocol, Realm, Role, Shards,
+    Action, ApiKey, ApiRight, Compression, Config, Disclose, Driver, Endpoint, Hook, HookBody,
+    HookEvent as Event, Listener, Match, NO_FILE, NO_ROLE, ORIGIN_ANY, OnFailure, Permission, Protocol,
+    Realm, Role, Shards,
 };
 use crate::config::tick::Tick;
 use crate::config::topics::Topic;
@@ -48,7 +49,10 @@ pub fn io_config(config: &Config) -> io::Config {
     let limits = &config.limits;
     let defaults = io::Config::default();
     io::Config {
-        listeners: config.listener.iter().map(listener).collect(),
+        listeners: {
+            let mut endpoints = io::WampEndpoints::default();
+            config.listener.iter().map(|one| listener(one, &mut endpoints)).collect()
+        },
         shards: config.shards.count.given().map(|count| count.0 as usize),
         cpus: config.shards.cpus.given().map(|CpuList(cpus)| cpus.clone()),
         driver: match config.shards.driver {
@@ -120,14 +124,33 @@ fn turn(shards: &Shards) -> io::TurnBudget {
 /// The owner and the group may connect.
 const SOCKET_MODE: u32 = 0o660;
 
-fn listener(listener: &Listener) -> io::Listener {
-    let endpoint = |(path, protocol): (&String, &Protocol)| io::Endpoint {
-        path: path.clone(),
-        id: match protocol {
-            Protocol::Wamp => io::Router::WAMP,
-            Protocol::MessageCenter => io::Router::MESSAGE_CENTER,
-            Protocol::Echo => io::Router::ECHO,
-        },
+/// The rules of the WAMP endpoints, which [`io_config`] gives the same ids.
+pub fn wamp_endpoints(config: &Config) -> io::WampEndpoints {
+    let mut endpoints = io::WampEndpoints::default();
+    config.listener.iter().for_each(|one| _ = listener(one, &mut endpoints));
+    endpoints
+}
+
+/// What a WAMP endpoint offers.
+pub fn wamp_rules(endpoint: &Endpoint) -> io::WampRules {
+    io::WampRules {
+        realm: endpoint.realm.clone(),
+        serializers: endpoint.serializers.iter().flatten().map(|name| (*name).into()).collect(),
+    }
+}
+
+fn endpoint_id(endpoint: &Endpoint, endpoints: &mut io::WampEndpoints) -> io::EndpointId {
+    match endpoint.protocol {
+        Protocol::Wamp => endpoints.id(&wamp_rules(endpoint)),
+        Protocol::MessageCenter => io::Router::MESSAGE_CENTER,
+        Protocol::Echo => io::Router::ECHO,
+    }
+}
+
+fn listener(listener: &Listener, endpoints: &mut io::WampEndpoints) -> io::Listener {
+    let mut endpoint = |(path, endpoint): (&String, &Endpoint)| {
+        let (path, id) = (path.clone(), endpoint_id(endpoint, endpoints));
+        io::Endpoint { path, id }
     };
     let (any, allowed): (Vec<_>, Vec<_>) =
         listener.allowed_origins.iter().cloned().partition(|origin| origin == ORIGIN_ANY);
@@ -140,7 +163,8 @@ fn listener(listener: &Listener) -> io::Listener {
             },
         },
         backlog: listener.backlog.given().map(|count| count.0),
-        endpoints: listener.endpoints.iter().map(endpoint).collect(),
+        endpoints: listener.endpoints.iter().map(&mut endpoint).collect(),
+        rawsocket: listener.rawsocket().map(|like| endpoint_id(like, endpoints)),
         control: control_paths(listener),
         // Read and checked already: `Loaded::tls`.
         tls: None,

@@ -104,6 +104,9 @@ pub struct Listener {
     pub backlog: Option<u32>,
     /// WebSocket paths.
     pub endpoints: Vec<Endpoint>,
+    /// What WAMP over RawSocket is here: a connection whose first byte says so is served as one of this endpoint. `None`: it is
+    /// taken for a bad request.
+    pub rawsocket: Option<EndpointId>,
     /// Which web pages may connect.
     pub origins: Origins,
     /// Beginnings of paths that the control thread serves: a connection whose first request names one leaves its shard

@@ -107,6 +107,12 @@ counters! {
     Counter rejected_control = "connections_rejected" "reason=\"control_busy\"" "Connections refused at accept, or requests refused with an HTTP error.";
     Counter rejected_memory = "connections_rejected" "reason=\"memory\"" "Connections refused at accept, or requests refused with an HTTP error.";
     Counter rejected_address = "connections_rejected" "reason=\"address\"" "Connections refused at accept, or requests refused with an HTTP error.";
+    Gauge rawsocket_connections = "rawsocket_connections" "" "Connections with RawSocket whose handshake is over.";
+    Counter rawsocket_accepted = "rawsocket_handshakes" "outcome=\"accepted\"" "RawSocket handshakes by how they ended.";
+    Counter rawsocket_serializer = "rawsocket_handshakes" "outcome=\"serializer\"" "RawSocket handshakes by how they ended.";
+    Counter rawsocket_length = "rawsocket_handshakes" "outcome=\"length\"" "RawSocket handshakes by how they ended.";
+    Counter rawsocket_reserved = "rawsocket_handshakes" "outcome=\"reserved_bits\"" "RawSocket handshakes by how they ended.";
+    Counter rawsocket_full = "rawsocket_handshakes" "outcome=\"full\"" "RawSocket handshakes by how they ended.";
     Counter throttled = "connections_throttled" "" "Times that a connection was not read for a while, because it sent more than its rate.";
     Counter closed_by_peer = "connections_closed" "reason=\"peer\"" "Connections that ended, by who or what ended them.";
     Counter closed_lost = "connections_closed" "reason=\"lost\"" "Connections that ended, by who or what ended them.";
@@ -130,11 +136,11 @@ counters! {
     Counter decoder_panics = "decoder_panics" "" "Panics while decoding input, each of which ended one connection: a bug of ours.";
     Counter received_bytes = "received_bytes" "" "Bytes received from clients.";
     Counter receives = "receives" "" "Receive calls.";
-    Counter received_messages = "received_messages" "" "WebSocket data messages received.";
+    Counter received_messages = "received_messages" "" "Messages received, WebSocket messages with several as each of these.";
     Counter inflated_messages = "inflated_messages" "" "Compressed messages received.";
     Counter inflated_bytes_wire = "inflated_bytes" "layer=\"wire\"" "Bytes of compressed messages received, as they came and as they were inflated.";
     Counter inflated_bytes_payload = "inflated_bytes" "layer=\"payload\"" "Bytes of compressed messages received, as they came and as they were inflated.";
-    Counter received_control_frames = "received_control_frames" "" "WebSocket control frames received.";
+    Counter received_control_frames = "received_control_frames" "" "Control frames received: pings, pongs, close frames.";
     Counter sent_bytes = "sent_bytes" "" "Bytes taken by sockets.";
     Counter sends = "sends" "" "Send calls.";
     Counter sends_short = "sends_short" "" "Send calls that took less than was offered.";

@@ -80,6 +80,7 @@ mod tests {
             address: ListenAddress::Ip((Ipv4Addr::LOCALHOST, 0).into()),
             backlog: None,
             endpoints: endpoints.iter().map(endpoint).collect(),
+            rawsocket: None,
             origins: Origins::default(),
             tls: None,
             control: control.iter().map(|&prefix| prefix.to_owned()).collect(),

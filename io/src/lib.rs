@@ -13,7 +13,7 @@
 //! runtime underneath: one task per shard waits for the shard's own epoll set, on io_uring or on epoll, and everything
 //! else is direct non-blocking system calls (the module `shard` has the loop).
 //!
-//! What is not here: other transports than WebSocket; tasks, buffers or timers per connection.
+//! What is not here: other transports than WebSocket and RawSocket; tasks, buffers or timers per connection.
 //!
 //! Read first: [`Service`], [`Config`], [`start`], then the module `shard`.
 
@@ -35,6 +35,8 @@ mod config;
 pub mod counters;
 #[cfg_attr(loom, allow(dead_code, reason = "the model uses a part of it"))]
 mod doorbell;
+#[cfg(not(loom))]
+mod endpoints;
 #[cfg(not(loom))]
 mod engine;
 #[cfg(not(loom))]
@@ -74,6 +76,8 @@ mod tcp_info;
 mod timers;
 #[cfg(not(loom))]
 pub mod tls;
+#[cfg(not(loom))]
+mod transport;
 
 #[cfg(not(loom))]
 pub use affinity::Machine;
@@ -86,6 +90,8 @@ pub use config::{
 };
 #[cfg(not(loom))]
 pub use counters::{Metric, ShardCounters};
+#[cfg(not(loom))]
+pub use endpoints::{WAMP_RULES_MAX, WampEndpoints, WampRules};
 #[cfg(not(loom))]
 pub use engine::{DriverReport, Rung};
 #[cfg(not(loom))]

@@ -138,6 +138,7 @@ mod tests {
                 Endpoint { path: "/ws".into(), id: EndpointId(1) },
                 Endpoint { path: "/other".into(), id: EndpointId(2) },
             ],
+            rawsocket: None,
             control: Vec::new(),
             tls: None,
             origins: Origins {

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use fanwire_codec::http::HttpError;
 use fanwire_codec::message_center::ErrorCode;
+use fanwire_codec::rawsocket::Request;
 use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::Kind;
 use fanwire_codec::ws::deflate::Agreement;
 use fanwire_codec::ws::handshake::Upgrade;
 use fanwire_core::api::{ApiRequest, PeerOf, Readiness};
+use fanwire_core::encoding::Framing;
 use fanwire_core::ids::ShardId;
 use fanwire_core::question::{Question, Verdict};
 use fanwire_core::{
@@ -19,6 +21,7 @@ use fanwire_core::{
 
 use crate::config::EndpointId;
 use crate::counters::{Count, Kind as MetricKind, Metric};
+use crate::endpoints::{Subprotocol, WampEndpoints, WampRules};
 use crate::handover::HandedOver;
 use crate::service::{Effect, Flow, Service};
 
@@ -34,6 +37,7 @@ pub struct Router {
     shard: Shard,
     submit_question: SubmitQuestion,
     hand_over: HandOver,
+    endpoints: WampEndpoints,
     /// The time of this turn.
     now: Instant,
 }
@@ -45,7 +49,7 @@ impl fmt::Debug for Router {
 }
 
 impl Router {
-    /// Endpoints that speak WAMP v2.
+    /// Endpoints that speak WAMP v2, to any realm in any serializer; for others see [`WampEndpoints`].
     pub const WAMP: EndpointId = EndpointId(0);
     /// Endpoints of the message center.
     pub const MESSAGE_CENTER: EndpointId = EndpointId(1);
@@ -54,7 +58,20 @@ impl Router {
 
     /// Drives `shard`.
     pub fn new(shard: Shard, submit_question: SubmitQuestion, hand_over: HandOver) -> Self {
-        Self { shard, submit_question, hand_over, now: Instant::START }
+        Self { shard, submit_question, hand_over, endpoints: WampEndpoints::default(), now: Instant::START }
+    }
+
+    /// With WAMP endpoints that do not offer everything.
+    #[must_use]
+    pub fn with_endpoints(self, endpoints: WampEndpoints) -> Self {
+        Self { endpoints, ..self }
+    }
+
+    fn open_wamp2(&mut self, now: Instant, outlet: Outlet, endpoint: EndpointId, encoding: Encoding) {
+        self.shard.open(now, outlet, encoding);
+        if let Some(realm) = self.endpoints.rules(endpoint).and_then(|rules| rules.realm.as_deref()) {
+            self.shard.confine(outlet, realm);
+        }
     }
 
     /// Sends questions on their way; those that find no room have their verdict at once, after which there may be others.
@@ -112,18 +129,18 @@ impl Service for Router {
             return Err(HttpError::new(404, words));
         }
         // RFC 6455, 4.1: the client lists what it prefers first.
-        match upgrade.subprotocols().find_map(Serializer::from_subprotocol) {
-            Some(serializer) => Ok(Some(serializer.subprotocol())),
-            None => {
-                let known: Vec<_> =
-                    Serializer::ALL.iter().map(|serializer| serializer.subprotocol()).collect();
-                let words = format!(
-                    "no known subprotocol was offered; send Sec-WebSocket-Protocol with one of: {}",
-                    known.join(", ")
-                );
-                Err(HttpError::new(400, words))
-            }
+        let everything = WampRules::default();
+        let rules = self.endpoints.rules(endpoint).unwrap_or(&everything);
+        let is_allowed = |known: &Subprotocol| rules.allow(known.serializer);
+        if let Some(chosen) = upgrade.subprotocols().filter_map(Subprotocol::from_name).find(is_allowed) {
+            return Ok(Some(chosen.name()));
         }
+        let known: Vec<_> = rules.subprotocols().map(Subprotocol::name).collect();
+        let words = format!(
+            "no subprotocol of this path was offered; send Sec-WebSocket-Protocol with one of: {}",
+            known.join(", ")
+        );
+        Err(HttpError::new(400, words))
     }
 
     fn open(
@@ -139,8 +156,23 @@ impl Service for Router {
         if endpoint == Self::ECHO {
             return self.shard.open(now, outlet, Encoding::ECHO);
         }
-        let serializer = subprotocol.and_then(Serializer::from_subprotocol).expect("as negotiated");
-        self.shard.open(now, outlet, serializer);
+        let Subprotocol { serializer, batched } =
+            subprotocol.and_then(Subprotocol::from_name).expect("as negotiated");
+        let framing = if batched { Framing::Batched } else { Framing::Plain };
+        self.open_wamp2(now, outlet, endpoint, Encoding::Wamp2(serializer, framing));
+    }
+
+    fn is_batched(&self, subprotocol: Option<&'static str>) -> bool {
+        subprotocol.and_then(Subprotocol::from_name).is_some_and(|chosen| chosen.batched)
+    }
+
+    fn takes_rawsocket(&self, endpoint: EndpointId, serializer: Serializer) -> bool {
+        self.endpoints.rules(endpoint).is_none_or(|rules| rules.allow(serializer))
+    }
+
+    fn open_rawsocket(&mut self, now: Instant, outlet: Outlet, endpoint: EndpointId, request: Request) {
+        let Request { serializer, max_length } = request;
+        self.open_wamp2(now, outlet, endpoint, Encoding::Wamp2(serializer, Framing::Raw(max_length)));
     }
 
     fn use_compression(&mut self, now: Instant, outlet: Outlet, agreement: &Agreement) {

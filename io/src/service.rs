@@ -6,6 +6,8 @@
 use std::sync::Arc;
 
 use fanwire_codec::http::HttpError;
+use fanwire_codec::rawsocket::Request;
+use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::Kind;
 use fanwire_codec::ws::deflate::Agreement;
 use fanwire_codec::ws::handshake::Upgrade;
@@ -24,7 +26,7 @@ use crate::handover::HandedOver;
 ///
 /// # The life of an outlet
 ///
-/// `attach` — `push` of an HTTP response and `finish`, or `push` of the 101 and `open` — `receive` … — `violate`, `close`
+/// `attach` — `push` of an HTTP response and `finish`, or `push` of the 101 and `open`, or of a handshake and `open_rawsocket` — `receive` … — `violate`, `close`
 /// or `shut_down` — `peer_closed` — `release`. Between `attach` and `release` the outlet may be named in every call;
 /// what no longer makes sense is ignored. `peer_closed` and `release` come for every outlet, the others need not.
 ///
@@ -63,6 +65,21 @@ pub trait Service: 'static {
     /// The WebSocket is open; the 101 has been pushed. `subprotocol` is what [`negotiate`](Self::negotiate) chose.
     fn open(&mut self, now: Instant, outlet: Outlet, endpoint: EndpointId, subprotocol: Option<&'static str>);
 
+    /// Whether the messages of a WebSocket with this subprotocol, chosen by [`negotiate`](Self::negotiate), are batches (WAMP,
+    /// "Message Batching"); [`receive`](Self::receive) gets their messages one by one.
+    fn is_batched(&self, _subprotocol: Option<&'static str>) -> bool {
+        false
+    }
+
+    /// Whether WAMP over RawSocket with this serializer is spoken at `endpoint`.
+    fn takes_rawsocket(&self, _endpoint: EndpointId, _serializer: Serializer) -> bool {
+        false
+    }
+
+    /// The RawSocket that asked for `request` is open; the answer has been pushed. Its messages come by
+    /// [`receive`](Self::receive) as a WebSocket's.
+    fn open_rawsocket(&mut self, _now: Instant, _outlet: Outlet, _endpoint: EndpointId, _request: Request) {}
+
     /// What [`negotiate`](Self::negotiate) agreed to: from now on messages to `outlet` may be compressed. Comes right
     /// after [`open`](Self::open). Those from it are inflated by the loop.
     fn use_compression(&mut self, _now: Instant, _outlet: Outlet, _agreement: &Agreement) {}
@@ -93,7 +110,7 @@ pub trait Service: 'static {
     /// A whole message. It may be scribbled on.
     fn receive(&mut self, now: Instant, outlet: Outlet, kind: Kind, message: &mut [u8]) -> Flow;
 
-    /// The peer broke the WebSocket protocol: a close frame with `code` and `words`, then finished.
+    /// The peer broke its transport's protocol: a close frame with `code` and `words`, or what stands for it, then finished.
     fn violate(&mut self, now: Instant, outlet: Outlet, code: u16, words: &str);
 
     /// The socket is dead: nothing more can be said, and everything that the connection held is gone.

@@ -24,8 +24,9 @@
 use std::os::fd::OwnedFd;
 
 use fanwire_codec::http::HeadScanner;
-use fanwire_codec::ws::{Receiver, Role};
 use fanwire_core::{Instant, Outlet};
+
+use crate::transport::Input;
 
 /// See the module's picture.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,7 +66,7 @@ pub(crate) mod flag {
     pub(crate) const LEAVING: u16 = 1 << 10;
     /// Readable while paused: to be read when resumed.
     pub(crate) const UNREAD: u16 = 1 << 11;
-    /// A WebSocket: ends with close frames.
+    /// Its handshake is over: a WebSocket, which ends with close frames, or a RawSocket.
     pub(crate) const UPGRADED: u16 = 1 << 12;
     /// A message is incomplete; `Cold::message_at` holds.
     pub(crate) const MID_MESSAGE: u16 = 1 << 13;
@@ -113,7 +114,7 @@ impl Hot {
 /// What a receive or a deadline touches.
 #[derive(Debug)]
 pub(crate) struct Cold {
-    pub(crate) receiver: Receiver,
+    pub(crate) input: Input,
     pub(crate) extra: Option<Box<Extra>>,
     /// The deadline of the stage: handshake, login, goodbye or close.
     pub(crate) stage_at: Instant,
@@ -133,7 +134,7 @@ pub(crate) struct Extra {
     /// Received and not yet looked at: an incomplete request head, or what came behind a pause.
     pub(crate) carry: Vec<u8>,
     pub(crate) head: HeadScanner,
-    /// Payload of the latest ping, while the socket takes no pong.
+    /// Payload of a WebSocket's latest ping, while the socket takes no pong.
     pub(crate) pong: Option<Vec<u8>>,
 }
 
@@ -183,7 +184,7 @@ impl Slots {
     pub(crate) fn insert(&mut self, socket: OwnedFd, now: Instant, listener: u8) -> u32 {
         let hot = Hot { heard_at: now, socket: Some(socket), flags: 0, stage: Stage::Head, listener };
         let cold = Cold {
-            receiver: Receiver::new(Role::Server),
+            input: Input::new(),
             extra: None,
             stage_at: now,
             message_at: now,
@@ -216,7 +217,7 @@ impl Slots {
         let cold = &mut self.cold[slot as usize];
         cold.extra = None;
         // A free slot keeps no window of its last connection's messages.
-        cold.receiver = Receiver::new(Role::Server);
+        cold.input = Input::new();
         self.free.push(slot);
     }
 

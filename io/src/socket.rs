@@ -4,8 +4,9 @@ use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use fanwire_codec::rawsocket;
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, accept_with, sockopt};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, accept_with, sockopt};
 
 /// A pending connection. Its options are those of the listening socket.
 pub(crate) fn accept(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
@@ -51,12 +52,19 @@ fn send_piece(socket: &OwnedFd, piece: &[u8]) -> Result<usize, Errno> {
 }
 
 /// Refuses a connection that cannot be served: an answer if it goes out at once, and the end.
+///
+/// A RawSocket client whose handshake is there already gets its own words for "no room".
 pub(crate) fn refuse(socket: OwnedFd, answer: &[u8]) {
+    let mut first = [0];
+    let peeked = rustix::net::recv(&socket, &mut first, RecvFlags::DONTWAIT | RecvFlags::PEEK);
+    let is_raw = peeked.is_ok_and(|(count, _)| count == 1) && first[0] == rawsocket::MAGIC;
+    let full = rawsocket::Refusal::TooManyConnections.encode();
+    let answer = if is_raw && !answer.is_empty() { &full } else { answer };
     let _ = rustix::net::send(&socket, answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     let _ = rustix::net::shutdown(&socket, Shutdown::Write);
     // A request that was not read would turn the close into a reset, and the answer might be lost with it.
     let mut sink = [0u8; 4096];
-    let _ = rustix::net::recv(&socket, &mut sink, rustix::net::RecvFlags::DONTWAIT);
+    let _ = rustix::net::recv(&socket, &mut sink, RecvFlags::DONTWAIT);
 }
 
 /// Makes the coming close a reset: what is unsent is thrown away at once.

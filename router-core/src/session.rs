@@ -50,6 +50,8 @@ pub(crate) struct Session {
     pub(crate) encoding: Encoding,
     /// Part of its [`ClientId`](crate::ids::ClientId).
     pub(crate) number: u32,
+    /// The realm that it may join, where its endpoint is for one alone.
+    pub(crate) only_realm: Option<RealmId>,
     /// Valid from `Open` on, like `realm` and `role`.
     pub(crate) id: SessionId,
     pub(crate) realm: RealmId,
@@ -85,6 +87,7 @@ impl Session {
             state: State::Waiting,
             encoding,
             number: 0,
+            only_realm: None,
             id: SessionId::MAX,
             realm: RealmId::new(0),
             role: RoleId::new(0),

@@ -212,6 +212,14 @@ impl Shard {
         self.greet(now, outlet);
     }
 
+    /// The session that was just opened may join this realm alone.
+    pub fn confine(&mut self, outlet: Outlet, realm: &str) {
+        let realm = self.config.access.realm(realm).expect("the realms of endpoints were checked");
+        if let Some(session) = self.session_mut(outlet) {
+            session.only_realm = Some(realm);
+        }
+    }
+
     /// Realms, permissions and limits as this shard knows them.
     pub fn config(&self) -> &Arc<CoreConfig> {
         &self.config

@@ -195,7 +195,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
 }
 
 fn speaks(listener: &Listener, protocol: Protocol) -> bool {
-    listener.endpoints.values().any(|spoken| *spoken == protocol)
+    listener.endpoints.values().any(|endpoint| endpoint.protocol == protocol)
 }
 
 /// Whether a hook decides on subscriptions to it.

@@ -10,7 +10,12 @@ use super::load::Origins;
 use super::problem::{Problem, nearest};
 use fanwire_codec::ws::deflate::{WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 
-use super::schema::{Compression, Config, Limits, Listener, Match, NO_ROLE, ORIGIN_ANY, Realm};
+use fanwire_io::WAMP_RULES_MAX;
+
+use super::schema::{
+    Compression, Config, Limits, Listener, Match, NO_ROLE, ORIGIN_ANY, Protocol, RAWSOCKET_AUTO,
+    RAWSOCKET_OFF, Realm,
+};
 use super::topics::Topic;
 use super::units::{Auto, Count, CpuList, Size, Time};
 
@@ -90,11 +95,17 @@ impl Checker<'_> {
             taken.push((key, bind));
         }
         for (index, listener) in config.listener.iter().enumerate() {
-            self.listener(&format!("listener.{index}"), listener);
+            self.listener(&format!("listener.{index}"), listener, config);
+        }
+        let rules = config.listener.iter().flat_map(|listener| listener.endpoints.values());
+        let rules = rules.filter(|endpoint| !endpoint.is_plain()).count();
+        if rules > WAMP_RULES_MAX {
+            let wrong = format!("{rules} endpoints have a realm or serializers of their own");
+            self.refuse("listener", wrong, [format!("allowed: {WAMP_RULES_MAX}, of all listeners together")]);
         }
     }
 
-    fn listener(&mut self, key: &str, listener: &Listener) {
+    fn listener(&mut self, key: &str, listener: &Listener, config: &Config) {
         if listener.mode.given().is_some() && listener.bind.ip().is_some() {
             self.refuse(
                 format!("{key}.mode"),
@@ -123,6 +134,7 @@ impl Checker<'_> {
                 );
             }
         }
+        self.endpoints(key, listener, config);
         for (index, origin) in listener.allowed_origins.iter().enumerate() {
             if !is_origin(origin) {
                 let wrong = format!("{origin:?} is not an origin");
@@ -130,6 +142,34 @@ impl Checker<'_> {
                     "allowed: \"*\", or scheme and host as a browser sends them, such as \"https://app.example.org\"",
                 ]);
             }
+        }
+    }
+
+    /// What WAMP endpoints and RawSocket are for.
+    fn endpoints(&mut self, key: &str, listener: &Listener, config: &Config) {
+        for (path, endpoint) in &listener.endpoints {
+            let at = format!("{key}.endpoints.{path}");
+            if endpoint.protocol != Protocol::Wamp && !endpoint.is_plain() {
+                let help = ["leave `realm` and `serializers` out, or speak \"wamp\" there"];
+                self.refuse(&at, "only WAMP endpoints have a realm or serializers of their own", help);
+            }
+            if let Some(name) = &endpoint.realm
+                && !config.realm.iter().any(|realm| realm.name == *name)
+            {
+                let known: Vec<&str> = config.realm.iter().map(|realm| realm.name.as_str()).collect();
+                let help = nearest(name, &known).map(|known| format!("did you mean {known:?}?"));
+                self.refuse(&at, format!("there is no realm {name:?}"), help);
+            }
+            if endpoint.serializers.as_ref().is_some_and(Vec::is_empty) {
+                let help = ["allowed: some of \"json\", \"msgpack\" and \"cbor\", or leave it out for all"];
+                self.refuse(&at, "no serializer is left, so nobody can connect", help);
+            }
+        }
+        let is_path = ![RAWSOCKET_AUTO, RAWSOCKET_OFF].contains(&listener.rawsocket.as_str());
+        if is_path && listener.rawsocket().is_none() {
+            let wrong = format!("{:?} is no path of a WAMP endpoint of this listener", listener.rawsocket);
+            let help = ["allowed: \"auto\", \"off\", or such a path, whose rules hold for RawSocket then"];
+            self.refuse(format!("{key}.rawsocket"), wrong, help);
         }
     }
 

@@ -11,8 +11,8 @@ use fanwire_control::reload::Acts;
 use super::bind::{Bind, FileMode};
 use super::redis::BridgeMap;
 use super::schema::{
-    Action, ApiKey, CertificatePair, ClientCertificates, Disclose, Driver, HookBody, HookEvent, LogFormat,
-    Match, OnFailure, Protocol, User,
+    Action, ApiKey, CertificatePair, ClientCertificates, Disclose, Driver, Endpoint, HookBody, HookEvent,
+    LogFormat, Match, OnFailure, User,
 };
 use super::topics::{Policy, Topic};
 use super::units::{Address, Auto, Count, Limit, Size, Time};
@@ -86,7 +86,7 @@ plain_values!(
 
 impl<T> Described for Auto<T> {}
 impl<T> Described for Limit<T> {}
-impl Described for BTreeMap<String, Protocol> {}
+impl Described for BTreeMap<String, Endpoint> {}
 impl Described for BTreeMap<String, String> {}
 
 /// Defines a struct as it stands, and makes it [`Described`] by the comments of its fields.

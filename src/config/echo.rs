@@ -94,8 +94,8 @@ pub fn check(config: &Config, origins: &Origins) -> Vec<Problem> {
     for (index, room) in echo.room.iter().enumerate() {
         checker.room(index, room);
     }
-    let mut protocols = config.listener.iter().flat_map(|listener| listener.endpoints.values());
-    if protocols.any(|protocol| *protocol == Protocol::Echo) {
+    let mut endpoints = config.listener.iter().flat_map(|listener| listener.endpoints.values());
+    if endpoints.any(|endpoint| endpoint.protocol == Protocol::Echo) {
         checker.realm(config);
     }
     checker.problems

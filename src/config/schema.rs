@@ -6,6 +6,7 @@
 //! Only what a single value may be is decided by the types here; how values must agree with each other is in
 //! [`check`](super::check).
 
+mod endpoint;
 mod hook;
 mod limits;
 mod listener;
@@ -21,9 +22,12 @@ use crate::config::redis::{Bridge, Resp};
 use crate::config::tick::Tick;
 use crate::config::units::{Address, Auto, Count, CpuList, Limit, Size, Time};
 
+pub use endpoint::{Endpoint, Protocol};
 pub use hook::{Hook, HookBody, HookEvent, OnFailure};
 pub use limits::Limits;
-pub use listener::{CertificatePair, ClientCertificates, Listener, ORIGIN_ANY, Protocol, Tls};
+pub use listener::{
+    CertificatePair, ClientCertificates, Listener, ORIGIN_ANY, RAWSOCKET_AUTO, RAWSOCKET_OFF, Tls,
+};
 pub use realm::{Action, Disclose, Match, Permission, Realm, Role, User};
 
 described! {

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
+use super::schema::{Endpoint, Protocol};
 use super::units::{Auto, Count, Size};
 use super::*;
 
@@ -290,6 +291,49 @@ fn addresses_paths_and_origins_are_checked() {
             "error: fanwire.toml:3:33: listener.0.allowed_origins.1: \"https://x/\" is not an origin",
         ]
     );
+}
+
+#[test]
+fn endpoints_of_one_realm_and_rawsocket_are_checked() {
+    let told = refused(
+        "[[listener]]\nbind = \"127.0.0.1:8080\"\nrawsocket = \"/nowhere\"\n[listener.endpoints]\n\
+         \"/a\" = { protocol = \"wamp\", realm = \"realm2\" }\n\"/b\" = { protocol = \"echo\", realm = \"realm1\" }\n\
+         \"/c\" = { protocol = \"wamp\", serializers = [] }\n",
+    );
+    for words in [
+        "listener.0.endpoints./a: there is no realm \"realm2\"",
+        "did you mean \"realm1\"?",
+        "listener.0.endpoints./b: only WAMP endpoints have a realm or serializers of their own",
+        "listener.0.endpoints./c: no serializer is left, so nobody can connect",
+        "listener.0.rawsocket: \"/nowhere\" is no path of a WAMP endpoint of this listener",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    let endpoint = |text: &str| {
+        refused(&format!("[[listener]]\nbind = \"127.0.0.1:1\"\n[listener.endpoints]\n\"/\" = {text}\n"))
+    };
+    assert!(endpoint("{ protocol = \"wamp\", realms = [] }").contains("realms"));
+    assert!(endpoint("\"wamp1\"").contains("wamp"));
+    assert!(endpoint("7").contains("a protocol, such as"));
+}
+
+#[test]
+fn rawsocket_is_on_where_it_is_clear_whose_rules_hold() {
+    let rules = |text: &str| {
+        let text = format!("[[listener]]\nbind = \"127.0.0.1:8080\"\n{text}");
+        let loaded = with_file(&text, &[], Vec::new()).expect(&text);
+        loaded.config.listener[0].rawsocket().cloned()
+    };
+    let wamp = Endpoint::from(Protocol::Wamp);
+    let one = Endpoint { realm: Some("realm1".to_owned()), ..wamp.clone() };
+    let (plain, table) = ("\"wamp\"", "{ protocol = \"wamp\", realm = \"realm1\" }");
+    assert_eq!(rules(""), Some(wamp.clone()));
+    assert_eq!(rules("rawsocket = \"off\"\n"), None);
+    assert_eq!(rules(&format!("endpoints = {{ \"/a\" = {plain}, \"/b\" = {plain} }}\n")), Some(wamp));
+    assert_eq!(rules(&format!("endpoints = {{ \"/a\" = {table} }}\n")), Some(one.clone()));
+    let both = format!("endpoints = {{ \"/a\" = {plain}, \"/b\" = {table} }}\n");
+    assert_eq!(rules(&both), None, "nobody said which");
+    assert_eq!(rules(&format!("{both}rawsocket = \"/b\"\n")), Some(one));
 }
 
 const HASH: &str =

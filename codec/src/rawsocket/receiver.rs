@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::frame::{FrameKind, HEAD_BYTES};
 use crate::utf8;
-use crate::ws::DirectRoom;
+use crate::ws::{self, DirectRoom};
 
 /// The peer broke the framing or a limit: the connection fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -43,6 +43,14 @@ pub enum ProtocolError {
         /// The limit.
         bytes_max: u64,
     },
+    /// A ping whose pong would be longer than its sender takes. Found by whoever answers.
+    #[error("a ping of {bytes} bytes cannot be answered: the handshake says that {bytes_max} are taken")]
+    Unanswerable {
+        /// The ping's payload.
+        bytes: u64,
+        /// What its sender takes.
+        bytes_max: u64,
+    },
     /// A message of a text serializer is not UTF-8.
     #[error("the message is not UTF-8 at byte {offset_bytes}")]
     InvalidUtf8 {
@@ -56,7 +64,7 @@ impl ProtocolError {
     pub const fn close_code(&self) -> u16 {
         match self {
             Self::InvalidUtf8 { .. } => 1007,
-            Self::TooLong { .. } => 1009,
+            Self::TooLong { .. } | Self::Unanswerable { .. } => 1009,
             _ => 1002,
         }
     }
@@ -71,6 +79,17 @@ pub enum Received<'a> {
     Ping(&'a [u8]),
     /// Answer to a ping.
     Pong(&'a [u8]),
+}
+
+impl<'a> Received<'a> {
+    /// The same, in the words of a WebSocket. `kind`: what messages are.
+    pub fn over_websocket(self, kind: ws::Kind) -> ws::Received<'a> {
+        match self {
+            Self::Message(payload) => ws::Received::Message { kind, payload },
+            Self::Ping(payload) => ws::Received::Ping(payload),
+            Self::Pong(payload) => ws::Received::Pong(payload),
+        }
+    }
 }
 
 /// State of one connection's input, after the handshake.

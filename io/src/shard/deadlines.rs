@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fanwire_codec::http::{HttpError, write_error};
+use fanwire_codec::rawsocket::{FrameKind, Refusal, write_frame};
 use fanwire_codec::ws::{Control, write_control};
 use fanwire_core::{Instant, Outlet};
 
@@ -54,7 +55,9 @@ impl<S: Service> Shard<S> {
             Stage::Free | Stage::Dead => {}
             Stage::Head => {
                 let deadline = self.slots.cold[slot as usize].stage_at;
-                let reads_no_answer = self.is_shaking_hands(slot) || self.awaits_handshake(slot);
+                // Over RawSocket there is no word for that either.
+                let reads_no_answer =
+                    self.is_shaking_hands(slot) || self.awaits_handshake(slot) || self.begins_raw(slot, &[]);
                 if self.now >= deadline && reads_no_answer {
                     self.lose(slot, CloseReason::HandshakeTimeout);
                 } else if self.now >= deadline {
@@ -153,19 +156,26 @@ impl<S: Service> Shard<S> {
         self.slots.hot[slot as usize].set(flag::PINGED);
         self.slots.cold[slot as usize].ping_at = self.now;
         self.frame.clear();
-        write_control(&mut self.frame, Control::Ping, b"");
+        if self.slots.cold[slot as usize].input.is_raw() {
+            write_frame(&mut self.frame, FrameKind::Ping, b"");
+        } else {
+            write_control(&mut self.frame, Control::Ping, b"");
+        }
         self.service.push(self.now, Outlet(slot), &self.frame);
         self.links.counters.pings.add(1);
     }
 
-    /// Ends an open WebSocket with a close frame.
+    /// Ends an open WebSocket with a close frame, a RawSocket with what stands for it.
     pub(super) fn close(&mut self, slot: u32, code: u16, words: &str, why: CloseReason) {
         self.service.close(self.now, Outlet(slot), code, words);
         self.begin_closing(slot, why);
     }
 
-    /// Ends a connection that is no WebSocket yet with an HTTP error.
+    /// Ends a connection that is no WebSocket yet with an HTTP error; one that has begun as a RawSocket with its likes.
     pub(super) fn refuse(&mut self, slot: u32, error: &HttpError, why: CloseReason) {
+        if self.begins_raw(slot, &[]) {
+            return self.refuse_raw(slot, Refusal::TooManyConnections, why);
+        }
         self.frame.clear();
         write_error(&mut self.frame, error);
         self.service.push(self.now, Outlet(slot), &self.frame);

@@ -29,7 +29,7 @@ impl<S: Service> Shard<S> {
                     Effect::Resume(outlet) => self.resume(outlet.0),
                     Effect::Established(outlet) => {
                         self.slots.hot[outlet.index()].set(flag::ESTABLISHED);
-                        self.slots.cold[outlet.index()].receiver.hold_compressed(false);
+                        self.slots.cold[outlet.index()].input.hold_compressed(false);
                         self.ready.set_group(outlet.0, self.service.group(outlet));
                         self.look_later(outlet.0);
                     }
@@ -124,7 +124,9 @@ impl<S: Service> Shard<S> {
         self.await_close(slot);
         // RFC 6455, 7.1.1: who sent the first close frame waits for the other's before it closes the connection.
         let hot = &self.slots.hot[slot as usize];
-        let awaits_close_frame = hot.has(flag::UPGRADED) && !hot.has(flag::PEER_CLOSED | flag::DISCARD);
+        let is_raw = self.slots.cold[slot as usize].input.is_raw();
+        let awaits_close_frame =
+            hot.has(flag::UPGRADED) && !is_raw && !hot.has(flag::PEER_CLOSED | flag::DISCARD);
         if !awaits_close_frame {
             self.half_close(slot);
         }
@@ -178,7 +180,11 @@ impl<S: Service> Shard<S> {
         let mut dying = std::mem::take(&mut self.dying);
         for slot in dying.drain(..) {
             let cold = &mut self.slots.cold[slot as usize];
-            cold.receiver.discard(&mut self.pool);
+            if cold.input.is_raw() {
+                let open = &self.links.counters.rawsocket_connections;
+                open.set(open.get() - 1);
+            }
+            cold.input.discard(&mut self.pool);
             counter(&self.links.counters, cold.why).add(1);
             self.wheel.cancel(slot);
             self.forget_tls(slot);

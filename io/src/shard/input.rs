@@ -12,10 +12,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::BytesMut;
 use fanwire_codec::http::{HeadScanner, HttpError, RequestHead, parse_request};
+use fanwire_codec::rawsocket;
+use fanwire_codec::wamp2::batch::Batch;
 use fanwire_codec::ws::handshake::{Upgrade, write_accept};
-use fanwire_codec::ws::{
-    Control, DirectRoom, Limits, ProtocolError, Received, Receiver, Role, write_control,
-};
+use fanwire_codec::ws::{Control, DirectRoom, Kind, Limits, Received, write_client_message, write_control};
 use fanwire_core::{Instant, Outlet};
 use rustix::event::epoll;
 use rustix::io::Errno;
@@ -28,7 +28,8 @@ use crate::handover::{HandedOver, is_for_control, peer};
 use crate::pressure::Level;
 use crate::request::{Refusal, RefusalReason, route};
 use crate::service::{Flow, Service};
-use crate::slots::{CloseReason, Hot, Stage, flag};
+use crate::slots::{CloseReason, Cold, Hot, Stage, flag};
+use crate::transport::{Input, Violation};
 
 /// How the handling of a piece of input ended.
 enum Outcome {
@@ -42,7 +43,7 @@ enum Outcome {
     PeerCloses(u16),
     /// The peer's close frame answers ours.
     PeerAnswers,
-    Violated(ProtocolError),
+    Violated(Violation),
     Panicked,
 }
 
@@ -101,8 +102,8 @@ impl<S: Service> Shard<S> {
         }
         let hot = &self.slots.hot[slot as usize];
         let Some(socket) = &hot.socket else { return 0 };
-        let receiver = &mut self.slots.cold[slot as usize].receiver;
-        let direct = if hot.stage == Stage::Open { receiver.direct_room() } else { None };
+        let input = &mut self.slots.cold[slot as usize].input;
+        let direct = if hot.stage == Stage::Open { input.direct_room() } else { None };
         self.links.counters.receives.add(1);
         let mut into = Into { direct: 0, all: self.scratch.len() };
         let received = match direct {
@@ -186,6 +187,10 @@ impl<S: Service> Shard<S> {
     // --- the request head --------------------------------------------------------------------------------------
 
     fn head(&mut self, slot: u32, input: &mut [u8]) {
+        if self.begins_raw(slot, input) {
+            let used = self.raw_handshake(slot, input);
+            return self.input_after_head(slot, &mut input[used..]);
+        }
         let limits = self.config.head;
         let listener = &self.config.listeners[usize::from(self.slots.hot[slot as usize].listener)];
         let cold = &mut self.slots.cold[slot as usize];
@@ -281,11 +286,14 @@ impl<S: Service> Shard<S> {
         hot.stage = Stage::Open;
         hot.set(flag::UPGRADED);
         self.enter_open_deadlines(slot);
+        if let Input::WebSocket { batched, .. } = &mut self.slots.cold[slot as usize].input {
+            *batched = self.service.is_batched(subprotocol);
+        }
         self.service.open(self.now, outlet, endpoint, subprotocol);
         if let Some(agreement) = upgrade.deflate_agreement() {
-            let receiver = &mut self.slots.cold[slot as usize].receiver;
-            receiver.use_compression(&agreement);
-            receiver.hold_compressed(!self.service.compressed_before_established());
+            let input = &mut self.slots.cold[slot as usize].input;
+            input.use_compression(&agreement);
+            input.hold_compressed(!self.service.compressed_before_established());
             self.service.use_compression(self.now, outlet, &agreement);
         }
         match self.service.enter(self.now, outlet, endpoint, upgrade.target()) {
@@ -340,19 +348,20 @@ impl<S: Service> Shard<S> {
 
     // --- frames ------------------------------------------------------------------------------------------------
 
-    /// Input of a WebSocket, all of it in `input`.
+    /// Input of a WebSocket or RawSocket, all of it in `input`.
     fn frames(&mut self, slot: u32, input: &mut [u8]) {
         let Self { config, service, slots, pool, frame, links, now, throttle, .. } = self;
         let messages_left = throttle.as_ref().map_or(u64::MAX, |throttle| throttle.messages_left(slot, *now));
         let cold = &mut slots.cold[slot as usize];
         let hot = &mut slots.hot[slot as usize];
         let limits = limits(config, hot, || service.login_bytes_max(Outlet(slot)));
-        let mut talk = Talk::new(*now, Outlet(slot), service, hot, frame);
+        let mut talk = Talk::new(*now, Outlet(slot), service, hot, frame, &cold.input);
+        talk.messages_left = messages_left;
         let mut at = 0;
         let inflated = pool.inflated().bytes_out;
         let outcome = loop {
             // Decoding is all that the guard covers.
-            let step = guarded(|| cold.receiver.receive(&mut input[at..], &limits, pool));
+            let step = guarded(|| cold.input.receive(&mut input[at..], &limits, pool));
             match step {
                 Ok(Ok((consumed, received))) => {
                     at += consumed;
@@ -361,6 +370,7 @@ impl<S: Service> Shard<S> {
                         Some(received) => match talk.hear(received) {
                             Heard::GoOn => {}
                             Heard::Pause => break Outcome::Paused(at),
+                            Heard::Enough => break Outcome::Enough(at),
                             Heard::Stop(outcome) => break outcome,
                         },
                     }
@@ -380,9 +390,9 @@ impl<S: Service> Shard<S> {
         };
         let done = talk.done(&links.counters);
         if let Outcome::Paused(at) | Outcome::Enough(at) = outcome
-            && at < input.len()
+            && (at < input.len() || done.batch_rest.is_some())
         {
-            cold.extra.get_or_insert_default().carry.extend_from_slice(&input[at..]);
+            carry(cold, frame, &done, &input[at..]);
         }
         self.after_frames(slot, done, outcome);
     }
@@ -391,18 +401,22 @@ impl<S: Service> Shard<S> {
     fn frames_direct(&mut self, slot: u32, count: usize) {
         let Self { service, slots, frame, links, now, .. } = self;
         let cold = &mut slots.cold[slot as usize];
-        let mut talk = Talk::new(*now, Outlet(slot), service, &mut slots.hot[slot as usize], frame);
-        let outcome = match guarded(|| cold.receiver.direct_filled(count)) {
+        let hot = &mut slots.hot[slot as usize];
+        let mut talk = Talk::new(*now, Outlet(slot), service, hot, frame, &cold.input);
+        let outcome = match guarded(|| cold.input.direct_filled(count)) {
             Ok(Ok(None)) => Outcome::Consumed,
             Ok(Ok(Some(received))) => match talk.hear(received) {
                 Heard::GoOn => Outcome::Consumed,
-                Heard::Pause => Outcome::Paused(count),
+                Heard::Pause | Heard::Enough => Outcome::Paused(count),
                 Heard::Stop(outcome) => outcome,
             },
             Ok(Err(error)) => Outcome::Violated(error),
             Err(Panicked) => Outcome::Panicked,
         };
         let done = talk.done(&links.counters);
+        if done.batch_rest.is_some() {
+            carry(cold, frame, &done, &[]);
+        }
         self.after_frames(slot, done, outcome);
     }
 
@@ -412,10 +426,9 @@ impl<S: Service> Shard<S> {
         }
         let cold = &mut self.slots.cold[slot as usize];
         if matches!(outcome, Outcome::Panicked) {
-            // Its state is in doubt: nothing of it goes back to the pool.
-            cold.receiver = Receiver::new(Role::Server);
+            cold.input.forget();
         }
-        cold.receiver.recycle(&mut self.pool);
+        cold.input.recycle(&mut self.pool);
         self.watch_message(slot, done.messages > 0);
         if let Some(payload) = done.pong_kept {
             self.slots.cold[slot as usize].extra.get_or_insert_default().pong = Some(payload);
@@ -458,7 +471,7 @@ impl<S: Service> Shard<S> {
     fn watch_message(&mut self, slot: u32, completed_one: bool) {
         let cold = &mut self.slots.cold[slot as usize];
         let hot = &mut self.slots.hot[slot as usize];
-        if !cold.receiver.is_mid_message() {
+        if !cold.input.is_mid_message() {
             hot.clear(flag::MID_MESSAGE);
         } else if completed_one || !hot.has(flag::MID_MESSAGE) {
             hot.set(flag::MID_MESSAGE);
@@ -499,6 +512,17 @@ impl<S: Service> Shard<S> {
             self.service.push(self.now, Outlet(slot), &self.frame);
         }
     }
+}
+
+/// Keeps what is left of a batch, as a frame of its own, and what came behind it.
+fn carry(cold: &mut Cold, frame: &mut BytesMut, done: &Done, behind: &[u8]) {
+    let carry = &mut cold.extra.get_or_insert_default().carry;
+    if let Some((kind, rest)) = &done.batch_rest {
+        frame.clear();
+        write_client_message(frame, *kind, &[rest], [0; 4]);
+        carry.extend_from_slice(frame);
+    }
+    carry.extend_from_slice(behind);
 }
 
 /// How many bytes a receive may bring straight into an incomplete message, and in all.
@@ -542,6 +566,11 @@ struct Talk<'a, S> {
     service: &'a mut S,
     hot: &'a mut Hot,
     frame: &'a mut BytesMut,
+    is_batched: bool,
+    /// `None`: a WebSocket. Else the longest ping that can be answered.
+    raw_ping_bytes_max: Option<usize>,
+    /// How many messages may be heard now; a batch is left where it holds more.
+    messages_left: u64,
     done: Done,
 }
 
@@ -552,6 +581,8 @@ struct Done {
     pongs: u32,
     /// The latest ping, not answered yet.
     pong_kept: Option<Vec<u8>>,
+    /// What was not handled of a batch.
+    batch_rest: Option<(Kind, Vec<u8>)>,
     service_closed: bool,
 }
 
@@ -564,6 +595,7 @@ impl Done {
 enum Heard {
     GoOn,
     Pause,
+    Enough,
     Stop(Outcome),
 }
 
@@ -574,34 +606,28 @@ impl<'a, S: Service> Talk<'a, S> {
         service: &'a mut S,
         hot: &'a mut Hot,
         frame: &'a mut BytesMut,
+        input: &Input,
     ) -> Self {
-        Self { now, outlet, service, hot, frame, done: Done::default() }
+        let (is_batched, raw_ping_bytes_max) = (input.is_batched(), input.ping_bytes_max());
+        let (messages_left, done) = (u64::MAX, Done::default());
+        Self { now, outlet, service, hot, frame, is_batched, raw_ping_bytes_max, messages_left, done }
     }
 
     fn hear(&mut self, received: Received<'_>) -> Heard {
         let open = self.hot.stage == Stage::Open && !self.done.service_closed;
         match received {
-            Received::Message { kind, payload } => {
-                self.done.messages += 1;
-                if !open {
-                    return Heard::GoOn;
-                }
-                match self.service.receive(self.now, self.outlet, kind, payload) {
-                    Flow::Continue => Heard::GoOn,
-                    Flow::Pause => Heard::Pause,
-                    Flow::Closing => {
-                        // Only the peer's close frame is looked for from now on.
-                        self.done.service_closed = true;
-                        Heard::GoOn
-                    }
-                }
-            }
+            Received::Message { kind, payload } if self.is_batched => self.hear_batch(kind, payload),
+            Received::Message { kind, payload } => self.hear_message(kind, payload),
             Received::Ping(payload) => {
                 self.done.controls += 1;
-                if open {
-                    self.pong(payload);
+                match self.raw_ping_bytes_max {
+                    _ if !open => Heard::GoOn,
+                    None => {
+                        self.pong(payload);
+                        Heard::GoOn
+                    }
+                    Some(bytes_max) => self.raw_pong(payload, bytes_max),
                 }
-                Heard::GoOn
             }
             // Whatever comes shows that the peer lives; which ping it answers does not matter.
             Received::Pong(_) => {
@@ -617,6 +643,56 @@ impl<'a, S: Service> Talk<'a, S> {
                 }
             }
         }
+    }
+
+    fn hear_message(&mut self, kind: Kind, message: &mut [u8]) -> Heard {
+        self.done.messages += 1;
+        if self.hot.stage != Stage::Open || self.done.service_closed {
+            return Heard::GoOn;
+        }
+        match self.service.receive(self.now, self.outlet, kind, message) {
+            Flow::Continue => Heard::GoOn,
+            Flow::Pause => Heard::Pause,
+            Flow::Closing => {
+                // Only the peer's close frame is looked for from now on.
+                self.done.service_closed = true;
+                Heard::GoOn
+            }
+        }
+    }
+
+    /// The messages of a batch; where it has to be left, the rest of it is kept.
+    fn hear_batch(&mut self, kind: Kind, batch: &mut [u8]) -> Heard {
+        let mut batch = Batch::new(kind, batch);
+        loop {
+            let message = match batch.next_message() {
+                Ok(Some(message)) => message,
+                Ok(None) => return Heard::GoOn,
+                Err(error) => return Heard::Stop(Outcome::Violated(Violation::Batch(error))),
+            };
+            let mut heard = self.hear_message(kind, message);
+            if matches!(heard, Heard::GoOn) && self.done.heard() >= self.messages_left {
+                heard = Heard::Enough;
+            }
+            if !matches!(heard, Heard::GoOn) {
+                let rest = batch.rest();
+                self.done.batch_rest = (!rest.is_empty()).then(|| (kind, rest.to_vec()));
+                return heard;
+            }
+        }
+    }
+
+    /// WAMP, "RawSocket Transport": each ping has its pong. Who sends them and reads nothing is cut as any slow consumer.
+    fn raw_pong(&mut self, payload: &[u8], bytes_max: usize) -> Heard {
+        if payload.len() > bytes_max {
+            let (bytes, bytes_max) = (payload.len() as u64, bytes_max as u64);
+            let error = rawsocket::ProtocolError::Unanswerable { bytes, bytes_max };
+            return Heard::Stop(Outcome::Violated(Violation::RawSocket(error)));
+        }
+        self.frame.clear();
+        rawsocket::write_frame(self.frame, rawsocket::FrameKind::Pong, payload);
+        self.service.push(self.now, self.outlet, self.frame);
+        Heard::GoOn
     }
 
     /// RFC 6455, 5.5.3: only the latest ping has to be answered. So a flood of them cannot fill the outbox: a few are

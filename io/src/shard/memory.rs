@@ -113,7 +113,7 @@ impl<S: Service> Shard<S> {
         let held = |slot: u32| {
             let cold = &self.slots.cold[slot as usize];
             let carried = cold.extra.as_ref().map_or(0, |extra| extra.carry.capacity());
-            (slot, cold.receiver.held_bytes() + carried + self.tls.incomplete_bytes(slot))
+            (slot, cold.input.held_bytes() + carried + self.tls.incomplete_bytes(slot))
         };
         let is_open = |slot: &u32| self.slots.hot[*slot as usize].stage == Stage::Open;
         let mut largest: Vec<(u32, usize)> =
@@ -126,7 +126,7 @@ impl<S: Service> Shard<S> {
             }
             self.close(slot, 1013, WORDS, CloseReason::Memory);
             let cold = &mut self.slots.cold[slot as usize];
-            cold.receiver.discard(&mut self.pool);
+            cold.input.discard(&mut self.pool);
             cold.extra = None;
             self.tls.forget_incomplete(slot);
             self.slots.hot[slot as usize].set(flag::DISCARD);

@@ -22,6 +22,7 @@ mod ending;
 mod handshakes;
 mod input;
 mod memory;
+mod rawsocket;
 mod ready;
 mod renewal;
 mod sharing;

@@ -74,6 +74,7 @@ impl Shard {
                 let words = format!("there is no realm \"{}\" here", shorten(realm_name));
                 Refusal::new(error::NO_SUCH_REALM, words)
             })
+            .and_then(|realm| self.check_endpoint(outlet, realm))
             .and_then(|realm| Ok((realm, self.choose_method(realm, details)?)));
         match chosen {
             Err(refusal) => {
@@ -91,6 +92,16 @@ impl Shard {
                 self.delivery.reply(outlet, |out| frames::message(serializer, &challenge, out));
             }
         }
+    }
+
+    /// The realm, if the session's endpoint leads to it.
+    fn check_endpoint(&self, outlet: Outlet, realm: RealmId) -> Result<RealmId, Refusal> {
+        let only = self.session(outlet).and_then(|session| session.only_realm);
+        if let Some(only) = only.filter(|only| *only != realm) {
+            let words = format!("this endpoint is for the realm \"{}\"", self.config.access.realm_name(only));
+            return Err(Refusal::new(error::NO_SUCH_REALM, words));
+        }
+        Ok(realm)
     }
 
     /// The first method of the client's list by which it can log in to the realm. No list means anonymous.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::NO_FILE;
+use super::endpoint::{Endpoint, Protocol};
 use crate::config::bind::{Bind, FileMode};
 use crate::config::describe::described;
 use crate::config::units::{Auto, Count};
@@ -41,10 +42,20 @@ described! {
         /// Path → protocol: `wamp` (version 2), `message-center` or `echo`.
         ///
         /// The last two are configured in `[message_center]` and `[echo]`. The path `*` is all that no other endpoint has; without it they are answered 404. WAMP's subprotocols are `wamp.2.json`,
-        /// `wamp.2.msgpack` and `wamp.2.cbor`; the others have none.
+        /// `wamp.2.msgpack` and `wamp.2.cbor`, and the same with `.batched`; the others have none. A WAMP endpoint may be for one
+        /// realm, or some serializers: `"/devices" = { protocol = "wamp", realm = "devices", serializers = ["cbor"] }`. Who joins
+        /// another realm there is told `wamp.error.no_such_realm`.
         #[acts(restart)]
         #[serde(default = "Listener::default_endpoints")]
-        pub endpoints: BTreeMap<String, Protocol>,
+        pub endpoints: BTreeMap<String, Endpoint>,
+        /// WAMP over RawSocket at this address: `auto`, `off`, or the path of a WAMP endpoint, whose rules hold for it.
+        ///
+        /// The first byte tells it from HTTP, with TLS as without. `auto`: on where there is a WAMP endpoint, unless several differ in
+        /// their realm or serializers: then name the path of one, or nobody is let in that way. [Transports](transports.md) has
+        /// examples.
+        #[acts(restart)]
+        #[serde(default = "Listener::default_rawsocket")]
+        pub rawsocket: String,
         /// Whether the HTTP API is here, at `/v1/`: `true`, `false`, or `auto`: where only this machine can connect.
         ///
         /// It is not served over TLS, so not where `tls` is without `plain`. Where other machines can connect it needs a key, `[[http_api.key]]`, or Fanwire does not start.
@@ -155,8 +166,22 @@ impl Listener {
     pub fn at(bind: Bind) -> Self {
         let (mode, backlog) = (Auto::Auto, Auto::Auto);
         let (allowed_origins, endpoints) = (Vec::new(), Self::default_endpoints());
-        let (api, tls) = (Self::default_api(), Tls::default());
-        Self { bind, mode, backlog, allowed_origins, endpoints, api, tls }
+        let (rawsocket, api, tls) = (Self::default_rawsocket(), Self::default_api(), Tls::default());
+        Self { bind, mode, backlog, allowed_origins, endpoints, rawsocket, api, tls }
+    }
+
+    /// What RawSocket clients are served as; `None`: they are not.
+    pub fn rawsocket(&self) -> Option<&Endpoint> {
+        let is_wamp = |endpoint: &&Endpoint| endpoint.protocol == Protocol::Wamp;
+        match self.rawsocket.as_str() {
+            RAWSOCKET_OFF => None,
+            RAWSOCKET_AUTO => {
+                let mut wamp = self.endpoints.values().filter(is_wamp);
+                let first = wamp.next()?;
+                wamp.all(|other| other == first).then_some(first)
+            }
+            path => self.endpoints.get(path).filter(is_wamp),
+        }
     }
 
     /// Whether the HTTP API is here.
@@ -181,23 +206,18 @@ impl Listener {
         Auto::Auto
     }
 
-    fn default_endpoints() -> BTreeMap<String, Protocol> {
-        BTreeMap::from([("/ws".to_owned(), Protocol::Wamp)])
+    fn default_endpoints() -> BTreeMap<String, Endpoint> {
+        BTreeMap::from([("/ws".to_owned(), Protocol::Wamp.into())])
+    }
+
+    fn default_rawsocket() -> String {
+        RAWSOCKET_AUTO.to_owned()
     }
 }
 
+/// In `rawsocket`: as the WAMP endpoints are, if they are alike.
+pub const RAWSOCKET_AUTO: &str = "auto";
+/// In `rawsocket`: not at all.
+pub const RAWSOCKET_OFF: &str = "off";
 /// In `allowed_origins`: every page on the web.
 pub const ORIGIN_ANY: &str = "*";
-
-/// What is spoken at a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Protocol {
-    /// WAMP version 2 over WebSocket.
-    Wamp,
-    /// The message center's JSON over WebSocket.
-    #[serde(rename = "message-center")]
-    MessageCenter,
-    /// Plain messages over WebSocket.
-    Echo,
-}
