@@ -344,7 +344,7 @@ pub enum Shell {
 /// How the small clients reach a router.
 #[derive(Debug, Args, Clone)]
 pub struct Connect {
-    /// Where the router is; /ws if the URL has no path. wss:// for TLS. A Unix socket: unix:/run/fanwire.sock or unix:/run/fanwire.sock:/ws
+    /// Where the router is; /ws if the URL has no path. wss:// for TLS. A Unix socket: unix:/run/fanwire.sock or unix:/run/fanwire.sock:/ws. RawSocket: rs://HOST:PORT, rss:// for TLS, rs://unix:/run/fanwire.sock
     #[arg(short, long, value_name = "URL", default_value = "ws://127.0.0.1:8080/ws")]
     pub url: String,
     /// File with the authorities to trust for wss://, in PEM; by default those of the system

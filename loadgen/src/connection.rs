@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use bytes::{Buf, BytesMut};
+use fanwire_codec::rawsocket::{self, FrameKind};
 use fanwire_codec::wamp2::{self, Message, Serializer};
 use fanwire_codec::ws;
 use fanwire_codec::ws::deflate::{
@@ -26,6 +27,7 @@ use crate::plan::{Assignment, Role, Setup};
 use crate::ports::Ports;
 use crate::script::http::Answers;
 use crate::target::{Address, Target};
+use crate::wire::Wire;
 
 /// Receive buffer of subscribers that never read: the smallest, so that the server's side fills soon.
 const STUCK_RECEIVE_BYTES: usize = 4096;
@@ -101,8 +103,10 @@ pub struct Connection {
     pub serializer: Serializer,
     /// How far it has come.
     pub stage: Stage,
-    /// The codec's input state.
-    pub receiver: ws::Receiver,
+    /// What its messages come in.
+    pub wire: Wire,
+    /// They go out over RawSocket, without masks and close frames.
+    pub is_raw: bool,
     /// Bytes that wait for the socket.
     pub out: BytesMut,
     /// Messages are compressed, those of this side with this context.
@@ -157,7 +161,8 @@ impl Connection {
             setup: assignment.setup.clone(),
             serializer: assignment.serializer,
             stage: Stage::Connecting,
-            receiver: ws::Receiver::new(ws::Role::Client),
+            wire: Wire::web_socket(),
+            is_raw: false,
             out: BytesMut::new(),
             deflate: None,
             is_queued: false,
@@ -195,7 +200,9 @@ impl Connection {
         };
         // A visitor's connection is used again and again.
         self.stage = Stage::Connecting;
-        self.receiver = ws::Receiver::new(ws::Role::Client);
+        let kind = if self.serializer.is_text() { ws::Kind::Text } else { ws::Kind::Binary };
+        self.is_raw = target.is_raw_socket;
+        self.wire = if self.is_raw { Wire::raw_socket(kind) } else { Wire::web_socket() };
         self.deflate = None;
         self.is_ending = false;
         self.step = 0;
@@ -308,6 +315,9 @@ impl Connection {
 
     /// Appends a message in one frame, compressed if that was agreed.
     pub fn push_frame(&mut self, kind: ws::Kind, message: &[u8], masks: &mut Masks) {
+        if self.is_raw {
+            return rawsocket::write_frame(&mut self.out, FrameKind::Message, message);
+        }
         let key = masks.key();
         match &mut self.deflate {
             None => ws::write_client_message(&mut self.out, kind, &[message], key),
@@ -326,9 +336,27 @@ impl Connection {
         }
     }
 
+    /// Appends the answer to a ping.
+    pub fn push_pong(&mut self, payload: &[u8], masks: &mut Masks) {
+        if self.is_raw {
+            rawsocket::write_frame(&mut self.out, FrameKind::Pong, payload);
+        } else {
+            ws::write_client_control(&mut self.out, ws::Control::Pong, payload, masks.key());
+        }
+    }
+
+    /// Appends a close frame, where there are such.
+    pub fn push_close(&mut self, code: u16, masks: &mut Masks) {
+        if !self.is_raw {
+            ws::write_client_close(&mut self.out, code, "", masks.key());
+        }
+    }
+
     /// The handshake agreed on compression.
     pub fn use_compression(&mut self, agreement: &Agreement) {
-        self.receiver.use_compression(agreement);
+        if let Wire::WebSocket(receiver) = &mut self.wire {
+            receiver.use_compression(agreement);
+        }
         self.deflate = Some(agreement.client.context());
     }
 

@@ -58,4 +58,5 @@ pub mod topics;
 pub mod units;
 pub mod verify;
 pub mod visits;
-pub mod worker;
+pub mod wire;
+mod worker;

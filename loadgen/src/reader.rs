@@ -12,6 +12,7 @@
 //!               └────── front ──┘└─ args ───────────┘
 //! ```
 
+use fanwire_codec::rawsocket;
 use fanwire_codec::wamp2::{ID_MAX, Payload, Serializer};
 
 use crate::stamp::{self, STAMP_BYTES, Stamp};
@@ -66,6 +67,16 @@ pub fn whole_frame(input: &[u8]) -> Option<(usize, usize)> {
     };
     let end = start.checked_add(length)?;
     (end <= input.len()).then_some((start, end))
+}
+
+/// The same over RawSocket.
+#[inline]
+pub fn whole_raw_frame(input: &[u8]) -> Option<(usize, usize)> {
+    let head = input.first_chunk::<{ rawsocket::HEAD_BYTES }>()?;
+    let length = u32::from_be_bytes(*head);
+    // A message of less than 16 MiB has nothing but its length there.
+    let end = rawsocket::HEAD_BYTES + usize::try_from(length).ok().filter(|length| length >> 24 == 0)?;
+    (end <= input.len()).then_some((rawsocket::HEAD_BYTES, end))
 }
 
 /// What the args of this run look like in one serializer.

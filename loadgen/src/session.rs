@@ -1,10 +1,10 @@
 //! Brings one connection from the TCP handshake to the session, subscription or registration that its role needs.
 
 use bytes::BytesMut;
+use fanwire_codec::rawsocket::{self, MaxLength};
 use fanwire_codec::wamp2::{
     self, DecodeLimits, HelloDetails, Message, Payload, RegisterOptions, Roles, Serializer, SubscribeOptions,
 };
-use fanwire_codec::ws;
 use fanwire_codec::ws::handshake::{self, HandshakeError};
 
 use crate::connection::{Connection, Masks, Stage, Upgrade};
@@ -44,6 +44,13 @@ pub fn begin_upgrade(connection: &mut Connection, tools: &mut Tools<'_>) -> Resu
         script.advance(connection, tools);
         return Ok(());
     }
+    if target.is_raw_socket {
+        let request = rawsocket::Request { serializer: connection.serializer, max_length: MaxLength::MOST };
+        connection.out.extend_from_slice(&request.encode());
+        connection.upgrade = Some(Box::new(Upgrade { key, head: Vec::new() }));
+        connection.stage = Stage::Upgrading;
+        return Ok(());
+    }
     let path = target.path.replace("{topic}", connection.setup.topic().unwrap_or(""));
     let script = tools.plan.dialect.as_deref();
     let offer = tools.plan.compression.offer().map(|offer| offer.to_string());
@@ -78,6 +85,17 @@ pub fn handle_upgrade(
     let mut upgrade = connection.upgrade.take().expect("an upgrade is under way in this stage");
     let before = upgrade.head.len();
     upgrade.head.extend_from_slice(input);
+    if connection.is_raw {
+        let Some(reply) = upgrade.head.first_chunk::<{ rawsocket::HANDSHAKE_BYTES }>() else {
+            connection.upgrade = Some(upgrade);
+            return Ok(None);
+        };
+        match rawsocket::Reply::decode(*reply, connection.serializer) {
+            rawsocket::Reply::Accepted(_) => join(connection, tools),
+            refused => return Err(Failure::cannot_connect(format!("{}: {refused}", tools.plan.target.host))),
+        }
+        return Ok(Some(rawsocket::HANDSHAKE_BYTES - before));
+    }
     let Some(end) = upgrade.head.windows(4).position(|bytes| bytes == b"\r\n\r\n").map(|at| at + 4) else {
         if upgrade.head.len() > HEAD_BYTES_MAX {
             return Err(Failure::cannot_connect(format!(
@@ -219,7 +237,7 @@ pub fn read_farewell(serializer: Serializer, bytes: &[u8]) -> Option<String> {
 pub fn answer_goodbye(connection: &mut Connection, tools: &mut Tools<'_>) {
     let goodbye = Message::Goodbye { reason: "wamp.close.goodbye_and_out".into(), message: None };
     connection.push(&goodbye, tools.scratch, tools.masks);
-    ws::write_client_close(&mut connection.out, 1000, "", tools.masks.key());
+    connection.push_close(1000, tools.masks);
 }
 
 /// Ends the session politely: GOODBYE and a close frame, without waiting for the answers.
@@ -232,7 +250,7 @@ pub fn say_goodbye(connection: &mut Connection, tools: &mut Tools<'_>) {
         let goodbye = Message::Goodbye { reason: "wamp.close.close_realm".into(), message: None };
         connection.push(&goodbye, tools.scratch, tools.masks);
     }
-    ws::write_client_close(&mut connection.out, 1000, "", tools.masks.key());
+    connection.push_close(1000, tools.masks);
 }
 
 /// The first argument of an ERROR, which holds words for people in most routers.

@@ -1,4 +1,4 @@
-//! Where the server is: `ws://host:port/path` or `unix:/socket:/path`, looked up once.
+//! Where the server is: `ws://host:port/path`, `unix:/socket:/path`, `rs://host:port` or `rs://unix:/socket`, looked up once.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -20,6 +20,8 @@ pub struct Target {
     pub address: Address,
     /// No WebSocket: the bytes of a target's file as they are.
     pub is_plain_tcp: bool,
+    /// WAMP over RawSocket.
+    pub is_raw_socket: bool,
 }
 
 /// What is connected to.
@@ -47,6 +49,15 @@ impl Target {
             let parsed =
                 Url::parse_ip(rest, "/").map_err(|why| Failure::usage(format!("--url {url}: {why}")))?;
             return Ok(Self { is_plain_tcp: true, ..Self::locate(url, parsed)? });
+        }
+        if let Some(rest) = url.strip_prefix("rs://") {
+            let parsed =
+                if rest.starts_with("unix:") { Url::parse(rest, "/") } else { Url::parse_ip(rest, "/") };
+            let parsed = parsed.map_err(|why| {
+                let example = "rs://127.0.0.1:8080, or rs://unix:/run/fanwire.sock";
+                Failure::usage(format!("--url {url}: {why}; write it like {example}"))
+            })?;
+            return Ok(Self { is_raw_socket: true, ..Self::locate(url, parsed)? });
         }
         let parsed = Url::parse(url, default_path).map_err(|why| {
             let example =
@@ -79,7 +90,8 @@ impl Target {
                 .map(Address::Ip)
                 .ok_or_else(|| Failure::cannot_connect(format!("{named}: {host} has no address")))?,
         };
-        Ok(Self { host: url.authority, path: url.target, address, is_plain_tcp: false })
+        let (is_plain_tcp, is_raw_socket) = (false, false);
+        Ok(Self { host: url.authority, path: url.target, address, is_plain_tcp, is_raw_socket })
     }
 
     /// The local addresses that `connections` connections are spread over; empty means: let the kernel choose.
@@ -144,6 +156,18 @@ mod tests {
             assert!(target.source_addresses(1_000_000, &[]).unwrap().is_empty());
         }
         assert!(Target::parse("unix:", "/ws").unwrap_err().words.contains("unix:/run"));
+    }
+
+    #[test]
+    fn rawsocket_has_no_path() {
+        for (url, address) in
+            [("rs://127.0.0.1:8080", "127.0.0.1:8080"), ("rs://unix:/run/a.sock", "/run/a.sock")]
+        {
+            let target = Target::parse(url, "/ws").unwrap();
+            assert_eq!((target.address.to_string().as_str(), target.is_raw_socket), (address, true));
+        }
+        assert!(!Target::parse("ws://127.0.0.1:1", "/ws").unwrap().is_raw_socket);
+        assert!(Target::parse("rs://", "/ws").unwrap_err().words.contains("rs://127.0.0.1:8080"));
     }
 
     #[test]

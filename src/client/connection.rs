@@ -1,4 +1,4 @@
-//! A blocking WAMP session over a WebSocket of the client side.
+//! A blocking WAMP session over a WebSocket or RawSocket of the client side.
 //!
 //! One thread reads; any may send through a [`Sender`]. Pings are answered while reading.
 
@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use fanwire_codec::rawsocket::{self, FrameKind, MaxLength};
 use fanwire_codec::wamp2::{self, DecodeLimits, HelloDetails, Message, Roles, Serializer};
 use fanwire_codec::ws::deflate::{Deflater, Offer, write_client_deflated_message};
-use fanwire_codec::ws::{self, Kind, Place, Received, Receiver, Role, Url, handshake};
+use fanwire_codec::ws::{self, Kind, Place, Received, Receiver, Role, Url, UrlError, handshake};
 
 use super::failure::Failure;
 use super::login::Login;
@@ -41,6 +42,8 @@ pub struct Connection {
     stream: Stream,
     sender: Sender,
     receiver: Receiver,
+    /// Over RawSocket, instead.
+    raw: Option<rawsocket::Receiver>,
     pool: ws::Pool,
     limits: ws::Limits,
     /// Bytes read and not consumed: `buffer[start..end]`.
@@ -63,6 +66,8 @@ struct Outgoing {
     stream: Stream,
     /// Where compression was agreed on.
     deflater: Option<Deflater>,
+    /// Over RawSocket: the longest message that the router takes.
+    raw: Option<MaxLength>,
 }
 
 impl Sender {
@@ -70,10 +75,18 @@ impl Sender {
     pub fn send(&self, message: &Message<'_>) -> Result<(), Failure> {
         let mut body = BytesMut::new();
         wamp2::encode(message, self.serializer, &mut body);
-        let kind = if self.serializer.is_text() { Kind::Text } else { Kind::Binary };
+        let kind = kind(self.serializer);
         let mut frame = BytesMut::new();
         let key = random()?;
         let mut outgoing = self.lock();
+        if let Some(max_length) = outgoing.raw {
+            if body.len() > max_length.bytes() {
+                let words = format!("the message has {} bytes, the router takes {max_length}", body.len());
+                return Err(Failure::Refused(words));
+            }
+            rawsocket::write_frame(&mut frame, FrameKind::Message, &body);
+            return outgoing.stream.write_all(&frame).map_err(|error| lost(&error));
+        }
         match &mut outgoing.deflater {
             Some(deflater) => {
                 write_client_deflated_message(&mut frame, kind, &[&body], key, deflater, None);
@@ -95,14 +108,7 @@ impl Sender {
 impl Connection {
     /// Connects, upgrades, joins the realm.
     pub fn open(connect: &cli::Connect) -> Result<Self, Failure> {
-        let rest = connect.url.strip_prefix("wss://");
-        let url = match rest {
-            Some(rest) => Url::parse_tls(rest, DEFAULT_PATH),
-            None => Url::parse(&connect.url, DEFAULT_PATH),
-        };
-        let url = url.map_err(|why| {
-            Failure::Usage(format!("--url {}: {why}; write it like ws://127.0.0.1:8080/ws", connect.url))
-        })?;
+        let Address { url, is_tls, is_raw } = Address::parse(&connect.url)?;
         let serializer = match connect.serializer {
             cli::Serializer::Json => Serializer::Json,
             cli::Serializer::Msgpack => Serializer::MsgPack,
@@ -111,13 +117,14 @@ impl Connection {
         // Before anybody has to wait for a person.
         let login = Login::from_flags(connect)?;
         let mut stream = dial(&connect.url, &url)?;
-        if rest.is_some() {
+        if is_tls {
             stream = encrypt(stream, connect, &url)?;
         }
         let sender = Sender {
             outgoing: Arc::new(Mutex::new(Outgoing {
                 stream: stream.try_clone().map_err(|error| lost(&error))?,
                 deflater: None,
+                raw: None,
             })),
             serializer,
         };
@@ -125,6 +132,7 @@ impl Connection {
             stream,
             sender,
             receiver: Receiver::new(Role::Client),
+            raw: None,
             pool: ws::Pool::default(),
             limits: ws::Limits { message_bytes_max: MESSAGE_BYTES_MAX },
             buffer: vec![0; READ_BYTES],
@@ -133,9 +141,37 @@ impl Connection {
             serializer,
             session: 0,
         };
-        connection.upgrade(&connect.url, &url, connect.compression.then(Offer::default))?;
+        if is_raw {
+            connection.shake_hands(&connect.url)?;
+        } else {
+            connection.upgrade(&connect.url, &url, connect.compression.then(Offer::default))?;
+        }
         connection.join(&connect.realm, login.as_ref())?;
         Ok(connection)
+    }
+
+    /// The handshake of RawSocket.
+    fn shake_hands(&mut self, named: &str) -> Result<(), Failure> {
+        let request = rawsocket::Request { serializer: self.serializer, max_length: MaxLength::MOST };
+        self.sender.write(&request.encode())?;
+        let deadline = Instant::now() + PATIENCE;
+        let reply = loop {
+            if let Some(reply) = self.buffer[..self.end].first_chunk::<{ rawsocket::HANDSHAKE_BYTES }>() {
+                break rawsocket::Reply::decode(*reply, self.serializer);
+            }
+            if !self.read(Some(deadline))? {
+                return Err(Failure::Connect(format!(
+                    "{named} closed the connection without an answer; does it take RawSocket?"
+                )));
+            }
+        };
+        self.start = rawsocket::HANDSHAKE_BYTES;
+        let rawsocket::Reply::Accepted(max_length) = reply else {
+            return Err(Failure::Connect(format!("{named}: {reply}")));
+        };
+        self.raw = Some(rawsocket::Receiver::new(self.serializer.is_text()));
+        self.sender.lock().raw = Some(max_length);
+        Ok(())
     }
 
     fn upgrade(&mut self, named: &str, url: &Url, offer: Option<Offer>) -> Result<(), Failure> {
@@ -297,7 +333,9 @@ impl Connection {
                 break;
             }
         }
-        if let Ok(key) = random() {
+        if self.raw.is_none()
+            && let Ok(key) = random()
+        {
             let mut frame = BytesMut::new();
             ws::write_client_close(&mut frame, 1000, "", key);
             _ = self.sender.write(&frame);
@@ -309,10 +347,20 @@ impl Connection {
         loop {
             while self.start < self.end {
                 let input = &mut self.buffer[self.start..self.end];
-                let (consumed, received) =
-                    self.receiver.receive(input, &self.limits, &mut self.pool).map_err(|error| {
+                let (consumed, received) = match &mut self.raw {
+                    None => self.receiver.receive(input, &self.limits, &mut self.pool).map_err(|error| {
                         Failure::Refused(format!("the router broke the WebSocket protocol: {error}"))
-                    })?;
+                    })?,
+                    Some(raw) => raw
+                        .receive(input, self.limits.message_bytes_max)
+                        .map(|(consumed, received)| {
+                            let kind = kind(self.serializer);
+                            (consumed, received.map(|received| received.over_websocket(kind)))
+                        })
+                        .map_err(|error| {
+                            Failure::Refused(format!("the router broke the RawSocket protocol: {error}"))
+                        })?,
+                };
                 self.start += consumed;
                 match received {
                     Some(Received::Message { payload, .. }) => {
@@ -322,7 +370,11 @@ impl Connection {
                     }
                     Some(Received::Ping(payload)) => {
                         let mut frame = BytesMut::new();
-                        ws::write_client_control(&mut frame, ws::Control::Pong, payload, random()?);
+                        if self.sender.lock().raw.is_some() {
+                            rawsocket::write_frame(&mut frame, FrameKind::Pong, payload);
+                        } else {
+                            ws::write_client_control(&mut frame, ws::Control::Pong, payload, random()?);
+                        }
                         self.sender.write(&frame)?;
                     }
                     Some(Received::Close(reason)) => {
@@ -367,6 +419,35 @@ impl Connection {
     }
 }
 
+/// What `--url` says.
+struct Address {
+    url: Url,
+    is_tls: bool,
+    is_raw: bool,
+}
+
+impl Address {
+    fn parse(named: &str) -> Result<Self, Failure> {
+        let (scheme, rest) = named.split_once("://").unwrap_or(("", named));
+        let (is_tls, is_raw) = (matches!(scheme, "wss" | "rss"), matches!(scheme, "rs" | "rss"));
+        let url = match is_raw && rest.starts_with("unix:") {
+            true if is_tls => Err(UrlError::Tls),
+            true => Url::parse(rest, "/"),
+            false if is_tls => Url::parse_tls(rest, DEFAULT_PATH),
+            false if is_raw => Url::parse_ip(rest, DEFAULT_PATH),
+            false => Url::parse(named, DEFAULT_PATH),
+        };
+        let example = if is_raw { "rs://127.0.0.1:8080" } else { "ws://127.0.0.1:8080/ws" };
+        let url =
+            url.map_err(|why| Failure::Usage(format!("--url {named}: {why}; write it like {example}")))?;
+        Ok(Self { url, is_tls, is_raw })
+    }
+}
+
+fn kind(serializer: Serializer) -> Kind {
+    if serializer.is_text() { Kind::Text } else { Kind::Binary }
+}
+
 fn dial(named: &str, url: &Url) -> Result<Stream, Failure> {
     let what_to_do = "is the router running? Start it with `fanwire`, or name another one with --url";
     Stream::connect(&url.place, PATIENCE)
@@ -375,7 +456,7 @@ fn dial(named: &str, url: &Url) -> Result<Stream, Failure> {
 
 fn encrypt(stream: Stream, connect: &cli::Connect, url: &Url) -> Result<Stream, Failure> {
     let (Stream::Tcp(socket), Place::Ip { host, .. }) = (stream, &url.place) else {
-        unreachable!("wss:// names a host")
+        unreachable!("wss:// and rss:// name a host")
     };
     let config = tls::config(connect.ca.as_deref()).map_err(Failure::Usage)?;
     TlsStream::connect(socket, config, host, PATIENCE)

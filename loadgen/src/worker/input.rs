@@ -1,16 +1,16 @@
 //! From a readable socket to messages, and what happens when a connection is over.
 
-use fanwire_codec::ws::{self, Control, Received};
+use fanwire_codec::ws::Received;
 
 use super::{LIMITS, RECEIVE_BYTES, SETTLE_RECEIVES, TICK_NS, Worker, describe};
 use crate::connection::{Connection, Read, Stage};
 use crate::failure::Failure;
 use crate::plan::Role;
-use crate::reader;
 use crate::scenario::{Context, Scenario};
 use crate::session::{self, Tools};
 use crate::shared::{Phase, Shared};
 use crate::visits::Place;
+use crate::wire::Wire;
 
 impl<S: Scenario> Worker<S> {
     /// Receives once from a connection and handles what came.
@@ -100,13 +100,13 @@ impl<S: Scenario> Worker<S> {
             return result;
         }
         while at < input.len() {
-            if connection.stage == Stage::Ready && !connection.receiver.is_mid_message() {
+            if connection.stage == Stage::Ready && !connection.wire.is_mid_message() {
                 let familiar = scenario.handle_familiar(connection, &input[at..], &mut context);
                 if familiar > 0 {
                     at += familiar;
                     continue;
                 }
-                if let Some((start, end)) = reader::whole_frame(&input[at..]) {
+                if let Some((start, end)) = connection.wire.whole_frame(&input[at..]) {
                     scenario
                         .handle_message(connection, &input[at + start..at + end], &mut context)
                         .map_err(Ended::Connection)?;
@@ -116,11 +116,8 @@ impl<S: Scenario> Worker<S> {
                 }
             }
             // The receiver lends its buffer out, and the connection is needed beside it.
-            let mut receiver =
-                std::mem::replace(&mut connection.receiver, ws::Receiver::new(ws::Role::Client));
-            let step = receiver.receive(&mut input[at..], &LIMITS, pool).map_err(|error| {
-                Ended::Connection(format!("the server broke the WebSocket protocol: {error}"))
-            })?;
+            let mut wire = std::mem::replace(&mut connection.wire, Wire::web_socket());
+            let step = wire.receive(&mut input[at..], &LIMITS, pool).map_err(Ended::Connection)?;
             at += step.0;
             match step.1 {
                 None => {}
@@ -134,18 +131,13 @@ impl<S: Scenario> Worker<S> {
                     }
                 }
                 Some(Received::Ping(payload)) => {
-                    ws::write_client_control(
-                        &mut connection.out,
-                        Control::Pong,
-                        payload,
-                        context.tools.masks.key(),
-                    );
+                    connection.push_pong(payload, context.tools.masks);
                 }
                 Some(Received::Pong(_)) => {}
                 Some(Received::Close(close)) => {
                     // RFC 6455, 5.5.1: the peer's code is sent back.
                     let code = close.map_or(1000, |(code, _)| code);
-                    ws::write_client_close(&mut connection.out, code, "", context.tools.masks.key());
+                    connection.push_close(code, context.tools.masks);
                     return Err(Ended::Connection(match close {
                         Some((code, "")) => format!("the server closed with code {code}"),
                         Some((code, reason)) => format!("the server closed with code {code}: {reason}"),
@@ -153,8 +145,8 @@ impl<S: Scenario> Worker<S> {
                     }));
                 }
             }
-            receiver.recycle(pool);
-            connection.receiver = receiver;
+            wire.recycle(pool);
+            connection.wire = wire;
         }
         Ok(())
     }
