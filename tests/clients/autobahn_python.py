@@ -3,6 +3,8 @@
 
     autobahn_python.py --url ws://127.0.0.1:8080/ws --serializer json            the checks
     autobahn_python.py ... --compression                                         with permessage-deflate
+    autobahn_python.py ... --batched                                             in batches of messages
+    autobahn_python.py --url rs://127.0.0.1:8080 ...                             over RawSocket; also rss://, rs://unix:/PATH
     autobahn_python.py ... --users 40 --ticket TICKET              the checks, each session logged in as joe0, …, joe39
     autobahn_python.py ... --serve NAME                                          a partner for `cross.py`
 
@@ -23,6 +25,7 @@ txaio.use_asyncio()
 txaio.start_logging(level="error")
 
 from autobahn.asyncio.wamp import ApplicationSession  # noqa: E402
+from autobahn.asyncio.rawsocket import WampRawSocketClientFactory  # noqa: E402
 from autobahn.asyncio.websocket import WampWebSocketClientFactory  # noqa: E402
 from autobahn.wamp import serializer as serializers  # noqa: E402
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateResponseAccept  # noqa: E402
@@ -84,9 +87,9 @@ KINDS = {
 class Clients:
     """Opens sessions and closes those that a check leaves open."""
 
-    def __init__(self, url, serializer, compression=False, logins=None):
+    def __init__(self, url, serializer, compression=False, logins=None, batched=False):
         self.url, self.serializer, self.compression = url, serializer, compression
-        self.logins, self.open = logins, []
+        self.logins, self.open, self.batched = logins, [], batched
 
     async def connect(self, realm=REALM, login=None):
         kind = KINDS[self.serializer]
@@ -96,8 +99,16 @@ class Clients:
             sessions.append(Session(ComponentConfig(realm), login or (self.logins and next(self.logins))))
             return sessions[-1]
 
-        factory = WampWebSocketClientFactory(make, url=self.url, serializers=[kind()])
         where = urlsplit(self.url)
+        if where.scheme in ("rs", "rss"):
+            await self.connect_raw(where, WampRawSocketClientFactory(make, kind()))
+            while not sessions:  # it is made when the handshake is over
+                await asyncio.sleep(0.005)
+            self.open.append(sessions[0])
+            return sessions[0]
+        # Not `False` where it is not wanted: then the name of the subprotocol has an ending too.
+        kinds = [kind(batched=True)] if self.batched else [kind()]
+        factory = WampWebSocketClientFactory(make, url=self.url, serializers=kinds)
         if self.compression:
             factory.setProtocolOptions(
                 perMessageCompressionOffers=[PerMessageDeflateOffer()],
@@ -113,6 +124,14 @@ class Clients:
             raise AssertionError("the router declined to compress")
         self.open.append(sessions[0])
         return sessions[0]
+
+    @staticmethod
+    async def connect_raw(where, factory):
+        loop = asyncio.get_running_loop()
+        if where.hostname == "unix":
+            return await loop.create_unix_connection(factory, where.netloc.removeprefix("unix:") + where.path)
+        trust = ssl.create_default_context() if where.scheme == "rss" else None
+        return await loop.create_connection(factory, where.hostname, where.port, ssl=trust)
 
     async def join(self):
         session = await self.connect()
@@ -508,11 +527,11 @@ CHECKS = [
 ]
 
 
-async def check_all(url, serializer, compression, only, logins):
+async def check_all(url, serializer, compression, only, logins, batched):
     failed = 0
     chosen = [check for check in CHECKS if not only or check.__name__ in only]
     for check in chosen:
-        clients = Clients(url, serializer, compression, logins)
+        clients = Clients(url, serializer, compression, logins, batched)
 
         async def one():
             await check(clients)
@@ -561,6 +580,7 @@ def main():
     options.add_argument("--url", required=True)
     options.add_argument("--serializer", choices=list(KINDS), default="json")
     options.add_argument("--compression", action="store_true")
+    options.add_argument("--batched", action="store_true")
     options.add_argument("--serve", metavar="NAME")
     options.add_argument("--only", nargs="*")
     options.add_argument("--users", type=int)
@@ -572,7 +592,7 @@ def main():
     logins = None
     if options.users:
         logins = itertools.cycle((f"joe{number}", options.ticket) for number in range(options.users))
-    checks = check_all(options.url, options.serializer, options.compression, options.only, logins)
+    checks = check_all(options.url, options.serializer, options.compression, options.only, logins, options.batched)
     return 1 if asyncio.run(checks) else 0
 
 

@@ -169,6 +169,45 @@ on_both_drivers! {
         python(driver, "autobahn_python.py", &["--serializer", "cbor"]);
     }
 
+    fn autobahn_for_python_over_rawsocket(driver: &str) {
+        let Some(program) = tool("FANWIRE_PYTHON") else { return };
+        for serializer in ["json", "msgpack", "cbor"] {
+            let router = Launch::on(driver).start();
+            let url = format!("rs://{}", router.wamp);
+            let arguments = ["--serializer", serializer];
+            passes_at(&url, &[], router, &program, "autobahn_python.py", &arguments);
+        }
+    }
+
+    fn autobahn_for_python_over_rawsocket_on_a_unix_socket(driver: &str) {
+        let Some(program) = tool("FANWIRE_PYTHON") else { return };
+        for serializer in ["json", "msgpack", "cbor"] {
+            let folder = Folder::new(&format!("raw-{driver}-{serializer}"));
+            let socket = folder.path("a.sock");
+            let text = format!("[[listener]]\nbind = \"127.0.0.1:0\"\n[[listener]]\nbind = \"unix:{socket}\"\n");
+            let file = folder.write("fanwire.toml", &text);
+            let router = Launch::on(driver).argument("--config").argument(&file).start();
+            let arguments = ["--serializer", serializer];
+            passes_at(&format!("rs://unix:{socket}"), &[], router, &program, "autobahn_python.py", &arguments);
+        }
+    }
+
+    fn autobahn_for_python_over_rawsocket_and_tls(driver: &str) {
+        let Some(program) = tool("FANWIRE_PYTHON") else { return };
+        let (authority, folder, router) = Set::new(driver, "clients-raw", "").start();
+        let ca = folder.write("ca.pem", &authority.pem());
+        let url = format!("rss://{}", crate::tls::address(&router));
+        let arguments = ["--serializer", "cbor"];
+        passes_at(&url, &[("SSL_CERT_FILE", ca.as_str())], router, &program, "autobahn_python.py", &arguments);
+    }
+
+    fn autobahn_for_python_in_batches(driver: &str) {
+        for serializer in ["json", "msgpack", "cbor"] {
+            python(driver, "autobahn_python.py", &["--serializer", serializer, "--batched"]);
+        }
+        python(driver, "autobahn_python.py", &["--serializer", "json", "--batched", "--compression"]);
+    }
+
     fn autobahn_for_javascript_in_json(driver: &str) {
         node(driver, &["--client", "autobahn", "--serializer", "json"]);
     }

@@ -29,6 +29,13 @@ impl Client {
         Self::upgrade(dial(address), address)
     }
 
+    /// The same at another path than `/ws`.
+    pub fn connect_to(address: SocketAddr, path: &str) -> Self {
+        let mut stream = dial(address);
+        stream.write_all(&wire::request_to(address, path, &[wire::SUBPROTOCOL], &[])).expect("sent");
+        Self::upgraded(stream)
+    }
+
     /// Upgrades a connection.
     pub fn upgrade(mut stream: TcpStream, address: SocketAddr) -> Self {
         stream.write_all(&Self::upgrade_request(address)).expect("sent");

@@ -9,7 +9,8 @@ use fanwire_codec::ws::deflate::{Agreement, Offer};
 use fanwire_codec::ws::{self, Control, Kind, Limits, Pool, Received, Receiver, Role, handshake};
 use serde_json::{Value, json};
 
-const SUBPROTOCOL: &str = "wamp.2.json";
+/// WAMP in JSON.
+pub const SUBPROTOCOL: &str = "wamp.2.json";
 /// The field of the handshake that compression is offered in.
 pub const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 const KEY: [u8; 16] = *b"sixteen bytes...";

@@ -4,6 +4,7 @@ mod console;
 mod http;
 pub mod namespace;
 mod plain;
+mod raw;
 pub mod redis;
 mod schema;
 mod tls;
@@ -12,6 +13,7 @@ pub use console::Console;
 pub use fanwire_stress::testbed::*;
 pub use http::{Answer, Http};
 pub use plain::{Plain, Said};
+pub use raw::{Raw, Said as RawSaid};
 pub use schema::flaws;
 pub use tls::{Authority, Tunnel, connect};
 
