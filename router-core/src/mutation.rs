@@ -177,6 +177,18 @@ pub enum Mutation {
     EchoNamesForgotten,
     /// What is said as binary is heard as text.
     EchoBinaryIsText,
+    /// An order for who has gone is carried out on whoever has the outlet now.
+    OrderForAnother,
+    /// A client is given orders by backends of other realms.
+    OrderFromElsewhere,
+    /// A client is said to be subscribed by order, and is not.
+    OrderedInVain,
+    /// Of what it is subscribed to, a backend ends that alone which a backend began.
+    OrderedEndIgnored,
+    /// Of several topics of an order that is refused, the first ones are subscribed to.
+    RefusedOrderHalfDone,
+    /// What a backend sends to a client that waits for a verdict is lost.
+    OrderToWaitingLost,
     /// Decoding a message panics. Not for the simulation to find: the session must end with 1011 and nothing else.
     DecoderPanics,
 }

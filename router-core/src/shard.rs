@@ -360,7 +360,8 @@ impl Shard {
     pub(crate) fn client(&self, id: ClientId) -> Option<Outlet> {
         let outlet = Outlet(id.outlet());
         let session = self.session(outlet).filter(|session| session.state != State::Over)?;
-        (id.shard() == self.id && id.number() == session.number).then_some(outlet)
+        let is_it = id.number() == session.number || planted(Mutation::OrderForAnother);
+        (id.shard() == self.id && is_it).then_some(outlet)
     }
 
     /// The id by which backends know a connection with a session.

@@ -10,6 +10,7 @@ use crate::clock::Instant;
 use crate::delivery::Outlet;
 use crate::encoding::Encoding;
 use crate::ids::{ClientId, RealmId};
+use crate::mutation::{Mutation, planted};
 use crate::question::{Grant, Matter};
 use crate::session::{ANONYMOUS_AUTHID_PREFIX, Refusal, State, error};
 use crate::shard::Shard;
@@ -25,7 +26,8 @@ pub enum Order {
         /// What it gets.
         bytes: Box<[u8]>,
     },
-    /// It is subscribed to these topics, as far as its role may. It knows each by the topic's own name.
+    /// It is subscribed to these topics, to all of them or, where its role may not have one or there is no room, to none. It
+    /// knows each by the topic's own name.
     Subscribe(Vec<Box<str>>),
     /// It is subscribed to these topics no more, whoever subscribed it.
     Unsubscribe(Vec<Box<str>>),
@@ -55,7 +57,9 @@ impl Shard {
         realm: RealmId,
         order: Order,
     ) -> Result<(), Refusal> {
-        let here = self.client(client).filter(|outlet| self.realm_of(*outlet) == Some(realm));
+        let is_in =
+            |outlet: &Outlet| self.realm_of(*outlet) == Some(realm) || planted(Mutation::OrderFromElsewhere);
+        let here = self.client(client).filter(is_in);
         let Some(outlet) = here else {
             let words = format!("there is no client {}: it has gone, or never was here", client.get());
             return Err(Refusal::new(error::NO_SUCH_SESSION, words));
@@ -65,13 +69,18 @@ impl Shard {
             order if let Some(words) = self.why_not(outlet, &order) => {
                 return Err(Refusal::new(error::INVALID_ARGUMENT, words));
             }
+            Order::Send { .. }
+                if planted(Mutation::OrderToWaitingLost)
+                    && self.session(outlet).is_some_and(|session| session.parked) => {}
             Order::Send { kind, bytes } => {
                 self.delivery.reply(outlet, |out| ws::write_message(out, kind, &[&bytes]));
             }
-            Order::Subscribe(topics) => return self.place(outlet, &topics),
+            Order::Subscribe(topics) => return self.place(now, outlet, &topics),
             Order::Unsubscribe(topics) => {
                 for topic in &topics {
-                    if let Some((id, _)) = self.name_of(outlet, topic) {
+                    if let Some((id, name)) = self.name_of(outlet, topic)
+                        && (*name == **topic || !planted(Mutation::OrderedEndIgnored))
+                    {
                         self.unsubscribe(now, outlet, id.get())?;
                     }
                 }
@@ -114,20 +123,31 @@ impl Shard {
         }
     }
 
-    fn place(&mut self, outlet: Outlet, topics: &[Box<str>]) -> Result<(), Refusal> {
+    /// Subscribes a client to all of these topics, or to none of them.
+    fn place(&mut self, now: Instant, outlet: Outlet, topics: &[Box<str>]) -> Result<(), Refusal> {
         if self.session(outlet).is_none_or(|session| session.state != State::Open) {
             let words = "the client has not logged in yet, and only who has can be subscribed";
             return Err(Refusal::new(error::NOT_AUTHORIZED, words));
         }
+        let mut placed = Vec::new();
         for topic in topics {
-            if self.name_of(outlet, topic).is_some() {
+            if self.name_of(outlet, topic).is_some() || planted(Mutation::OrderedInVain) {
                 continue;
             }
             let name = (&**topic).into();
-            let id = self.subscribe_as(outlet, MatchPolicy::Exact, topic, Some(&name))?;
-            let session = self.session_mut(outlet).expect("as above");
-            session.words.get_or_insert_default().placed.push(id);
+            match self.subscribe_as(outlet, MatchPolicy::Exact, topic, Some(&name)) {
+                Ok(id) => placed.push(id),
+                Err(refusal) => {
+                    placed.retain(|_| !planted(Mutation::RefusedOrderHalfDone));
+                    for id in placed {
+                        self.unsubscribe(now, outlet, id.get())?;
+                    }
+                    return Err(refusal);
+                }
+            }
         }
+        let session = self.session_mut(outlet).expect("as above");
+        session.words.get_or_insert_default().placed.extend(placed);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use super::{
     echo,
     history::{ClientId, NOT_TOLD, Op, Person, Seen},
     names::{self, NAMES_MAX},
+    orders::{self, Word},
     speech::{self, RIGHT_TICKET},
 };
 use fanwire_codec::{wamp2::code, ws::Kind};
@@ -13,6 +14,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Two names for each topic.
 const ALIASES: [char; 2] = ['a', 'b'];
+
+/// In the place of one of them: who was subscribed by a backend knows the topic as it is.
+const BY_ITS_OWN_NAME: char = '=';
 
 /// The rules of the channels.
 pub fn rules() -> Vec<ChannelRule> {
@@ -45,7 +49,10 @@ fn alias(client: ClientId, request: Option<u64>) -> char {
 }
 
 fn channel(topic: u8, alias: char) -> String {
-    format!("{}@{alias}", names::uri(topic))
+    match alias {
+        BY_ITS_OWN_NAME => names::uri(topic),
+        _ => format!("{}@{alias}", names::uri(topic)),
+    }
 }
 
 /// What a client must remember to understand what it is told.
@@ -53,6 +60,8 @@ pub struct Ear {
     client: ClientId,
     /// What waits for its answer.
     asked: VecDeque<Op>,
+    /// What backends have done in its place, and it was not told yet.
+    ordered: BTreeMap<u64, Op>,
     /// What it is subscribed to, and by which name.
     held: BTreeMap<u8, char>,
     welcomed: bool,
@@ -62,7 +71,14 @@ pub struct Ear {
 
 impl Ear {
     pub fn new(client: ClientId, role: u8) -> Self {
-        Self { client, asked: VecDeque::new(), held: BTreeMap::new(), welcomed: false, role }
+        Self {
+            client,
+            asked: VecDeque::new(),
+            ordered: BTreeMap::new(),
+            held: BTreeMap::new(),
+            welcomed: false,
+            role,
+        }
     }
 
     /// The client says this. Who needs no login is in at once, and not told so.
@@ -90,6 +106,14 @@ impl Ear {
 
     pub fn understand(&mut self, kind: Kind, bytes: &[u8]) -> Result<Seen, String> {
         let text = std::str::from_utf8(bytes).map_err(|_| "the message center said what is no text")?;
+        match orders::read(text, kind).transpose()? {
+            Some(Word::Sent(seen)) => return Ok(seen),
+            Some(Word::Done(request)) => {
+                let op = self.ordered.remove(&request);
+                return Ok(self.was_ordered(&op.ok_or_else(|| format!("nobody ordered {request}"))?));
+            }
+            None => {}
+        }
         // What came as plain bytes comes as it is.
         if kind != Kind::Text || !text.starts_with('{') {
             let seen = echo::hear(kind, bytes)?;
@@ -113,6 +137,26 @@ impl Ear {
         refused(&op, number.ok_or_else(|| format!("neither answer nor event: {text}"))?)
     }
 
+    /// A backend has done this in the client's place.
+    pub fn ordered(&mut self, request: u64, op: &Op) {
+        self.ordered.insert(request, op.clone());
+    }
+
+    fn was_ordered(&mut self, op: &Op) -> Seen {
+        match op {
+            // Whoever has a name for it keeps that.
+            Op::Subscribe { request, topic } => {
+                self.held.entry(*topic).or_insert(BY_ITS_OWN_NAME);
+                Seen::Subscribed { request: *request, subscription: subscription(*topic) }
+            }
+            Op::Unsubscribe { request, topic: Some(topic), .. } if self.held.remove(topic).is_some() => {
+                Seen::Unsubscribed { request: *request }
+            }
+            Op::Unsubscribe { request, .. } => not_subscribed(*request),
+            _ => unreachable!("nothing else is ordered so"),
+        }
+    }
+
     fn done(&mut self, op: &Op) -> Seen {
         match op {
             Op::Subscribe { request, topic } => {
@@ -124,9 +168,7 @@ impl Ear {
                     self.held.remove(topic);
                     return Seen::Unsubscribed { request: *request };
                 }
-                // Done, as there was nothing to do. Others are told so.
-                let uri = "wamp.error.no_such_subscription".to_owned();
-                Seen::Error { request_type: code::UNSUBSCRIBE, request: *request, uri, tag: None }
+                not_subscribed(*request)
             }
             _ if std::mem::replace(&mut self.welcomed, true) => Seen::Stayed,
             _ => self.welcome(speech::authid(self.client), self.role),
@@ -158,6 +200,12 @@ impl Ear {
 /// The judges want a number.
 pub fn subscription(topic: u8) -> u64 {
     (1 << 54) + u64::from(topic)
+}
+
+/// Done, as there was nothing to do. Others are told so.
+fn not_subscribed(request: u64) -> Seen {
+    let uri = "wamp.error.no_such_subscription".to_owned();
+    Seen::Error { request_type: code::UNSUBSCRIBE, request, uri, tag: None }
 }
 
 fn refused(op: &Op, number: u16) -> Result<Seen, String> {

@@ -15,7 +15,12 @@ pub struct Client {
     pub id: ClientId,
     pub shard: usize,
     pub outlet: Outlet,
-    realm: u8,
+    pub realm: u8,
+    /// The name by which backends know its connection, once they have found it.
+    pub known_as: Option<fanwire_core::ids::ClientId>,
+    /// Messages of backends to it, and requests in its place.
+    pub last_sent: u32,
+    pub last_ordered: u64,
     pub serializer: Serializer,
     pub protocol: Protocol,
     /// The room that it has asked for, if it is an echo client.
@@ -79,6 +84,9 @@ impl Client {
             realm,
             serializer,
             protocol: Protocol::Wamp,
+            known_as: None,
+            last_sent: 0,
+            last_ordered: 0,
             room: None,
             refused: false,
             wants_out: false,

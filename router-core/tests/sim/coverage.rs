@@ -1,7 +1,7 @@
 //! What the runs met: a simulation that never fills a ring proves nothing about full rings.
 
 use super::{
-    history::{ClientId, Decision, Event, Inner, NOT_TOLD, Op, Protocol, Ruling, Seen},
+    history::{ClientId, Decision, Event, Inner, NOT_TOLD, Op, Order, Protocol, Ruling, Seen},
     names,
 };
 use fanwire_core::{Counters, DropReason, LoginOutcome};
@@ -76,6 +76,16 @@ const MUST_HAPPEN: &[&str] = &[
     "heard at the message center, plain",
     "sent out of a room, and may not be there",
     "sent out of a room, and may come again",
+    "order: send",
+    "order: subscribe",
+    "order: unsubscribe",
+    "order: dismiss",
+    "order for who is not there",
+    "order that cannot be done",
+    "order that the client's role may not have",
+    "order refused for want of room",
+    "several clients found by uid",
+    "saw a message of a backend",
 ];
 
 /// `rooms`: who is in one.
@@ -92,6 +102,20 @@ fn name(event: &Event, rooms: &BTreeSet<ClientId>) -> &'static str {
         Event::Ruled { ruling: Ruling::Allowed, .. } => "requests allowed by the hook",
         Event::Ruled { ruling: Ruling::Denied, .. } => "requests denied by the hook",
         Event::Ruled { ruling: Ruling::Failed, .. } => "requests that the hook failed to answer",
+        Event::Ordered { outcome: Err(uri), .. } => match uri.as_str() {
+            "wamp.error.no_such_session" => "order for who is not there",
+            "wamp.error.invalid_argument" => "order that cannot be done",
+            "wamp.error.not_authorized" => "order that the client's role may not have",
+            _ => "order refused for want of room",
+        },
+        Event::Ordered { order, .. } => match order {
+            Order::Send { .. } => "order: send",
+            Order::Subscribe(_) => "order: subscribe",
+            Order::Unsubscribe(_) => "order: unsubscribe",
+            Order::Dismiss => "order: dismiss",
+        },
+        Event::Found { clients, .. } if clients.len() > 1 => "several clients found by uid",
+        Event::Found { .. } => "client found by uid, or none",
         Event::Told { .. } => "ends told to the hook",
         Event::Inner { what, .. } => match what {
             Inner::Made { .. } => "inner subscribers",
@@ -154,6 +178,7 @@ fn name(event: &Event, rooms: &BTreeSet<ClientId>) -> &'static str {
                 "wamp.error.procedure_already_exists" => "saw procedure_already_exists",
                 _ => "saw other errors",
             },
+            Seen::Sent { .. } => "saw a message of a backend",
             Seen::Stayed => "stayed, logging in once more",
             Seen::Ping => "saw ping",
             Seen::Close { .. } => "saw close",

@@ -7,6 +7,7 @@ use super::{
     center,
     history::{ClientId, Heard, NOT_TOLD, Seen, Tag},
     names,
+    orders::{self, Word},
     rng::Rng,
     speech,
 };
@@ -90,6 +91,9 @@ pub fn say(tag: &Tag, padding: usize) -> (Kind, Vec<u8>) {
 /// What a receiver of plain bytes makes of a message: a name perhaps, the tag, and nothing but padding.
 pub fn hear(kind: Kind, bytes: &[u8]) -> Result<Seen, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "what was heard is no text, and nobody said such")?;
+    if let Some(Word::Sent(seen)) = orders::read(text, kind).transpose()? {
+        return Ok(seen);
+    }
     let odd = || format!("nobody said this: {text}");
     let (before, tagged) = text.split_at(text.find('<').ok_or_else(odd)?);
     let tag = speech::read_tag(tagged.as_bytes()).ok_or_else(odd)?;

@@ -216,6 +216,11 @@ pub enum Seen {
         uri: String,
         tag: Option<Tag>,
     },
+    /// A backend's message.
+    Sent {
+        to: ClientId,
+        number: u32,
+    },
     /// Who has logged in logs in once more, as the same or in vain, and keeps what it has.
     Stayed,
     Ping,
@@ -230,6 +235,18 @@ pub struct Heard {
     /// Whose name stands before it.
     pub named: Option<ClientId>,
     pub is_binary: bool,
+}
+
+/// What a backend does with one client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// The how manieth message for it.
+    Send {
+        number: u32,
+    },
+    Subscribe(Vec<u8>),
+    Unsubscribe(Vec<u8>),
+    Dismiss,
 }
 
 /// What a login came to.
@@ -255,6 +272,8 @@ pub enum Ruling {
 pub enum End {
     /// The client vanished.
     Vanished,
+    /// The same, and the router hears of it later.
+    Broken,
     /// The router cut it.
     Cut,
     /// The router had said everything.
@@ -333,6 +352,18 @@ pub enum Event {
     Inner {
         inner: u32,
         what: Inner,
+    },
+    /// A backend's order was answered; `is_here`: it was looked for in its own realm.
+    Ordered {
+        client: ClientId,
+        order: Order,
+        is_here: bool,
+        outcome: Result<(), String>,
+    },
+    /// A backend asked for all of a user's clients.
+    Found {
+        uid: String,
+        clients: Vec<ClientId>,
     },
     /// The connection is no more. What it had not read is lost.
     Ended {

@@ -17,6 +17,7 @@ mod coverage;
 mod echo;
 mod history;
 mod names;
+mod orders;
 mod plan;
 #[cfg(feature = "mutations")]
 mod planted;

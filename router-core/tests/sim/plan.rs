@@ -47,9 +47,10 @@ pub enum Step {
     Api,
     Shed,
     Inner,
+    Order,
 }
 
-pub const STEPS: [Step; 22] = [
+pub const STEPS: [Step; 23] = [
     Step::Connect,
     Step::Act,
     Step::Hand,
@@ -72,6 +73,7 @@ pub const STEPS: [Step; 22] = [
     Step::Api,
     Step::Shed,
     Step::Inner,
+    Step::Order,
 ];
 
 /// One kind of client operation.
@@ -199,6 +201,7 @@ impl Plan {
             Step::Api => rng.pick(&[0, 0, 30, 100, 300]),
             Step::Shed => rng.pick(&[0, 0, 2, 10]),
             Step::Inner => rng.pick(&[0, 20, 60]),
+            Step::Order => rng.pick(&[0, 0, 20, 60]),
         });
         let act_weights = ACTS.map(|act| match act {
             Act::Subscribe => rng.pick(&[20, 60]),

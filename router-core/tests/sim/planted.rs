@@ -94,6 +94,12 @@ const ALL: &[Mutation] = &[
     Mutation::EchoDoorUnasked,
     Mutation::EchoNamesForgotten,
     Mutation::EchoBinaryIsText,
+    Mutation::OrderForAnother,
+    Mutation::OrderFromElsewhere,
+    Mutation::OrderedInVain,
+    Mutation::OrderedEndIgnored,
+    Mutation::RefusedOrderHalfDone,
+    Mutation::OrderToWaitingLost,
 ];
 
 /// The first seed that finds the bug, and the rule's words.

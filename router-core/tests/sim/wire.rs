@@ -132,6 +132,13 @@ impl Sockets {
         }
     }
 
+    /// A backend has done this in the client's place, and says so by a message that follows.
+    pub fn ordered(&mut self, outlet: Outlet, request: u64, op: &Op) {
+        if let Tongue::Center(ear) = &mut self.sockets[outlet.index()].tongue {
+            ear.ordered(request, op);
+        }
+    }
+
     /// The client reads its next message.
     pub fn read(&mut self, outlet: Outlet) -> Option<Seen> {
         let socket = &mut self.sockets[outlet.index()];

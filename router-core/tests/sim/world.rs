@@ -6,6 +6,7 @@ mod api;
 mod arrivals;
 mod ends;
 mod inner;
+mod orders;
 mod questions;
 mod rest;
 
@@ -291,7 +292,7 @@ impl World {
                 if let Some(client) = self.someone() {
                     let Client { shard, outlet, .. } = self.clients[client.0 as usize];
                     self.homes[shard].sockets.break_off(outlet);
-                    self.ended(client, End::Vanished)?;
+                    self.ended(client, End::Broken)?;
                 }
             }
             Step::Stick => {
@@ -310,6 +311,7 @@ impl World {
             Step::Api => self.api(at)?,
             Step::Shed => self.run_short(at)?,
             Step::Inner => self.inner()?,
+            Step::Order => self.order()?,
             Step::Ping => {
                 if let Some(client) = self.someone() {
                     let Client { shard, outlet, .. } = self.clients[client.0 as usize];

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fanwire_codec::message_center::AUTH_BYTES_MAX;
-use fanwire_core::api::{ApiAnswer, ApiRequest, Ask, CLOSE_KILLED};
+use fanwire_core::api::{ApiAnswer, ApiRequest, Ask, CLOSE_KILLED, Order, SessionCursor, SessionFilter};
 use fanwire_core::hooks::{HookEvent, HookRule};
 use fanwire_core::message_center::{ChannelRule, MessageCenter, OnError};
 use fanwire_core::question::{Denial, Grant, Subject};
@@ -61,6 +61,36 @@ fn a_user_that_changes_its_team_leaves_the_channel_of_the_old_one() {
     router.publish("team:blue", "[4]");
     assert_eq!(router.hear(client), [""; 0]);
     assert_eq!(router.shards[0].counters().subscriptions, 1);
+}
+
+#[test]
+fn an_order_to_subscribe_is_carried_out_wholly_or_not_at_all() {
+    let limits = Limits { subscriptions_max: 2, ..Limits::default() };
+    let mut router = Router::centered(1, limits, &[], |access| {
+        MessageCenter::new(access.realm("realm1").expect("there is such a realm"), OnError::Keep, Vec::new())
+    });
+    let client = router.connect_to_center(0);
+    let ask = |router: &mut Router, ask| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let reply = Box::new(move |answer| sender.send(answer).expect("it is listened to"));
+        router.shards[0].retry_parked(router.now);
+        router.shards[0].handle_api(router.now, ApiRequest { ask, reply }, &|_| None).expect("it is ready");
+        receiver.try_recv().expect("at once")
+    };
+    let (filter, after) = (SessionFilter::default(), SessionCursor::default());
+    let listed = ask(&mut router, Ask::Sessions { filter, after, limit: 9 });
+    let ApiAnswer::Sessions { page, .. } = listed else { panic!("{listed:?}") };
+    let (known_as, realm) = (page[0].client, page[0].realm);
+    for (topics, is_done, held) in
+        [(&["a", "b", "c"][..], false, 0), (&["a", "b"], true, 2), (&["c"], false, 2)]
+    {
+        let order = Order::Subscribe(topics.iter().map(|&topic| topic.into()).collect());
+        let answer = ask(&mut router, Ask::Order { client: known_as, realm, order });
+        assert!(matches!(&answer, ApiAnswer::Ordered(outcome) if outcome.is_ok() == is_done), "{answer:?}");
+        assert_eq!(router.shards[0].counters().subscriptions, held, "{topics:?}");
+    }
+    router.vanish(client);
+    assert_eq!(router.shards[0].counters().subscriptions, 0);
 }
 
 /// What waits behind a full socket was for the session that there was.

@@ -151,7 +151,11 @@ impl Lifecycle {
                     Some(procedure) => comes_by(client, role, *procedure, tag.name, told.as_deref(), seen)?,
                 }
             }
-            Seen::Published { .. } | Seen::Result { .. } | Seen::Error { .. } | Seen::Stayed => {}
+            Seen::Published { .. }
+            | Seen::Result { .. }
+            | Seen::Error { .. }
+            | Seen::Stayed
+            | Seen::Sent { .. } => {}
         }
         Ok(())
     }

@@ -23,6 +23,7 @@
 //! | – | events are dropped only where a rule says so, for newer ones of their key or for want of room; who asks is told | `gaps` |
 //! | – | at the message center: each is told its own name for the topic, and keeps its channels through another login | `center`, `reach` |
 //! | – | in echo rooms: who may not come or say something is told by the close code, and all is heard as it was said | `echo` |
+//! | – | what a backend orders is done to exactly whom it is for, and nothing where it is refused | `orders`, `reach` |
 //! | – | inner subscribers get what sessions get, but for what their own outboxes refuse | `inner` |
 //! | – | matched = delivered + queued + dropped, after every step; delivered is what sockets took | `accounting` |
 //! | – | nothing is left when everybody has gone | `accounting` |
@@ -39,6 +40,7 @@ mod lifecycle;
 mod lists;
 mod logins;
 mod order;
+mod orders;
 mod reach;
 mod replies;
 
@@ -85,9 +87,17 @@ impl Facts {
         client.0 < self.sources
     }
 
+    pub fn clients(&self) -> impl Iterator<Item = ClientId> {
+        (0..self.clients.len() as u32).map(ClientId)
+    }
+
+    pub fn protocol(&self, client: ClientId) -> Protocol {
+        self.clients[client.0 as usize].protocol
+    }
+
     /// Whether it is in a room, or on its way there.
     pub fn is_echo(&self, client: ClientId) -> bool {
-        self.clients[client.0 as usize].protocol == Protocol::Echo
+        self.protocol(client) == Protocol::Echo
     }
 
     /// Whether the router was told to send it away.
@@ -154,6 +164,8 @@ impl Facts {
             | Event::Decided { .. }
             | Event::Ruled { .. }
             | Event::Inner { .. }
+            | Event::Ordered { .. }
+            | Event::Found { .. }
             | Event::Told { .. } => {}
         }
     }
@@ -205,6 +217,7 @@ impl Jury {
                 Box::new(replies::Replies::default()),
                 Box::new(calls::Calls::default()),
                 Box::new(api::Api::default()),
+                Box::new(orders::Orders::default()),
                 Box::new(inner::Inners::default()),
             ],
         }
