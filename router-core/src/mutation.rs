@@ -189,6 +189,22 @@ pub enum Mutation {
     RefusedOrderHalfDone,
     /// What a backend sends to a client that waits for a verdict is lost.
     OrderToWaitingLost,
+    /// A message goes to a queue, and is a request of the protocol as well.
+    MessageHandledTwice,
+    /// The verdict on a message is not told to its client.
+    MessageUnanswered,
+    /// What a queue has no room for is told as done.
+    MessageRefusalForgotten,
+    /// Who has not come in is asked about like anybody.
+    MessageBeforeLogin,
+    /// What is for a queue goes to the last one.
+    MessageToWrongQueue,
+    /// A connection goes on after an error that is to close it.
+    ErrorDoesNotClose,
+    /// What a hook never answers of calls is never given up.
+    AskedCallNeverEnds,
+    /// A call that a hook denies has a result.
+    AskedCallDenialForgotten,
     /// Decoding a message panics. Not for the simulation to find: the session must end with 1011 and nothing else.
     DecoderPanics,
 }

@@ -312,6 +312,8 @@ impl Shard {
     fn decide(&mut self, now: Instant, key: QuestionKey, outcome: Result<Grant, Denial>) {
         let QuestionKey { outlet, number } = key;
         if let Some((call, _)) = self.asked_calls.remove(&number) {
+            let is_forgotten = planted(Mutation::AskedCallDenialForgotten);
+            let outcome = if is_forgotten { Ok(Grant::default()) } else { outcome };
             return self.answer_asked_call(call, outcome);
         }
         let Some(session) = self.session_mut(outlet) else { return };
@@ -354,6 +356,9 @@ impl Shard {
             && deadline <= now
         {
             self.awaited.pop_front();
+            if planted(Mutation::AskedCallNeverEnds) && self.asked_calls.contains_key(&key.number) {
+                continue;
+            }
             self.decide(now, key, Err(Denial::Unavailable));
         }
         self.forget_answered();

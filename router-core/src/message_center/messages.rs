@@ -17,6 +17,7 @@ use super::frames;
 use crate::clock::Instant;
 use crate::delivery::Outlet;
 use crate::login::{Entrance, LoginMethod};
+use crate::mutation::{Mutation, planted};
 use crate::question::{Denial, Grant, Matter, Subject};
 use crate::session::State;
 use crate::shard::Shard;
@@ -52,7 +53,7 @@ impl Shard {
         let waits_for_uid = queue.is_some() && op == Some(AUTH);
         let session = self.session(outlet).expect("it says something");
         let is_open = session.state == State::Open;
-        if !is_open && !waits_for_uid {
+        if !is_open && !waits_for_uid && !planted(Mutation::MessageBeforeLogin) {
             self.refuse_message(now, outlet, ErrorCode::NotAuth);
             return true;
         }
@@ -67,13 +68,18 @@ impl Shard {
             Matter::Message
         };
         self.ask(now, outlet, (hook, realm), subject, matter);
+        let queue = if planted(Mutation::MessageToWrongQueue) { queue.map(|_| 1) } else { queue };
         self.questions.last_mut().expect("just asked").queue = queue;
-        true
+        !planted(Mutation::MessageHandledTwice)
     }
 
     /// What becomes of a message.
     pub(crate) fn decide_message(&mut self, now: Instant, outlet: Outlet, outcome: Result<Grant, Denial>) {
         let unsaid = self.delivery.unsaid(outlet);
+        if planted(Mutation::MessageUnanswered) {
+            return self.listen_again(outlet);
+        }
+        let outcome = if planted(Mutation::MessageRefusalForgotten) { Ok(Grant::default()) } else { outcome };
         match outcome {
             Ok(grant) => match grant.answer {
                 Some(answer) => {

@@ -242,7 +242,8 @@ impl Shard {
     fn tell_error(&mut self, now: Instant, outlet: Outlet, code: ErrorCode) {
         self.delivery.counters.message_center_errors[usize::from(code.number()) - 1] += 1;
         self.delivery.reply(outlet, |out| frames::error(code, out));
-        if self.config.message_center.on_error == OnError::Close {
+        let closes = self.config.message_center.on_error == OnError::Close;
+        if closes && !planted(Mutation::ErrorDoesNotClose) {
             self.close(now, outlet, code.close_code(), code.words());
         }
     }

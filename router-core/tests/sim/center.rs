@@ -4,6 +4,7 @@
 use super::{
     echo,
     history::{ClientId, NOT_TOLD, Op, Person, Seen},
+    messages,
     names::{self, NAMES_MAX},
     orders::{self, Word},
     speech::{self, RIGHT_TICKET},
@@ -37,6 +38,7 @@ pub fn speak(client: ClientId, op: &Op) -> Option<Vec<u8>> {
         Op::Unsubscribe { topic: Some(topic), .. } => {
             format!(r#"{{"op":"unsubscribe","channel":"{}"}}"#, channel(*topic, alias(client, None)))
         }
+        Op::Say { request, say } => messages::message(client, *request, *say),
         _ => return None,
     };
     Some(text.into_bytes())
@@ -126,6 +128,11 @@ impl Ear {
             return self.event(event);
         }
         let op = self.asked.pop_front().ok_or_else(|| format!("an answer to nothing: {text}"))?;
+        if let Op::Say { request, .. } = op
+            && let Some(said) = messages::read_answer(text)
+        {
+            return Ok(messages::answered(request, Ok(Some(said))));
+        }
         if text == r#"{"result":true}"# {
             return Ok(self.done(&op));
         }
@@ -170,6 +177,7 @@ impl Ear {
                 }
                 not_subscribed(*request)
             }
+            Op::Say { request, .. } => messages::answered(*request, Ok(None)),
             _ if std::mem::replace(&mut self.welcomed, true) => Seen::Stayed,
             _ => self.welcome(speech::authid(self.client), self.role),
         }
@@ -213,6 +221,7 @@ fn refused(op: &Op, number: u16) -> Result<Seen, String> {
         Ok(Seen::Error { request_type, request: *request, uri: uri.to_owned(), tag: None })
     };
     match (op, number) {
+        (Op::Say { request, .. }, number) => Ok(messages::answered(*request, Err(number))),
         (Op::Authenticate { .. }, 5) => {
             Ok(Seen::Abort { reason: "wamp.error.authentication_denied".to_owned() })
         }

@@ -2,7 +2,7 @@
 
 use super::{
     echo::ROOM_REQUEST,
-    history::{ClientId, Lists, Op, Person, Protocol, Seen, Tag},
+    history::{ClientId, Lists, Op, Person, Protocol, Say, Seen, Tag},
     names::{GAPS, PATTERN_BIT, PATTERN_COUNT, REALM_BIT, is_gaps},
     plan::{Act, Plan},
     rng::Rng,
@@ -173,8 +173,15 @@ impl Client {
         if let Some(room) = self.room {
             return self.say(act, room, plan, rng);
         }
-        if !self.joined {
+        // Nor who says something too early at the message center.
+        let is_too_early = self.is_centered() && act == Act::Call && rng.chance(20);
+        if !self.joined && !is_too_early {
             return;
+        }
+        if self.is_centered() && act == Act::Call {
+            let say = rng.pick(&[Say::Work, Say::Chat]);
+            let request = self.ask(None);
+            return self.pipeline.push_back((Op::Say { request, say }, 0));
         }
         if self.is_centered() && !matches!(act, Act::Subscribe | Act::Unsubscribe) {
             if act == Act::Register && self.by_ticket.is_some() {

@@ -149,8 +149,27 @@ pub enum Op {
         invocation: u64,
         tag: Tag,
     },
+    /// At the message center, something that is none of its requests.
+    Say {
+        request: u64,
+        say: Say,
+    },
     Goodbye,
     Violate,
+}
+
+/// What a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Say {
+    Work,
+    Chat,
+}
+
+/// Who is asked about a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Answerer {
+    Queue(usize),
+    Hook,
 }
 
 /// One message that a client received.
@@ -216,6 +235,11 @@ pub enum Seen {
         uri: String,
         tag: Option<Tag>,
     },
+    /// The verdict on a message, or in which words a hook answers it.
+    Answered {
+        request: u64,
+        answer: Result<Option<u64>, u16>,
+    },
     /// A backend's message.
     Sent {
         to: ClientId,
@@ -265,6 +289,8 @@ pub enum Ruling {
     Denied,
     /// It cannot be asked, or never answers.
     Failed,
+    /// A queue has no room.
+    Full,
 }
 
 /// Why the harness took a connection away.
@@ -343,6 +369,22 @@ pub enum Event {
         client: ClientId,
         /// A SUBSCRIBE or PUBLISH.
         request: u64,
+        ruling: Ruling,
+    },
+    /// A queue or a hook was asked about a message of this client.
+    Asked {
+        client: ClientId,
+        request: u64,
+        answerer: Answerer,
+    },
+    /// The hook was asked to answer a call of this session, or of no session.
+    AskedToAnswer {
+        tag: Tag,
+        session: Option<u64>,
+    },
+    /// And what it says, if anybody waits.
+    AnsweredCall {
+        tag: Tag,
         ruling: Ruling,
     },
     /// The router told the hook that this session has ended.

@@ -16,6 +16,7 @@ mod client;
 mod coverage;
 mod echo;
 mod history;
+mod messages;
 mod names;
 mod orders;
 mod plan;

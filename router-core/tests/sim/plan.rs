@@ -6,6 +6,7 @@
 use super::{
     center,
     echo::Rooms,
+    messages::Queues,
     names::{self, REALM_BIT},
     rng::Rng,
     rules::Rules,
@@ -115,6 +116,7 @@ pub struct Plan {
     pub echoing: usize,
     pub centered: usize,
     pub rooms: Rooms,
+    pub queues: Queues,
     /// Percent of clients that log in by ticket, of these with another ticket than theirs, and of their logins that find
     /// the control thread busy.
     pub by_ticket: usize,
@@ -225,6 +227,8 @@ impl Plan {
         let shards = rng.pick(&[1, 1, 2, 2, 3, 4]);
         let rules = Rules::new(rng);
         let rooms = Rooms::new(rng);
+        let queues = Queues::new(rng);
+        let on_error = rng.pick(&[OnError::Keep, OnError::Keep, OnError::Keep, OnError::Close]);
         let topics = rules.configured();
         let hooked = rng.chance(40);
         let mut access =
@@ -233,7 +237,8 @@ impl Plan {
             access.set_hooks(&[hook()]);
         }
         let first = access.realm(REALMS[0]).expect("it is there");
-        let message_center = MessageCenter::new(first, OnError::Keep, center::rules());
+        let message_center = MessageCenter::new(first, on_error, center::rules());
+        let message_center = message_center.with_queues(None, queues.configured());
         Self {
             seed,
             steps,
@@ -243,6 +248,7 @@ impl Plan {
             echoing: rng.pick(&[0, 0, 30, 70]),
             centered: rng.pick(&[0, 0, 30, 70]),
             rooms,
+            queues,
             by_ticket: rng.pick(&[0, 50, 100, 100]),
             wrong_ticket: rng.pick(&[0, 10, 50]),
             busy: rng.pick(&[0, 0, 20]),
@@ -299,6 +305,8 @@ fn hook() -> HookRule {
             HookEvent::Connect,
             HookEvent::Subscribe,
             HookEvent::Publish,
+            HookEvent::Message,
+            HookEvent::Rpc,
             HookEvent::Disconnect,
         ],
         realms: Vec::new(),

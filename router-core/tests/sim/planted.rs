@@ -100,6 +100,14 @@ const ALL: &[Mutation] = &[
     Mutation::OrderedEndIgnored,
     Mutation::RefusedOrderHalfDone,
     Mutation::OrderToWaitingLost,
+    Mutation::MessageHandledTwice,
+    Mutation::MessageUnanswered,
+    Mutation::MessageRefusalForgotten,
+    Mutation::MessageBeforeLogin,
+    Mutation::MessageToWrongQueue,
+    Mutation::ErrorDoesNotClose,
+    Mutation::AskedCallNeverEnds,
+    Mutation::AskedCallDenialForgotten,
 ];
 
 /// The first seed that finds the bug, and the rule's words.

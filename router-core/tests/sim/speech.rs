@@ -105,6 +105,7 @@ pub fn speak(from: ClientId, serializer: Serializer, op: &Op, padding: usize) ->
             error: CALLEE_ERROR.into(),
             payload,
         },
+        Op::Say { .. } => unreachable!("it is the message center's"),
         Op::Goodbye => Message::Goodbye { reason: "wamp.close.normal".into(), message: None },
         // Only routers send WELCOME.
         Op::Violate => Message::Welcome { session: 1, details: Default::default() },

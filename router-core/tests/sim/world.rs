@@ -25,6 +25,7 @@ use super::{
 use api::Sources;
 use bytes::BytesMut;
 use fanwire_codec::ws::{Control, Kind, write_control};
+use fanwire_core::message_center::OnError;
 use fanwire_core::{
     DropReason, Effect, Flow, FlushBudget, Instant, Outlet, RingItem, RingSpace, Shard, directory::Directory,
     ids::ShardId,
@@ -49,6 +50,8 @@ pub struct World {
     clients: Vec<Client>,
     /// What is to be decided, and some that is.
     questions: Vec<Asked>,
+    /// Until then the deadline of a call goes on that a hook never answers.
+    unanswered_until: Option<Instant>,
     /// Clients with a connection, in no order.
     live: Vec<ClientId>,
     /// Who was welcomed of late, there still or not.
@@ -124,7 +127,7 @@ impl World {
     pub fn new(plan: Plan) -> Self {
         let shards = plan.shards;
         let mut rng = Rng::new(plan.seed ^ 0x5eed);
-        let jury = Jury::new(plan.rules.clone());
+        let jury = Jury::new(plan.rules.clone(), plan.queues);
         let directory = Arc::new(Directory::new(rng.next()));
         let homes = (0..plan.shards)
             .map(|index| {
@@ -157,6 +160,7 @@ impl World {
             rings,
             clients: Vec::new(),
             questions: Vec::new(),
+            unanswered_until: None,
             live: Vec::new(),
             people: VecDeque::new(),
             api: Sources::new(shards),
@@ -173,6 +177,7 @@ impl World {
     /// All steps, rest, everybody's leaving, rest. Returns the trace hash.
     pub fn run(&mut self) -> Result<u64, String> {
         self.jury.facts.hooked = self.plan.hooked;
+        self.jury.facts.errors_close = self.plan.config.message_center.on_error == OnError::Close;
         self.jury.facts.rooms_are_named = self.plan.rooms.named;
         self.introduce_sources()?;
         self.introduce_inners()?;

@@ -3,7 +3,7 @@
 
 use super::{Checker, Facts, Verdict};
 use crate::{
-    history::{ClientId, Event, Op, Seen, Tag},
+    history::{ClientId, Event, Op, Ruling, Seen, Tag},
     names,
     speech::CALLEE_ERROR,
 };
@@ -47,6 +47,8 @@ enum Own {
 enum Answer {
     Yield,
     Fail,
+    /// The hook cannot be asked.
+    None,
 }
 
 impl Checker for Calls {
@@ -54,6 +56,15 @@ impl Checker for Calls {
         match event {
             Event::Did { client, op } => self.did(*client, op, facts),
             Event::Saw { client, seen } => return self.saw(*client, seen, facts),
+            Event::AskedToAnswer { tag, session } => return self.asked_to_answer(tag, *session, facts),
+            Event::AnsweredCall { tag, ruling } => {
+                let answer = match ruling {
+                    Ruling::Allowed => Answer::Yield,
+                    Ruling::Denied => Answer::Fail,
+                    Ruling::Failed | Ruling::Full => Answer::None,
+                };
+                self.answers.entry(*tag).or_insert(answer);
+            }
             Event::Ended { client, .. } => {
                 self.calls.retain(|(caller, _), _| caller != client);
                 self.callees.retain(|_, callee| callee != client);
@@ -65,6 +76,21 @@ impl Checker for Calls {
 }
 
 impl Calls {
+    /// The hook has to answer a call: once, whose it is, and no callee has it.
+    fn asked_to_answer(&mut self, tag: &Tag, session: Option<u64>, facts: &Facts) -> Verdict {
+        if !is_answered_by_hook(tag.name, facts) {
+            return Err(format!("the hook is asked to answer {tag:?}, which is for callees"));
+        }
+        if !self.invoked.insert(*tag) {
+            return Err(format!("the hook is asked twice to answer {tag:?}"));
+        }
+        let caller = facts.person(tag.from).map(|person| person.session);
+        if session != caller {
+            return Err(format!("the hook is told that {session:?} calls {tag:?}, and it is {caller:?}"));
+        }
+        Ok(())
+    }
+
     /// Who stands registered for the procedure, exactly or by a pattern, and may be called.
     fn standing_for(&self, name: u8, facts: &Facts) -> Vec<(u8, ClientId)> {
         let covering = self.callees.iter().filter(|(by, _)| names::covers(**by, name));
@@ -106,13 +132,17 @@ impl Calls {
                 }
             }
             Op::Call { request, tag, .. } => {
-                let standing = self.standing_for(tag.name, facts);
+                let mut standing = self.standing_for(tag.name, facts);
+                let is_answered_by_hook = is_answered_by_hook(tag.name, facts);
+                if is_answered_by_hook {
+                    standing.clear();
+                }
                 let callee = self.only_one(tag.name, &standing, facts).map(|(by, callee)| {
                     (callee, by, self.withdrawn.get(&(callee, by)).copied().unwrap_or_default())
                 });
                 self.standing.insert(*tag, standing);
                 let own_register = match self.own.get(&(client, tag.name)) {
-                    Some(Own::Register(request)) => Some(*request),
+                    Some(Own::Register(request)) if !is_answered_by_hook => Some(*request),
                     _ => None,
                 };
                 self.calls.insert((client, *request), Call { tag: *tag, callee, own_register });
@@ -162,6 +192,9 @@ impl Calls {
                 Ok(())
             }
             Seen::Invocation { registration, tag, .. } => {
+                if is_answered_by_hook(tag.name, facts) {
+                    return Err(format!("{client:?} was called for {tag:?}, which the hook answers"));
+                }
                 if !self.invoked.insert(*tag) {
                     return Err(format!("call {tag:?} was invoked twice"));
                 }
@@ -212,6 +245,10 @@ impl Calls {
     }
 
     fn refused(&self, client: ClientId, call: &Call, uri: &str, facts: &Facts) -> Verdict {
+        let is_by_hook = is_answered_by_hook(call.tag.name, facts);
+        if is_by_hook && uri == "wamp.error.no_such_procedure" {
+            return Err(format!("{client:?} saw {uri} for {:?}, which the hook answers", call.tag));
+        }
         if uri != "wamp.error.no_such_procedure" {
             return Ok(());
         }
@@ -232,4 +269,9 @@ impl Calls {
         }
         Ok(())
     }
+}
+
+/// Whether calls of this procedure are the hook's to answer, whoever is registered.
+fn is_answered_by_hook(name: u8, facts: &Facts) -> bool {
+    facts.hooked && names::is_hooked(name)
 }

@@ -35,7 +35,7 @@ impl Checker for Echo {
             Event::Ruled { client, request: ROOM_REQUEST, ruling } if facts.is_echo(*client) => {
                 match ruling {
                     Ruling::Allowed => {}
-                    Ruling::Denied => self.must_go(*client, 1008),
+                    Ruling::Denied | Ruling::Full => self.must_go(*client, 1008),
                     Ruling::Failed => self.must_go(*client, 1013),
                 }
             }

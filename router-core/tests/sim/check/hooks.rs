@@ -75,8 +75,12 @@ impl Hooks {
                 let expected = match self.rulings.get(&(client, *request)) {
                     Some(Ruling::Denied) => "wamp.error.not_authorized",
                     Some(Ruling::Failed) => "wamp.error.authorization_failed",
-                    Some(Ruling::Allowed) | None if uri != "wamp.error.authorization_failed" => return Ok(()),
-                    Some(Ruling::Allowed) | None => "something else",
+                    Some(Ruling::Allowed | Ruling::Full) | None
+                        if uri != "wamp.error.authorization_failed" =>
+                    {
+                        return Ok(());
+                    }
+                    Some(Ruling::Allowed | Ruling::Full) | None => "something else",
                 };
                 if uri != expected {
                     return Err(format!(

@@ -83,7 +83,8 @@ impl Lifecycle {
         }
         match seen {
             Seen::Close { .. } => session.closed = true,
-            Seen::Ping | Seen::Challenge => {}
+            // At the message center, who was not let in is told so each time that it says something.
+            Seen::Ping | Seen::Challenge | Seen::Answered { answer: Err(_), .. } => {}
             _ if session.over => return Err(format!("O10: {client:?} saw {seen:?} after its session's end")),
             Seen::Abort { .. } | Seen::Goodbye { .. } => session.over = true,
             Seen::Welcome(Person { session: id, .. }) => {
@@ -155,6 +156,7 @@ impl Lifecycle {
             | Seen::Result { .. }
             | Seen::Error { .. }
             | Seen::Stayed
+            | Seen::Answered { .. }
             | Seen::Sent { .. } => {}
         }
         Ok(())

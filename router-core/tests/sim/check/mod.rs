@@ -23,6 +23,9 @@
 //! | – | events are dropped only where a rule says so, for newer ones of their key or for want of room; who asks is told | `gaps` |
 //! | – | at the message center: each is told its own name for the topic, and keeps its channels through another login | `center`, `reach` |
 //! | – | in echo rooms: who may not come or say something is told by the close code, and all is heard as it was said | `echo` |
+//! | – | each message at the message center is one question or one refusal, and has its answer | `messages` |
+//! | – | the message center closes after an error, if it is to, and with its number | `closing` |
+//! | – | calls that a hook answers are asked once, by whom they are, and end with its answer | `calls` |
 //! | – | what a backend orders is done to exactly whom it is for, and nothing where it is refused | `orders`, `reach` |
 //! | – | inner subscribers get what sessions get, but for what their own outboxes refuse | `inner` |
 //! | – | matched = delivered + queued + dropped, after every step; delivered is what sockets took | `accounting` |
@@ -31,6 +34,7 @@
 pub mod accounting;
 mod api;
 mod calls;
+mod closing;
 mod disclosed;
 mod echo;
 mod gaps;
@@ -39,6 +43,7 @@ mod inner;
 mod lifecycle;
 mod lists;
 mod logins;
+mod messages;
 mod order;
 mod orders;
 mod reach;
@@ -46,6 +51,7 @@ mod replies;
 
 use super::{
     history::{ClientId, Event, Op, Person, Protocol, Seen},
+    messages::Queues,
     names,
     rules::Rules,
 };
@@ -66,6 +72,8 @@ pub struct Facts {
     pub sources: u32,
     /// Whether there is a hook.
     pub hooked: bool,
+    /// Whether the message center closes connections that it tells an error.
+    pub errors_close: bool,
     /// Whether what is said in rooms comes with its sender's name.
     pub rooms_are_named: bool,
     /// Lines of history so far.
@@ -164,6 +172,9 @@ impl Facts {
             | Event::Decided { .. }
             | Event::Ruled { .. }
             | Event::Inner { .. }
+            | Event::Asked { .. }
+            | Event::AskedToAnswer { .. }
+            | Event::AnsweredCall { .. }
             | Event::Ordered { .. }
             | Event::Found { .. }
             | Event::Told { .. } => {}
@@ -191,10 +202,11 @@ pub struct Jury {
 }
 
 impl Jury {
-    pub fn new(rules: Rules) -> Self {
+    pub fn new(rules: Rules, queues: Queues) -> Self {
         Self {
             facts: Facts {
                 hooked: false,
+                errors_close: false,
                 rooms_are_named: false,
                 rules,
                 shed: 0,
@@ -217,7 +229,9 @@ impl Jury {
                 Box::new(replies::Replies::default()),
                 Box::new(calls::Calls::default()),
                 Box::new(api::Api::default()),
+                Box::new(closing::Closing::default()),
                 Box::new(orders::Orders::default()),
+                Box::new(messages::Messages::new(queues)),
                 Box::new(inner::Inners::default()),
             ],
         }

@@ -102,8 +102,8 @@ impl Orders {
         Err(format!("{order:?} for {client:?} was answered {said:?}, where {expected:?} is right"))
     }
 
-    /// Who knows to be this user is among those that were found, and nobody who is another one.
-    fn are_all(&self, uid: &str, found: &[ClientId], facts: &Facts) -> Verdict {
+    /// Who knows to be this user is among those that were found, or about to be closed; and nobody who is another one.
+    fn are_all(&mut self, uid: &str, found: &[ClientId], facts: &Facts) -> Verdict {
         let is = |client: ClientId| facts.person(client).map(|person| person.authid == uid);
         if let Some(other) = found.iter().find(|client| is(**client) == Some(false)) {
             return Err(format!("{other:?} was found as {uid}, and is {:?}", facts.person(*other)));
@@ -111,9 +111,7 @@ impl Orders {
         let is_lacking = |client: &ClientId| {
             is(*client) == Some(true) && !facts.is_leaving(*client) && !found.contains(client)
         };
-        match facts.clients().find(is_lacking) {
-            Some(client) => Err(format!("{client:?} is {uid} and was not found")),
-            None => Ok(()),
-        }
+        self.must_end.extend(facts.clients().filter(is_lacking));
+        Ok(())
     }
 }

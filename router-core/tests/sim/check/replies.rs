@@ -5,6 +5,9 @@ use crate::history::{ClientId, Event, Op, Seen};
 use fanwire_codec::wamp2::code;
 use std::collections::BTreeMap;
 
+/// In the place of the type code that a message at the message center has not.
+const MESSAGE: u64 = 0;
+
 #[derive(Default)]
 pub struct Replies {
     /// Type code of each request that waits.
@@ -27,6 +30,7 @@ impl Checker for Replies {
                     Op::Publish { request, acknowledge: true, .. } => Some((*request, code::PUBLISH)),
                     Op::Register { request, .. } => Some((*request, code::REGISTER)),
                     Op::Unregister { request, .. } => Some((*request, code::UNREGISTER)),
+                    Op::Say { request, .. } => Some((*request, MESSAGE)),
                     Op::Call { request, .. } => Some((*request, code::CALL)),
                     _ => None,
                 };
@@ -42,6 +46,7 @@ impl Checker for Replies {
                     Seen::Published { request, .. } => (*request, code::PUBLISH),
                     Seen::Registered { request, .. } => (*request, code::REGISTER),
                     Seen::Unregistered { request } => (*request, code::UNREGISTER),
+                    Seen::Answered { request, .. } => (*request, MESSAGE),
                     Seen::Result { request, .. } => (*request, code::CALL),
                     Seen::Error { request, request_type, .. } => (*request, *request_type),
                     Seen::Welcome { .. } | Seen::Abort { .. } => {

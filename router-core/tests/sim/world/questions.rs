@@ -3,14 +3,15 @@
 use super::{Verdict, World, shard_id};
 use crate::{
     echo::ROOM_REQUEST,
-    history::{ClientId, Decision, Event, Op, Ruling},
-    speech,
+    history::{Answerer, ClientId, Decision, Event, Op, Ruling, Tag},
+    messages, speech,
 };
+use fanwire_codec::payload::OwnedPayload;
 use fanwire_core::{
     Instant,
     ids::RoleId,
     login::Proof,
-    question::{Denial, Grant, Question, Subject},
+    question::{Denial, Grant, Question, Subject, Told},
 };
 use std::time::Duration;
 
@@ -27,7 +28,17 @@ pub struct Asked {
 /// The request that a hook may be asked about.
 pub fn request_of(op: &Op) -> Option<u64> {
     match op {
-        Op::Subscribe { request, .. } | Op::Publish { request, .. } => Some(*request),
+        Op::Subscribe { request, .. } | Op::Publish { request, .. } | Op::Say { request, .. } => {
+            Some(*request)
+        }
+        _ => None,
+    }
+}
+
+/// What a call says that a hook has to answer.
+fn called(question: &Question) -> Option<Tag> {
+    match &question.subject {
+        Subject::Rpc { payload, .. } => payload.view().args.and_then(speech::read_tag),
         _ => None,
     }
 }
@@ -41,6 +52,26 @@ impl World {
             if let Subject::Disconnect { who } = &question.subject {
                 self.tell(Event::Told { session: who.session.get() })?;
                 continue;
+            }
+            if let Subject::Rpc { who, payload, .. } = &question.subject {
+                let session = who.as_ref().map(|who| who.session.get());
+                let tag = payload.view().args.and_then(speech::read_tag);
+                let tag =
+                    tag.ok_or("the arguments of a call were lost or changed on their way to the hook")?;
+                self.tell(Event::AskedToAnswer { tag, session })?;
+                let asked = Asked { at, question, client: tag.from, request: None, since: self.now };
+                self.questions.push(asked);
+                continue;
+            }
+            if let Subject::Message { bytes, .. } = &question.subject {
+                let (client, request, _) = messages::read(bytes).ok_or("a message was changed")?;
+                let answerer = question.queue.map_or(Answerer::Hook, Answerer::Queue);
+                if question.queue.is_some() == question.hook.is_some()
+                    || from != Some((client, Some(request)))
+                {
+                    return Err(format!("{client:?} said something, and {question:?} is asked"));
+                }
+                self.tell(Event::Asked { client, request, answerer })?;
             }
             let (client, request) = from.ok_or_else(|| {
                 format!("shard {} asks about {:?}, and nobody said anything", shard_id(at), question.subject)
@@ -61,6 +92,9 @@ impl World {
         let again = self.rng.chance(10);
         let Asked { client, request, ref question, .. } = self.questions[index];
         let (is_wanted, is_room_asked) = (question.is_wanted(), self.asks_for_room(index));
+        if let Subject::Rpc { .. } = &self.questions[index].question.subject {
+            return self.answer_call(index, again);
+        }
         if (request.is_some() || is_room_asked) && self.rng.chance(self.plan.unanswered) {
             self.questions.swap_remove(index);
             return if is_wanted { self.is_never_answered(client, request) } else { Ok(()) };
@@ -85,6 +119,49 @@ impl World {
         // Whose proof was good may be asked about once more.
         self.take_questions(at, Some((client, None)))?;
         if is_room_asked && is_wanted { self.room_is_decided(client, request, granted) } else { Ok(()) }
+    }
+
+    /// A call that a hook answers.
+    fn answer_call(&mut self, index: usize, again: bool) -> Verdict {
+        let Asked { at, ref question, since, .. } = self.questions[index];
+        let is_wanted = question.is_wanted();
+        let tag = called(question).expect("it was read before");
+        let is_lost = self.rng.chance(self.plan.unanswered);
+        let ruling = if is_lost || self.rng.chance(self.plan.failed) {
+            Ruling::Failed
+        } else if self.rng.chance(self.plan.denied) {
+            Ruling::Denied
+        } else {
+            Ruling::Allowed
+        };
+        if is_wanted {
+            self.tell(Event::AnsweredCall { tag, ruling })?;
+        }
+        if is_lost {
+            let deadline = since + self.plan.config.limits.question_max;
+            self.unanswered_until = self.unanswered_until.max(Some(deadline));
+            self.questions.swap_remove(index);
+            return Ok(());
+        }
+        let words = speech::tagged(&tag, 0);
+        let outcome = match ruling {
+            Ruling::Allowed => {
+                let answer = OwnedPayload::from_plain(words.as_bytes());
+                Ok(Grant { answer: Some(Box::new(answer)), ..Grant::default() })
+            }
+            Ruling::Denied => {
+                let error = Some(speech::CALLEE_ERROR.into());
+                Err(Denial::Told(Box::new(Told { error, message: Some(words.into()) })))
+            }
+            Ruling::Failed | Ruling::Full => Err(Denial::Unavailable),
+        };
+        let verdict = self.questions[index].question.verdict(outcome);
+        if !again {
+            self.questions.swap_remove(index);
+        }
+        self.moves += 1;
+        self.homes[at].shard.handle_verdict(self.now, verdict);
+        self.take_questions(at, None)
     }
 
     /// Whether it is about an echo client that comes in.
@@ -131,8 +208,13 @@ impl World {
         let is_late = |asked: &&Asked| {
             asked.at == at && asked.question.is_wanted() && asked.since + question_max <= self.now
         };
-        let late = self.questions.iter().filter(is_late).map(|asked| (asked.client, asked.request));
-        for (client, request) in late.collect::<Vec<_>>() {
+        let late = self.questions.iter().filter(is_late);
+        let late: Vec<_> = late.map(|asked| (asked.client, asked.request, called(&asked.question))).collect();
+        for (client, request, tag) in late {
+            if let Some(tag) = tag {
+                self.tell(Event::AnsweredCall { tag, ruling: Ruling::Failed })?;
+                continue;
+            }
             self.is_never_answered(client, request)?;
         }
         Ok(())
@@ -187,10 +269,13 @@ impl World {
         let Asked { question, client, request, .. } = &self.questions[index];
         let (client, is_wanted) = (*client, question.is_wanted());
         let request = request.ok_or("a hook is asked about no request")?;
+        let is_for_queue = question.queue.is_some();
+        let is_said = matches!(question.subject, Subject::Message { .. });
+        let answer = (is_said && !is_for_queue).then(|| Box::new(messages::answer(request)));
         let ruling = if self.rng.chance(self.plan.failed) {
             Ruling::Failed
         } else if self.rng.chance(self.plan.denied) {
-            Ruling::Denied
+            if is_for_queue { Ruling::Full } else { Ruling::Denied }
         } else {
             Ruling::Allowed
         };
@@ -198,8 +283,9 @@ impl World {
             self.tell(Event::Ruled { client, request, ruling })?;
         }
         Ok(match ruling {
-            Ruling::Allowed => Ok(Grant::default()),
+            Ruling::Allowed => Ok(Grant { answer, ..Grant::default() }),
             Ruling::Denied => Err(Denial::Refused),
+            Ruling::Full => Err(Denial::Busy),
             Ruling::Failed => Err(Denial::Unavailable),
         })
     }
@@ -210,8 +296,8 @@ impl World {
             let state = &self.clients[client.0 as usize];
             state.paused && !state.deaf
         };
-        let lost = self.plan.hooked && self.plan.unanswered > 0 && self.questions.is_empty();
-        if !lost || !self.live.iter().any(waits) {
+        let lost = self.plan.unanswered > 0 && self.questions.is_empty();
+        if !lost || !self.live.iter().any(waits) && self.unanswered_until.is_none() {
             return Ok(());
         }
         self.now = self.now + self.plan.config.limits.question_max / 16 + Duration::from_micros(1);
@@ -219,6 +305,7 @@ impl World {
             self.fire(at)?;
             self.obey()?;
         }
+        self.unanswered_until = self.unanswered_until.filter(|until| *until > self.now);
         Ok(())
     }
 

@@ -60,6 +60,23 @@ impl World {
         Err(format!("the world does not come to rest in {ROUNDS_MAX} rounds"))
     }
 
+    /// As time passes, each shard comes to wait for nothing.
+    fn nothing_is_awaited(&mut self) -> Verdict {
+        for at in 0..self.homes.len() {
+            let mut deadlines = 0;
+            while let Some(deadline) = self.homes[at].shard.next_deadline() {
+                deadlines += 1;
+                if deadlines > DEADLINES_MAX {
+                    return Err(format!("everybody has gone, and shard {at} waits until {deadline:?}"));
+                }
+                self.now = self.now.max(deadline);
+                self.fire(at)?;
+                self.obey()?;
+            }
+        }
+        Ok(())
+    }
+
     /// Nothing moves: then nothing may be waiting either.
     pub(super) fn is_at_rest(&self) -> Verdict {
         for (at, home) in self.homes.iter().enumerate() {
@@ -110,9 +127,12 @@ impl World {
             accounting::empty(at, home.shard.counters())?;
         }
         self.all_ends_are_told()?;
+        self.nothing_is_awaited()?;
         accounting::empty_directory(&self.directory)
     }
 }
 
 /// More rounds than any plan can need: a round moves at least one message of each queue.
 const ROUNDS_MAX: usize = 100_000;
+/// Deadlines that one shard may still have when everybody has gone: of questions, receipts and connections that went.
+const DEADLINES_MAX: usize = 1_000;
