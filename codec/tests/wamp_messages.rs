@@ -220,13 +220,16 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
             },
         ),
         (
-            r#"[64,25349185,{"match":"prefix","invoke":"roundrobin","disclose_caller":true},"com.myapp.myprocedure1"]"#,
+            r#"[64,25349185,{"match":"prefix","invoke":"roundrobin","disclose_caller":true,"forward_timeout":true,"concurrency":4,"force_reregister":false},"com.myapp.myprocedure1"]"#,
             Message::Register {
                 request: 25349185,
                 options: RegisterOptions {
                     match_policy: MatchPolicy::Prefix,
                     invoke: InvokePolicy::RoundRobin,
                     disclose_caller: Some(true),
+                    forward_timeout: Some(true),
+                    concurrency: Some(4),
+                    force_reregister: Some(false),
                 },
                 procedure: words("com.myapp.myprocedure1"),
             },
@@ -606,7 +609,14 @@ fn wrong_options_are_answered_and_name_the_key() {
         (json!([48, 5, {"timeout": "1s"}, "a"]), 48, true, "timeout"),
         (json!([48, 5, {"receive_progress": 0}, "a"]), 48, true, "receive_progress"),
         (json!([48, 5, {}, "a", 7]), 48, true, "Arguments"),
+        (json!([48, 5, {"timeout": -1}, "a"]), 48, true, "timeout"),
+        (json!([48, 5, {"timeout": 0.5}, "a"]), 48, true, "timeout"),
+        (json!([48, 5, {"progress": "yes"}, "a"]), 48, true, "progress"),
         (json!([64, 5, {"invoke": "all"}, "a"]), 64, true, "invoke"),
+        (json!([64, 5, {"concurrency": 0}, "a"]), 64, true, "concurrency"),
+        (json!([64, 5, {"concurrency": "2"}, "a"]), 64, true, "concurrency"),
+        (json!([64, 5, {"force_reregister": 1}, "a"]), 64, true, "force_reregister"),
+        (json!([64, 5, {"forward_timeout": "yes"}, "a"]), 64, true, "forward_timeout"),
         (json!([64, 5, {"invoke": ["single"], "match": false}, "a"]), 64, true, "invoke"),
     ] {
         for serializer in Serializer::ALL {

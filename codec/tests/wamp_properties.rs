@@ -238,13 +238,7 @@ fn broker_message(serializer: Serializer) -> BoxedStrategy<Message<'static>> {
 }
 
 fn dealer_message(serializer: Serializer) -> BoxedStrategy<Message<'static>> {
-    let invoke = prop::sample::select(vec![
-        InvokePolicy::Single,
-        InvokePolicy::RoundRobin,
-        InvokePolicy::Random,
-        InvokePolicy::First,
-        InvokePolicy::Last,
-    ]);
+    let invoke = prop::sample::select(InvokePolicy::ALL.to_vec());
     let timeout = || option::of(0..=ID_MAX);
     prop_oneof![
         (id(), (timeout(), flag(), flag(), flag()), string(), payload(serializer)).prop_map(
@@ -258,9 +252,17 @@ fn dealer_message(serializer: Serializer) -> BoxedStrategy<Message<'static>> {
             details: ResultDetails { progress },
             payload
         }),
-        (id(), policy(), invoke, flag(), string()).prop_map(
-            |(request, match_policy, invoke, disclose_caller, procedure)| {
-                let options = RegisterOptions { match_policy, invoke, disclose_caller };
+        (id(), policy(), invoke, (flag(), flag(), flag(), option::of(id())), string()).prop_map(
+            |(request, match_policy, invoke, flags, procedure)| {
+                let (disclose_caller, forward_timeout, force_reregister, concurrency) = flags;
+                let options = RegisterOptions {
+                    match_policy,
+                    invoke,
+                    disclose_caller,
+                    forward_timeout,
+                    concurrency,
+                    force_reregister,
+                };
                 Message::Register { request, options, procedure }
             }
         ),

@@ -334,6 +334,10 @@ impl Service for Router {
             counters.calls_pending,
             counters.invocations,
             counters.call_errors,
+            counters.interrupts,
+            counters.results_in_parts,
+            counters.results_discarded,
+            counters.call_parts_discarded,
             counters.deflated_frames,
             counters.deflated_frames_alone,
             counters.deflated_bytes_in,
@@ -361,7 +365,7 @@ impl Service for Router {
 /// Of the paths of rooms, in the answer to one that is none.
 const PATHS_TOLD_MAX: usize = 8;
 
-const PLAIN: usize = 38;
+const PLAIN: usize = 42;
 
 const METRICS: &[Metric] = &{
     const fn counter(name: &'static str, help: &'static str) -> Metric {
@@ -424,6 +428,10 @@ const METRICS: &[Metric] = &{
         gauge("calls_pending", "Calls without a final answer."),
         counter("invocations", "Invocations sent to callees."),
         counter("call_errors", "Calls that ended in an error."),
+        counter("interrupts", "Interrupts sent to callees."),
+        counter("results_in_parts", "Parts of results sent to callers, less the last one of each."),
+        counter("results_discarded", "Results and parts of them that nobody waits for."),
+        counter("call_parts_discarded", "Parts of calls that came when the call had ended."),
         deflated(
             "deflated_frames",
             "for=\"all\"",

@@ -67,6 +67,11 @@ enum Waiting {
         parcel: Option<Box<Parcel>>,
         number: u64,
     },
+    /// A part of a call or of a result.
+    Part {
+        to: ShardId,
+        parcel: Option<Box<Parcel>>,
+    },
 }
 
 impl Parked {
@@ -76,7 +81,7 @@ impl Parked {
                 let lists = publication.receivers.as_ref().map_or(0, |receivers| receivers.bytes());
                 publication.payload.original().len() + lists
             }
-            Waiting::Call { .. } => 0,
+            Waiting::Call { .. } | Waiting::Part { .. } => 0,
         }
     }
 }
@@ -430,6 +435,11 @@ impl Shard {
         self.park(now, origin, Waiting::Call { to, parcel: Some(parcel), number });
     }
 
+    /// The same for a part of a call or of a result.
+    pub(crate) fn park_part(&mut self, now: Instant, origin: Origin, to: ShardId, parcel: Box<Parcel>) {
+        self.park(now, origin, Waiting::Part { to, parcel: Some(parcel) });
+    }
+
     /// Tries some of the parked requests, oldest first; those that still wait go to the back. An origin has one at most,
     /// so their order among each other means nothing.
     ///
@@ -521,13 +531,9 @@ impl Shard {
                 }
                 None
             }
-            // Its caller by API waits no more.
-            Waiting::Call { number, .. }
-                if entry.origin == Origin::Api && !self.calls.contains_key(number) =>
-            {
-                Some(Tried::Done)
-            }
-            Waiting::Call { to, parcel, .. } => {
+            // Its caller waits no more: it was given up before it could leave.
+            Waiting::Call { number, .. } if self.forget_ended_call(*number) => Some(Tried::Done),
+            Waiting::Call { to, parcel, .. } | Waiting::Part { to, parcel } => {
                 if !self.lanes.has_room(*to) {
                     return None;
                 }

@@ -220,6 +220,14 @@ pub struct Counters {
     pub invocations: u64,
     /// Calls that ended in an error, of the callee's or the router's.
     pub call_errors: u64,
+    /// INTERRUPTs sent to callees.
+    pub interrupts: u64,
+    /// Parts of results sent to callers, less the last one of each.
+    pub results_in_parts: u64,
+    /// Results and parts of them that nobody waits for: of cancelled calls, or parts for a caller that takes none.
+    pub results_discarded: u64,
+    /// Parts of calls that came when the call had ended.
+    pub call_parts_discarded: u64,
     /// Sends tried (system calls of the data path).
     pub sends: u64,
     /// Sends that took less than offered.

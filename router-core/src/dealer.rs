@@ -1,54 +1,39 @@
 //! Remote procedure calls.
 //!
 //! The caller's shard finds the registration and sends one item; it alone decides the call's one final answer. The
-//! callee's shard answers every invocation exactly once: with what the callee says, or that it is gone.
+//! callee's shard answers every invocation exactly once: with what the callee says, or that it is gone. Only one that nobody
+//! waits for may stay without an answer.
 
+mod callee;
+mod calls;
+mod cancel;
+mod parts;
+
+use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Duration;
 
-use fanwire_codec::payload::{OwnedPayload, SharedPayload};
-use fanwire_codec::wamp2::{Payload, Serializer};
+use fanwire_codec::payload::OwnedPayload;
+use fanwire_codec::wamp2::{Feature, Payload, RegisterOptions, Serializer};
 
 use crate::access::Action;
 use crate::broker::Origin;
 use crate::clock::Instant;
 use crate::delivery::Outlet;
-use crate::directory::{Callee, Candidates, RegisterError, Registration};
+use crate::directory::{Callee, CalleeFeatures, Candidates, RegisterError, Registration};
 use crate::encoding::Source;
-use crate::ids::{RealmId, RegistrationId, SessionId, ShardId};
+use crate::ids::{RealmId, RegistrationId, SessionId};
 use crate::lanes::Item;
 use crate::mutation::{Mutation, planted};
-use crate::parcel::{Answer, CallKey, Errand, Failure, Invocation, Outcome, Parcel};
-use crate::question::{Denial, Grant, Subject};
-use crate::session::{Identity, Refusal, State, error};
+use crate::parcel::{Asks, CallKey, Errand, Invocation};
+use crate::question::Subject;
+use crate::session::{Identity, Refusal, error};
 use crate::shard::Shard;
 use crate::subscription::too_many_patterns;
 use crate::uri::{self, MatchPolicy, UriRule};
-
-/// A call of one of this shard's sessions that has no final answer yet.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PendingCall {
-    caller: Caller,
-    /// The caller has its answer; the callee's is still owed, and counts against `calls_max` until it comes.
-    cancelled: bool,
-}
-
-/// Who waits for a call's answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Caller {
-    Session {
-        session: SessionId,
-        outlet: Outlet,
-        request: u64,
-    },
-    /// A request by API, known by the call's number.
-    Api(u64),
-}
-
-/// What a callee says, still in its message.
-pub(crate) enum Said<'a> {
-    Result,
-    Error(&'a str),
-}
+use calls::Standing;
+pub(crate) use calls::{CallExtras, Caller, PendingCall};
+use parts::Part;
 
 impl Shard {
     // --- registrations -----------------------------------------------------------------------------------------
@@ -57,10 +42,10 @@ impl Shard {
     pub(crate) fn register(
         &mut self,
         outlet: Outlet,
-        policy: MatchPolicy,
         uri: &str,
-        disclose_caller: bool,
+        options: &RegisterOptions,
     ) -> Result<RegistrationId, Refusal> {
+        let policy = options.match_policy;
         uri::check_pattern(uri, policy, UriRule::Loose)
             .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
         let session = self.session(outlet).expect("an open session registers");
@@ -78,7 +63,21 @@ impl Shard {
         if policy != MatchPolicy::Exact && session.patterns as usize >= limits.patterns_per_session {
             return Err(too_many_patterns(session.patterns));
         }
-        let callee = Callee { shard: self.id, session: id, role, disclose_caller, outlet: outlet.0 };
+        let has = |feature| session.announced.as_callee(feature);
+        let features = CalleeFeatures::default()
+            .with(CalleeFeatures::CALL_CANCELING, has(Feature::CallCanceling))
+            .with(
+                CalleeFeatures::PROGRESSIVE_CALL_INVOCATIONS,
+                // WAMP, "Progressive Call Invocations": without call canceling it counts as not having them.
+                has(Feature::ProgressiveCallInvocations) && has(Feature::CallCanceling),
+            )
+            .with(
+                CalleeFeatures::FORWARD_TIMEOUT,
+                options.forward_timeout == Some(true) && has(Feature::CallTimeout),
+            );
+        let disclose_caller = options.disclose_caller.unwrap_or(false);
+        let callee =
+            Callee { shard: self.id, session: id, role, disclose_caller, features, outlet: outlet.0 };
         let registration = self
             .directory
             .register(realm, policy, uri, callee, limits.patterns_per_realm)
@@ -116,21 +115,44 @@ impl Shard {
         Ok(())
     }
 
-    // --- the caller's side -------------------------------------------------------------------------------------
+    // --- calls -------------------------------------------------------------------------------------------------
 
     pub(crate) fn call(
         &mut self,
         now: Instant,
         outlet: Outlet,
-        request: u64,
-        uri: &str,
-        disclose_me: bool,
-        payload: Payload<'_>,
-    ) -> Result<(), Refusal> {
+        request: &CallRequest<'_>,
+    ) -> Result<(), CallRefusal> {
+        let session = self.session(outlet).expect("an open session calls");
+        if let Some(&number) = session.calls.get(&request.request) {
+            return self.call_on(now, outlet, number, request);
+        }
+        if session.late_parts.is_some() && self.is_late_part(outlet, request) {
+            return Ok(());
+        }
+        if !request.more {
+            return Ok(self.call_anew(now, outlet, request)?);
+        }
+        let session = self.session(outlet).expect("as above");
+        if !session.announced.calls_in_parts() {
+            let words = "CALL has \"progress\", and HELLO did not announce progressive_call_invocations";
+            return Err(CallRefusal::Violation(words.to_owned()));
+        }
+        let called = self.call_anew(now, outlet, request);
+        if called.is_err() {
+            // What else there is of it may be on its way already.
+            self.note_late_parts(outlet, request.request);
+        }
+        Ok(called?)
+    }
+
+    /// A call that is not a part of another one.
+    fn call_anew(&mut self, now: Instant, outlet: Outlet, request: &CallRequest<'_>) -> Result<(), Refusal> {
+        let CallRequest { uri, payload, .. } = *request;
         let session = self.session(outlet).expect("an open session calls");
         let (realm, role, encoding, id) = (session.realm, session.role, session.encoding, session.id);
         let disclosure = self.permit(realm, role, Action::Call, uri)?;
-        let disclosed = self.discloses(realm, role, disclosure, disclose_me, uri)?;
+        let disclosed = self.discloses(realm, role, disclosure, request.disclose_me, uri)?;
         let session = self.session(outlet).expect("as above");
         if session.calls.len() >= self.config.limits.calls_max {
             return Err(Refusal::new(
@@ -138,76 +160,82 @@ impl Shard {
                 format!("{} calls of this session are waiting, the most allowed", session.calls.len()),
             ));
         }
-        if session.calls.contains_key(&request) {
-            return Err(Refusal::new(
-                error::INVALID_ARGUMENT,
-                format!("request {request} is a call that has no answer yet: count request ids up"),
-            ));
-        }
+        let caller = Caller::Session { session: id, outlet, request: request.request };
         if let Some(hook) = self.config.access.hooks(realm).of_call(uri) {
+            if request.more {
+                return Err(Refusal::new(error::FEATURE_NOT_SUPPORTED, "a hook takes no calls in parts"));
+            }
             let who = Some(session.identity(&self.config.access));
             let payload = OwnedPayload::copy_from(encoding.serializer(), &payload);
-            let number = self.note_call(|_| Caller::Session { session: id, outlet, request });
-            self.session_mut(outlet).expect("as above").calls.insert(request, number);
+            let number = self.note_asked_call(|_| caller);
+            self.session_mut(outlet).expect("as above").calls.insert(request.request, number);
+            if let Some(time) = request.time {
+                self.start_timer(now, number, time);
+            }
             self.ask_for_result(now, hook, realm, number, Subject::Rpc { who, uri: uri.into(), payload });
             return Ok(());
         }
         let picked = self.pick(realm, uri)?;
+        let features = picked.callee.features;
+        if request.more && !features.progressive_call_invocations() {
+            let words = format!("the callee of {uri} takes no calls in parts");
+            return Err(Refusal::new(error::FEATURE_NOT_SUPPORTED, words));
+        }
         // WAMP, "Caller Identification": the callee may ask for it too, where nothing forbids it.
         let disclosed = disclosed || picked.callee.disclose_caller && disclosure.decide(true) == Some(true);
-        let number = self.note_call(|_| Caller::Session { session: id, outlet, request });
-        self.session_mut(outlet).expect("as above").calls.insert(request, number);
+        let number = self.note_call(|_| PendingCall::of(caller, &picked, request.receive_progress));
+        self.session_mut(outlet).expect("as above").calls.insert(request.request, number);
         let origin = Origin::Session { outlet, session: id };
         let caller = self.disclosed(origin, disclosed);
-        self.send_call(now, origin, number, &picked, uri, caller, encoding.serializer(), payload);
+        let mut asks =
+            Asks { receive_progress: request.receive_progress, more: request.more, ..Asks::default() };
+        if let Some(time) = request.time {
+            if features.forward_timeout() {
+                asks.timeout_ms = NonZeroU64::new(time.as_millis() as u64);
+            } else {
+                self.start_timer(now, number, time);
+            }
+        }
+        if request.more {
+            let part = Part::of(&picked, uri, caller.clone(), asks);
+            self.extras_of(number).part = Some(part);
+        }
+        let outgoing = Outgoing { number, picked: &picked, uri, caller, asks };
+        self.send_call(now, origin, outgoing, encoding.serializer(), payload);
         Ok(())
     }
 
-    /// Gives a call its number, by which its answer will find the caller.
-    pub(crate) fn note_call(&mut self, caller: impl FnOnce(u64) -> Caller) -> u64 {
-        self.last_call += 1;
-        let number = self.last_call;
-        self.calls.insert(number, PendingCall { caller: caller(number), cancelled: false });
-        self.delivery.counters.calls += 1;
-        self.delivery.counters.calls_pending += 1;
-        number
-    }
-
     /// Invokes the procedure, or sends an item to the callee's shard.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "all that a call has; a struct would be taken apart at once"
-    )]
     pub(crate) fn send_call(
         &mut self,
         now: Instant,
         origin: Origin,
-        number: u64,
-        picked: &Picked,
-        uri: &str,
-        caller: Option<Identity>,
+        outgoing: Outgoing<'_>,
         serializer: Serializer,
         payload: Payload<'_>,
     ) {
-        let call = CallKey { shard: self.id, number };
+        let Outgoing { number, picked, uri, caller, asks } = outgoing;
+        let call = self.key_of(number);
         let Picked { registration, callee, is_pattern } = *picked;
         // WAMP, "Pattern-based Registrations": who registered a pattern is told what was called.
         let procedure = is_pattern.then_some(uri);
-        if callee.shard == self.id {
+        let (shard, callee) = (callee.shard, callee.session);
+        if shard == self.id {
             let source = Source::borrowed(serializer, payload);
-            let callee = callee.session;
-            if let Err(why) = self.invoke(call, registration, callee, procedure, caller.as_ref(), &source) {
+            let caller = caller.as_ref();
+            let invoking = Invoking { call, registration, callee, procedure, caller, asks };
+            if let Err(why) = self.invoke(&invoking, &source) {
                 self.fail_call(number, why);
             }
             return;
         }
         let procedure = procedure.map(Box::from);
-        let invocation = Invocation { call, registration, callee: callee.session, procedure, caller };
+        let invocation = Invocation { call, registration, callee, procedure, caller, asks };
         let parcel = self.spares.pack(Errand::Invoke(invocation), serializer, payload);
-        if self.lanes.has_room(callee.shard) {
-            self.lanes.stage(callee.shard, Item::Call(parcel));
+        if self.lanes.has_room(shard) {
+            self.lanes.stage(shard, Item::Call(parcel));
         } else {
-            self.park_call(now, origin, callee.shard, parcel, number);
+            self.park_call(now, origin, shard, parcel, number);
         }
     }
 
@@ -236,242 +264,64 @@ impl Shard {
         };
         picked.map(|registration| Picked::new(registration, true)).ok_or_else(nobody)
     }
+}
 
-    /// The caller wants no answer any more. The callee is not told (WAMP, "Call Canceling", mode `skip`); its answer is
-    /// dropped when it comes, and until then the call counts against its caller's limit: or one could burden a callee
-    /// with any number of calls that nobody waits for.
-    pub(crate) fn cancel(&mut self, outlet: Outlet, request: u64) {
-        let number = self.session(outlet).and_then(|session| session.calls.get(&request).copied());
-        // None: the answer and the CANCEL crossed.
-        let Some(call) = number.and_then(|number| self.calls.get_mut(&number)) else { return };
-        if std::mem::replace(&mut call.cancelled, !planted(Mutation::CancelledStillAnswered)) {
-            return;
-        }
-        let call = *call;
-        self.refuse_call(call, error::CANCELED, "the caller cancelled the call");
+/// What a session asks for when it calls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallRequest<'a> {
+    pub(crate) request: u64,
+    pub(crate) uri: &'a str,
+    pub(crate) disclose_me: bool,
+    /// It takes results in parts.
+    pub(crate) receive_progress: bool,
+    /// More parts of the call follow.
+    pub(crate) more: bool,
+    /// It waits for so long.
+    pub(crate) time: Option<Duration>,
+    pub(crate) payload: Payload<'a>,
+}
+
+/// Why a call is not made.
+#[derive(Debug)]
+pub(crate) enum CallRefusal {
+    Refused(Refusal),
+    /// The caller has broken the protocol.
+    Violation(String),
+}
+
+impl From<Refusal> for CallRefusal {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
     }
+}
 
-    /// The one final answer of a call without a callee's words.
-    fn fail_call(&mut self, number: u64, why: Failure) {
-        // None: the caller left or cancelled.
-        let Some(call) = self.take_call(number) else { return };
-        let (uri, words) = match why {
-            Failure::Gone => (error::CANCELED, "the callee left before it answered"),
-            Failure::NotRegistered => (error::NO_SUCH_PROCEDURE, "the procedure was unregistered"),
-            Failure::Untranslatable => {
-                (error::INVALID_ARGUMENT, "the arguments have no form in the callee's serializer")
-            }
-            Failure::TooLong => (error::PAYLOAD_SIZE_EXCEEDED, "the call is longer than the callee takes"),
-            Failure::Overloaded => {
-                (error::UNAVAILABLE, "the callee has too many calls waiting: try again later")
-            }
-        };
-        self.refuse_call(call, uri, words);
-    }
+/// A call that has its number, on its way to the callee that was picked.
+pub(crate) struct Outgoing<'a> {
+    pub(crate) number: u64,
+    pub(crate) picked: &'a Picked,
+    pub(crate) uri: &'a str,
+    /// The caller, if it is disclosed.
+    pub(crate) caller: Option<Identity>,
+    pub(crate) asks: Asks,
+}
 
-    fn answer_call(&mut self, number: u64, said: Said<'_>, source: &Source<'_>) {
-        // None: the caller left or cancelled.
-        let Some(call) = self.take_call(number) else { return };
-        let Caller::Session { outlet, request, .. } = call.caller else {
-            return self.answer_api_call(number, said, source);
-        };
-        let encoding = self.session(outlet).expect("a call without its caller was abandoned").encoding;
-        let Ok(payload) = source.get(encoding.serializer()) else {
-            return self.refuse_call(call, error::INVALID_ARGUMENT, &no_form(encoding.serializer()));
-        };
-        let said = match said {
-            Said::Result => {
-                self.delivery.try_reply(outlet, |out| encoding.write_result(request, payload, out))
-            }
-            Said::Error(uri) => {
-                self.delivery.counters.call_errors += 1;
-                self.delivery.try_reply(outlet, |out| encoding.write_call_error(request, uri, payload, out))
-            }
-        };
-        if !said {
-            let words = "the answer of the callee is longer than this client takes";
-            self.refuse_call(call, error::PAYLOAD_SIZE_EXCEEDED, words);
-        }
-    }
+/// What a callee is asked; its arguments are elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Invoking<'a> {
+    pub(crate) call: CallKey,
+    pub(crate) registration: RegistrationId,
+    pub(crate) callee: SessionId,
+    /// What was called, for a registration by prefix or wildcard.
+    pub(crate) procedure: Option<&'a str>,
+    /// The caller, if it is disclosed.
+    pub(crate) caller: Option<&'a Identity>,
+    pub(crate) asks: Asks,
+}
 
-    /// A hook has answered a call, or could not.
-    pub(crate) fn answer_asked_call(&mut self, number: u64, outcome: Result<Grant, Denial>) {
-        let nothing = || OwnedPayload::copy_from(Serializer::Json, &Payload::default());
-        let (error, words) = match outcome {
-            Ok(grant) => {
-                let payload = SharedPayload::new(grant.answer.map_or_else(nothing, |answer| *answer));
-                return self.answer_call(number, Said::Result, &Source::Shared(&payload));
-            }
-            Err(Denial::Told(told)) => {
-                let uri = told.error.as_deref().unwrap_or(error::NOT_AUTHORIZED);
-                let payload = told
-                    .message
-                    .as_deref()
-                    .map_or_else(nothing, |words| OwnedPayload::from_plain(words.as_bytes()));
-                let payload = SharedPayload::new(payload);
-                return self.answer_call(number, Said::Error(uri), &Source::Shared(&payload));
-            }
-            Err(Denial::Refused) => (error::NOT_AUTHORIZED, "the hook does not allow this call"),
-            Err(Denial::Busy) => (
-                error::UNAVAILABLE,
-                "too many calls wait for the hook that answers this one: try again later",
-            ),
-            Err(Denial::Failed | Denial::Unavailable) => {
-                (error::UNAVAILABLE, "the hook that answers this call could not be asked: try again later")
-            }
-        };
-        if let Some(call) = self.take_call(number) {
-            self.refuse_call(call, error, words);
-        }
-    }
-
-    fn refuse_call(&mut self, call: PendingCall, uri: &'static str, words: &str) {
-        let (outlet, request) = match call.caller {
-            Caller::Session { outlet, request, .. } => (outlet, request),
-            Caller::Api(number) => return self.refuse_api_call(number, uri, words),
-        };
-        self.delivery.counters.call_errors += 1;
-        let encoding = self.session(outlet).expect("a call without its caller was abandoned").encoding;
-        self.delivery.reply(outlet, |out| encoding.write_call_refusal(request, uri, words, out));
-    }
-
-    /// Ends a call; none if its caller left or has its answer already.
-    fn take_call(&mut self, number: u64) -> Option<PendingCall> {
-        let call = self.calls.remove(&number)?;
-        self.delivery.counters.calls_pending -= 1;
-        if let Caller::Session { session, outlet, request } = call.caller {
-            debug_assert_eq!(self.outlets.get(&session), Some(&outlet), "abandoned when the caller left");
-            self.session_mut(outlet)?.calls.remove(&request);
-        }
-        (!call.cancelled).then_some(call)
-    }
-
-    /// The caller left: nobody waits for these any more.
-    pub(crate) fn abandon_calls(&mut self, numbers: impl Iterator<Item = u64>) {
-        for number in numbers {
-            if self.calls.remove(&number).is_some() {
-                self.delivery.counters.calls_pending -= 1;
-            }
-        }
-    }
-
-    // --- the callee's side -------------------------------------------------------------------------------------
-
-    /// Sends INVOCATION, or says why not.
-    pub(crate) fn invoke(
-        &mut self,
-        call: CallKey,
-        registration: RegistrationId,
-        callee: SessionId,
-        procedure: Option<&str>,
-        caller: Option<&Identity>,
-        source: &Source<'_>,
-    ) -> Result<(), Failure> {
-        let outlet = *self.outlets.get(&callee).ok_or(Failure::Gone)?;
-        let invocations_max = self.config.limits.invocations_max;
-        let session = self.session_mut(outlet).ok_or(Failure::Gone)?;
-        if session.state != State::Open {
-            return Err(Failure::Gone);
-        }
-        // No INVOCATION after UNREGISTERED: the item may have been on its way.
-        // The list is sorted: ids only grow, and each new one goes to its end.
-        let stands = session.registrations.binary_search_by_key(&registration, |held| held.id()).is_ok();
-        if !stands && !planted(Mutation::StaleInvocation) {
-            return Err(Failure::NotRegistered);
-        }
-        if session.invocations.len() >= invocations_max {
-            return Err(Failure::Overloaded);
-        }
-        let encoding = session.encoding;
-        let Ok(payload) = source.get(encoding.serializer()) else {
-            return Err(Failure::Untranslatable);
-        };
-        session.last_invocation += 1;
-        let invocation = session.last_invocation;
-        session.invocations.insert(invocation, call);
-        let said = self.delivery.try_reply(outlet, |out| {
-            encoding.write_invocation(invocation, registration, procedure, caller, payload, out);
-        });
-        if !said {
-            // Its number is the next one's: they have no gaps.
-            let session = self.session_mut(outlet).expect("it was here");
-            session.invocations.remove(&invocation);
-            session.last_invocation -= 1;
-            return Err(Failure::TooLong);
-        }
-        self.delivery.counters.invocations += 1;
-        Ok(())
-    }
-
-    /// A callee's YIELD or ERROR. False if it answers nothing that it was asked.
-    pub(crate) fn answer(
-        &mut self,
-        outlet: Outlet,
-        invocation: u64,
-        said: Said<'_>,
-        payload: Payload<'_>,
-    ) -> bool {
-        let session = self.session_mut(outlet).expect("an open session answers");
-        let Some(call) = session.invocations.remove(&invocation) else { return false };
-        let serializer = session.encoding.serializer();
-        if call.shard == self.id {
-            self.answer_call(call.number, said, &Source::borrowed(serializer, payload));
-            return true;
-        }
-        let outcome = match said {
-            Said::Result => Outcome::Result,
-            Said::Error(uri) => Outcome::Error(uri.into()),
-        };
-        self.send_answer(call, outcome, serializer, payload);
-        true
-    }
-
-    /// The callee left: its callers hear of it at once.
-    pub(crate) fn disown_invocations(&mut self, calls: impl Iterator<Item = CallKey>) {
-        for call in calls {
-            if planted(Mutation::GoneCalleeSilent) {
-                continue;
-            }
-            if call.shard == self.id {
-                self.fail_call(call.number, Failure::Gone);
-            } else {
-                self.send_failure(call, Failure::Gone);
-            }
-        }
-    }
-
-    // --- between shards ----------------------------------------------------------------------------------------
-
-    /// A call from another shard, or the end of one from here.
-    pub(crate) fn handle_parcel(&mut self, from: ShardId, mut parcel: Box<Parcel>) {
-        match parcel.take_errand() {
-            Errand::Invoke(invocation) => {
-                debug_assert_eq!(invocation.call.shard, from, "the caller's shard sends its own invocations");
-                let Invocation { call, registration, callee, procedure, caller } = &invocation;
-                let (procedure, caller) = (procedure.as_deref(), caller.as_ref());
-                let source = parcel.source();
-                if let Err(why) = self.invoke(*call, *registration, *callee, procedure, caller, &source) {
-                    self.send_failure(*call, why);
-                }
-            }
-            Errand::Answer(Answer { number, outcome }) => match outcome {
-                Outcome::Result => self.answer_call(number, Said::Result, &parcel.source()),
-                Outcome::Error(uri) => self.answer_call(number, Said::Error(&uri), &parcel.source()),
-                Outcome::Failed(why) => self.fail_call(number, why),
-            },
-        }
-        self.spares.keep(parcel);
-    }
-
-    fn send_failure(&mut self, call: CallKey, why: Failure) {
-        self.send_answer(call, Outcome::Failed(why), Serializer::Json, Payload::default());
-    }
-
-    fn send_answer(&mut self, call: CallKey, outcome: Outcome, serializer: Serializer, payload: Payload<'_>) {
-        let answer = Errand::Answer(Answer { number: call.number, outcome });
-        let parcel = self.spares.pack(answer, serializer, payload);
-        self.lanes.stage(call.shard, Item::Call(parcel));
-    }
+/// What a callee says, still in its message.
+pub(crate) enum Said<'a> {
+    Result,
+    Error(&'a str),
 }
 
 /// The registration that a call goes to.
@@ -486,6 +336,28 @@ pub(crate) struct Picked {
 impl Picked {
     fn new(registration: &Registration, is_pattern: bool) -> Self {
         Self { registration: registration.id(), callee: registration.callee(), is_pattern }
+    }
+}
+
+impl PendingCall {
+    /// A call that goes to who was picked.
+    pub(crate) fn of(caller: Caller, picked: &Picked, takes_progress: bool) -> Self {
+        Self {
+            caller,
+            callee: picked.callee.session,
+            callee_shard: picked.callee.shard,
+            callee_features: picked.callee.features,
+            standing: Standing::Waiting,
+            takes_progress,
+            has_extras: false,
+        }
+    }
+}
+
+impl Part {
+    fn of(picked: &Picked, uri: &str, caller: Option<Identity>, asks: Asks) -> Self {
+        let Picked { registration, is_pattern, .. } = *picked;
+        Self { uri: uri.into(), registration, is_pattern, caller, asks }
     }
 }
 

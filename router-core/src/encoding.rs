@@ -6,10 +6,11 @@
 use bytes::BytesMut;
 use fanwire_codec::payload::{OwnedPayload, Plain, SharedPayload, TranscodeError};
 use fanwire_codec::rawsocket::MaxLength;
-use fanwire_codec::wamp2::{Payload, Serializer};
+use fanwire_codec::wamp2::{CancelMode, Payload, Serializer};
 use fanwire_codec::ws;
 
-use crate::ids::{PublicationId, RegistrationId, SubscriptionId};
+use crate::dealer::Invoking;
+use crate::ids::{PublicationId, SubscriptionId};
 use crate::message_center;
 use crate::session::Identity;
 use crate::wamp2::frames;
@@ -193,20 +194,32 @@ impl Encoding {
         }
     }
 
-    /// A call, for its callee. `procedure` is told to callees by pattern.
+    /// A call, for its callee, which knows it by `request`.
     pub(crate) fn write_invocation(
         self,
-        invocation: u64,
-        registration: RegistrationId,
-        procedure: Option<&str>,
-        caller: Option<&Identity>,
+        request: u64,
+        invoking: &Invoking<'_>,
         payload: Payload<'_>,
         out: &mut BytesMut,
     ) {
         match self {
-            Self::Wamp2(serializer, _) => {
-                frames::invocation(serializer, invocation, registration, procedure, caller, payload, out);
-            }
+            Self::Wamp2(serializer, _) => frames::invocation(serializer, request, invoking, payload, out),
+            Self::MessageCenter(_) | Self::Echo(_) => unreachable!("its sessions neither call nor register"),
+        }
+    }
+
+    /// The callee should stop working on an invocation.
+    pub(crate) fn write_interrupt(self, request: u64, mode: CancelMode, out: &mut BytesMut) {
+        match self {
+            Self::Wamp2(serializer, _) => frames::interrupt(serializer, request, mode, out),
+            Self::MessageCenter(_) | Self::Echo(_) => unreachable!("its sessions neither call nor register"),
+        }
+    }
+
+    /// A part of a call's result, for its caller.
+    pub(crate) fn write_progress(self, request: u64, payload: Payload<'_>, out: &mut BytesMut) {
+        match self {
+            Self::Wamp2(serializer, _) => frames::progress(serializer, request, payload, out),
             Self::MessageCenter(_) | Self::Echo(_) => unreachable!("its sessions neither call nor register"),
         }
     }

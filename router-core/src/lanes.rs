@@ -33,11 +33,11 @@ impl RingItem {
         }
     }
 
-    /// Whether it answers something that this shard was asked, which no bound of bytes holds up.
+    /// Whether it answers something that this shard was asked, or ends it, which no bound of bytes holds up.
     pub fn is_answer(&self) -> bool {
         match &self.0 {
             Item::Publish(_) => false,
-            Item::Call(parcel) => parcel.is_answer(),
+            Item::Call(parcel) => parcel.ends_call(),
             Item::Receipt { .. } => true,
         }
     }

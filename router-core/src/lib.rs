@@ -26,9 +26,12 @@ pub mod question;
 pub mod topics;
 pub mod uri;
 
+mod announced;
 mod broker;
 mod dealer;
+mod invocations;
 mod lanes;
+mod late;
 #[cfg(feature = "mutations")]
 pub mod mutation;
 #[cfg(not(feature = "mutations"))]

@@ -1,13 +1,15 @@
 //! What carries a call to its callee's shard, and the answer back.
 //!
 //! ```text
-//! caller's shard ── Invoke ──▶ callee's shard        spare parcels of one shard become
-//!       ▲                            │               the next ones that it sends
-//!       └───────── Answer ───────────┘
+//! caller's shard ── Invoke, Interrupt ──▶ callee's shard        spare parcels of one shard become
+//!       ▲                                     │                 the next ones that it sends
+//!       └──────────────── Answer ─────────────┘
 //! ```
 //!
 //! A parcel has room for the payload and goes back with the next answer, so calls between busy shards allocate nothing, and no
 //! shard frees what another one has allocated, which would cost as much as the rest of the way.
+
+use std::num::NonZeroU64;
 
 use fanwire_codec::wamp2::{Payload, Serializer};
 
@@ -34,9 +36,41 @@ pub(crate) struct Invocation {
     pub(crate) procedure: Option<Box<str>>,
     /// The caller, if it is disclosed.
     pub(crate) caller: Option<Identity>,
+    pub(crate) asks: Asks,
 }
 
-/// What a callee's shard says to the caller's, exactly once per invocation.
+/// What the callee is asked beside the procedure itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Asks {
+    /// The caller takes results in parts.
+    pub(crate) receive_progress: bool,
+    /// More parts of the call follow.
+    pub(crate) more: bool,
+    /// This is another part of a call that it has been asked for.
+    pub(crate) continues: bool,
+    /// It has this much time, which it looks after itself.
+    pub(crate) timeout_ms: Option<NonZeroU64>,
+}
+
+/// Something that a callee is to know of a call that it works on; ignored where that has ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Interruption {
+    pub(crate) call: CallKey,
+    pub(crate) callee: SessionId,
+    pub(crate) why: Interrupt,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Interrupt {
+    /// Its answer is awaited, but it should be soon.
+    Kill,
+    /// Nobody waits for its answer.
+    KillNoWait,
+    /// It is not told, but its results in parts go nowhere.
+    DropProgress,
+}
+
+/// What a callee's shard says to the caller's: parts of a result, then exactly one other outcome per invocation.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) number: u64,
@@ -47,6 +81,8 @@ pub(crate) struct Answer {
 pub(crate) enum Outcome {
     /// The callee's result; what it says is in the parcel.
     Result,
+    /// A part of it; others follow.
+    Progress,
     /// The callee's error of this URI; what it says is in the parcel.
     Error(Box<str>),
     Failed(Failure),
@@ -71,6 +107,7 @@ pub(crate) enum Failure {
 #[derive(Debug)]
 pub(crate) enum Errand {
     Invoke(Invocation),
+    Interrupt(Interruption),
     Answer(Answer),
 }
 
@@ -91,9 +128,13 @@ impl Parcel {
         self.errand.take().expect("a parcel under way has an errand")
     }
 
-    /// Whether it is the end of a call.
-    pub(crate) fn is_answer(&self) -> bool {
-        matches!(self.errand, Some(Errand::Answer(_)))
+    /// Whether it is the end of a call, on one side or the other. There are as many as calls; of parts there are any number.
+    pub(crate) fn ends_call(&self) -> bool {
+        match &self.errand {
+            Some(Errand::Answer(answer)) => !matches!(answer.outcome, Outcome::Progress),
+            Some(Errand::Interrupt(_)) => true,
+            Some(Errand::Invoke(_)) | None => false,
+        }
     }
 
     /// The payload.
@@ -164,7 +205,7 @@ mod tests {
         let mut first = spares.pack(answer(1), Serializer::Json, payload);
         assert_eq!(first.len(), 12);
         assert!(first.source().get(Serializer::Json).is_ok_and(|got| got == payload));
-        assert!(first.is_answer());
+        assert!(first.ends_call());
         first.take_errand();
         let place = std::ptr::from_ref(&*first);
         spares.keep(first);

@@ -20,14 +20,16 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::access::Access;
+use crate::announced::Announced;
 use crate::clock::Instant;
 use crate::directory::Registration;
 use crate::echo::Place;
 use crate::encoding::Encoding;
 use crate::ids::{RealmId, RoleId, SessionId, SubscriptionId};
 
+use crate::invocations::Invocations;
+use crate::late::LateIds;
 use crate::login::LoginMethod;
-use crate::parcel::CallKey;
 use crate::question::Asking;
 
 /// Where a session stands; see the picture above.
@@ -72,14 +74,20 @@ pub(crate) struct Session {
     /// Request id of the last INVOCATION; session scope, counted by the router (WAMP, "IDs").
     pub(crate) last_invocation: u64,
     /// As callee: invocations not answered yet.
-    pub(crate) invocations: IdMap<CallKey>,
+    pub(crate) invocations: Invocations,
     /// As caller: the call number by request id.
     pub(crate) calls: IdMap<u64>,
+    /// As caller: calls in parts that ended before their last part came.
+    pub(crate) late_parts: Option<Box<LateIds>>,
+    /// What its HELLO said that it can do.
+    pub(crate) announced: Announced,
     /// Something of this session waits, for room or for a verdict: its input is not read.
     pub(crate) parked: bool,
     /// Close code for when the peer answers our GOODBYE.
     pub(crate) close_code: u16,
 }
+
+const _: () = assert!(size_of::<Session>() <= 224, "allocators round up to this much");
 
 impl Session {
     pub(crate) fn new(encoding: Encoding) -> Self {
@@ -99,8 +107,10 @@ impl Session {
             registrations: Vec::new(),
             patterns: 0,
             last_invocation: 0,
-            invocations: IdMap::default(),
+            invocations: Invocations::default(),
             calls: IdMap::default(),
+            late_parts: None,
+            announced: Announced::default(),
             parked: false,
             close_code: 1000,
         }

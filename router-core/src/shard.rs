@@ -1,6 +1,6 @@
 //! One shard: all state of one core's connections.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::BuildHasher;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::api::Desk;
 use crate::clock::Instant;
 use crate::config::{Compression, CoreConfig};
 use crate::counters::{Arrival, Counters, DropReason, LoginOutcome};
-use crate::dealer::PendingCall;
+use crate::dealer::{CallExtras, PendingCall};
 use crate::delivery::{Delivery, FlushBudget, Notice, Outlet, Wire};
 use crate::directory::{Directory, RegistrationCache, TopicCache};
 use crate::encoding::Encoding;
@@ -93,6 +93,9 @@ pub struct Shard {
     pub(crate) inner: HashMap<InnerId, Vec<(u32, SubscriptionId)>, foldhash::fast::FixedState>,
     pub(crate) calls: IdMap<PendingCall>,
     pub(crate) last_call: u64,
+    pub(crate) call_extras: IdMap<CallExtras>,
+    /// When calls are given up; as many as there are calls at most.
+    pub(crate) call_timers: BTreeSet<(Instant, u64)>,
     pub(crate) lanes: Lanes,
     pub(crate) spares: Spares,
     pub(crate) parked: VecDeque<crate::broker::Parked>,
@@ -153,6 +156,8 @@ impl Shard {
             inner: HashMap::default(),
             calls: IdMap::default(),
             last_call: 0,
+            call_extras: IdMap::default(),
+            call_timers: BTreeSet::new(),
             lanes: Lanes::new(usize::from(shards), limits.ring_reserve(), limits.ring_bytes_max),
             spares: Spares::default(),
             parked: VecDeque::new(),
@@ -404,7 +409,7 @@ impl Shard {
             self.directory.unregister(&registration);
         }
         self.abandon_calls(calls.into_values());
-        self.disown_invocations(invocations.into_values());
+        self.disown_invocations(invocations.into_calls());
         self.deregister_session(outlet);
     }
 
@@ -434,7 +439,7 @@ impl Shard {
                 }
             }
             Item::Receipt { number, matched } => self.receipt_came(number, from, matched),
-            Item::Call(parcel) => self.handle_parcel(from, parcel),
+            Item::Call(parcel) => self.handle_parcel(now, from, parcel),
         }
         self.apply_notices(now);
     }
@@ -510,16 +515,19 @@ impl Shard {
         let retry = (!self.parked.is_empty() || !self.lanes.is_empty()).then_some(self.retry_at);
         let asked = self.next_question_deadline();
         let renamed = self.renamed_from.map(|_| Instant::START);
-        [retry, asked, renamed, self.delivery.next_deadline(), self.desk.next_deadline()]
+        let called = self.call_timers.first().map(|(at, _)| *at);
+        [retry, asked, renamed, called, self.delivery.next_deadline(), self.desk.next_deadline()]
             .into_iter()
             .flatten()
             .min()
     }
 
-    /// Does what is due by now: parked requests, consumers that are too slow, what new rules withdraw.
+    /// Does what is due by now: parked requests, calls whose time is over, consumers that are too slow, what new rules
+    /// withdraw.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.retry_parked(now);
         self.expire_requests(now);
+        self.expire_called(now);
         self.expire_questions(now);
         self.withdraw_lost_channels(now);
         self.delivery.handle_timeout(now);

@@ -26,6 +26,7 @@ fn shard(index: u8) -> ShardId {
 fn callee(index: u8) -> Callee {
     Callee {
         disclose_caller: false,
+        features: fanwire_core::directory::CalleeFeatures::default(),
         shard: shard(index),
         session: SessionId::new(u64::from(index) + 1).unwrap(),
         role: RoleId::new(0),

@@ -112,6 +112,11 @@ fn refuse(message: &Message<'_>, fault: Fault) -> DecodeError {
         Message::Subscribe { request, .. }
         | Message::Call { request, .. }
         | Message::Register { request, .. } => (*request, true),
+        Message::Yield { request, options: YieldOptions { progress: Some(true) }, .. }
+            if fault.expected == PORTABLE =>
+        {
+            (*request, false)
+        }
         other => {
             let kind = ViolationKind::WrongKey { key: fault.subject, expected: fault.expected };
             return Violation { message_type: Some(other.type_code()), kind }.into();
@@ -127,10 +132,12 @@ fn refuse(message: &Message<'_>, fault: Fault) -> DecodeError {
     })
 }
 
-/// What a callee has said if its words cannot be sent on: its call fails, and its session goes on.
+/// What a callee has said if its words cannot be sent on: its call fails, and its session goes on. A part of a result is no
+/// last word, and is refused.
 #[cold]
 fn failure<'a>(message: &mut Message<'a>) -> Option<Message<'a>> {
     let (request, error) = match message {
+        Message::Yield { options: YieldOptions { progress: Some(true) }, .. } => return None,
         Message::Yield { request, .. } => (*request, INVALID_ARGUMENT.into()),
         Message::Error { request_type: code::INVOCATION, request, error, .. } => {
             (*request, std::mem::take(error))
@@ -497,11 +504,15 @@ impl<'a, R: Reader<'a>> Elements<R> {
             match key {
                 "match" => options.match_policy = values.match_policy()?,
                 "invoke" => {
-                    const EXPECTED: &str = "one of single, roundrobin, random, first, last";
+                    const EXPECTED: &str =
+                        "one of single, roundrobin, random, first, last, queue_least_loaded";
                     let invoke = values.choice("invoke", EXPECTED, InvokePolicy::from_name)?;
                     options.invoke = invoke.unwrap_or_default();
                 }
                 "disclose_caller" => options.disclose_caller = values.bool("disclose_caller")?,
+                "concurrency" => options.concurrency = values.id("concurrency")?,
+                "force_reregister" => options.force_reregister = values.bool("force_reregister")?,
+                "forward_timeout" => options.forward_timeout = values.bool("forward_timeout")?,
                 _ => return Ok(false),
             }
             Ok(true)

@@ -376,6 +376,9 @@ impl Pairs for RegisterOptions {
         let invoke = (self.invoke != InvokePolicy::Single).then(|| self.invoke.name());
         put_str(writer, "invoke", invoke);
         put_bool(writer, "disclose_caller", self.disclose_caller);
+        put_bool(writer, "forward_timeout", self.forward_timeout);
+        put_uint(writer, "concurrency", self.concurrency);
+        put_bool(writer, "force_reregister", self.force_reregister);
     }
 }
 

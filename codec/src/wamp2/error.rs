@@ -103,7 +103,7 @@ pub struct RequestError {
     /// The error to answer with.
     pub error_uri: &'static str,
     /// Whether the peer waits for an answer: false for a PUBLISH without `acknowledge`, whose publisher would take an
-    /// ERROR for a breach of the protocol.
+    /// ERROR for a breach of the protocol, and for a YIELD with a part of a result, whose call has failed.
     pub is_answered: bool,
     /// The key or element at fault, as the specification calls it.
     pub subject: &'static str,

@@ -48,9 +48,15 @@ pub enum InvokePolicy {
     First,
     /// The one that registered last.
     Last,
+    /// The one with the fewest invocations that it has not answered: an extension that Bondy has.
+    LeastLoaded,
 }
 
 impl InvokePolicy {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Single, Self::RoundRobin, Self::Random, Self::First, Self::Last, Self::LeastLoaded];
+
     /// The value of the `invoke` key.
     pub fn name(self) -> &'static str {
         match self {
@@ -59,14 +65,13 @@ impl InvokePolicy {
             Self::Random => "random",
             Self::First => "first",
             Self::Last => "last",
+            Self::LeastLoaded => "queue_least_loaded",
         }
     }
 
     /// The policy of this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Single, Self::RoundRobin, Self::Random, Self::First, Self::Last]
-            .into_iter()
-            .find(|policy| policy.name() == name)
+        Self::ALL.into_iter().find(|policy| policy.name() == name)
     }
 }
 
@@ -257,6 +262,12 @@ pub struct RegisterOptions {
     pub invoke: InvokePolicy,
     /// The callee asks that callers be named to it.
     pub disclose_caller: Option<bool>,
+    /// The callee looks after the timeouts of calls itself (WAMP, "Call Timeouts").
+    pub forward_timeout: Option<bool>,
+    /// Invocations that the callee works on at a time, 1 or more: an extension that Crossbar has.
+    pub concurrency: Option<u64>,
+    /// Whoever has registered the procedure before loses it: an extension that Crossbar has.
+    pub force_reregister: Option<bool>,
 }
 
 /// INVOCATION's details.

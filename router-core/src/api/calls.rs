@@ -8,9 +8,10 @@ use super::{ApiAnswer, ApiCall, ApiRefusal, ApiReply, CallFailure};
 use crate::access::Action;
 use crate::broker::Origin;
 use crate::clock::Instant;
-use crate::dealer::{Caller, Said, no_form};
+use crate::dealer::{Caller, Outgoing, PendingCall, Said, no_form};
 use crate::encoding::Source;
 use crate::mutation::{Mutation, planted};
+use crate::parcel::Asks;
 use crate::question::Subject;
 use crate::session::{Refusal, error};
 use crate::shard::Shard;
@@ -32,7 +33,7 @@ impl Shard {
         if let Some(hook) = self.config.access.hooks(actor.realm).of_call(&procedure)
             && permitted.is_ok()
         {
-            let number = self.note_call(Caller::Api);
+            let number = self.note_asked_call(Caller::Api);
             let deadline = now + timeout;
             self.desk.calls.insert(number, (deadline, reply));
             self.desk.call_deadlines.insert((deadline, number));
@@ -48,12 +49,14 @@ impl Shard {
                 return reply(ApiAnswer::Called(Err(CallFailure::Refused(refusal.into()))));
             }
         };
-        let number = self.note_call(Caller::Api);
+        let number = self.note_call(|number| PendingCall::of(Caller::Api(number), &picked, false));
         let deadline = now + timeout;
         self.desk.calls.insert(number, (deadline, reply));
         self.desk.call_deadlines.insert((deadline, number));
         let (serializer, view) = (payload.serializer(), payload.view());
-        self.send_call(now, Origin::Api, number, &picked, &procedure, None, serializer, view);
+        let (uri, asks) = (&*procedure, Asks::default());
+        let outgoing = Outgoing { number, picked: &picked, uri, caller: None, asks };
+        self.send_call(now, Origin::Api, outgoing, serializer, view);
     }
 
     /// The callee has answered.

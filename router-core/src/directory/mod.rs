@@ -29,7 +29,7 @@ pub use cache::HandleCache;
 pub use listing::{TopicCursor, TopicFilter, TopicInfo, TopicPage};
 pub use matches::{Found, PatternMatches};
 pub use patterns::TooManyPatterns;
-pub use registration::{Callee, Candidates, RegisterError, Registration};
+pub use registration::{Callee, CalleeFeatures, Candidates, RegisterError, Registration};
 pub use sessions::SessionEntry;
 pub use table::Entry;
 pub use topic::Topic;

@@ -24,8 +24,44 @@ pub struct Callee {
     pub role: RoleId,
     /// It asked that callers be disclosed to it.
     pub disclose_caller: bool,
+    /// What it can do.
+    pub features: CalleeFeatures,
     /// The slot of its connection on that shard; only a hint, because slots are used again: compare the session.
     pub outlet: u32,
+}
+
+/// What a callee has announced, or asked for, that its callers' shards must know. A set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CalleeFeatures(u8);
+
+impl CalleeFeatures {
+    /// It can be interrupted.
+    pub const CALL_CANCELING: Self = Self(1);
+    /// It takes calls in parts.
+    pub const PROGRESSIVE_CALL_INVOCATIONS: Self = Self(2);
+    /// It looks after the callers' timeouts itself.
+    pub const FORWARD_TIMEOUT: Self = Self(4);
+
+    /// With this one too, if `has` says so.
+    #[must_use]
+    pub const fn with(self, feature: Self, has: bool) -> Self {
+        if has { Self(self.0 | feature.0) } else { self }
+    }
+
+    /// Whether it can be interrupted.
+    pub const fn call_canceling(self) -> bool {
+        self.0 & Self::CALL_CANCELING.0 != 0
+    }
+
+    /// Whether it takes calls in parts.
+    pub const fn progressive_call_invocations(self) -> bool {
+        self.0 & Self::PROGRESSIVE_CALL_INVOCATIONS.0 != 0
+    }
+
+    /// Whether it looks after the callers' timeouts itself.
+    pub const fn forward_timeout(self) -> bool {
+        self.0 & Self::FORWARD_TIMEOUT.0 != 0
+    }
 }
 
 /// Why a procedure or pattern was not registered.

@@ -15,7 +15,8 @@ fn shard(index: u8) -> ShardId {
 
 fn callee(session: u64) -> Callee {
     let session = SessionId::new(session).unwrap();
-    Callee { shard: shard(0), session, role: RoleId::new(0), disclose_caller: false, outlet: 0 }
+    let features = CalleeFeatures::default();
+    Callee { shard: shard(0), session, role: RoleId::new(0), disclose_caller: false, features, outlet: 0 }
 }
 
 fn subscribe(directory: &Directory, uri: &str, on: u8) -> Arc<Topic> {

@@ -1,15 +1,18 @@
 //! WAMP v2 messages of the router as whole WebSocket frames.
 
 use std::borrow::Cow;
+use std::num::NonZeroU64;
 
 use bytes::BytesMut;
 use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::{
-    self, EventDetails, InvocationDetails, Message, Payload, ResultDetails, Serializer, code,
+    self, CancelMode, EventDetails, InterruptOptions, InvocationDetails, Message, Payload, ResultDetails,
+    Serializer, code,
 };
 use fanwire_codec::ws;
 
-use crate::ids::{PublicationId, RegistrationId, SubscriptionId};
+use crate::dealer::Invoking;
+use crate::ids::{PublicationId, SubscriptionId};
 use crate::session::Identity;
 
 /// One frame around whatever `write` appends.
@@ -75,22 +78,34 @@ pub(crate) fn published(
 
 pub(crate) fn invocation(
     serializer: Serializer,
-    invocation: u64,
-    registration: RegistrationId,
-    procedure: Option<&str>,
-    caller: Option<&Identity>,
+    request: u64,
+    invoking: &Invoking<'_>,
     payload: Payload<'_>,
     out: &mut BytesMut,
 ) {
+    let Invoking { registration, procedure, caller, asks, .. } = *invoking;
     let details = InvocationDetails {
         procedure: procedure.map(Cow::Borrowed),
         caller: caller.map(|identity| identity.session.get()),
         caller_authid: caller.map(|identity| Cow::Borrowed(&*identity.authid)),
         caller_authrole: caller.map(|identity| Cow::Borrowed(&*identity.authrole)),
-        ..InvocationDetails::default()
+        receive_progress: asks.receive_progress.then_some(true),
+        progress: asks.more.then_some(true),
+        timeout_ms: asks.timeout_ms.map(NonZeroU64::get),
     };
     frame(serializer, out, |out| {
-        wamp2::encode_invocation(serializer, invocation, registration.get(), &details, &payload, out);
+        wamp2::encode_invocation(serializer, request, registration.get(), &details, &payload, out);
+    });
+}
+
+pub(crate) fn interrupt(serializer: Serializer, request: u64, mode: CancelMode, out: &mut BytesMut) {
+    let options = InterruptOptions { mode: Some(mode), reason: None };
+    message(serializer, &Message::Interrupt { request, options }, out);
+}
+
+pub(crate) fn progress(serializer: Serializer, request: u64, payload: Payload<'_>, out: &mut BytesMut) {
+    frame(serializer, out, |out| {
+        wamp2::encode_result(serializer, request, &ResultDetails { progress: Some(true) }, &payload, out);
     });
 }
 

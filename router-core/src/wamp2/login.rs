@@ -6,6 +6,7 @@ use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::{HelloDetails, Message, Serializer, WelcomeDetails};
 
 use super::{ROLES, frames, shorten};
+use crate::announced::Announced;
 use crate::clock::Instant;
 use crate::counters::LoginOutcome;
 use crate::delivery::Outlet;
@@ -66,6 +67,7 @@ impl Shard {
             let words = "HELLO announces no role: it needs publisher, subscriber, caller or callee";
             return self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, words);
         }
+        self.session_mut(outlet).expect("it says HELLO").announced = Announced::of(&details.roles);
         let chosen = self
             .config
             .access

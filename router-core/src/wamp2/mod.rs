@@ -17,6 +17,8 @@
 pub(crate) mod frames;
 mod login;
 
+use std::time::Duration;
+
 use fanwire_codec::wamp2::{
     self, DecodeError, DecodeLimits, Feature, FeatureSet, InvokePolicy, Message, Roles, Serializer, code,
 };
@@ -24,7 +26,7 @@ use fanwire_codec::ws;
 
 use crate::broker::{PublishRequest, Published};
 use crate::clock::Instant;
-use crate::dealer::Said;
+use crate::dealer::{CallRefusal, CallRequest, Said};
 use crate::delivery::Outlet;
 use crate::encoding::{Encoding, Framing};
 #[cfg(feature = "mutations")]
@@ -50,7 +52,14 @@ const ROLES: Roles = Roles {
         Feature::PublisherIdentification,
         Feature::SubscriberBlackwhiteListing,
     ])),
-    dealer: Some(FeatureSet::of(&[Feature::CallerIdentification, Feature::PatternBasedRegistration])),
+    dealer: Some(FeatureSet::of(&[
+        Feature::CallCanceling,
+        Feature::CallTimeout,
+        Feature::CallerIdentification,
+        Feature::PatternBasedRegistration,
+        Feature::ProgressiveCallInvocations,
+        Feature::ProgressiveCallResults,
+    ])),
     publisher: None,
     subscriber: None,
     caller: None,
@@ -83,7 +92,10 @@ impl Shard {
             Err(_) if state == State::Closing => {}
             Err(DecodeError::Request(refused)) if state == State::Open => {
                 self.delivery.counters.requests_refused += 1;
-                if refused.is_answered {
+                if refused.request_type == code::YIELD && !self.fail_part(outlet, refused.request) {
+                    let words = not_pending("YIELD", refused.request);
+                    self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, &words);
+                } else if refused.is_answered {
                     let words = refused.to_string();
                     self.delivery.reply(outlet, |out| {
                         let (kind, request) = (refused.request_type, refused.request);
@@ -172,9 +184,8 @@ impl Shard {
                 });
             }
             Message::Register { request, options, procedure } => {
-                let disclose_caller = options.disclose_caller.unwrap_or(false);
-                let done = supported(options.invoke)
-                    .and_then(|()| self.register(outlet, options.match_policy, &procedure, disclose_caller));
+                let done =
+                    supported(options.invoke).and_then(|()| self.register(outlet, &procedure, &options));
                 self.reply_or_refuse(outlet, serializer, code::REGISTER, request, done, |registration| {
                     Message::Registered { request, registration: registration.get() }
                 });
@@ -186,22 +197,42 @@ impl Shard {
                 });
             }
             Message::Call { request, options, procedure, payload } => {
-                let disclose_me = options.disclose_me.unwrap_or(false);
-                if let Err(refusal) = self.call(now, outlet, request, &procedure, disclose_me, payload) {
-                    self.delivery.counters.call_errors += 1;
-                    self.refuse(outlet, serializer, code::CALL, request, &refusal);
+                let call = CallRequest {
+                    request,
+                    uri: &procedure,
+                    disclose_me: options.disclose_me.unwrap_or(false),
+                    receive_progress: options.receive_progress.unwrap_or(false),
+                    more: options.progress.unwrap_or(false),
+                    // WAMP, "Call Timeouts": 0 is none.
+                    time: options.timeout_ms.filter(|time| *time != 0).map(Duration::from_millis),
+                    payload,
+                };
+                match self.call(now, outlet, &call) {
+                    Ok(()) => {}
+                    Err(CallRefusal::Refused(refusal)) => {
+                        self.delivery.counters.call_errors += 1;
+                        self.refuse(outlet, serializer, code::CALL, request, &refusal);
+                    }
+                    Err(CallRefusal::Violation(words)) => {
+                        self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, &words);
+                    }
                 }
             }
-            Message::Cancel { request, .. } => self.cancel(outlet, request),
-            Message::Yield { request, payload, .. } => {
-                if !self.answer(outlet, request, Said::Result, payload) {
-                    let words = format!("YIELD answers no invocation: {request} is not pending");
+            Message::Cancel { request, mode } => self.cancel(outlet, request, mode),
+            Message::Yield { request, options, payload } => {
+                let is_known = if options.progress == Some(true) {
+                    self.answer_part(now, outlet, request, payload)
+                } else {
+                    self.answer(outlet, request, Said::Result, payload)
+                };
+                if !is_known {
+                    let words = not_pending("YIELD", request);
                     self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, &words);
                 }
             }
             Message::Error { request_type: code::INVOCATION, request, error, payload } => {
                 if !self.answer(outlet, request, Said::Error(&error), payload) {
-                    let words = format!("ERROR answers no invocation: {request} is not pending");
+                    let words = not_pending("ERROR", request);
                     self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, &words);
                 }
             }
@@ -332,6 +363,10 @@ fn supported(policy: InvokePolicy) -> Result<(), Refusal> {
     }
     let words = format!("invoke=\"{}\" is not supported: use \"single\"", policy.name());
     Err(Refusal::new(error::FEATURE_NOT_SUPPORTED, words))
+}
+
+fn not_pending(message: &str, request: u64) -> String {
+    format!("{message} answers no invocation: {request} is not pending")
 }
 
 fn frame_kind(serializer: Serializer) -> &'static str {

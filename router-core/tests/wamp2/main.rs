@@ -4,6 +4,7 @@ mod support;
 
 mod api;
 mod call;
+mod cancel;
 mod disclosure;
 mod echo;
 mod echo_model;
@@ -16,6 +17,7 @@ mod message_center_changes;
 mod message_center_model;
 mod pattern;
 mod plain;
+mod progress;
 mod publish;
 mod renewal;
 mod session;

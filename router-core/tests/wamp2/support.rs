@@ -191,6 +191,35 @@ impl Router {
         client
     }
 
+    /// A client that is welcome in `realm1` and announces these features as caller and as callee.
+    pub fn join_able(&mut self, shard: usize, caller: &[&str], callee: &[&str]) -> Client {
+        let features = |names: &[&str]| {
+            let pairs: Vec<String> = names.iter().map(|name| format!("\"{name}\":true")).collect();
+            format!(r#"{{"features":{{{}}}}}"#, pairs.join(","))
+        };
+        let client = self.connect(shard, Serializer::Json);
+        let (caller, callee) = (features(caller), features(callee));
+        self.say(client, &format!(r#"[1,"realm1",{{"roles":{{"caller":{caller},"callee":{callee}}}}}]"#));
+        let welcome = self.hear_one(client);
+        assert!(welcome.starts_with("[2,"), "{welcome}");
+        client
+    }
+
+    /// The time goes on, and what is due by then is done.
+    pub fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        for shard in &mut self.shards {
+            if shard.next_deadline().is_some_and(|at| at <= self.now) {
+                shard.handle_timeout(self.now);
+            }
+        }
+    }
+
+    /// Calls of its sessions that are not done with, and of those of all shards.
+    pub fn calls_pending(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.counters().calls_pending).sum()
+    }
+
     /// A client that says HELLO to log in by ticket and is challenged.
     pub fn challenged(&mut self, shard: usize, realm: &str, authid: &str) -> Client {
         let client = self.connect(shard, Serializer::Json);
@@ -277,9 +306,9 @@ impl Router {
                 self.effects.extend(effects.into_iter().map(|effect| (shard, effect)));
                 assert_eq!(self.shards[shard].counters().balance(), 0);
             }
-            // Calls by API wait for longer.
-            let soon = self.now + Duration::from_secs(2);
-            let is_due = |shard: &Shard| shard.next_deadline().is_some_and(|at| at < soon);
+            // Calls and slow consumers have longer.
+            let soon = self.now + Duration::from_millis(1);
+            let is_due = |shard: &Shard| shard.next_deadline().is_some_and(|at| at <= soon);
             let waiting = self.shards.iter().any(is_due);
             if !waiting && self.rings.iter().flatten().all(|ring| ring.is_empty()) {
                 return;

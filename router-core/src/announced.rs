@@ -1,0 +1,63 @@
+//! What a client's HELLO announces and the router asks for later, in two bytes: there are very many idle sessions.
+
+use fanwire_codec::wamp2::{Feature, FeatureSet, Roles};
+
+/// The features that matter to the dealer, of the roles *caller* and *callee* (WAMP, "Feature Announcement").
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Announced(u16);
+
+/// Each has the bit of its place.
+const OF_CALLEES: [Feature; 8] = [
+    Feature::CallCanceling,
+    Feature::CallReroute,
+    Feature::CallTimeout,
+    Feature::CallTrustlevels,
+    Feature::ProgressiveCallInvocations,
+    Feature::ProgressiveCallResults,
+    Feature::RegistrationRevocation,
+    Feature::SharedRegistration,
+];
+/// The one that callers must have announced before they may use it; it follows those of callees.
+const OF_CALLERS: [Feature; 1] = [Feature::ProgressiveCallInvocations];
+
+impl Announced {
+    /// What HELLO says.
+    pub(crate) fn of(roles: &Roles) -> Self {
+        let announced = |features: Option<FeatureSet>, asked: &[Feature]| {
+            let has = |feature| features.is_some_and(|features| features.contains(feature));
+            asked
+                .iter()
+                .enumerate()
+                .fold(0, |bits, (place, feature)| bits | u16::from(has(*feature)) << place)
+        };
+        Self(announced(roles.callee, &OF_CALLEES) | announced(roles.caller, &OF_CALLERS) << OF_CALLEES.len())
+    }
+
+    /// Whether the callee has this feature, which is one of those that are kept.
+    pub(crate) fn as_callee(self, feature: Feature) -> bool {
+        let place = OF_CALLEES.iter().position(|kept| *kept == feature).expect("it is kept");
+        self.0 >> place & 1 == 1
+    }
+
+    /// Whether the caller may send a call in parts.
+    pub(crate) fn calls_in_parts(self) -> bool {
+        self.0 >> OF_CALLEES.len() & 1 == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_role_announces_for_itself() {
+        let set = FeatureSet::of(&[Feature::ProgressiveCallInvocations, Feature::CallCanceling]);
+        let as_callee = Announced::of(&Roles { callee: Some(set), ..Roles::default() });
+        assert!(as_callee.as_callee(Feature::ProgressiveCallInvocations));
+        assert!(as_callee.as_callee(Feature::CallCanceling));
+        assert!(!as_callee.as_callee(Feature::CallTimeout) && !as_callee.calls_in_parts());
+        let as_caller = Announced::of(&Roles { caller: Some(set), ..Roles::default() });
+        assert!(as_caller.calls_in_parts() && !as_caller.as_callee(Feature::CallCanceling));
+        assert_eq!(Announced::of(&Roles::CLIENT), Announced::default());
+    }
+}

@@ -1,0 +1,266 @@
+//! Calls of this shard's sessions, from their CALL to their one final answer.
+//!
+//! ```text
+//!            kill: the callee is interrupted               the callee has answered, or left
+//! Waiting ─────────────────────────────────▶ Killed ──────────────────────────────▶ (forgotten)
+//!    │ │                                                                                 ▲ ▲
+//!    │ └───────── answer, killnowait, timeout with an interrupt ───────────────────────────┘ │
+//!    └─ skip, timeout without ──▶ Answered ── the callee has answered, or left ──────────────┘
+//! ```
+//!
+//! The caller has its final answer on each arrow that leaves `Waiting` or `Killed`, but for that between the two. `Answered`
+//! calls count against their caller's limit: or one could burden a callee with any number of calls that nobody waits for. Who
+//! was interrupted need not answer, so those are forgotten.
+
+use std::time::Duration;
+
+use fanwire_codec::payload::{OwnedPayload, SharedPayload};
+use fanwire_codec::wamp2::{Payload, Serializer};
+
+use super::{Part, Said, no_form};
+use crate::clock::Instant;
+use crate::delivery::Outlet;
+use crate::directory::CalleeFeatures;
+use crate::encoding::Source;
+use crate::ids::{SessionId, ShardId};
+use crate::parcel::{CallKey, Failure, Interrupt};
+use crate::question::{Denial, Grant};
+use crate::session::error;
+use crate::shard::Shard;
+
+/// A call of one of this shard's sessions that its caller or its callee has not done with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PendingCall {
+    pub(super) caller: Caller,
+    /// Who was asked; nobody's id where a hook answers.
+    pub(super) callee: SessionId,
+    pub(super) callee_shard: ShardId,
+    pub(super) callee_features: CalleeFeatures,
+    pub(super) standing: Standing,
+    pub(super) takes_progress: bool,
+    /// [`Shard::call_extras`] has something for it.
+    pub(super) has_extras: bool,
+}
+
+const _: () =
+    assert!(size_of::<PendingCall>() <= 48, "one is copied into a table and out of it for each call");
+
+impl PendingCall {
+    /// One that a hook answers.
+    pub(super) fn asked(caller: Caller, shard: ShardId) -> Self {
+        Self {
+            caller,
+            callee: SessionId::MAX,
+            callee_shard: shard,
+            callee_features: CalleeFeatures::default(),
+            standing: Standing::Waiting,
+            takes_progress: false,
+            has_extras: false,
+        }
+    }
+}
+
+/// Who waits for a call's answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Caller {
+    Session {
+        session: SessionId,
+        outlet: Outlet,
+        request: u64,
+    },
+    /// A request by API, known by the call's number.
+    Api(u64),
+}
+
+/// Where a call stands; see the picture above.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Standing {
+    Waiting,
+    Killed,
+    Answered,
+}
+
+/// What few calls have.
+#[derive(Debug, Default)]
+pub(crate) struct CallExtras {
+    pub(super) timer: Option<Timer>,
+    /// More parts of it may come.
+    pub(super) part: Option<Part>,
+}
+
+/// When a call is given up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timer {
+    pub(super) at: Instant,
+    /// From the call, or the last part of its result, on.
+    pub(super) time: Duration,
+}
+
+impl Shard {
+    /// Gives a call its number, by which its answer will find the caller.
+    pub(crate) fn note_call(&mut self, call: impl FnOnce(u64) -> PendingCall) -> u64 {
+        self.last_call += 1;
+        let number = self.last_call;
+        self.calls.insert(number, call(number));
+        self.delivery.counters.calls += 1;
+        self.delivery.counters.calls_pending += 1;
+        number
+    }
+
+    /// The same, for one that a hook answers.
+    pub(crate) fn note_asked_call(&mut self, caller: impl FnOnce(u64) -> Caller) -> u64 {
+        let shard = self.id;
+        self.note_call(|number| PendingCall::asked(caller(number), shard))
+    }
+
+    /// Forgets a call.
+    #[inline]
+    pub(super) fn take_call(&mut self, number: u64) -> Option<PendingCall> {
+        let call = self.calls.remove(&number)?;
+        self.delivery.counters.calls_pending -= 1;
+        if call.has_extras {
+            self.drop_extras(number, &call);
+        }
+        if let Caller::Session { session, outlet, request } = call.caller {
+            debug_assert_eq!(self.outlets.get(&session), Some(&outlet), "abandoned when the caller left");
+            self.session_mut(outlet)?.calls.remove(&request);
+        }
+        Some(call)
+    }
+
+    /// Forgets a call that has its final answer now, from its callee's side; none if its caller does not wait for it any more.
+    #[inline]
+    pub(super) fn conclude_call(&mut self, number: u64) -> Option<PendingCall> {
+        self.take_call(number).filter(|call| call.standing != Standing::Answered)
+    }
+
+    /// The one final answer of a call without a callee's words.
+    pub(super) fn fail_call(&mut self, number: u64, why: Failure) {
+        // None: the caller left or cancelled.
+        let Some(call) = self.conclude_call(number) else { return };
+        let (uri, words) = match why {
+            Failure::Gone => (error::CANCELED, "the callee left before it answered"),
+            Failure::NotRegistered => (error::NO_SUCH_PROCEDURE, "the procedure was unregistered"),
+            Failure::Untranslatable => {
+                (error::INVALID_ARGUMENT, "the arguments have no form in the callee's serializer")
+            }
+            Failure::TooLong => (error::PAYLOAD_SIZE_EXCEEDED, "the call is longer than the callee takes"),
+            Failure::Overloaded => {
+                (error::UNAVAILABLE, "the callee has too many calls waiting: try again later")
+            }
+        };
+        self.refuse_call(call.caller, uri, words);
+    }
+
+    /// The callee's final answer.
+    pub(super) fn answer_call(&mut self, number: u64, said: Said<'_>, source: &Source<'_>) {
+        // None: the caller left or cancelled.
+        let Some(call) = self.conclude_call(number) else { return };
+        let Caller::Session { outlet, request, .. } = call.caller else {
+            return self.answer_api_call(number, said, source);
+        };
+        let encoding = self.session(outlet).expect("a call without its caller was abandoned").encoding;
+        let Ok(payload) = source.get(encoding.serializer()) else {
+            return self.refuse_call(call.caller, error::INVALID_ARGUMENT, &no_form(encoding.serializer()));
+        };
+        let said = match said {
+            Said::Result => {
+                self.delivery.try_reply(outlet, |out| encoding.write_result(request, payload, out))
+            }
+            Said::Error(uri) => {
+                self.delivery.counters.call_errors += 1;
+                self.delivery.try_reply(outlet, |out| encoding.write_call_error(request, uri, payload, out))
+            }
+        };
+        if !said {
+            self.refuse_call(call.caller, error::PAYLOAD_SIZE_EXCEEDED, TOO_LONG);
+        }
+    }
+
+    /// A part of a result; others follow.
+    pub(super) fn progress_call(&mut self, now: Instant, number: u64, source: &Source<'_>) {
+        let waits = |call: &&PendingCall| call.takes_progress && call.standing != Standing::Answered;
+        let Some(&call) = self.calls.get(&number).filter(waits) else {
+            self.delivery.counters.results_discarded += 1;
+            return;
+        };
+        let Caller::Session { outlet, request, .. } = call.caller else { return };
+        let encoding = self.session(outlet).expect("a call without its caller was abandoned").encoding;
+        let Ok(payload) = source.get(encoding.serializer()) else {
+            let words = no_form(encoding.serializer());
+            return self.give_up_call(number, error::INVALID_ARGUMENT, &words);
+        };
+        if !self.delivery.try_reply(outlet, |out| encoding.write_progress(request, payload, out)) {
+            return self.give_up_call(number, error::PAYLOAD_SIZE_EXCEEDED, TOO_LONG);
+        }
+        self.delivery.counters.results_in_parts += 1;
+        if call.has_extras {
+            self.restart_timer(now, number);
+        }
+    }
+
+    /// A hook has answered a call, or could not.
+    pub(crate) fn answer_asked_call(&mut self, number: u64, outcome: Result<Grant, Denial>) {
+        let nothing = || OwnedPayload::copy_from(Serializer::Json, &Payload::default());
+        let (error, words) = match outcome {
+            Ok(grant) => {
+                let payload = SharedPayload::new(grant.answer.map_or_else(nothing, |answer| *answer));
+                return self.answer_call(number, Said::Result, &Source::Shared(&payload));
+            }
+            Err(Denial::Told(told)) => {
+                let uri = told.error.as_deref().unwrap_or(error::NOT_AUTHORIZED);
+                let payload = told
+                    .message
+                    .as_deref()
+                    .map_or_else(nothing, |words| OwnedPayload::from_plain(words.as_bytes()));
+                let payload = SharedPayload::new(payload);
+                return self.answer_call(number, Said::Error(uri), &Source::Shared(&payload));
+            }
+            Err(Denial::Refused) => (error::NOT_AUTHORIZED, "the hook does not allow this call"),
+            Err(Denial::Busy) => (
+                error::UNAVAILABLE,
+                "too many calls wait for the hook that answers this one: try again later",
+            ),
+            Err(Denial::Failed | Denial::Unavailable) => {
+                (error::UNAVAILABLE, "the hook that answers this call could not be asked: try again later")
+            }
+        };
+        if let Some(call) = self.conclude_call(number) {
+            self.refuse_call(call.caller, error, words);
+        }
+    }
+
+    /// ERROR to a caller, of the router's own making.
+    pub(super) fn refuse_call(&mut self, caller: Caller, uri: &'static str, words: &str) {
+        let (outlet, request) = match caller {
+            Caller::Session { outlet, request, .. } => (outlet, request),
+            Caller::Api(number) => return self.refuse_api_call(number, uri, words),
+        };
+        self.delivery.counters.call_errors += 1;
+        let encoding = self.session(outlet).expect("a call without its caller was abandoned").encoding;
+        self.delivery.reply(outlet, |out| encoding.write_call_refusal(request, uri, words, out));
+    }
+
+    /// The caller left: nobody waits for these any more.
+    pub(crate) fn abandon_calls(&mut self, numbers: impl Iterator<Item = u64>) {
+        for number in numbers {
+            let Some(call) = self.calls.remove(&number) else { continue };
+            self.delivery.counters.calls_pending -= 1;
+            if call.has_extras {
+                self.drop_extras(number, &call);
+            }
+            // WAMP, "Caller Leaving During an RPC Invocation".
+            if call.callee_features.call_canceling() {
+                self.interrupt_callee(number, &call, Interrupt::KillNoWait);
+            } else if call.takes_progress {
+                self.interrupt_callee(number, &call, Interrupt::DropProgress);
+            }
+        }
+    }
+
+    pub(super) fn key_of(&self, number: u64) -> CallKey {
+        CallKey { shard: self.id, number }
+    }
+}
+
+const TOO_LONG: &str = "the answer of the callee is longer than this client takes";
