@@ -334,6 +334,7 @@ impl Service for Router {
             counters.calls_pending,
             counters.invocations,
             counters.call_errors,
+            counters.calls_rerouted,
             counters.interrupts,
             counters.results_in_parts,
             counters.results_discarded,
@@ -365,7 +366,7 @@ impl Service for Router {
 /// Of the paths of rooms, in the answer to one that is none.
 const PATHS_TOLD_MAX: usize = 8;
 
-const PLAIN: usize = 42;
+const PLAIN: usize = 43;
 
 const METRICS: &[Metric] = &{
     const fn counter(name: &'static str, help: &'static str) -> Metric {
@@ -428,6 +429,7 @@ const METRICS: &[Metric] = &{
         gauge("calls_pending", "Calls without a final answer."),
         counter("invocations", "Invocations sent to callees."),
         counter("call_errors", "Calls that ended in an error."),
+        counter("calls_rerouted", "Times that a call was given to another callee."),
         counter("interrupts", "Interrupts sent to callees."),
         counter("results_in_parts", "Parts of results sent to callers, less the last one of each."),
         counter("results_discarded", "Results and parts of them that nobody waits for."),

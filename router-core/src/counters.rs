@@ -220,6 +220,8 @@ pub struct Counters {
     pub invocations: u64,
     /// Calls that ended in an error, of the callee's or the router's.
     pub call_errors: u64,
+    /// Times that a call was given to another callee.
+    pub calls_rerouted: u64,
     /// INTERRUPTs sent to callees.
     pub interrupts: u64,
     /// Parts of results sent to callers, less the last one of each.

@@ -8,6 +8,7 @@ mod callee;
 mod calls;
 mod cancel;
 mod parts;
+mod reroute;
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -20,7 +21,9 @@ use crate::access::Action;
 use crate::broker::Origin;
 use crate::clock::Instant;
 use crate::delivery::Outlet;
-use crate::directory::{Callee, CalleeFeatures, Candidates, RegisterError, Registration};
+use crate::directory::{
+    Callee, CalleeFeatures, Candidates, Choice, Claim, Offer, RegisterError, Registration,
+};
 use crate::encoding::Source;
 use crate::ids::{RealmId, RegistrationId, SessionId};
 use crate::lanes::Item;
@@ -34,6 +37,7 @@ use crate::uri::{self, MatchPolicy, UriRule};
 use calls::Standing;
 pub(crate) use calls::{CallExtras, Caller, PendingCall};
 use parts::Part;
+use reroute::Reroute;
 
 impl Shard {
     // --- registrations -----------------------------------------------------------------------------------------
@@ -74,24 +78,37 @@ impl Shard {
             .with(
                 CalleeFeatures::FORWARD_TIMEOUT,
                 options.forward_timeout == Some(true) && has(Feature::CallTimeout),
-            );
+            )
+            .with(CalleeFeatures::CALL_REROUTE, has(Feature::CallReroute));
         let disclose_caller = options.disclose_caller.unwrap_or(false);
         let callee =
             Callee { shard: self.id, session: id, role, disclose_caller, features, outlet: outlet.0 };
-        let registration = self
+        let offer = Offer {
+            invoke: options.invoke,
+            concurrency: options.concurrency.and_then(NonZeroU64::new),
+            force: options.force_reregister == Some(true),
+        };
+        let registered = self
             .directory
-            .register(realm, policy, uri, callee, limits.patterns_per_realm)
-            .map_err(|why| match why {
-                RegisterError::AlreadyRegistered => {
-                    let what = if policy == MatchPolicy::Exact { "procedure" } else { policy.name() };
-                    let words = format!("{what} \"{uri}\" is registered already");
-                    Refusal::new(error::PROCEDURE_ALREADY_EXISTS, words)
+            .register(realm, policy, uri, callee, &offer, limits.patterns_per_realm)
+            .map_err(|why| {
+                let what = if policy == MatchPolicy::Exact { "procedure" } else { policy.name() };
+                let words = format!("{what} \"{uri}\" {why}");
+                match why {
+                    RegisterError::TooManyPatterns(why) => Refusal::new(error::UNAVAILABLE, why.to_string()),
+                    RegisterError::TooManyCallees => Refusal::new(error::UNAVAILABLE, words),
+                    _ => Refusal::new(error::PROCEDURE_ALREADY_EXISTS, words),
                 }
-                RegisterError::TooManyPatterns(why) => Refusal::new(error::UNAVAILABLE, why.to_string()),
             })?;
+        if let Some(displaced) = registered.displaced {
+            self.revoke_all(&displaced);
+        }
+        let registration = registered.registration;
         let number = registration.id();
         let session = self.session_mut(outlet).expect("as above");
-        session.registrations.push(registration);
+        // Who joins others has an older id.
+        let place = session.registrations.partition_point(|held| held.id() < number);
+        session.registrations.insert(place, registration);
         session.patterns += u32::from(policy != MatchPolicy::Exact);
         self.delivery.counters.registrations += 1;
         Ok(number)
@@ -106,13 +123,41 @@ impl Shard {
                 format!("this session has no registration {number}"),
             ));
         };
+        let id = session.id;
         let registration = session.registrations.remove(place);
         session.patterns -= u32::from(registration.policy() != MatchPolicy::Exact);
         self.delivery.counters.registrations -= 1;
         if !planted(Mutation::RegistrationLeft) {
-            self.directory.unregister(&registration);
+            self.directory.unregister(&registration, id);
         }
         Ok(())
+    }
+
+    /// All callees of an entry that is no more lose their registration.
+    fn revoke_all(&mut self, displaced: &Registration) {
+        for callee in displaced.callees() {
+            let (shard, registration) = (callee.shard, displaced.id());
+            if shard == self.id {
+                self.revoke(callee.session, registration);
+                continue;
+            }
+            let errand = Errand::Revoke { callee: callee.session, registration };
+            let parcel = self.spares.pack(errand, Serializer::Json, Payload::default());
+            self.lanes.stage(shard, Item::Call(parcel));
+        }
+    }
+
+    /// A session's registration is another one's now. What it was asked before, it may still answer.
+    fn revoke(&mut self, callee: SessionId, registration: RegistrationId) {
+        let Some(&outlet) = self.outlets.get(&callee) else { return };
+        let session = self.session_mut(outlet).expect("it has an id");
+        let Ok(place) = session.registrations.binary_search_by_key(&registration, |held| held.id()) else {
+            return;
+        };
+        let lost = session.registrations.remove(place);
+        session.patterns -= u32::from(lost.policy() != MatchPolicy::Exact);
+        self.delivery.counters.registrations -= 1;
+        self.delivery.counters.withdrawn += 1;
     }
 
     // --- calls -------------------------------------------------------------------------------------------------
@@ -175,7 +220,7 @@ impl Shard {
             self.ask_for_result(now, hook, realm, number, Subject::Rpc { who, uri: uri.into(), payload });
             return Ok(());
         }
-        let picked = self.pick(realm, uri)?;
+        let picked = self.pick(realm, uri, &[])?;
         let features = picked.callee.features;
         if request.more && !features.progressive_call_invocations() {
             let words = format!("the callee of {uri} takes no calls in parts");
@@ -200,7 +245,12 @@ impl Shard {
             let part = Part::of(&picked, uri, caller.clone(), asks);
             self.extras_of(number).part = Some(part);
         }
-        let outgoing = Outgoing { number, picked: &picked, uri, caller, asks };
+        if picked.is_shared && features.call_reroute() && !request.more {
+            let part = Part::of(&picked, uri, caller.clone(), asks);
+            let payload = OwnedPayload::copy_from(encoding.serializer(), &payload);
+            self.extras_of(number).reroute = Some(Reroute { realm, part, payload, asked: Vec::new() });
+        }
+        let outgoing = Outgoing { number, picked, uri, caller, asks };
         self.send_call(now, origin, outgoing, encoding.serializer(), payload);
         Ok(())
     }
@@ -216,7 +266,10 @@ impl Shard {
     ) {
         let Outgoing { number, picked, uri, caller, asks } = outgoing;
         let call = self.key_of(number);
-        let Picked { registration, callee, is_pattern } = *picked;
+        let Picked { registration, callee, is_pattern, claim, .. } = picked;
+        if claim.is_some() {
+            self.extras_of(number).claim = claim;
+        }
         // WAMP, "Pattern-based Registrations": who registered a pattern is told what was called.
         let procedure = is_pattern.then_some(uri);
         let (shard, callee) = (callee.shard, callee.session);
@@ -239,30 +292,42 @@ impl Shard {
         }
     }
 
-    /// Who answers a call of this procedure, and whether by a pattern.
+    /// Who answers a call of this procedure, but for those that were `asked` before.
     ///
     /// A pattern's callee gets only what its role might have registered by name; or a broad pattern would be a way to
     /// procedures that narrower rules keep from it.
-    pub(crate) fn pick(&mut self, realm: RealmId, uri: &str) -> Result<Picked, Refusal> {
+    pub(crate) fn pick(&mut self, realm: RealmId, uri: &str, asked: &[SessionId]) -> Result<Picked, Refusal> {
         let nobody = || Refusal::new(error::NO_SUCH_PROCEDURE, format!("nobody has registered {uri}"));
+        let random = &mut self.random;
+        let is_new = |callee: &Callee| asked.is_empty() || !asked.contains(&callee.session);
         let matches = match self.procedures.get(&self.directory, realm, uri) {
             Candidates::Nobody => return Err(nobody()),
-            Candidates::Exact(registration) => return Ok(Picked::new(registration, false)),
+            Candidates::Exact(registration) if registration.members().is_none() && asked.is_empty() => {
+                return Ok(Picked::new(registration, registration.callee(), false, None));
+            }
+            Candidates::Exact(registration) => {
+                let choice = registration.choose(random, is_new);
+                return Picked::chosen(registration, false, choice).unwrap_or_else(|| Err(nobody()));
+            }
             Candidates::Patterns(matches) => matches,
         };
         let access = &self.config.access;
-        let may = |registration: &&Arc<Registration>| {
-            let role = registration.callee().role;
+        let may = |callee: &Callee| {
+            let role = callee.role;
             matches
                 .permits(access.generation(), role, || access.authorize(realm, role, Action::Register, uri))
                 || planted(Mutation::CalleeUnchecked)
         };
-        let picked = if planted(Mutation::LeastPreciseCallee) {
-            matches.entries().iter().rev().find(may)
-        } else {
-            matches.entries().iter().find(may)
+        let choose = |registration: &Arc<Registration>| {
+            let choice = registration.choose(&mut *random, |callee| is_new(callee) && may(callee));
+            Picked::chosen(registration, true, choice)
         };
-        picked.map(|registration| Picked::new(registration, true)).ok_or_else(nobody)
+        let picked = if planted(Mutation::LeastPreciseCallee) {
+            matches.entries().iter().rev().find_map(choose)
+        } else {
+            matches.entries().iter().find_map(choose)
+        };
+        picked.unwrap_or_else(|| Err(nobody()))
     }
 }
 
@@ -298,7 +363,7 @@ impl From<Refusal> for CallRefusal {
 /// A call that has its number, on its way to the callee that was picked.
 pub(crate) struct Outgoing<'a> {
     pub(crate) number: u64,
-    pub(crate) picked: &'a Picked,
+    pub(crate) picked: Picked,
     pub(crate) uri: &'a str,
     /// The caller, if it is disclosed.
     pub(crate) caller: Option<Identity>,
@@ -324,18 +389,38 @@ pub(crate) enum Said<'a> {
     Error(&'a str),
 }
 
-/// The registration that a call goes to.
-#[derive(Clone, Copy, Debug)]
+/// The registration that a call goes to, and who answers.
+#[derive(Debug)]
 pub(crate) struct Picked {
     registration: RegistrationId,
     callee: Callee,
     /// By a prefix or wildcard.
     is_pattern: bool,
+    /// There are other callees.
+    is_shared: bool,
+    claim: Option<Claim>,
 }
 
 impl Picked {
-    fn new(registration: &Registration, is_pattern: bool) -> Self {
-        Self { registration: registration.id(), callee: registration.callee(), is_pattern }
+    fn new(registration: &Registration, callee: Callee, is_pattern: bool, claim: Option<Claim>) -> Self {
+        let (is_shared, registration) = (registration.is_shared(), registration.id());
+        Self { registration, callee, is_pattern, is_shared, claim }
+    }
+
+    /// `None`: nobody may have it. An error: they all are busy.
+    fn chosen(
+        registration: &Registration,
+        is_pattern: bool,
+        choice: Choice,
+    ) -> Option<Result<Self, Refusal>> {
+        match choice {
+            Choice::Callee(callee, claim) => Some(Ok(Self::new(registration, callee, is_pattern, claim))),
+            Choice::AllBusy => {
+                let words = format!("each callee of {} has as many calls as it takes", registration.uri());
+                Some(Err(Refusal::new(error::NO_AVAILABLE_CALLEE, words)))
+            }
+            Choice::Nobody => None,
+        }
     }
 }
 

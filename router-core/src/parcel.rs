@@ -3,7 +3,7 @@
 //! ```text
 //! caller's shard ── Invoke, Interrupt ──▶ callee's shard        spare parcels of one shard become
 //!       ▲                                     │                 the next ones that it sends
-//!       └──────────────── Answer ─────────────┘
+//!       └──────────────── Answer ─────────────┘                 (and one callee may Revoke another's registration)
 //! ```
 //!
 //! A parcel has room for the payload and goes back with the next answer, so calls between busy shards allocate nothing, and no
@@ -95,6 +95,8 @@ pub(crate) enum Failure {
     TooLong,
     /// The callee left before it answered.
     Gone,
+    /// The callee left before it was asked.
+    NotThere,
     /// The registration was taken back before the invocation arrived.
     NotRegistered,
     /// The arguments have no form in the callee's serializer.
@@ -108,6 +110,11 @@ pub(crate) enum Failure {
 pub(crate) enum Errand {
     Invoke(Invocation),
     Interrupt(Interruption),
+    /// Another callee has taken this registration's place.
+    Revoke {
+        callee: SessionId,
+        registration: RegistrationId,
+    },
     Answer(Answer),
 }
 
@@ -132,7 +139,7 @@ impl Parcel {
     pub(crate) fn ends_call(&self) -> bool {
         match &self.errand {
             Some(Errand::Answer(answer)) => !matches!(answer.outcome, Outcome::Progress),
-            Some(Errand::Interrupt(_)) => true,
+            Some(Errand::Interrupt(_) | Errand::Revoke { .. }) => true,
             Some(Errand::Invoke(_)) | None => false,
         }
     }

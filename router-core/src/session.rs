@@ -259,6 +259,7 @@ pub(crate) mod error {
     pub(crate) const NO_SUCH_REALM: &str = "wamp.error.no_such_realm";
     pub(crate) const NO_SUCH_REGISTRATION: &str = "wamp.error.no_such_registration";
     pub(crate) const NO_SUCH_SUBSCRIPTION: &str = "wamp.error.no_such_subscription";
+    pub(crate) const NO_AVAILABLE_CALLEE: &str = "wamp.error.no_available_callee";
     pub(crate) const NOT_AUTHORIZED: &str = "wamp.error.not_authorized";
     pub(crate) const PAYLOAD_SIZE_EXCEEDED: &str = "wamp.error.payload_size_exceeded";
     pub(crate) const PROCEDURE_ALREADY_EXISTS: &str = "wamp.error.procedure_already_exists";

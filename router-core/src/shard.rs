@@ -400,13 +400,14 @@ impl Shard {
         self.tell_end(outlet, realm);
         self.part_all_subscriptions(now, outlet);
         let session = self.session_mut(outlet).expect("it was here");
+        let id = session.id;
         let registrations = std::mem::take(&mut session.registrations);
         let invocations = std::mem::take(&mut session.invocations);
         let calls = std::mem::take(&mut session.calls);
         session.patterns = 0;
         for registration in registrations {
             self.delivery.counters.registrations -= 1;
-            self.directory.unregister(&registration);
+            self.directory.unregister(&registration, id);
         }
         self.abandon_calls(calls.into_values());
         self.disown_invocations(invocations.into_calls());

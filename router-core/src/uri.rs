@@ -16,7 +16,7 @@
 
 use std::fmt;
 
-pub use fanwire_codec::wamp2::MatchPolicy;
+pub use fanwire_codec::wamp2::{InvokePolicy, MatchPolicy};
 
 /// Longest URI that is accepted, in bytes. WAMP names no limit; a router needs one, because each subscription keeps its URI.
 pub const URI_BYTES_MAX: usize = 255;

@@ -7,9 +7,9 @@
 #![cfg(loom)]
 
 use fanwire_core::{
-    directory::{Callee, Candidates, Directory, Entry, RegistrationCache, TopicCache},
+    directory::{Callee, CalleeFeatures, Candidates, Directory, Entry, Offer, RegistrationCache, TopicCache},
     ids::{RealmId, RoleId, SessionId, ShardId},
-    uri::MatchPolicy,
+    uri::{InvokePolicy, MatchPolicy},
 };
 use loom::{
     sync::atomic::{AtomicBool, Ordering},
@@ -26,7 +26,7 @@ fn shard(index: u8) -> ShardId {
 fn callee(index: u8) -> Callee {
     Callee {
         disclose_caller: false,
-        features: fanwire_core::directory::CalleeFeatures::default(),
+        features: CalleeFeatures::default(),
         shard: shard(index),
         session: SessionId::new(u64::from(index) + 1).unwrap(),
         role: RoleId::new(0),
@@ -159,7 +159,11 @@ fn a_race_to_register_has_one_winner() {
         let directory = Arc::new(Directory::new(1));
         let register = |index: u8| {
             let directory = directory.clone();
-            move || directory.register(REALM, MatchPolicy::Exact, "p", callee(index), 9).is_ok()
+            move || {
+                directory
+                    .register(REALM, MatchPolicy::Exact, "p", callee(index), &Offer::default(), 9)
+                    .is_ok()
+            }
         };
         let others = [thread::spawn(register(1)), thread::spawn(register(2))];
         let mine = register(0)();
@@ -173,7 +177,10 @@ fn a_race_to_register_has_one_winner() {
 fn who_saw_unregistered_and_registered_calls_the_new_callee() {
     loom::model(|| {
         let directory = Arc::new(Directory::new(1));
-        let old = directory.register(REALM, MatchPolicy::Exact, "p", callee(0), 9).unwrap();
+        let old = directory
+            .register(REALM, MatchPolicy::Exact, "p", callee(0), &Offer::default(), 9)
+            .unwrap()
+            .registration;
         let mut cache = RegistrationCache::new(1);
         assert!(found(&mut cache, &directory).is_some());
         let (unregistered, registered) = (Message::new(), Message::new());
@@ -181,9 +188,9 @@ fn who_saw_unregistered_and_registered_calls_the_new_callee() {
             let (directory, unregistered, registered) =
                 (directory.clone(), unregistered.clone(), registered.clone());
             move || {
-                directory.unregister(&old);
+                directory.unregister(&old, callee(0).session);
                 unregistered.send();
-                directory.register(REALM, MatchPolicy::Exact, "p", callee(1), 9).unwrap();
+                directory.register(REALM, MatchPolicy::Exact, "p", callee(1), &Offer::default(), 9).unwrap();
                 registered.send();
             }
         });
@@ -192,6 +199,47 @@ fn who_saw_unregistered_and_registered_calls_the_new_callee() {
         assert!(!saw_gone || found != Some(callee(0)), "a call went to a callee that had left");
         assert!(!saw_new || found == Some(callee(1)), "a call missed the new callee");
         other.join().unwrap();
+    });
+}
+
+/// Several callees: each change makes another entry, and nobody finds none.
+#[test]
+fn callees_that_come_and_go_leave_the_others_reachable() {
+    loom::model(|| {
+        let directory = Arc::new(Directory::new(1));
+        let offer = Offer { invoke: InvokePolicy::Last, ..Offer::default() };
+        let register = |index: u8| {
+            directory.register(REALM, MatchPolicy::Exact, "p", callee(index), &offer, 9).unwrap().registration
+        };
+        let old = register(0);
+        let stays = register(1);
+        let mut cache = RegistrationCache::new(1);
+        assert!(found(&mut cache, &directory).is_some());
+        let leaver = thread::spawn({
+            let directory = directory.clone();
+            move || directory.unregister(&old, callee(0).session)
+        });
+        let joined = Message::new();
+        let joiner = thread::spawn({
+            let (directory, joined) = (directory.clone(), joined.clone());
+            move || {
+                directory.register(REALM, MatchPolicy::Exact, "p", callee(2), &offer, 9).unwrap();
+                joined.send();
+            }
+        });
+        let saw = joined.arrived();
+        let Candidates::Exact(registration) = cache.get(&directory, REALM, "p") else {
+            panic!("one of them stays all the while");
+        };
+        assert_eq!(registration.id(), stays.id());
+        let callees: Vec<_> = registration.callees().collect();
+        assert!(callees.contains(&callee(1)) && (!saw || callees.contains(&callee(2))));
+        leaver.join().unwrap();
+        joiner.join().unwrap();
+        let Candidates::Exact(registration) = cache.get(&directory, REALM, "p") else {
+            panic!("two are left")
+        };
+        assert_eq!(registration.callees().collect::<Vec<_>>(), [callee(1), callee(2)]);
     });
 }
 

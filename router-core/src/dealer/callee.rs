@@ -19,14 +19,14 @@ impl Shard {
     /// Sends INVOCATION, or says why not.
     pub(super) fn invoke(&mut self, invoking: &Invoking<'_>, source: &Source<'_>) -> Result<(), Failure> {
         let Invoking { call, registration, callee, .. } = *invoking;
-        let outlet = *self.outlets.get(&callee).ok_or(Failure::Gone)?;
+        let outlet = *self.outlets.get(&callee).ok_or(Failure::NotThere)?;
         let invocations_max = self.config.limits.invocations_max;
-        let session = self.session_mut(outlet).ok_or(Failure::Gone)?;
+        let session = self.session_mut(outlet).ok_or(Failure::NotThere)?;
         if session.state != State::Open {
-            return Err(Failure::Gone);
+            return Err(Failure::NotThere);
         }
         // No INVOCATION after UNREGISTERED: the item may have been on its way.
-        // The list is sorted: ids only grow, and each new one goes to its end.
+        // The list is sorted.
         let stands = session.registrations.binary_search_by_key(&registration, |held| held.id()).is_ok();
         if !stands && !planted(Mutation::StaleInvocation) {
             return Err(Failure::NotRegistered);
@@ -233,6 +233,7 @@ impl Shard {
                 }
             }
             Errand::Interrupt(interruption) => self.interrupt(interruption),
+            Errand::Revoke { callee, registration } => self.revoke(callee, registration),
             Errand::Answer(Answer { number, outcome }) => match outcome {
                 Outcome::Result => self.answer_call(number, Said::Result, &parcel.source()),
                 Outcome::Progress => self.progress_call(now, number, &parcel.source()),

@@ -17,10 +17,11 @@ use std::time::Duration;
 use fanwire_codec::payload::{OwnedPayload, SharedPayload};
 use fanwire_codec::wamp2::{Payload, Serializer};
 
+use super::reroute::Reroute;
 use super::{Part, Said, no_form};
 use crate::clock::Instant;
 use crate::delivery::Outlet;
-use crate::directory::CalleeFeatures;
+use crate::directory::{CalleeFeatures, Claim};
 use crate::encoding::Source;
 use crate::ids::{SessionId, ShardId};
 use crate::parcel::{CallKey, Failure, Interrupt};
@@ -70,6 +71,8 @@ pub(crate) enum Caller {
     },
     /// A request by API, known by the call's number.
     Api(u64),
+    /// It has left; its callee still works on it, and others wait for their turn.
+    Nobody,
 }
 
 /// Where a call stands; see the picture above.
@@ -86,6 +89,10 @@ pub(crate) struct CallExtras {
     pub(super) timer: Option<Timer>,
     /// More parts of it may come.
     pub(super) part: Option<Part>,
+    /// It counts for its callee.
+    pub(super) claim: Option<Claim>,
+    /// What it takes to ask another callee.
+    pub(super) reroute: Option<Reroute>,
 }
 
 /// When a call is given up.
@@ -136,10 +143,13 @@ impl Shard {
 
     /// The one final answer of a call without a callee's words.
     pub(super) fn fail_call(&mut self, number: u64, why: Failure) {
+        if !matches!(why, Failure::Gone | Failure::Untranslatable) && self.reroute(number) {
+            return;
+        }
         // None: the caller left or cancelled.
         let Some(call) = self.conclude_call(number) else { return };
         let (uri, words) = match why {
-            Failure::Gone => (error::CANCELED, "the callee left before it answered"),
+            Failure::Gone | Failure::NotThere => (error::CANCELED, "the callee left before it answered"),
             Failure::NotRegistered => (error::NO_SUCH_PROCEDURE, "the procedure was unregistered"),
             Failure::Untranslatable => {
                 (error::INVALID_ARGUMENT, "the arguments have no form in the callee's serializer")
@@ -154,6 +164,16 @@ impl Shard {
 
     /// The callee's final answer.
     pub(super) fn answer_call(&mut self, number: u64, said: Said<'_>, source: &Source<'_>) {
+        let said = match said {
+            // WAMP, "Call Re-Routing": its word for that, if it knows what it means.
+            Said::Error(error::UNAVAILABLE) if self.callee_reroutes(number) => {
+                if self.reroute(number) {
+                    return;
+                }
+                Said::Error(error::NO_AVAILABLE_CALLEE)
+            }
+            said => said,
+        };
         // None: the caller left or cancelled.
         let Some(call) = self.conclude_call(number) else { return };
         let Caller::Session { outlet, request, .. } = call.caller else {
@@ -196,6 +216,8 @@ impl Shard {
         self.delivery.counters.results_in_parts += 1;
         if call.has_extras {
             self.restart_timer(now, number);
+            // What another callee says would not fit.
+            self.extras_of(number).reroute = None;
         }
     }
 
@@ -235,6 +257,7 @@ impl Shard {
         let (outlet, request) = match caller {
             Caller::Session { outlet, request, .. } => (outlet, request),
             Caller::Api(number) => return self.refuse_api_call(number, uri, words),
+            Caller::Nobody => return,
         };
         self.delivery.counters.call_errors += 1;
         let encoding = self.session(outlet).expect("a call without its caller was abandoned").encoding;
@@ -244,6 +267,9 @@ impl Shard {
     /// The caller left: nobody waits for these any more.
     pub(crate) fn abandon_calls(&mut self, numbers: impl Iterator<Item = u64>) {
         for number in numbers {
+            if self.calls.get(&number).is_some_and(|call| call.has_extras) && self.leave_call(number) {
+                continue;
+            }
             let Some(call) = self.calls.remove(&number) else { continue };
             self.delivery.counters.calls_pending -= 1;
             if call.has_extras {

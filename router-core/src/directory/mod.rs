@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! (realm, policy, URI) ─▶ Topic { id, interest: one bit per shard │ RETIRED, congested }
-//! (realm, policy, URI) ─▶ Registration { id, callee }
+//! (realm, policy, URI) ─▶ Registration { id, callee, or several }
 //! session id           ─▶ SessionEntry { realm, role, shard }
 //! ```
 //!
@@ -18,6 +18,7 @@
 mod cache;
 mod listing;
 mod matches;
+mod members;
 mod patterns;
 mod registration;
 mod sessions;
@@ -28,8 +29,9 @@ mod topic;
 pub use cache::HandleCache;
 pub use listing::{TopicCursor, TopicFilter, TopicInfo, TopicPage};
 pub use matches::{Found, PatternMatches};
+pub use members::{Choice, Claim};
 pub use patterns::TooManyPatterns;
-pub use registration::{Callee, CalleeFeatures, Candidates, RegisterError, Registration};
+pub use registration::{Callee, CalleeFeatures, Candidates, Offer, RegisterError, Registered, Registration};
 pub use sessions::SessionEntry;
 pub use table::Entry;
 pub use topic::Topic;
@@ -176,42 +178,78 @@ impl Directory {
         policy: MatchPolicy,
         uri: &str,
         callee: Callee,
+        offer: &Offer,
         patterns_max: usize,
-    ) -> Result<Arc<Registration>, RegisterError> {
+    ) -> Result<Registered, RegisterError> {
         let key = Key { realm, policy, uri };
-        let is_pattern = policy != MatchPolicy::Exact;
-        if is_pattern {
-            self.registration_patterns.reserve(key, patterns_max)?;
-        }
         let hash = self.registrations.hash(key);
-        let mut bucket = self.registrations.lock(hash);
-        if bucket.find(key).is_some() {
-            drop(bucket);
-            if is_pattern {
-                self.registration_patterns.release(realm, policy, uri);
+        let is_pattern = policy != MatchPolicy::Exact;
+        let mut is_reserved = false;
+        let (mut bucket, present) = loop {
+            let bucket = self.registrations.lock(hash);
+            let present = bucket.find(key).map(Arc::clone);
+            if present.is_some() || !is_pattern || is_reserved {
+                break (bucket, present);
             }
-            return Err(RegisterError::AlreadyRegistered);
+            drop(bucket);
+            self.registration_patterns.reserve(key, patterns_max)?;
+            is_reserved = true;
+        };
+        let entered = match &present {
+            None => Ok(self.new_registration(hash, key, callee, offer)),
+            Some(present) if offer.force && present.callees().all(|other| other.role == callee.role) => {
+                Ok(self.new_registration(hash, key, callee, offer))
+            }
+            Some(present) => present.joined_by(callee, offer),
+        };
+        let entered = entered.map(|registration| {
+            let registration = Arc::new(registration);
+            if let Some(present) = &present {
+                present.retire();
+                bucket.remove(present);
+            }
+            bucket.insert(Arc::clone(&registration));
+            registration
+        });
+        if is_reserved && present.is_none() {
+            announce(&self.registration_patterns, realm);
         }
+        drop(bucket);
+        if is_reserved && present.is_some() {
+            // Another one was first, and has made a place for it.
+            self.registration_patterns.release(realm, policy, uri);
+        }
+        let registration = entered?;
+        let displaced = present.filter(|present| present.id() != registration.id());
+        Ok(Registered { registration, displaced })
+    }
+
+    fn new_registration(&self, hash: u64, key: Key<'_>, callee: Callee, offer: &Offer) -> Registration {
         // Relaxed: as for subscriptions.
         let number = self.next_registration.fetch_add(1, Ordering::Relaxed);
         let id = RegistrationId::new(number).expect("2^53 registrations take longer than the machine lasts");
-        let registration = Arc::new(Registration::new(id, hash, key, callee));
-        bucket.insert(Arc::clone(&registration));
-        if is_pattern {
-            announce(&self.registration_patterns, realm);
-        }
-        Ok(registration)
+        Registration::new(id, hash, key, callee, offer)
     }
 
-    /// Takes a registration back. Callers that hold its handle see that it is retired. Doing it twice does nothing.
-    pub fn unregister(&self, registration: &Arc<Registration>) {
+    /// Takes a session's registration back. Callers that hold its handle see that it is retired; if others share it, there is
+    /// another one in its place. Doing it twice does nothing.
+    pub fn unregister(&self, registration: &Registration, session: SessionId) {
+        let (realm, policy, uri) = registration.key();
         let mut bucket = self.registrations.lock(registration.hash());
-        if !registration.retire() {
+        // An entry of another id is another registration: this one was forced out.
+        let is_it = |present: &&Arc<Registration>| {
+            present.id() == registration.id() && present.callees().any(|callee| callee.session == session)
+        };
+        let Some(present) = bucket.find(Key { realm, policy, uri }).filter(is_it).map(Arc::clone) else {
+            return;
+        };
+        present.retire();
+        bucket.remove(&present);
+        if let Some(others) = present.left_by(session) {
+            bucket.insert(Arc::new(others));
             return;
         }
-        bucket.remove(registration);
         drop(bucket);
-        let (realm, policy, uri) = registration.key();
         if policy != MatchPolicy::Exact {
             self.registration_patterns.release(realm, policy, uri);
         }

@@ -1,16 +1,16 @@
-//! One registered procedure and who answers it.
-//!
-//! In this edition a procedure has one callee (`invoke=single`); several callees and their selection policy belong here.
+//! One registered procedure and who answers it: one callee, or several by a policy (`members.rs`).
 
 use super::{
     PatternMatches, TooManyPatterns,
+    members::{Choice, Member, Members},
     sync::{AtomicU64, Ordering},
     table::{Entry, Key},
 };
 use crate::{
     ids::{RealmId, RegistrationId, RoleId, SessionId, ShardId},
-    uri::MatchPolicy,
+    uri::{InvokePolicy, MatchPolicy},
 };
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 /// Who answers a procedure.
@@ -41,6 +41,8 @@ impl CalleeFeatures {
     pub const PROGRESSIVE_CALL_INVOCATIONS: Self = Self(2);
     /// It looks after the callers' timeouts itself.
     pub const FORWARD_TIMEOUT: Self = Self(4);
+    /// What it does not want to answer goes to another one.
+    pub const CALL_REROUTE: Self = Self(8);
 
     /// With this one too, if `has` says so.
     #[must_use]
@@ -58,10 +60,35 @@ impl CalleeFeatures {
         self.0 & Self::PROGRESSIVE_CALL_INVOCATIONS.0 != 0
     }
 
+    /// Whether what it does not want to answer goes to another one.
+    pub const fn call_reroute(self) -> bool {
+        self.0 & Self::CALL_REROUTE.0 != 0
+    }
+
     /// Whether it looks after the callers' timeouts itself.
     pub const fn forward_timeout(self) -> bool {
         self.0 & Self::FORWARD_TIMEOUT.0 != 0
     }
+}
+
+/// How a callee registers (WAMP, "Shared Registration").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// Who of several is asked.
+    pub invoke: InvokePolicy,
+    /// Invocations that it works on at a time.
+    pub concurrency: Option<NonZeroU64>,
+    /// Others of its role lose the registration to it.
+    pub force: bool,
+}
+
+/// A registration, and who has lost it.
+#[derive(Debug)]
+pub struct Registered {
+    /// The entry, which another one with the same id may replace at any time.
+    pub registration: Arc<Registration>,
+    /// The entry that it was forced out of.
+    pub displaced: Option<Arc<Registration>>,
 }
 
 /// Why a procedure or pattern was not registered.
@@ -70,6 +97,12 @@ impl CalleeFeatures {
 pub enum RegisterError {
     /// It is taken: WAMP, "Shared Registrations", `single`. Sent as `wamp.error.procedure_already_exists`.
     AlreadyRegistered,
+    /// It is shared by another policy. Sent as the same error.
+    OtherPolicy(InvokePolicy),
+    /// The session has it already. Sent as the same error.
+    Twice,
+    /// So many callees share it as may.
+    TooManyCallees,
     /// No more patterns fit into the realm.
     TooManyPatterns(TooManyPatterns),
 }
@@ -77,7 +110,14 @@ pub enum RegisterError {
 impl std::fmt::Display for RegisterError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            RegisterError::AlreadyRegistered => f.write_str("the procedure is already registered"),
+            RegisterError::AlreadyRegistered => f.write_str("is registered already"),
+            RegisterError::OtherPolicy(policy) => {
+                write!(f, "is registered already, with invoke=\"{}\"", policy.name())
+            }
+            RegisterError::Twice => f.write_str("is registered already by this session"),
+            RegisterError::TooManyCallees => {
+                write!(f, "is registered by {CALLEES_MAX} callees, the most allowed")
+            }
             RegisterError::TooManyPatterns(why) => why.fmt(f),
         }
     }
@@ -112,11 +152,20 @@ pub struct Registration {
     uri: Box<str>,
     realm: RealmId,
     policy: MatchPolicy,
+    invoke: InvokePolicy,
+    /// The first one.
     callee: Callee,
+    /// All of them, unless that one is alone and has no limit.
+    members: Option<Box<Members>>,
 }
 
+/// Callees of one registration: each who comes or goes copies a list of that length.
+const CALLEES_MAX: usize = 1_024;
+
 impl Registration {
-    pub(crate) fn new(id: RegistrationId, hash: u64, key: Key<'_>, callee: Callee) -> Self {
+    pub(crate) fn new(id: RegistrationId, hash: u64, key: Key<'_>, callee: Callee, offer: &Offer) -> Self {
+        let is_alone = offer.invoke == InvokePolicy::Single && offer.concurrency.is_none();
+        let members = (!is_alone).then(|| Box::new(Members::first(Member::new(callee, offer.concurrency))));
         Self {
             retired: AtomicU64::new(0),
             id,
@@ -124,7 +173,80 @@ impl Registration {
             uri: key.uri.into(),
             realm: key.realm,
             policy: key.policy,
+            invoke: offer.invoke,
             callee,
+            members,
+        }
+    }
+
+    /// The entry that takes this one's place, with other callees.
+    fn succeeded_by(&self, members: Members) -> Self {
+        Self {
+            retired: AtomicU64::new(0),
+            id: self.id,
+            hash: self.hash,
+            uri: self.uri.clone(),
+            realm: self.realm,
+            policy: self.policy,
+            invoke: self.invoke,
+            callee: members.list()[0].callee(),
+            members: Some(Box::new(members)),
+        }
+    }
+
+    /// The entry with one more callee.
+    pub(crate) fn joined_by(&self, callee: Callee, offer: &Offer) -> Result<Self, RegisterError> {
+        let members = match &self.members {
+            Some(members) if self.invoke != InvokePolicy::Single && offer.invoke != InvokePolicy::Single => {
+                members
+            }
+            _ => return Err(RegisterError::AlreadyRegistered),
+        };
+        if offer.invoke != self.invoke {
+            return Err(RegisterError::OtherPolicy(self.invoke));
+        }
+        if members.list().iter().any(|member| member.callee().session == callee.session) {
+            return Err(RegisterError::Twice);
+        }
+        if members.list().len() >= CALLEES_MAX {
+            return Err(RegisterError::TooManyCallees);
+        }
+        Ok(self.succeeded_by(members.with(Member::new(callee, offer.concurrency))))
+    }
+
+    /// The entry without this callee; `None` if it is the last one.
+    pub(crate) fn left_by(&self, session: SessionId) -> Option<Self> {
+        let members = self.members.as_ref().filter(|members| members.list().len() > 1)?;
+        Some(self.succeeded_by(members.without(session)))
+    }
+
+    /// All callees, in the order of their registration.
+    pub fn callees(&self) -> impl Iterator<Item = Callee> {
+        let others = self.members.iter().flat_map(|members| &members.list()[1..]);
+        [self.callee].into_iter().chain(others.map(|member| member.callee()))
+    }
+
+    /// Whether there is another one than the first, or some limit.
+    pub(crate) fn members(&self) -> Option<&Members> {
+        self.members.as_deref()
+    }
+
+    /// Whether several callees have it.
+    pub fn is_shared(&self) -> bool {
+        self.members.as_ref().is_some_and(|members| members.list().len() > 1)
+    }
+
+    /// Who of several is asked.
+    pub fn invoke(&self) -> InvokePolicy {
+        self.invoke
+    }
+
+    /// Picks one of the callees that `may` have it, as the policy says.
+    pub(crate) fn choose(&self, random: impl FnOnce() -> u64, may: impl Fn(&Callee) -> bool) -> Choice {
+        match &self.members {
+            Some(members) => members.choose(self.invoke, random, may),
+            None if may(&self.callee) => Choice::Callee(self.callee, None),
+            None => Choice::Nobody,
         }
     }
 
@@ -148,7 +270,7 @@ impl Registration {
         self.realm
     }
 
-    /// Who answers.
+    /// Who answers, or the first one of several.
     pub fn callee(&self) -> Callee {
         self.callee
     }

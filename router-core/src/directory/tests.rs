@@ -24,7 +24,9 @@ fn subscribe(directory: &Directory, uri: &str, on: u8) -> Arc<Topic> {
 }
 
 fn register(directory: &Directory, uri: &str, session: u64) -> Result<Arc<Registration>, RegisterError> {
-    directory.register(REALM, MatchPolicy::Exact, uri, callee(session), 9)
+    let registered =
+        directory.register(REALM, MatchPolicy::Exact, uri, callee(session), &Offer::default(), 9);
+    registered.map(|registered| registered.registration)
 }
 
 fn exactly(candidates: Candidates<'_>) -> Option<&Arc<Registration>> {
@@ -128,11 +130,11 @@ fn a_procedure_has_one_callee() {
     let first = register(&directory, "p", 1).unwrap();
     assert_eq!(register(&directory, "p", 2).unwrap_err(), RegisterError::AlreadyRegistered);
     assert_eq!(exactly(cache.get(&directory, REALM, "p")).unwrap().callee(), callee(1));
-    directory.unregister(&first);
-    directory.unregister(&first);
+    directory.unregister(&first, callee(1).session);
+    directory.unregister(&first, callee(1).session);
     assert!(exactly(cache.get(&directory, REALM, "p")).is_none());
     let second = register(&directory, "p", 2).unwrap();
-    directory.unregister(&first);
+    directory.unregister(&first, callee(1).session);
     assert_eq!(exactly(cache.get(&directory, REALM, "p")).unwrap().id(), second.id());
     assert_eq!(directory.registration_count(), 1);
 }
@@ -204,8 +206,8 @@ proptest! {
                     }
                 }
                 Op::Unregister { procedure } => {
-                    if let Some((_, registration)) = registered.remove(&procedure) {
-                        directory.unregister(&registration);
+                    if let Some((session, registration)) = registered.remove(&procedure) {
+                        directory.unregister(&registration, callee(session).session);
                     }
                 }
                 Op::Call { procedure, shard: on } => {

@@ -20,7 +20,7 @@ mod login;
 use std::time::Duration;
 
 use fanwire_codec::wamp2::{
-    self, DecodeError, DecodeLimits, Feature, FeatureSet, InvokePolicy, Message, Roles, Serializer, code,
+    self, DecodeError, DecodeLimits, Feature, FeatureSet, Message, Roles, Serializer, code,
 };
 use fanwire_codec::ws;
 
@@ -54,11 +54,13 @@ const ROLES: Roles = Roles {
     ])),
     dealer: Some(FeatureSet::of(&[
         Feature::CallCanceling,
+        Feature::CallReroute,
         Feature::CallTimeout,
         Feature::CallerIdentification,
         Feature::PatternBasedRegistration,
         Feature::ProgressiveCallInvocations,
         Feature::ProgressiveCallResults,
+        Feature::SharedRegistration,
     ])),
     publisher: None,
     subscriber: None,
@@ -184,8 +186,7 @@ impl Shard {
                 });
             }
             Message::Register { request, options, procedure } => {
-                let done =
-                    supported(options.invoke).and_then(|()| self.register(outlet, &procedure, &options));
+                let done = self.register(outlet, &procedure, &options);
                 self.reply_or_refuse(outlet, serializer, code::REGISTER, request, done, |registration| {
                     Message::Registered { request, registration: registration.get() }
                 });
@@ -355,14 +356,6 @@ impl Shard {
             Err(refusal) => self.refuse(outlet, serializer, kind, request, &refusal),
         }
     }
-}
-
-fn supported(policy: InvokePolicy) -> Result<(), Refusal> {
-    if policy == InvokePolicy::Single {
-        return Ok(());
-    }
-    let words = format!("invoke=\"{}\" is not supported: use \"single\"", policy.name());
-    Err(Refusal::new(error::FEATURE_NOT_SUPPORTED, words))
 }
 
 fn not_pending(message: &str, request: u64) -> String {

@@ -57,7 +57,8 @@ fn calls_that_cannot_be_met_get_their_error() {
         (r#"[64,5,{"match":"prefix"},"a..b"]"#, 64, "wamp.error.invalid_uri"),
         (r#"[64,5,{"match":"prefix"},"wamp."]"#, 64, "wamp.error.not_authorized"),
         (r#"[64,5,{"match":"glob"},"a.*"]"#, 64, "wamp.error.invalid_argument"),
-        (r#"[64,5,{"invoke":"random"},"a.b"]"#, 64, "wamp.error.feature_not_supported"),
+        (r#"[64,5,{"invoke":"all"},"a.b"]"#, 64, "wamp.error.invalid_argument"),
+        (r#"[64,5,{"concurrency":0},"a.b"]"#, 64, "wamp.error.invalid_argument"),
         (r#"[66,5,77]"#, 66, "wamp.error.no_such_registration"),
     ] {
         router.say(alice, message);

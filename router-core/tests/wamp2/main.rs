@@ -21,4 +21,5 @@ mod progress;
 mod publish;
 mod renewal;
 mod session;
+mod shared;
 mod transport;

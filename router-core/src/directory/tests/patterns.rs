@@ -109,7 +109,7 @@ fn a_call_finds_exact_before_longest_prefix_before_wildcard() {
         (Wildcard, "a1.b2..d4..f6.g7"),
     ];
     for (number, (policy, uri)) in (1..).zip(registered) {
-        directory.register(REALM, policy, uri, callee(number), MANY).unwrap();
+        directory.register(REALM, policy, uri, callee(number), &Offer::default(), MANY).unwrap();
     }
     let mut picked = |uri| match cache.get(&directory, REALM, uri) {
         Candidates::Nobody => 0,
@@ -129,18 +129,22 @@ fn a_call_finds_exact_before_longest_prefix_before_wildcard() {
 fn a_refused_registration_leaves_no_trace() {
     let directory = Directory::new(1);
     let mut cache = RegistrationCache::new(16);
-    let register = |uri, session| directory.register(REALM, MatchPolicy::Prefix, uri, callee(session), 1);
+    let register = |uri, session| {
+        let registered =
+            directory.register(REALM, MatchPolicy::Prefix, uri, callee(session), &Offer::default(), 1);
+        registered.map(|registered| registered.registration)
+    };
     let first = register("a.", 1).unwrap();
     assert_eq!(
         register("b.", 2).unwrap_err(),
         RegisterError::TooManyPatterns(TooManyPatterns::InRealm { patterns_max: 1 })
     );
-    directory.unregister(&first);
-    directory.unregister(&first);
+    directory.unregister(&first, callee(1).session);
+    directory.unregister(&first, callee(1).session);
     assert!(matches!(cache.get(&directory, REALM, "a.x"), Candidates::Nobody));
     let second = register("b.", 2).unwrap();
     assert!(matches!(cache.get(&directory, REALM, "b.x"), Candidates::Patterns(_)));
-    directory.unregister(&second);
+    directory.unregister(&second, callee(2).session);
     assert_eq!(directory.registration_count(), 0);
 }
 

@@ -1,0 +1,354 @@
+//! Registrations that several callees share, limits of concurrency, and calls that another callee is asked.
+
+use std::time::Duration;
+
+use fanwire_core::Flow;
+
+use crate::support::{Client, Router, number};
+
+const REROUTES: &[&str] = &["call_reroute"];
+
+/// So many callees of `p`, on the shards in turn, and a caller on the second one.
+fn shared(options: &str, features: &[&str], count: usize) -> (Router, Vec<Client>, Client) {
+    let mut router = Router::new(2);
+    let callees: Vec<Client> = (0..count).map(|place| router.join_able(place % 2, &[], features)).collect();
+    let ids: Vec<u64> = callees.iter().map(|callee| register(&mut router, *callee, options)).collect();
+    assert!(ids.iter().all(|id| *id == ids[0]), "it is one registration");
+    let caller = router.join(1);
+    (router, callees, caller)
+}
+
+fn register(router: &mut Router, callee: Client, options: &str) -> u64 {
+    router.say(callee, &format!(r#"[64,1,{options},"p"]"#));
+    let registered = router.hear_one(callee);
+    assert!(registered.starts_with("[65,1,"), "{registered}");
+    number(&registered, 2)
+}
+
+/// Which of the callees is invoked now, and its request.
+fn invoked(router: &mut Router, callees: &[Client]) -> Vec<(usize, u64)> {
+    let heard = callees.iter().map(|callee| router.hear(*callee)).enumerate();
+    heard.flat_map(|(place, heard)| heard.into_iter().map(move |words| (place, words))).fold(
+        Vec::new(),
+        |mut all, (place, words)| {
+            assert!(words.starts_with("[68,"), "{words}");
+            all.push((place, number(&words, 1)));
+            all
+        },
+    )
+}
+
+/// Calls and answers so often, and says who has answered.
+fn answering(router: &mut Router, callees: &[Client], caller: Client, count: u64) -> Vec<usize> {
+    let mut call = |request| {
+        router.say(caller, &format!(r#"[48,{request},{{}},"p"]"#));
+        let [(place, invocation)] = invoked(router, callees)[..] else { panic!("one of them is asked") };
+        router.say(callees[place], &format!("[70,{invocation},{{}}]"));
+        assert_eq!(router.hear_one(caller), format!("[50,{request},{{}}]"));
+        place
+    };
+    (1..=count).map(|number| call(1_000 * count + number)).collect()
+}
+
+fn invoke(policy: &str) -> String {
+    format!(r#"{{"invoke":"{policy}"}}"#)
+}
+
+#[test]
+fn each_policy_picks_its_callee() {
+    for (policy, expected) in [
+        ("roundrobin", [0, 1, 2, 0, 1, 2]),
+        ("first", [0; 6]),
+        ("last", [2; 6]),
+        ("queue_least_loaded", [0, 1, 2, 0, 1, 2]),
+    ] {
+        let (mut router, callees, caller) = shared(&invoke(policy), &[], 3);
+        assert_eq!(answering(&mut router, &callees, caller, 6), expected, "{policy}");
+    }
+    let (mut router, callees, caller) = shared(&invoke("random"), &[], 3);
+    let mut picked = answering(&mut router, &callees, caller, 60);
+    picked.sort_unstable();
+    picked.dedup();
+    assert_eq!(picked, [0, 1, 2]);
+}
+
+#[test]
+fn callees_come_and_go() {
+    let (mut router, callees, caller) = shared(&invoke("first"), &[], 3);
+    router.vanish(callees[0]);
+    assert_eq!(answering(&mut router, &callees[1..], caller, 1), [0]);
+    router.say(callees[1], "[66,2,1]");
+    assert_eq!(router.hear(callees[1]), ["[67,2]"]);
+    assert_eq!(answering(&mut router, &callees[2..], caller, 2), [0, 0]);
+    register(&mut router, callees[1], &invoke("first"));
+    assert_eq!(answering(&mut router, &callees[1..], caller, 3), [1, 1, 1], "it is the last one now");
+    router.say(callees[2], "[66,3,1]");
+    router.say(callees[1], "[66,3,1]");
+    assert_eq!(callees[1..].iter().map(|callee| router.hear(*callee).len()).sum::<usize>(), 2);
+    router.say(caller, r#"[48,9999,{},"p"]"#);
+    assert!(router.hear_one(caller).contains("wamp.error.no_such_procedure"));
+    assert_eq!(router.directory.registration_count(), 0);
+    let id = register(&mut router, callees[2], "{}");
+    assert_ne!(id, 1, "it is another registration");
+}
+
+#[test]
+fn who_does_not_fit_in_is_told_why() {
+    for (first, second, words) in [
+        ("{}", "{}", "is registered already\""),
+        ("{}", r#"{"invoke":"first"}"#, "is registered already\""),
+        (r#"{"invoke":"first"}"#, "{}", "is registered already\""),
+        (r#"{"invoke":"first"}"#, r#"{"invoke":"last"}"#, r#"with invoke=\"first\""#),
+        (r#"{"concurrency":5}"#, "{}", "is registered already\""),
+    ] {
+        let (mut router, _, other) = shared(first, &[], 1);
+        router.say(other, &format!(r#"[64,7,{second},"p"]"#));
+        let error = router.hear_one(other);
+        assert!(error.starts_with(r#"[8,64,7,{},"wamp.error.procedure_already_exists""#), "{error}");
+        assert!(error.contains(words), "{error}");
+    }
+    let (mut router, callees, _) = shared(&invoke("first"), &[], 1);
+    router.say(callees[0], r#"[64,7,{"invoke":"first"},"p"]"#);
+    let error = router.hear_one(callees[0]);
+    assert!(
+        error.contains("wamp.error.procedure_already_exists") && error.contains("this session"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_least_loaded_is_asked() {
+    let (mut router, callees, caller) = shared(&invoke("queue_least_loaded"), &[], 2);
+    for request in 1..=4 {
+        router.say(caller, &format!(r#"[48,{request},{{}},"p"]"#));
+    }
+    let all = invoked(&mut router, &callees);
+    assert_eq!(all.iter().filter(|(place, _)| *place == 0).count(), 2);
+    // The second one is ready with both.
+    for (_, invocation) in all.iter().filter(|(place, _)| *place == 1) {
+        router.say(callees[1], &format!("[70,{invocation},{{}}]"));
+    }
+    assert_eq!(router.hear(caller).len(), 2);
+    for request in 5..=6 {
+        router.say(caller, &format!(r#"[48,{request},{{}},"p"]"#));
+        router.settle();
+    }
+    let places: Vec<usize> = invoked(&mut router, &callees).iter().map(|(place, _)| *place).collect();
+    assert_eq!(places, [1, 1]);
+}
+
+#[test]
+fn nobody_works_on_more_than_it_wants() {
+    for policy in ["single", "roundrobin", "first", "random", "queue_least_loaded"] {
+        let count = if policy == "single" { 1 } else { 2 };
+        let options = format!(r#"{{"invoke":"{policy}","concurrency":2}}"#);
+        let (mut router, callees, caller) = shared(&options, &[], count);
+        for request in 1..=5 {
+            router.say(caller, &format!(r#"[48,{request},{{}},"p"]"#));
+        }
+        let all = invoked(&mut router, &callees);
+        assert_eq!(all.len(), 2 * count, "{policy}");
+        let refused = router.hear(caller);
+        assert_eq!(refused.len(), 5 - 2 * count, "{policy}");
+        assert!(refused.iter().all(|error| error.contains("wamp.error.no_available_callee")), "{refused:?}");
+        // An answer makes room; a cancelled call does not before its callee has answered, nor one whose caller left.
+        let (place, invocation) = all[0];
+        router.say(callees[place], &format!("[70,{invocation},{{}}]"));
+        router.settle();
+        router.say(caller, r#"[48,6,{},"p"]"#);
+        assert_eq!(invoked(&mut router, &callees).len(), 1, "{policy}");
+        router.hear(caller);
+        router.say(caller, "[49,6,{}]");
+        assert_eq!(router.hear(caller).len(), 1);
+        router.vanish(caller);
+        let other = router.join(0);
+        router.say(other, r#"[48,1,{},"p"]"#);
+        assert!(router.hear_one(other).contains("wamp.error.no_available_callee"), "{policy}");
+        let (place, invocation) = all[1];
+        router.say(callees[place], &format!("[70,{invocation},{{}}]"));
+        router.settle();
+        router.say(other, r#"[48,2,{},"p"]"#);
+        assert_eq!(invoked(&mut router, &callees).len(), 1, "{policy}");
+        for callee in callees {
+            router.vanish(callee);
+        }
+        router.settle();
+        assert_eq!(router.calls_pending(), 0);
+    }
+}
+
+#[test]
+fn an_interrupted_callee_has_room_at_once() {
+    let (mut router, callees, caller) = shared(r#"{"concurrency":1}"#, &["call_canceling"], 1);
+    router.say(caller, r#"[48,1,{"timeout":500},"p"]"#);
+    assert_eq!(invoked(&mut router, &callees), [(0, 1)]);
+    router.pass(Duration::from_millis(500));
+    assert!(router.hear_one(caller).contains("wamp.error.timeout"));
+    assert_eq!(router.hear(callees[0]).len(), 1);
+    router.say(caller, r#"[48,2,{},"p"]"#);
+    assert_eq!(invoked(&mut router, &callees), [(0, 2)]);
+    router.vanish(caller);
+    assert_eq!(router.hear(callees[0]).len(), 1);
+    let other = router.join(0);
+    assert_eq!(answering(&mut router, &callees, other, 1), [0]);
+}
+
+#[test]
+fn shared_patterns_are_shared_by_those_who_may() {
+    let mut router = Router::new(2);
+    let callees = [router.join(0), router.join(1)];
+    for callee in callees {
+        router.say(callee, r#"[64,1,{"match":"prefix","invoke":"roundrobin"},"p."]"#);
+        assert!(router.hear_one(callee).starts_with("[65,1,"));
+    }
+    let caller = router.join(0);
+    for request in 1..=4 {
+        router.say(caller, &format!(r#"[48,{request},{{}},"p.{request}"]"#));
+    }
+    let mut places: Vec<usize> = invoked(&mut router, &callees).iter().map(|(place, _)| *place).collect();
+    places.sort_unstable();
+    assert_eq!(places, [0, 0, 1, 1]);
+    router.vanish(callees[0]);
+    router.hear(caller);
+    router.say(caller, r#"[48,5,{},"p.1"]"#);
+    assert_eq!(invoked(&mut router, &callees[1..]).len(), 1);
+    router.vanish(callees[1]);
+    assert_eq!(router.directory.registration_count(), 0);
+}
+
+// --- re-routing ----------------------------------------------------------------------------------------------------
+
+const UNAVAILABLE: &str = r#"{},"wamp.error.unavailable",["busy"]]"#;
+
+#[test]
+fn who_is_not_available_is_passed_by_in_the_order_of_the_policy() {
+    for (policy, order) in [("first", [0, 1, 2]), ("last", [2, 1, 0]), ("roundrobin", [0, 1, 2])] {
+        let (mut router, callees, caller) = shared(&invoke(policy), REROUTES, 3);
+        router.say(caller, r#"[48,1,{},"p",["x"]]"#);
+        for place in order {
+            let asked = invoked(&mut router, &callees);
+            assert_eq!(asked, [(place, 1)], "{policy}");
+            router.say(callees[place], &format!("[8,68,1,{UNAVAILABLE}"));
+        }
+        assert_eq!(router.hear(caller), [r#"[8,48,1,{},"wamp.error.no_available_callee",["busy"]]"#]);
+        assert_eq!(router.calls_pending(), 0);
+        assert_eq!(router.shards[1].counters().calls_rerouted, 2);
+    }
+}
+
+#[test]
+fn the_next_callee_gets_the_whole_call() {
+    let (mut router, callees, caller) = shared(&invoke("first"), REROUTES, 2);
+    router.say(caller, r#"[48,1,{"disclose_me":true,"timeout":500},"p",["x"],{"k":1}]"#);
+    let first = router.hear_one(callees[0]);
+    router.say(callees[0], &format!("[8,68,1,{UNAVAILABLE}"));
+    assert_eq!(router.hear_one(callees[1]), first);
+    router.say(callees[1], "[70,1,{},[2]]");
+    assert_eq!(router.hear(caller), ["[50,1,{},[2]]"]);
+    assert!(router.shards[1].next_deadline().is_none(), "no timer is left");
+}
+
+#[test]
+fn who_means_nothing_by_it_is_understood() {
+    for (features, error) in
+        [(&[][..], "wamp.error.unavailable"), (REROUTES, "wamp.error.no_available_callee")]
+    {
+        let (mut router, callees, caller) = shared("{}", features, 1);
+        router.say(caller, r#"[48,1,{},"p"]"#);
+        router.hear_one(callees[0]);
+        router.say(callees[0], &format!("[8,68,1,{UNAVAILABLE}"));
+        assert_eq!(router.hear(caller), [format!(r#"[8,48,1,{{}},"{error}",["busy"]]"#)]);
+    }
+    let (mut router, callees, caller) = shared(&invoke("first"), &[], 2);
+    router.say(caller, r#"[48,1,{},"p"]"#);
+    router.hear_one(callees[0]);
+    router.say(callees[0], &format!("[8,68,1,{UNAVAILABLE}"));
+    assert_eq!(router.hear(caller), [r#"[8,48,1,{},"wamp.error.unavailable",["busy"]]"#]);
+    assert!(router.hear(callees[1]).is_empty());
+}
+
+#[test]
+fn nobody_is_asked_again_after_a_part_of_the_result_or_a_cancel() {
+    let (mut router, callees, caller) = shared(&invoke("first"), REROUTES, 2);
+    router.say(caller, r#"[48,1,{"receive_progress":true},"p"]"#);
+    router.hear_one(callees[0]);
+    router.say(callees[0], r#"[70,1,{"progress":true},[1]]"#);
+    router.say(callees[0], &format!("[8,68,1,{UNAVAILABLE}"));
+    assert_eq!(router.hear(caller).len(), 2);
+    assert!(router.hear(callees[1]).is_empty());
+    router.say(caller, r#"[48,2,{},"p"]"#);
+    router.hear_one(callees[0]);
+    router.say(caller, "[49,2,{}]");
+    assert_eq!(router.hear(caller).len(), 1);
+    assert_eq!(router.say(callees[0], &format!("[8,68,2,{UNAVAILABLE}")), Flow::Continue);
+    assert!(router.hear(caller).is_empty() && router.hear(callees[1]).is_empty());
+    assert_eq!(router.calls_pending(), 0);
+}
+
+#[test]
+fn a_call_under_way_to_a_callee_that_leaves_goes_to_another() {
+    for unregisters in [false, true] {
+        let (mut router, callees, caller) = shared(&invoke("first"), REROUTES, 2);
+        router.say(caller, r#"[48,1,{},"p"]"#);
+        router.exchange(1);
+        if unregisters {
+            router.say(callees[0], "[66,2,1]");
+        } else {
+            router.vanish(callees[0]);
+        }
+        assert_eq!(invoked(&mut router, &callees[1..]), [(0, 1)]);
+        router.say(callees[1], "[70,1,{}]");
+        assert_eq!(router.hear(caller), ["[50,1,{}]"]);
+    }
+    // It has begun: nobody knows what it has done.
+    let (mut router, callees, caller) = shared(&invoke("first"), REROUTES, 2);
+    router.say(caller, r#"[48,1,{},"p"]"#);
+    router.hear_one(callees[0]);
+    router.vanish(callees[0]);
+    assert!(router.hear_one(caller).contains("wamp.error.canceled"));
+    assert!(router.hear(callees[1]).is_empty());
+}
+
+// --- taking over ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn who_forces_its_way_in_has_the_procedure_alone() {
+    for policy in ["single", "first"] {
+        let count = if policy == "single" { 1 } else { 2 };
+        let (mut router, callees, caller) = shared(&invoke(policy), &[], count);
+        router.say(caller, r#"[48,1,{},"p"]"#);
+        assert_eq!(invoked(&mut router, &callees), [(0, 1)]);
+        let usurper = router.join(1);
+        let id = register(&mut router, usurper, r#"{"force_reregister":true}"#);
+        assert_ne!(id, 1);
+        assert_eq!(answering(&mut router, &[usurper], caller, 2), [0, 0]);
+        // What was asked before is still answered.
+        router.say(callees[0], "[70,1,{}]");
+        assert_eq!(router.hear(caller), ["[50,1,{}]"]);
+        for callee in callees {
+            router.say(callee, "[66,9,1]");
+            assert!(router.hear_one(callee).contains("wamp.error.no_such_registration"));
+        }
+        router.vanish(usurper);
+        assert_eq!(router.directory.registration_count(), 0);
+        let registrations: u64 = router.shards.iter().map(|shard| shard.counters().registrations).sum();
+        assert_eq!(registrations, 0);
+    }
+}
+
+#[test]
+fn nobody_takes_what_another_role_has() {
+    let mut router = Router::new(2);
+    let user = router.challenged(0, "named", "u");
+    let operator = router.challenged(1, "named", "o");
+    for (place, (client, role)) in [(user, 0), (operator, 1)].into_iter().enumerate() {
+        router.say(client, r#"[5,"secret",{}]"#);
+        let question = router.question(place);
+        router.grant(place, &question, role);
+        assert!(router.hear_one(client).starts_with("[2,"));
+    }
+    register(&mut router, operator, "{}");
+    router.say(user, r#"[64,1,{"force_reregister":true},"p"]"#);
+    let error = router.hear_one(user);
+    assert!(error.contains("wamp.error.procedure_already_exists"), "{error}");
+}
