@@ -201,11 +201,10 @@ on_both_drivers! {
         passes_at(&url, &[("SSL_CERT_FILE", ca.as_str())], router, &program, "autobahn_python.py", &arguments);
     }
 
+    /// Not in JSON: there it ends messages with 0x18, where the specification says 0x1E.
     fn autobahn_for_python_in_batches(driver: &str) {
-        for serializer in ["json", "msgpack", "cbor"] {
-            python(driver, "autobahn_python.py", &["--serializer", serializer, "--batched"]);
-        }
-        python(driver, "autobahn_python.py", &["--serializer", "json", "--batched", "--compression"]);
+        python(driver, "autobahn_python.py", &["--serializer", "msgpack", "--batched"]);
+        python(driver, "autobahn_python.py", &["--serializer", "cbor", "--batched", "--compression"]);
     }
 
     fn autobahn_for_javascript_in_json(driver: &str) {
