@@ -5,11 +5,13 @@ use std::cell::Cell;
 use std::io::IoSlice;
 use std::sync::Arc;
 
+use fanwire_codec::rawsocket::MaxLength;
 use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::Kind;
 use fanwire_core::access::{Access, RealmConfig};
 use fanwire_core::directory::Directory;
 use fanwire_core::echo::{EchoRooms, MessageTemplate};
+use fanwire_core::encoding::Framing;
 use fanwire_core::ids::ShardId;
 use fanwire_core::message_center::{ChannelRule, MessageCenter, OnError};
 use fanwire_core::{
@@ -85,9 +87,13 @@ fn shard_of(number: u8, shards: u8, directory: &Arc<Directory>) -> Shard {
 }
 
 fn join(shard: &mut Shard, number: u32) -> Outlet {
+    join_in(shard, number, Serializer::Json)
+}
+
+fn join_in(shard: &mut Shard, number: u32, encoding: impl Into<Encoding>) -> Outlet {
     let outlet = Outlet(number);
     shard.attach(Instant::START, outlet);
-    shard.open(Instant::START, outlet, Serializer::Json);
+    shard.open(Instant::START, outlet, encoding);
     say(shard, outlet, r#"[1,"realm1",{"roles":{"caller":{}}}]"#);
     outlet
 }
@@ -151,6 +157,33 @@ fn a_publication_to_clients_of_both_protocols_allocates_nothing() {
         assert_eq!(flow, Flow::Continue);
         flush(&mut shard, &mut sink);
         assert_eq!(shard.counters().delivered, before + 200, "everybody got it");
+    });
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn a_publication_over_each_transport_allocates_nothing() {
+    let (mut shard, mut sink) = (shard(), Sink(0));
+    let framings = [
+        Framing::Plain,
+        Framing::Batched,
+        Framing::Raw(MaxLength::MOST),
+        Framing::Raw(MaxLength::at_most(4096)),
+    ];
+    for (number, framing) in (0..100).zip(framings.iter().cycle()) {
+        let outlet = join_in(&mut shard, number, Encoding::Wamp2(Serializer::Json, *framing));
+        say(&mut shard, outlet, r#"[32,1,{},"a.topic"]"#);
+    }
+    let publisher = join_in(&mut shard, 100, Encoding::Wamp2(Serializer::Json, framings[2]));
+    flush(&mut shard, &mut sink);
+    shard.effects();
+    let mut message = *br#"[16,77,{"acknowledge":true},"a.topic",[1,"payload"],{"k":"v"}]"#;
+    let allocations = steady_allocations(|| {
+        let before = shard.counters().delivered;
+        let flow = shard.receive(Instant::START, publisher, Kind::Text, &mut message);
+        assert_eq!(flow, Flow::Continue);
+        flush(&mut shard, &mut sink);
+        assert_eq!(shard.counters().delivered, before + 100, "everybody got it");
     });
     assert_eq!(allocations, 0);
 }
