@@ -23,7 +23,7 @@ use fanwire_io::{ListenAddress, Machine, Router, Rung, Running};
 
 use crate::certificates::Certificates;
 use crate::config::units::ranges;
-use crate::config::{Config, Loaded, Sources, schema};
+use crate::config::{Config, Loaded, Sources, schema, wamp1};
 use crate::log::{Level, Log};
 use crate::refusal::{self, Refusal};
 use crate::reload::{Holders, Reloader};
@@ -239,7 +239,7 @@ fn banner(loaded: &Loaded, parts: &Parts, open_files: u64, took: Duration) -> St
     for (listener, address) in config.listener.iter().zip(parts.running.addresses()) {
         for (path, endpoint) in &listener.endpoints {
             let spoken = match endpoint.protocol {
-                schema::Protocol::Wamp => wamp(endpoint, &realms),
+                schema::Protocol::Wamp => wamp(endpoint, &realms, wamp1::realm(config)),
                 schema::Protocol::MessageCenter => {
                     format!("message center, realm {:?}", config.message_center.realm)
                 }
@@ -273,7 +273,7 @@ fn banner(loaded: &Loaded, parts: &Parts, open_files: u64, took: Duration) -> St
                     ListenAddress::Ip(address) => format!("{scheme}://{}", reachable(*address)),
                     unix @ ListenAddress::Unix { .. } => format!("{scheme}://{unix}"),
                 };
-                line(&mut out, format_args!("  {scheme:<8} {url:<39} {}", wamp(like, &realms)));
+                line(&mut out, format_args!("  {scheme:<8} {url:<39} {}", wamp(like, &realms, None)));
             }
         }
     }
@@ -359,12 +359,15 @@ fn line(out: &mut String, text: fmt::Arguments<'_>) {
 }
 
 /// What a WAMP endpoint offers, in a line.
-fn wamp(endpoint: &schema::Endpoint, realms: &str) -> String {
+fn wamp(endpoint: &schema::Endpoint, realms: &str, version_1: Option<&schema::Realm>) -> String {
     let rules = wiring::wamp_rules(endpoint);
     let allowed = Serializer::ALL.into_iter().filter(|serializer| rules.allow(*serializer));
     let names: Vec<String> = allowed.map(|serializer| serializer.to_string()).collect();
+    let is_only = |name: &String| rules.realm.as_ref().is_none_or(|only| only == name);
+    let version_1 = version_1.filter(|realm| rules.allow(Serializer::Json) && is_only(&realm.name));
+    let version_1 = version_1.map_or_else(String::new, |realm| format!("; v1 in {:?}", realm.name));
     let realm = rules.realm.map_or_else(|| realms.to_owned(), |realm| format!("realm {realm:?}"));
-    format!("WAMP v2 ({}), {realm}", names.join(" "))
+    format!("WAMP v2 ({}), {realm}{version_1}", names.join(" "))
 }
 
 /// An address that a client on this machine can use.

@@ -419,6 +419,7 @@ pub fn core_config(
         message_center: message_center(config, &access),
         // Without a realm it is at no path.
         echo: access.realm(&config.echo.realm).map(|realm| config.echo.read(realm)).unwrap_or_default(),
+        wamp1: config.wamp1.read(config, &access),
         access,
         limits: CoreLimits {
             outbox_bytes_max: bytes(limits.outbox),

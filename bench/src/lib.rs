@@ -69,6 +69,7 @@ impl Bare {
             agent: String::new(),
             message_center: MessageCenter::new(RealmId::new(0), OnError::Keep, rule.into_iter().collect()),
             echo: Default::default(),
+            wamp1: Default::default(),
         });
         let drawn = Arc::new(AtomicU64::new(1));
         let state = Arc::clone(&drawn);

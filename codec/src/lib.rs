@@ -1,7 +1,7 @@
 //! Bytes, frames and messages: what travels, without I/O.
 //!
 //! ```text
-//! bytes ──▶ http (request heads) ──▶ ws, rawsocket (frames) ──▶ wamp2, message_center (messages) ──▶ router-core
+//! bytes ──▶ http (request heads) ──▶ ws, rawsocket (frames) ──▶ wamp2, wamp1, message_center (messages) ──▶ router-core
 //! ```
 //!
 //! The crate holds no socket, no clock, no randomness and no state beyond one connection's framing. Input is borrowed,
@@ -19,5 +19,6 @@ pub mod payload;
 pub mod rawsocket;
 pub mod resp;
 mod utf8;
+pub mod wamp1;
 pub mod wamp2;
 pub mod ws;

@@ -94,6 +94,7 @@ fn control_with(deaf: bool, hold: Arc<Mutex<()>>) -> (Control, SocketAddr) {
         agent: String::new(),
         message_center: MessageCenter::default(),
         echo: Default::default(),
+        wamp1: Default::default(),
     }));
     let memory = MemoryWatch::new(MemoryBudget::new(None), Box::new(|_, _| {}));
     let early = Early::begin(1, Vec::new()).expect("there are resources");

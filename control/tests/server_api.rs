@@ -65,6 +65,7 @@ fn config() -> ApiConfig {
         agent: String::new(),
         message_center: Default::default(),
         echo: Default::default(),
+        wamp1: Default::default(),
     };
     let long = Duration::from_secs(300);
     ApiConfig {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fanwire_codec::http::HttpError;
 use fanwire_codec::message_center::ErrorCode;
 use fanwire_codec::rawsocket::Request;
+use fanwire_codec::wamp1;
 use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::Kind;
 use fanwire_codec::ws::deflate::Agreement;
@@ -49,7 +50,8 @@ impl fmt::Debug for Router {
 }
 
 impl Router {
-    /// Endpoints that speak WAMP v2, to any realm in any serializer; for others see [`WampEndpoints`].
+    /// Endpoints that speak WAMP, in any serializer to any realm, and version 1 where it has a realm; for others see
+    /// [`WampEndpoints`].
     pub const WAMP: EndpointId = EndpointId(0);
     /// Endpoints of the message center.
     pub const MESSAGE_CENTER: EndpointId = EndpointId(1);
@@ -72,6 +74,15 @@ impl Router {
         if let Some(realm) = self.endpoints.rules(endpoint).and_then(|rules| rules.realm.as_deref()) {
             self.shard.confine(outlet, realm);
         }
+    }
+
+    /// Whether these endpoints take version 1: it is JSON, and its clients are in one realm.
+    fn speaks_version_1(&self, rules: &WampRules) -> bool {
+        let config = self.shard.config();
+        config.wamp1.realm.is_some_and(|realm| {
+            let only = rules.realm.as_deref();
+            rules.allow(Serializer::Json) && only.is_none_or(|only| config.access.realm(only) == Some(realm))
+        })
     }
 
     /// Sends questions on their way; those that find no room have their verdict at once, after which there may be others.
@@ -128,14 +139,18 @@ impl Service for Router {
             let words = format!("this path leads to no room; paths of rooms: {}", known.join(", "));
             return Err(HttpError::new(404, words));
         }
-        // RFC 6455, 4.1: the client lists what it prefers first.
+        // RFC 6455, 4.1: the client lists what it prefers first. Who speaks both versions is better off with the second.
         let everything = WampRules::default();
         let rules = self.endpoints.rules(endpoint).unwrap_or(&everything);
         let is_allowed = |known: &Subprotocol| rules.allow(known.serializer);
         if let Some(chosen) = upgrade.subprotocols().filter_map(Subprotocol::from_name).find(is_allowed) {
             return Ok(Some(chosen.name()));
         }
-        let known: Vec<_> = rules.subprotocols().map(Subprotocol::name).collect();
+        let version_1 = self.speaks_version_1(rules).then_some(wamp1::SUBPROTOCOL);
+        if version_1.is_some() && upgrade.subprotocols().any(|offered| Some(offered) == version_1) {
+            return Ok(version_1);
+        }
+        let known: Vec<_> = rules.subprotocols().map(Subprotocol::name).chain(version_1).collect();
         let words = format!(
             "no subprotocol of this path was offered; send Sec-WebSocket-Protocol with one of: {}",
             known.join(", ")
@@ -155,6 +170,9 @@ impl Service for Router {
         }
         if endpoint == Self::ECHO {
             return self.shard.open(now, outlet, Encoding::ECHO);
+        }
+        if subprotocol == Some(wamp1::SUBPROTOCOL) {
+            return self.shard.open(now, outlet, Encoding::WAMP1);
         }
         let Subprotocol { serializer, batched } =
             subprotocol.and_then(Subprotocol::from_name).expect("as negotiated");
@@ -180,10 +198,11 @@ impl Service for Router {
     }
 
     fn enter(&mut self, now: Instant, outlet: Outlet, endpoint: EndpointId, target: &str) -> Flow {
-        if endpoint != Self::ECHO {
-            return Flow::Continue;
-        }
-        let flow = self.shard.enter_room(now, outlet, target);
+        let flow = match endpoint {
+            Self::ECHO => self.shard.enter_room(now, outlet, target),
+            Self::MESSAGE_CENTER => return Flow::Continue,
+            _ => self.shard.enter_wamp(now, outlet),
+        };
         if self.shard.has_questions() {
             self.submit_questions(now);
         }
@@ -309,17 +328,23 @@ impl Service for Router {
 
     fn read_counters(&self, into: &[Count]) {
         let counters = self.shard.counters();
-        let (center, echo) = (&counters.message_center, &counters.echo);
+        let (center, echo, v1) = (&counters.message_center, &counters.echo, &counters.wamp1);
         let plain = [
-            counters.sessions - center.sessions - echo.sessions,
+            counters.sessions - center.sessions - echo.sessions - v1.sessions,
             center.sessions,
             echo.sessions,
-            counters.sessions_opened - center.sessions_opened - echo.sessions_opened,
+            v1.sessions,
+            counters.sessions_opened - center.sessions_opened - echo.sessions_opened - v1.sessions_opened,
             center.sessions_opened,
             echo.sessions_opened,
-            counters.messages_received - center.messages_received - echo.messages_received,
+            v1.sessions_opened,
+            counters.messages_received
+                - center.messages_received
+                - echo.messages_received
+                - v1.messages_received,
             center.messages_received,
             echo.messages_received,
+            v1.messages_received,
             counters.violations,
             counters.decoder_panics,
             counters.requests_refused,
@@ -366,7 +391,7 @@ impl Service for Router {
 /// Of the paths of rooms, in the answer to one that is none.
 const PATHS_TOLD_MAX: usize = 8;
 
-const PLAIN: usize = 43;
+const PLAIN: usize = 46;
 
 const METRICS: &[Metric] = &{
     const fn counter(name: &'static str, help: &'static str) -> Metric {
@@ -383,6 +408,9 @@ const METRICS: &[Metric] = &{
     }
     const fn of_echo(metric: Metric) -> Metric {
         Metric { labels: "protocol=\"echo\"", ..metric }
+    }
+    const fn of_wamp1(metric: Metric) -> Metric {
+        Metric { labels: "protocol=\"wamp1\"", ..metric }
     }
     const fn deflated(name: &'static str, labels: &'static str, help: &'static str) -> Metric {
         Metric { name, labels, help, kind: MetricKind::Counter }
@@ -403,12 +431,15 @@ const METRICS: &[Metric] = &{
         of_wamp2(gauge("sessions", "Sessions that are open now.")),
         of_center(gauge("sessions", "Sessions that are open now.")),
         of_echo(gauge("sessions", "Sessions that are open now.")),
+        of_wamp1(gauge("sessions", "Sessions that are open now.")),
         of_wamp2(counter("sessions_opened", "Sessions welcomed.")),
         of_center(counter("sessions_opened", "Sessions welcomed.")),
         of_echo(counter("sessions_opened", "Sessions welcomed.")),
+        of_wamp1(counter("sessions_opened", "Sessions welcomed.")),
         of_wamp2(counter("messages_received", "Protocol messages received from clients.")),
         of_center(counter("messages_received", "Protocol messages received from clients.")),
         of_echo(counter("messages_received", "Protocol messages received from clients.")),
+        of_wamp1(counter("messages_received", "Protocol messages received from clients.")),
         counter("protocol_violations", "Protocol violations, each of which ended a session."),
         counter(
             "message_panics",

@@ -242,6 +242,7 @@ fn shorter_deadlines_count_for_connections_that_are_there() {
             agent: String::new(),
             message_center: MessageCenter::default(),
             echo: Default::default(),
+            wamp1: Default::default(),
         };
         running.renew(after, Arc::new(core)).unwrap();
         assert_eq!(client.hear(), Word::Ping);

@@ -497,7 +497,7 @@ impl Role {
     ) -> Result<Self, AccessError> {
         let mut rules = Rules::new(hasher.clone());
         for rule in &config.permissions {
-            uri::check_pattern(&rule.uri, rule.match_policy, UriRule::Loose).map_err(|why| {
+            uri::check_pattern(&rule.uri, rule.match_policy, UriRule::Version1).map_err(|why| {
                 AccessError::PermissionUri {
                     realm: realm.to_owned(),
                     role: config.name.clone(),
@@ -525,7 +525,7 @@ fn topic_rules(
 ) -> Result<Rules<Handling>, AccessError> {
     let mut rules = Rules::new(hasher.clone());
     for rule in &config.rules {
-        uri::check_pattern(&rule.uri, rule.match_policy, UriRule::Loose)
+        uri::check_pattern(&rule.uri, rule.match_policy, UriRule::Version1)
             .map_err(|why| AccessError::TopicUri { realm: realm.to_owned(), uri: rule.uri.clone(), why })?;
         if !rules.insert(rule.match_policy, &rule.uri, rule.handling) {
             let what =

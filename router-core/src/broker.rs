@@ -157,7 +157,7 @@ impl Shard {
         } = request;
         let session = self.session(outlet).expect("an open session publishes");
         let (realm, role, encoding, session) = (session.realm, session.role, session.encoding, session.id);
-        let disclosure = self.permit(realm, role, Action::Publish, uri)?;
+        let disclosure = self.permit_as(encoding.uri_rule(), realm, role, Action::Publish, uri)?;
         let disclosed = self.discloses(realm, role, disclosure, disclose_me, uri)?;
         if self.config.access.hooks(realm).of_publication(uri).is_some()
             && self.ask_about_publication(now, outlet, &request)
@@ -189,8 +189,19 @@ impl Shard {
         action: Action,
         uri: &str,
     ) -> Result<Disclosure, Refusal> {
-        uri::check_topic(uri, UriRule::Loose)
-            .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
+        self.permit_as(UriRule::Loose, realm, role, action, uri)
+    }
+
+    /// The same where other names are allowed.
+    pub(crate) fn permit_as(
+        &self,
+        rule: UriRule,
+        realm: RealmId,
+        role: RoleId,
+        action: Action,
+        uri: &str,
+    ) -> Result<Disclosure, Refusal> {
+        uri::check_topic(uri, rule).map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
         let permitted = self.config.access.permit(realm, role, action, uri);
         permitted.ok_or_else(|| self.not_authorized(realm, role, action, MatchPolicy::Exact, uri))
     }
@@ -327,17 +338,21 @@ impl Shard {
         if let Some(LocalSubscription { topic, streams: Streams::Exact(streams), .. }) = local {
             event.append(&mut self.delivery, topic.id(), None, &streams.alike, &self.config.access);
             for NamedStream { name, encoding, stream } in &streams.named {
-                if let Encoding::Echo(_) = encoding {
-                    event.append_echo_to(&mut self.delivery, *stream, &self.config.access);
-                    continue;
-                }
-                if let Encoding::MessageCenter(_) = encoding
-                    && event.plain
-                    && event.append_plain_to(&mut self.delivery, *stream, &self.config.access)
-                {
-                    continue;
-                }
-                let (name, access) = (name.as_deref(), &self.config.access);
+                let access = &self.config.access;
+                let name = match encoding {
+                    Encoding::Echo(_) => {
+                        event.append_echo_to(&mut self.delivery, *stream, access);
+                        continue;
+                    }
+                    Encoding::MessageCenter(_)
+                        if event.plain && event.append_plain_to(&mut self.delivery, *stream, access) =>
+                    {
+                        continue;
+                    }
+                    // They are told by name what it is, and many have no other one for it than the router.
+                    Encoding::Wamp1(_) => Some(name.as_deref().unwrap_or(topic.uri())),
+                    _ => name.as_deref(),
+                };
                 event.append_to(&mut self.delivery, topic.id(), name, *encoding, *stream, access);
             }
         }

@@ -7,6 +7,7 @@ use fanwire_codec::ws::deflate::DeflatePolicy;
 use crate::access::Access;
 use crate::echo::EchoRooms;
 use crate::message_center::MessageCenter;
+use crate::wamp1::Wamp1;
 
 /// Realms, permissions and limits; the same for all shards of a process.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct CoreConfig {
     pub message_center: MessageCenter,
     /// The rooms of echo clients.
     pub echo: EchoRooms,
+    /// Clients of WAMP version 1.
+    pub wamp1: Wamp1,
 }
 
 /// permessage-deflate (RFC 7692).

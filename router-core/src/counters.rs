@@ -191,8 +191,10 @@ pub struct Counters {
     pub requests_refused: u64,
     /// What the message center has of `sessions`, `sessions_opened` and `messages_received`.
     pub message_center: ProtocolShare,
-    /// And echo rooms; WAMP has the rest.
+    /// And echo rooms.
     pub echo: ProtocolShare,
+    /// And version 1 of WAMP; version 2 has the rest.
+    pub wamp1: ProtocolShare,
     /// Errors told to message-center clients, by number: the first is that of [`ErrorCode::NotAuth`].
     pub message_center_errors: [u64; ErrorCode::ALL.len()],
     /// Publications accepted by this shard, from its sessions and by API.
@@ -303,6 +305,7 @@ impl Counters {
             Encoding::Wamp2(..) => None,
             Encoding::MessageCenter(_) => Some(&mut self.message_center),
             Encoding::Echo(_) => Some(&mut self.echo),
+            Encoding::Wamp1(_) => Some(&mut self.wamp1),
         }
     }
 

@@ -196,7 +196,7 @@ impl Shard {
         let CallRequest { uri, payload, .. } = *request;
         let session = self.session(outlet).expect("an open session calls");
         let (realm, role, encoding, id) = (session.realm, session.role, session.encoding, session.id);
-        let disclosure = self.permit(realm, role, Action::Call, uri)?;
+        let disclosure = self.permit_as(encoding.uri_rule(), realm, role, Action::Call, uri)?;
         let disclosed = self.discloses(realm, role, disclosure, request.disclose_me, uri)?;
         let session = self.session(outlet).expect("as above");
         if session.calls.len() >= self.config.limits.calls_max {

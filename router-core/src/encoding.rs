@@ -13,6 +13,9 @@ use crate::dealer::Invoking;
 use crate::ids::{PublicationId, SubscriptionId};
 use crate::message_center;
 use crate::session::Identity;
+use crate::topics::GAP_TOPIC;
+use crate::uri::UriRule;
+use crate::wamp1;
 use crate::wamp2::frames;
 
 /// How messages become frames, each for itself, and so once for all who get them. They are written as plain WebSocket frames;
@@ -66,6 +69,8 @@ pub enum Encoding {
     MessageCenter(Framing),
     /// Plain messages over WebSocket.
     Echo(Framing),
+    /// WAMP v1, JSON over WebSocket.
+    Wamp1(Framing),
 }
 
 impl From<Serializer> for Encoding {
@@ -80,6 +85,8 @@ impl Encoding {
     pub const MESSAGE_CENTER: Self = Self::MessageCenter(Framing::Plain);
     /// Echo rooms as they are before anything was agreed on compression.
     pub const ECHO: Self = Self::Echo(Framing::Plain);
+    /// WAMP v1 as it is before anything was agreed on compression.
+    pub const WAMP1: Self = Self::Wamp1(Framing::Plain);
 
     /// How many there are that each subscription has a place for.
     pub(crate) const ALIKE: usize = 2 * Serializer::COUNT;
@@ -91,7 +98,7 @@ impl Encoding {
         match self {
             Self::Wamp2(serializer, Framing::Plain) => Some(serializer.index()),
             Self::Wamp2(serializer, Framing::Deflated) => Some(Serializer::COUNT + serializer.index()),
-            Self::Wamp2(..) | Self::MessageCenter(_) | Self::Echo(_) => None,
+            Self::Wamp2(..) | Self::MessageCenter(_) | Self::Echo(_) | Self::Wamp1(_) => None,
         }
     }
 
@@ -101,13 +108,17 @@ impl Encoding {
             Self::Wamp2(serializer, framing) => Self::Wamp2(serializer, framing.deflated()),
             Self::MessageCenter(framing) => Self::MessageCenter(framing.deflated()),
             Self::Echo(framing) => Self::Echo(framing.deflated()),
+            Self::Wamp1(framing) => Self::Wamp1(framing.deflated()),
         }
     }
 
     /// How its messages become frames.
     pub(crate) fn framing(self) -> Framing {
         match self {
-            Self::Wamp2(_, framing) | Self::MessageCenter(framing) | Self::Echo(framing) => framing,
+            Self::Wamp2(_, framing)
+            | Self::MessageCenter(framing)
+            | Self::Echo(framing)
+            | Self::Wamp1(framing) => framing,
         }
     }
 
@@ -122,6 +133,7 @@ impl Encoding {
             Self::Wamp2(..) => "wamp2",
             Self::MessageCenter(_) => "message_center",
             Self::Echo(_) => "echo",
+            Self::Wamp1(_) => "wamp1",
         }
     }
 
@@ -129,7 +141,7 @@ impl Encoding {
     pub(crate) fn serializer(self) -> Serializer {
         match self {
             Self::Wamp2(serializer, _) => serializer,
-            Self::MessageCenter(_) => Serializer::Json,
+            Self::MessageCenter(_) | Self::Wamp1(_) => Serializer::Json,
             // A string and binary are what they are in it.
             Self::Echo(_) => Serializer::MsgPack,
         }
@@ -138,8 +150,16 @@ impl Encoding {
     /// The same, unless its clients know nothing of it.
     pub(crate) fn named_serializer(self) -> Option<Serializer> {
         match self {
-            Self::Wamp2(..) | Self::MessageCenter(_) => Some(self.serializer()),
+            Self::Wamp2(..) | Self::MessageCenter(_) | Self::Wamp1(_) => Some(self.serializer()),
             Self::Echo(_) => None,
+        }
+    }
+
+    /// Which names its clients may give to topics and procedures.
+    pub(crate) fn uri_rule(self) -> UriRule {
+        match self {
+            Self::Wamp1(_) => UriRule::Version1,
+            Self::Wamp2(..) | Self::MessageCenter(_) | Self::Echo(_) => UriRule::Loose,
         }
     }
 
@@ -161,6 +181,9 @@ impl Encoding {
             Self::MessageCenter(_) => {
                 message_center::frames::event(topic.expect("its members have a name for it"), payload, out);
             }
+            Self::Wamp1(_) => {
+                wamp1::frames::event(topic.expect("they are told which topic it is"), payload, out);
+            }
             Self::Echo(_) => unreachable!("its events are written of plain bytes"),
         }
     }
@@ -180,6 +203,7 @@ impl Encoding {
             Self::Wamp2(serializer, _) => {
                 frames::gap(serializer, subscription, publication, of, lost, reason, out);
             }
+            Self::Wamp1(_) => wamp1::frames::gap(GAP_TOPIC, of, lost, reason, out),
             Self::MessageCenter(_) | Self::Echo(_) => unreachable!("no rule leads to the topic of gaps"),
         }
     }
@@ -189,8 +213,8 @@ impl Encoding {
         match self {
             Self::Wamp2(serializer, _) => frames::published(serializer, request, publication, out),
             Self::MessageCenter(_) => unreachable!("its sessions do not publish"),
-            // It has no words for that.
-            Self::Echo(_) => {}
+            // They have no words for that.
+            Self::Echo(_) | Self::Wamp1(_) => {}
         }
     }
 
@@ -204,7 +228,9 @@ impl Encoding {
     ) {
         match self {
             Self::Wamp2(serializer, _) => frames::invocation(serializer, request, invoking, payload, out),
-            Self::MessageCenter(_) | Self::Echo(_) => unreachable!("its sessions neither call nor register"),
+            Self::MessageCenter(_) | Self::Echo(_) | Self::Wamp1(_) => {
+                unreachable!("its sessions do not register")
+            }
         }
     }
 
@@ -212,7 +238,9 @@ impl Encoding {
     pub(crate) fn write_interrupt(self, request: u64, mode: CancelMode, out: &mut BytesMut) {
         match self {
             Self::Wamp2(serializer, _) => frames::interrupt(serializer, request, mode, out),
-            Self::MessageCenter(_) | Self::Echo(_) => unreachable!("its sessions neither call nor register"),
+            Self::MessageCenter(_) | Self::Echo(_) | Self::Wamp1(_) => {
+                unreachable!("its sessions do not register")
+            }
         }
     }
 
@@ -220,7 +248,9 @@ impl Encoding {
     pub(crate) fn write_progress(self, request: u64, payload: Payload<'_>, out: &mut BytesMut) {
         match self {
             Self::Wamp2(serializer, _) => frames::progress(serializer, request, payload, out),
-            Self::MessageCenter(_) | Self::Echo(_) => unreachable!("its sessions neither call nor register"),
+            Self::MessageCenter(_) | Self::Echo(_) | Self::Wamp1(_) => {
+                unreachable!("its sessions do not take results in parts")
+            }
         }
     }
 
@@ -228,7 +258,8 @@ impl Encoding {
     pub(crate) fn write_result(self, request: u64, payload: Payload<'_>, out: &mut BytesMut) {
         match self {
             Self::Wamp2(serializer, _) => frames::result(serializer, request, payload, out),
-            Self::MessageCenter(_) | Self::Echo(_) => unreachable!("its sessions neither call nor register"),
+            Self::MessageCenter(_) | Self::Echo(_) => unreachable!("its sessions do not call"),
+            Self::Wamp1(_) => unreachable!("the answer names the call as its client does"),
         }
     }
 
@@ -242,7 +273,8 @@ impl Encoding {
     ) {
         match self {
             Self::Wamp2(serializer, _) => frames::call_error(serializer, request, error, payload, out),
-            Self::MessageCenter(_) | Self::Echo(_) => unreachable!("its sessions neither call nor register"),
+            Self::MessageCenter(_) | Self::Echo(_) => unreachable!("its sessions do not call"),
+            Self::Wamp1(_) => unreachable!("the answer names the call as its client does"),
         }
     }
 
@@ -250,7 +282,8 @@ impl Encoding {
     pub(crate) fn write_call_refusal(self, request: u64, error: &str, words: &str, out: &mut BytesMut) {
         match self {
             Self::Wamp2(serializer, _) => frames::call_refusal(serializer, request, error, words, out),
-            Self::MessageCenter(_) | Self::Echo(_) => unreachable!("its sessions neither call nor register"),
+            Self::MessageCenter(_) | Self::Echo(_) => unreachable!("its sessions do not call"),
+            Self::Wamp1(_) => unreachable!("the answer names the call as its client does"),
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::mutation::{Mutation, planted};
 use crate::question::{Denial, Grant, Matter, Subject};
 use crate::session::{Refusal, error};
 use crate::shard::{Effect, Flow, Shard};
-use crate::uri::{self, MatchPolicy, UriRule};
+use crate::uri::{self, MatchPolicy};
 
 /// Index of a hook in the configuration, 0-based; dense, so it can index arrays.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -235,7 +235,7 @@ impl Shard {
             return false;
         };
         // What is refused anyway needs no question.
-        if uri::check_pattern(uri, policy, UriRule::Loose).is_err()
+        if uri::check_pattern(uri, policy, session.encoding.uri_rule()).is_err()
             || !access.authorize_pattern(realm, session.role, Action::Subscribe, policy, uri)
         {
             return false;

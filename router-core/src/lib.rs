@@ -25,6 +25,7 @@ pub mod message_center;
 pub mod question;
 pub mod topics;
 pub mod uri;
+pub mod wamp1;
 
 mod announced;
 mod broker;

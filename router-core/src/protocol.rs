@@ -5,6 +5,7 @@
 
 use fanwire_codec::message_center::AUTH_BYTES_MAX;
 use fanwire_codec::payload::OwnedPayload;
+use fanwire_codec::wamp2::Payload;
 
 use crate::clock::Instant;
 use crate::delivery::Outlet;
@@ -19,8 +20,8 @@ impl Shard {
         match self.spoken(outlet) {
             // The client begins, with HELLO.
             Some(Encoding::Wamp2(..)) | None => {}
-            // Its path begins, see `enter_room`.
-            Some(Encoding::Echo(_)) => {}
+            // The end of the handshake begins, see `enter_room` and `enter_wamp`.
+            Some(Encoding::Echo(_) | Encoding::Wamp1(_)) => {}
             Some(Encoding::MessageCenter(_)) => self.greet_message_center(now, outlet),
         }
     }
@@ -41,6 +42,7 @@ impl Shard {
                 self.welcome_message_center(now, outlet, method, extra, context);
             }
             Some(Encoding::Echo(_)) => self.join_room(now, outlet),
+            Some(Encoding::Wamp1(_)) => self.welcome_wamp1(outlet),
             None => {}
         }
     }
@@ -51,6 +53,7 @@ impl Shard {
             Some(Encoding::Wamp2(..)) => self.deny_login_wamp2(now, outlet, was_verified, denial),
             Some(Encoding::MessageCenter(_)) => self.deny_login_message_center(now, outlet, denial),
             Some(Encoding::Echo(_)) => self.deny_login_echo(now, outlet, denial),
+            Some(Encoding::Wamp1(_)) => self.deny_login_wamp1(now, outlet, denial),
             None => {}
         }
     }
@@ -68,7 +71,54 @@ impl Shard {
             Some(Encoding::Wamp2(..)) => self.refuse_request_wamp2(outlet, kind, request, uri, words),
             Some(Encoding::MessageCenter(_)) => self.refuse_request_message_center(now, outlet, uri),
             Some(Encoding::Echo(_)) => self.refuse_request_echo(now, outlet, kind, uri, words),
-            None => {}
+            // It has no words for that; it is counted already.
+            Some(Encoding::Wamp1(_)) | None => {}
+        }
+    }
+
+    /// The result of a call of this session's. False: it is longer than the client takes, and nothing was said.
+    pub(crate) fn tell_result(
+        &mut self,
+        outlet: Outlet,
+        encoding: Encoding,
+        request: u64,
+        payload: Payload<'_>,
+    ) -> bool {
+        if let Encoding::Wamp1(_) = encoding {
+            self.tell_result_wamp1(outlet, request, payload);
+            return true;
+        }
+        self.delivery.try_reply(outlet, |out| encoding.write_result(request, payload, out))
+    }
+
+    /// The error of a call of this session's, of the callee's making; the same.
+    pub(crate) fn tell_call_error(
+        &mut self,
+        outlet: Outlet,
+        encoding: Encoding,
+        request: u64,
+        error: &str,
+        payload: Payload<'_>,
+    ) -> bool {
+        if let Encoding::Wamp1(_) = encoding {
+            self.tell_call_error_wamp1(outlet, request, error, payload);
+            return true;
+        }
+        self.delivery.try_reply(outlet, |out| encoding.write_call_error(request, error, payload, out))
+    }
+
+    /// An error of the router's making.
+    pub(crate) fn tell_call_refusal(
+        &mut self,
+        outlet: Outlet,
+        encoding: Encoding,
+        request: u64,
+        uri: &str,
+        words: &str,
+    ) {
+        match encoding {
+            Encoding::Wamp1(_) => self.tell_call_refusal_wamp1(outlet, request, uri, words),
+            _ => self.delivery.reply(outlet, |out| encoding.write_call_refusal(request, uri, words, out)),
         }
     }
 
@@ -84,7 +134,7 @@ impl Shard {
         match self.spoken(outlet) {
             Some(Encoding::Wamp2(..)) => self.say_goodbye_wamp2(now, outlet, reason, words, close_code),
             // There is no farewell but the WebSocket's own.
-            Some(Encoding::MessageCenter(_) | Encoding::Echo(_)) => {
+            Some(Encoding::MessageCenter(_) | Encoding::Echo(_) | Encoding::Wamp1(_)) => {
                 self.close(now, outlet, close_code, words)
             }
             None => {}
@@ -102,7 +152,7 @@ impl Shard {
     pub fn login_bytes_max(&self, outlet: Outlet) -> usize {
         match self.spoken(outlet) {
             Some(Encoding::MessageCenter(_)) => AUTH_BYTES_MAX,
-            Some(Encoding::Wamp2(..) | Encoding::Echo(_)) | None => 0,
+            Some(Encoding::Wamp2(..) | Encoding::Echo(_) | Encoding::Wamp1(_)) | None => 0,
         }
     }
 

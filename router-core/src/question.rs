@@ -406,6 +406,7 @@ mod tests {
             agent: String::new(),
             message_center: Default::default(),
             echo: Default::default(),
+            wamp1: Default::default(),
         };
         let id = ShardId::new(0).expect("a shard's number");
         let mut last = 0;

@@ -31,6 +31,7 @@ use crate::invocations::Invocations;
 use crate::late::LateIds;
 use crate::login::LoginMethod;
 use crate::question::Asking;
+use crate::wamp1::Curies;
 
 /// Where a session stands; see the picture above.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -175,6 +176,10 @@ pub(crate) struct Words {
     pub(crate) place: Option<Place>,
     /// Subscriptions that a backend made for it, which no rule of channels gives or takes.
     pub(crate) placed: Vec<SubscriptionId>,
+    /// What stands for the beginnings of its names.
+    pub(crate) curies: Curies,
+    /// What it calls its calls that have no answer yet, by their request ids.
+    pub(crate) call_ids: IdMap<Box<str>>,
     /// Tokens that were not accepted since one was.
     pub(crate) refused_tokens: u8,
 }

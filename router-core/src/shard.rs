@@ -114,7 +114,7 @@ pub struct Shard {
     /// The connections from this one on are still to be looked through, because names of channels mean something else.
     pub(crate) renamed_from: Option<Outlet>,
     pub(crate) desk: Desk,
-    /// Where what an echo client says is put into its template.
+    /// Where what a client says is made a publication's or a call's arguments, in protocols without lists of them.
     pub(crate) said: BytesMut,
 }
 
@@ -205,8 +205,9 @@ impl Shard {
     }
 
     /// The WebSocket or RawSocket is open, and this is what it speaks: a [`Serializer`](fanwire_codec::wamp2::Serializer) of WAMP v2, or
-    /// [`Encoding::MESSAGE_CENTER`], or [`Encoding::ECHO`]. The session waits for the client's first message, or is open where it
-    /// needs none; an echo client comes in by [`enter_room`](Self::enter_room), once compression is agreed on.
+    /// [`Encoding::MESSAGE_CENTER`], [`Encoding::ECHO`] or [`Encoding::WAMP1`]. The session waits for the client's first message,
+    /// or is open where it needs none; an echo client comes in by [`enter_room`](Self::enter_room), and one of WAMP version 1 by
+    /// [`enter_wamp`](Self::enter_wamp), once compression is agreed on.
     pub fn open(&mut self, now: Instant, outlet: Outlet, encoding: impl Into<Encoding>) {
         // Whoever had this outlet before had another number, but for one of half a billion.
         self.last_client = ClientId::next_number(self.last_client);
@@ -259,6 +260,7 @@ impl Shard {
             Encoding::Wamp2(serializer, _) => self.receive_wamp2(now, outlet, serializer, kind, message),
             Encoding::MessageCenter(_) => self.receive_message_center(now, outlet, kind, message),
             Encoding::Echo(_) => self.receive_echo(now, outlet, kind, message),
+            Encoding::Wamp1(_) => self.receive_wamp1(now, outlet, kind, message),
         }
         self.apply_notices(now);
         match self.session(outlet) {

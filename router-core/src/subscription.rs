@@ -13,7 +13,7 @@ use crate::mutation::{self, Mutation, planted};
 use crate::session::{Refusal, error};
 use crate::shard::Shard;
 use crate::topics::GAP_TOPIC;
-use crate::uri::{self, MatchPolicy, UriRule};
+use crate::uri::{self, MatchPolicy};
 
 /// One subscription entry, as far as this shard has members of it.
 #[derive(Debug)]
@@ -166,10 +166,10 @@ impl Shard {
         uri: &str,
         name: Option<&Arc<str>>,
     ) -> Result<SubscriptionId, Refusal> {
-        uri::check_pattern(uri, policy, UriRule::Loose)
-            .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
         let session = self.session(outlet).expect("an open session subscribes");
         let (realm, role, encoding) = (session.realm, session.role, session.encoding);
+        uri::check_pattern(uri, policy, encoding.uri_rule())
+            .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
         if !self.config.access.authorize_pattern(realm, role, Action::Subscribe, policy, uri) {
             return Err(self.not_authorized(realm, role, Action::Subscribe, policy, uri));
         }
@@ -226,22 +226,24 @@ impl Shard {
         self.delivery.join(outlet, stream);
     }
 
-    /// From now on events have another name for the topic of a subscription that the session has under a name of its own. It
+    /// From now on events have another name for the topic of a subscription that the session has under another one. It
     /// is a member all the while, so nothing is lost and nothing comes twice.
     pub(crate) fn rename_subscription(
         &mut self,
         now: Instant,
         outlet: Outlet,
         id: SubscriptionId,
-        name: &Arc<str>,
+        name: Option<&Arc<str>>,
     ) {
         self.delivery.settle_due(now, outlet);
         let session = self.session_mut(outlet).expect("an open session subscribes");
         let (role, encoding) = (session.role, session.encoding);
-        let before = session.forget_name(id).expect("it has one");
-        session.note_name(id, name);
-        self.join_class(outlet, id, Class { role, encoding, name: Some(name) });
-        self.leave_class(now, outlet, id, Class { role, encoding, name: Some(&before) });
+        let before = session.forget_name(id);
+        if let Some(name) = name {
+            session.note_name(id, name);
+        }
+        self.join_class(outlet, id, Class { role, encoding, name });
+        self.leave_class(now, outlet, id, Class { role, encoding, name: before.as_ref() });
     }
 
     /// Takes a session, to which nothing is due, out of its class's stream. Whether that has ended with its last member.
@@ -281,6 +283,17 @@ impl Shard {
         let realm = self.session(outlet)?.realm;
         let id = self.local_subscription(realm, MatchPolicy::Exact, uri)?;
         Some((id, self.session(outlet)?.name_of(id)?))
+    }
+
+    /// The session's subscription to a topic, and what it calls that if it has a name of its own for it.
+    pub(crate) fn subscription_to(
+        &mut self,
+        outlet: Outlet,
+        uri: &str,
+    ) -> Option<(SubscriptionId, Option<Arc<str>>)> {
+        let realm = self.session(outlet)?.realm;
+        let id = self.local_subscription(realm, MatchPolicy::Exact, uri)?;
+        session_has(self, outlet, id).then(|| (id, self.session(outlet).and_then(|held| held.name_of(id))))
     }
 
     /// The subscription's entry on this shard, made if there is none. Whoever enters must become a member, or leave again.

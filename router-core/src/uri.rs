@@ -30,6 +30,8 @@ pub enum UriRule {
     /// Anything but whitespace, `#`, and empty components: what a router must accept.
     #[default]
     Loose,
+    /// The same with `#`, for version 1 of WAMP, where topics are named `http://example.com/event#chat`.
+    Version1,
     /// Only `0-9`, `a-z` and `_` in a component: what WAMP recommends applications to use.
     Strict,
 }
@@ -143,6 +145,9 @@ impl fmt::Display for UriError {
                     "the URI has {character:?} at byte {offset_bytes}; whitespace and '#' are not allowed"
                 )
             }
+            UriError::Forbidden { character, offset_bytes, rule: UriRule::Version1 } => {
+                write!(f, "the URI has {character:?} at byte {offset_bytes}; whitespace is not allowed")
+            }
             UriError::Forbidden { character, offset_bytes, rule: UriRule::Strict } => {
                 write!(
                     f,
@@ -253,7 +258,7 @@ fn check(uri: &str, rule: UriRule, empty: EmptyComponents) -> Result<(), UriErro
             b'0'..=b'9' | b'a'..=b'z' | b'_' => {}
             b'#' | 0x00..=0x20 => forbidden_or_control(uri, rule, offset_bytes, byte)?,
             _ if rule == UriRule::Strict => return Err(forbidden(uri, rule, offset_bytes)),
-            0x80.. => return check_beyond_ascii(uri, empty),
+            0x80.. => return check_beyond_ascii(uri, rule, empty),
             _ => {}
         }
     }
@@ -265,8 +270,12 @@ fn check(uri: &str, rule: UriRule, empty: EmptyComponents) -> Result<(), UriErro
 
 /// Control characters are not whitespace for the loose rule, except those that Unicode calls so (tab to carriage return).
 fn forbidden_or_control(uri: &str, rule: UriRule, offset_bytes: usize, byte: u8) -> Result<(), UriError> {
-    let loose_takes_it = byte != b'#' && !char::from(byte).is_whitespace();
-    if rule == UriRule::Loose && loose_takes_it { Ok(()) } else { Err(forbidden(uri, rule, offset_bytes)) }
+    let is_taken = match (rule, byte) {
+        (UriRule::Strict, _) => false,
+        (rule, b'#') => rule == UriRule::Version1,
+        _ => !char::from(byte).is_whitespace(),
+    };
+    if is_taken { Ok(()) } else { Err(forbidden(uri, rule, offset_bytes)) }
 }
 
 fn forbidden(uri: &str, rule: UriRule, offset_bytes: usize) -> UriError {
@@ -274,8 +283,8 @@ fn forbidden(uri: &str, rule: UriRule, offset_bytes: usize) -> UriError {
     UriError::Forbidden { character, offset_bytes, rule }
 }
 
-/// The loose rule over characters: Unicode has whitespace beyond ASCII. Only URIs with such characters pay for it.
-fn check_beyond_ascii(uri: &str, empty: EmptyComponents) -> Result<(), UriError> {
+/// The looser rules over characters: Unicode has whitespace beyond ASCII. Only URIs with such characters pay for it.
+fn check_beyond_ascii(uri: &str, rule: UriRule, empty: EmptyComponents) -> Result<(), UriError> {
     let mut component_start = 0;
     for (offset_bytes, character) in uri.char_indices() {
         if character == '.' {
@@ -283,8 +292,8 @@ fn check_beyond_ascii(uri: &str, empty: EmptyComponents) -> Result<(), UriError>
                 return Err(UriError::EmptyComponent { offset_bytes });
             }
             component_start = offset_bytes + 1;
-        } else if character == '#' || character.is_whitespace() {
-            return Err(UriError::Forbidden { character, offset_bytes, rule: UriRule::Loose });
+        } else if character == '#' && rule != UriRule::Version1 || character.is_whitespace() {
+            return Err(UriError::Forbidden { character, offset_bytes, rule });
         }
     }
     if component_start == uri.len() && empty == EmptyComponents::Nowhere {

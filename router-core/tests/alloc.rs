@@ -14,6 +14,7 @@ use fanwire_core::echo::{EchoRooms, MessageTemplate};
 use fanwire_core::encoding::Framing;
 use fanwire_core::ids::ShardId;
 use fanwire_core::message_center::{ChannelRule, MessageCenter, OnError};
+use fanwire_core::wamp1::Wamp1;
 use fanwire_core::{
     CoreConfig, Encoding, Flow, FlushBudget, Instant, Limits, Outlet, RingItem, RingSpace, Sent, Shard, Wire,
 };
@@ -76,6 +77,7 @@ fn shard_of(number: u8, shards: u8, directory: &Arc<Directory>) -> Shard {
             template: MessageTemplate::parse("{name}: {payload}").expect("a template"),
             ..EchoRooms::default()
         },
+        wamp1: Wamp1 { realm: Some(realm), ..Wamp1::default() },
     });
     let mut state = 1 + u64::from(number);
     let random = Box::new(move || {
@@ -184,6 +186,29 @@ fn a_publication_over_each_transport_allocates_nothing() {
         assert_eq!(flow, Flow::Continue);
         flush(&mut shard, &mut sink);
         assert_eq!(shard.counters().delivered, before + 100, "everybody got it");
+    });
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn a_publication_among_clients_of_version_1_allocates_nothing() {
+    let (mut shard, mut sink) = (shard(), Sink(0));
+    for number in 0..100 {
+        let outlet = Outlet(number);
+        shard.attach(Instant::START, outlet);
+        shard.open(Instant::START, outlet, Encoding::WAMP1);
+        assert_eq!(shard.enter_wamp(Instant::START, outlet), Flow::Continue);
+        say(&mut shard, outlet, r#"[5,"http://example.com/a#topic"]"#);
+    }
+    flush(&mut shard, &mut sink);
+    shard.effects();
+    let mut message = *br#"[7,"http://example.com/a#topic",{"a":1},false]"#;
+    let allocations = steady_allocations(|| {
+        let before = shard.counters().delivered;
+        let flow = shard.receive(Instant::START, Outlet(0), Kind::Text, &mut message);
+        assert_eq!(flow, Flow::Continue);
+        flush(&mut shard, &mut sink);
+        assert_eq!(shard.counters().delivered, before + 100);
     });
     assert_eq!(allocations, 0);
 }

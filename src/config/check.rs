@@ -37,6 +37,7 @@ pub fn check(config: &Config, origins: &Origins) -> Vec<Problem> {
     checker.problems.extend(super::center::check(config, origins));
     checker.problems.extend(super::echo::check(config, origins));
     checker.problems.extend(super::tick::check(config, origins));
+    checker.problems.extend(super::wamp1::check(config, origins));
     checker.problems
 }
 
@@ -294,8 +295,8 @@ impl Checker<'_> {
     fn pattern(&mut self, key: &str, uri: &str, policy: Match) {
         let wrong = if uri.len() > 255 {
             format!("it has {} bytes; a URI has at most 255", uri.len())
-        } else if uri.chars().any(|c| c.is_whitespace() || c == '#') {
-            format!("{uri:?} cannot match: URIs have no spaces and no #")
+        } else if uri.chars().any(char::is_whitespace) {
+            format!("{uri:?} cannot match: URIs have no spaces")
         } else if uri.is_empty() && policy != Match::Prefix {
             "the empty URI stands for all only with match = \"prefix\"".to_owned()
         } else if policy == Match::Exact && (uri.split('.').any(str::is_empty) || uri.ends_with('*')) {

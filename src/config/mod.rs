@@ -29,6 +29,7 @@ mod tls;
 pub mod topics;
 pub mod units;
 pub mod users;
+pub mod wamp1;
 
 pub use load::{Flag, Loaded, Sources};
 pub use problem::Problems;

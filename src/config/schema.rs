@@ -21,6 +21,7 @@ use crate::config::echo::Echo;
 use crate::config::redis::{Bridge, Resp};
 use crate::config::tick::Tick;
 use crate::config::units::{Address, Auto, Count, CpuList, Limit, Size, Time};
+use crate::config::wamp1::Wamp1;
 
 pub use endpoint::{Endpoint, Protocol};
 pub use hook::{Hook, HookBody, HookEvent, OnFailure};
@@ -73,6 +74,11 @@ described! {
         /// [Echo rooms](echo.md) has all of it. They are served at the paths that a listener's `endpoints` name for them.
         #[acts(inside)]
         pub echo: Echo,
+        /// Clients of WAMP version 1, at the paths of WAMP; their subprotocol is `wamp`.
+        ///
+        /// [WAMP version 1](wamp1.md) has all of it.
+        #[acts(inside)]
+        pub wamp1: Wamp1,
         /// Publications that come by themselves. None by default.
         ///
         /// [Echo rooms](echo.md#ticks) has an example. Each is published once, whatever the number of shards.
@@ -123,6 +129,7 @@ impl Default for Config {
             realm: vec![Realm::open()],
             message_center: MessageCenter::default(),
             echo: Echo::default(),
+            wamp1: Wamp1::default(),
             tick: Vec::new(),
             hook: Vec::new(),
             bridge: Vec::new(),

@@ -8,7 +8,11 @@ use super::units::{Auto, Count, Size};
 use super::*;
 
 /// Sources with this text as a file called `fanwire.toml`. Gives the problems with the directory's name removed.
-fn with_file(text: &str, environment: &[(&str, &str)], flags: Vec<Flag>) -> Result<Loaded, String> {
+pub(super) fn with_file(
+    text: &str,
+    environment: &[(&str, &str)],
+    flags: Vec<Flag>,
+) -> Result<Loaded, String> {
     with_files(text, environment, flags, None)
 }
 

@@ -46,3 +46,4 @@ mod slow_consumers;
 mod start_up;
 mod tls;
 mod traffic;
+mod wamp1;

@@ -222,7 +222,7 @@ fn shard_counts(place: &Workplace) -> &'static [u8] {
 }
 
 /// The end-to-end tests with programs of others: their clients, Redis, PHP, a browser.
-const FOREIGN: &str = "test(/^(articles|clients|live_room|queues|redis|server_api)::/)";
+const FOREIGN: &str = "test(/^(articles|clients|live_room|queues|redis|server_api|wamp1)::/)";
 
 fn process(place: &Workplace) -> Result<Outcome> {
     ensure_built(place)?;
@@ -257,13 +257,22 @@ fn clients(place: &Workplace) -> Result<Outcome> {
     if let Err(why) = tools::programs(place) {
         return Ok(Outcome::Skipped(why));
     }
+    // Few machines still have that; its client is one of many.
+    let python2 = tools::python2(place);
     ensure_built(place)?;
     let mut total = Outcome::nothing();
     for shards in shard_counts(place) {
-        let tools = [
+        let mut tools = vec![
             ("FANWIRE_PYTHON", python.display().to_string()),
             ("FANWIRE_NODE_MODULES", node.display().to_string()),
         ];
+        match &python2 {
+            Ok((python, modules)) => tools.extend([
+                ("FANWIRE_PYTHON2", python.display().to_string()),
+                ("FANWIRE_PYTHON2_MODULES", modules.display().to_string()),
+            ]),
+            Err(why) => println!("SKIPPED: the client of WAMP version 1: {why}"),
+        }
         total = total.and(end_to_end(place, FOREIGN, *shards, &tools)?);
     }
     Ok(total)

@@ -1,6 +1,6 @@
 //! What the tests need beside Rust: installed once, pinned, under `target/tools`.
 //!
-//! Versions are in `tests/clients/requirements.txt` and `package-lock.json`. A stamp beside each installation holds
+//! Versions are in `tests/clients/requirements.txt`, `requirements-python2.txt` and `package-lock.json`. A stamp beside each installation holds
 //! the pins it was made from; where they differ it is made anew. System packages are touched only by root.
 
 use std::fs;
@@ -133,6 +133,30 @@ pub fn python(place: &Workplace) -> Tool {
         run_quietly(place, pip, INSTALL_TIME)
     })
     .map(|home| home.join("bin/python"))
+}
+
+/// A Python 2.7 with pip, and the folder with the pinned client of `tests/clients/requirements-python2.txt`.
+pub fn python2(place: &Workplace) -> Result<(PathBuf, PathBuf), String> {
+    // pyenv's command of this name runs nothing unless it is told the version; others do not know the variable.
+    let python2 = || {
+        let mut command = place.command("python2.7");
+        command.env("PYENV_VERSION", "2.7.18");
+        command
+    };
+    let asked = python2().args(["-c", "import pip, sys; print(sys.executable)"]).output();
+    let asked = asked.ok().filter(|output| output.status.success());
+    let path = asked.and_then(|output| String::from_utf8(output.stdout).ok());
+    let Some(path) = path else { return Err("no Python 2.7 with pip here".to_owned()) };
+    let pins = place.root.join("tests/clients/requirements-python2.txt");
+    let modules = install(place, "python2", &pins, |home| {
+        let mut pip = python2();
+        pip.args(["-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps", "--target"])
+            .arg(home)
+            .arg("-r")
+            .arg(&pins);
+        run_quietly(place, pip, INSTALL_TIME)
+    })?;
+    Ok((PathBuf::from(path.trim()), modules))
 }
 
 /// The `node_modules` folder with the pinned clients of `tests/clients/package-lock.json`.

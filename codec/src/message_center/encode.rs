@@ -4,6 +4,7 @@ use bytes::BytesMut;
 
 use super::ErrorCode;
 use crate::json;
+use crate::payload::write_value;
 use crate::wamp2::Payload;
 
 /// The answer to a request that is done.
@@ -28,47 +29,8 @@ pub fn encode_event(name: &str, payload: &Payload<'_>, out: &mut BytesMut) {
     out.extend_from_slice(br#"{"event":"#);
     json::write_string(out, name);
     out.extend_from_slice(br#","data":"#);
-    write_data(payload, out);
+    write_value(payload, out);
     out.extend_from_slice(b"}");
-}
-
-fn write_data(payload: &Payload<'_>, out: &mut BytesMut) {
-    let args = payload.args.unwrap_or(b"[]");
-    let kwargs = payload.kwargs.unwrap_or(b"{}");
-    match (elements(args), is_empty_dict(kwargs)) {
-        (Elements::None, true) => out.extend_from_slice(b"null"),
-        (Elements::One(value), true) => out.extend_from_slice(value),
-        _ => {
-            for part in [&br#"{"args":"#[..], args, br#","kwargs":"#, kwargs, b"}"] {
-                out.extend_from_slice(part);
-            }
-        }
-    }
-}
-
-/// What a list has.
-enum Elements<'a> {
-    None,
-    One(&'a [u8]),
-    Several,
-}
-
-/// The first element is walked over, those behind it are not.
-fn elements(list: &[u8]) -> Elements<'_> {
-    let inside = json::skip_whitespace(list, json::skip_whitespace(list, 0) + 1);
-    if list.get(inside) == Some(&b']') {
-        return Elements::None;
-    }
-    let Ok(end) = json::skip_value(list, inside, json::DEPTH_MAX) else { return Elements::Several };
-    match list.get(json::skip_whitespace(list, end)) {
-        Some(b']') => Elements::One(&list[inside..end]),
-        _ => Elements::Several,
-    }
-}
-
-fn is_empty_dict(dict: &[u8]) -> bool {
-    let inside = json::skip_whitespace(dict, json::skip_whitespace(dict, 0) + 1);
-    dict.get(inside) == Some(&b'}')
 }
 
 #[cfg(test)]

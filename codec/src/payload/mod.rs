@@ -43,6 +43,7 @@ mod from_json;
 mod plain;
 mod shared;
 mod sink;
+mod value;
 
 use std::ops::Range;
 
@@ -55,7 +56,9 @@ use crate::{cbor, json, msgpack};
 use from_binary::{CborSource, MsgPackSource};
 pub use plain::{Plain, write_packed_plain};
 pub use shared::SharedPayload;
+
 use sink::{CborSink, JsonSink, MsgPackSink};
+pub(crate) use value::{is_empty_dict, split_first, write_value};
 
 /// A [`Payload`] with bytes of its own; cloning shares them.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -47,7 +47,7 @@ pub use options::{
 };
 
 // A JSON message is read alike in every protocol.
-pub(crate) use read::{Kind, Reader};
+pub(crate) use read::{Items, Kind, Reader};
 pub(crate) use read_json::JsonReader;
 
 /// How the messages of one session are serialised.

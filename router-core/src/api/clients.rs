@@ -99,7 +99,7 @@ impl Shard {
         match (self.session(outlet)?.encoding, order) {
             (Encoding::MessageCenter(_), _) | (Encoding::Echo(_), Order::Send { .. }) => None,
             (Encoding::Echo(_), _) => Some("the client is in an echo room, and in no channel beside it"),
-            (Encoding::Wamp2(..), _) => Some(
+            (Encoding::Wamp2(..) | Encoding::Wamp1(_), _) => Some(
                 "the client speaks WAMP, in which it asks for itself: publish to it, with the option eligible",
             ),
         }
@@ -111,7 +111,7 @@ impl Shard {
         match session.encoding {
             _ if session.state == State::Open => Some(session.realm),
             Encoding::MessageCenter(_) => Some(self.config.message_center.realm),
-            Encoding::Wamp2(..) | Encoding::Echo(_) => None,
+            Encoding::Wamp2(..) | Encoding::Echo(_) | Encoding::Wamp1(_) => None,
         }
     }
 

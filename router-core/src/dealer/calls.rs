@@ -184,12 +184,10 @@ impl Shard {
             return self.refuse_call(call.caller, error::INVALID_ARGUMENT, &no_form(encoding.serializer()));
         };
         let said = match said {
-            Said::Result => {
-                self.delivery.try_reply(outlet, |out| encoding.write_result(request, payload, out))
-            }
+            Said::Result => self.tell_result(outlet, encoding, request, payload),
             Said::Error(uri) => {
                 self.delivery.counters.call_errors += 1;
-                self.delivery.try_reply(outlet, |out| encoding.write_call_error(request, uri, payload, out))
+                self.tell_call_error(outlet, encoding, request, uri, payload)
             }
         };
         if !said {
@@ -261,7 +259,7 @@ impl Shard {
         };
         self.delivery.counters.call_errors += 1;
         let encoding = self.session(outlet).expect("a call without its caller was abandoned").encoding;
-        self.delivery.reply(outlet, |out| encoding.write_call_refusal(request, uri, words, out));
+        self.tell_call_refusal(outlet, encoding, request, uri, words);
     }
 
     /// The caller left: nobody waits for these any more.

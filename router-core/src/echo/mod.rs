@@ -17,6 +17,7 @@ mod rooms;
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use fanwire_codec::wamp2::{Payload, code};
 use fanwire_codec::ws;
 
@@ -49,6 +50,11 @@ impl Shard {
             }
         }
         self.apply_notices(now);
+        self.entered(outlet)
+    }
+
+    /// Whether to listen to a connection whose handshake is over.
+    pub(crate) fn entered(&self, outlet: Outlet) -> Flow {
         match self.session(outlet) {
             Some(session) if session.parked => Flow::Pause,
             Some(session) if session.state != State::Over => Flow::Continue,
@@ -101,15 +107,20 @@ impl Shard {
             plain: true,
         };
         let published = self.publish(now, outlet, request);
-        if args.capacity() <= SAID_KEPT_BYTES_MAX {
-            self.said = args;
-        }
+        self.keep_said(args);
         if let Err(refusal) = published {
             self.delivery.counters.requests_refused += 1;
             if planted(Mutation::EchoTrespasserStays) {
                 return;
             }
             self.close(now, outlet, 1008, &refusal.words);
+        }
+    }
+
+    /// What was put together for a publication or a call is used again.
+    pub(crate) fn keep_said(&mut self, buffer: BytesMut) {
+        if buffer.capacity() <= SAID_KEPT_BYTES_MAX {
+            self.said = buffer;
         }
     }
 

@@ -28,11 +28,12 @@ use fanwire_codec::ws;
 
 use crate::clock::Instant;
 use crate::delivery::Outlet;
+use crate::encoding::Encoding;
 use crate::ids::SubscriptionId;
 use crate::login::{Entrance, LoginMethod, Proof, Ticket};
 use crate::mutation::{Mutation, planted};
 use crate::question::Denial;
-use crate::session::{Refusal, State, error};
+use crate::session::{Refusal, Session, State, error};
 use crate::shard::Shard;
 use crate::uri::{MatchPolicy, URI_BYTES_MAX};
 
@@ -123,7 +124,7 @@ impl Shard {
         // Each event comes once: of two names for one topic the newer one holds.
         if let Some((id, before)) = self.name_of(outlet, &topic) {
             if before != name && !planted(Mutation::NameKept) {
-                self.rename_subscription(now, outlet, id, &name);
+                self.rename_subscription(now, outlet, id, Some(&name));
             }
             return Ok(Answer::Now);
         }
@@ -165,7 +166,8 @@ impl Shard {
 
     /// The same for one of them, of which something else may be known than before.
     pub(crate) fn withdraw_lost_channels_of(&mut self, now: Instant, outlet: Outlet) {
-        let words = self.session(outlet).and_then(|session| session.words.as_ref());
+        let speaks = |session: &&Session| matches!(session.encoding, Encoding::MessageCenter(_));
+        let words = self.session(outlet).filter(speaks).and_then(|session| session.words.as_ref());
         let Some(words) = words.filter(|words| !words.names.is_empty()) else { return };
         let is_lost = |(id, name): &&(SubscriptionId, Arc<str>)| {
             if words.placed.contains(id) {

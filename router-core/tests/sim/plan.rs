@@ -291,6 +291,7 @@ impl Plan {
                 agent: String::new(),
                 message_center,
                 echo: rooms.configured(first),
+                wamp1: Default::default(),
             }),
         }
     }

@@ -1,4 +1,4 @@
-//! The WAMP v2 session, the message center's and that of echo rooms, as their clients see them: conversations with one or two shards, without sockets.
+//! The sessions of WAMP in both versions, the message center's and that of echo rooms, as their clients see them: conversations with one or two shards, without sockets.
 
 mod support;
 
@@ -23,3 +23,7 @@ mod renewal;
 mod session;
 mod shared;
 mod transport;
+mod version_1;
+mod version_1_calls;
+mod version_1_model;
+mod version_1_refusals;

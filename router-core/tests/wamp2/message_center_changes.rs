@@ -28,6 +28,7 @@ fn renew(router: &mut Router, rules: &[(&str, &str)], hooks: &[HookRule]) {
         agent: String::new(),
         message_center: MessageCenter::new(before.message_center.realm, OnError::Keep, rules),
         echo: Default::default(),
+        wamp1: Default::default(),
     });
     for shard in 0..2 {
         router.renew(shard, &newer);

@@ -290,8 +290,9 @@ impl World {
         }
         let access = self.newest.access.renewed(&permissions(&table)).expect("the realms are sound");
         let (limits, agent) = (self.newest.limits.clone(), self.newest.agent.clone());
-        let (message_center, echo) = Default::default();
-        self.newest = Arc::new(CoreConfig { access, limits, compression: None, agent, message_center, echo });
+        let (message_center, echo, wamp1) = Default::default();
+        self.newest =
+            Arc::new(CoreConfig { access, limits, compression: None, agent, message_center, echo, wamp1 });
         self.tables.push(table);
     }
 

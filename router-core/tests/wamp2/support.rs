@@ -21,6 +21,7 @@ use fanwire_core::message_center::MessageCenter;
 use fanwire_core::question::{Grant, Question};
 use fanwire_core::topics::TopicRules;
 use fanwire_core::uri::MatchPolicy;
+use fanwire_core::wamp1::{NameMap, Wamp1};
 use fanwire_core::{
     Compression, CoreConfig, Effect, Encoding, Flow, FlushBudget, Instant, Limits, Outlet, RingItem,
     RingSpace, Sent, Shard, Wire,
@@ -94,10 +95,23 @@ impl Router {
         hooks: &[HookRule],
         protocols: impl FnOnce(&Access) -> (MessageCenter, EchoRooms),
     ) -> Self {
+        Self::with_version_1(shards, limits, hooks, "realm1", &[], protocols)
+    }
+
+    /// The same, with clients of WAMP version 1 in this realm, who have these names for what the realm calls otherwise.
+    pub fn with_version_1(
+        shards: u8,
+        limits: Limits,
+        hooks: &[HookRule],
+        realm: &str,
+        names: &[(&str, &str)],
+        protocols: impl FnOnce(&Access) -> (MessageCenter, EchoRooms),
+    ) -> Self {
         let realms = realms();
         let mut access = Access::new(&realms, 1).expect("the realms are sound");
         access.set_hooks(hooks);
         let (message_center, echo) = protocols(&access);
+        let wamp1 = Wamp1 { realm: access.realm(realm), names: NameMap::new(names.iter().copied()) };
         let (ring_capacity, agent) = (limits.ring_capacity, "fanwire-test".to_owned());
         let config = Arc::new(CoreConfig {
             access,
@@ -106,6 +120,7 @@ impl Router {
             agent,
             message_center,
             echo,
+            wamp1,
         });
         let directory = Arc::new(Directory::new(7));
         let shards: Vec<_> = (0..shards)
@@ -170,6 +185,20 @@ impl Router {
             core.use_compression(self.now, outlet, agreement);
         }
         let flow = core.enter_room(self.now, outlet, target);
+        (Client(shard, outlet), flow)
+    }
+
+    /// A client of WAMP version 1, and whether it is listened to.
+    pub fn connect_version_1(&mut self, shard: usize, compression: Option<&Agreement>) -> (Client, Flow) {
+        let outlet = Outlet(self.next);
+        self.next += 1;
+        let core = &mut self.shards[shard];
+        core.attach(self.now, outlet);
+        core.open(self.now, outlet, Encoding::WAMP1);
+        if let Some(agreement) = compression {
+            core.use_compression(self.now, outlet, agreement);
+        }
+        let flow = core.enter_wamp(self.now, outlet);
         (Client(shard, outlet), flow)
     }
 
@@ -292,8 +321,8 @@ impl Router {
         let before = self.shards[shard].config();
         let access = before.access.renewed(realms).expect("the realms are sound");
         let (agent, message_center) = (before.agent.clone(), before.message_center.clone());
-        let echo = before.echo.clone();
-        Arc::new(CoreConfig { access, limits, compression: None, agent, message_center, echo })
+        let (echo, wamp1) = (before.echo.clone(), before.wamp1.clone());
+        Arc::new(CoreConfig { access, limits, compression: None, agent, message_center, echo, wamp1 })
     }
 
     /// Turns of all shards until nothing happens any more.

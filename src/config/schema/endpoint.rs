@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
-    /// WAMP version 2 over WebSocket.
+    /// WAMP over WebSocket.
     Wamp,
     /// The message center's JSON over WebSocket.
     #[serde(rename = "message-center")]

@@ -39,11 +39,11 @@ described! {
         #[acts(new_connections)]
         #[serde(default)]
         pub allowed_origins: Vec<String>,
-        /// Path → protocol: `wamp` (version 2), `message-center` or `echo`.
+        /// Path → protocol: `wamp`, `message-center` or `echo`.
         ///
         /// The last two are configured in `[message_center]` and `[echo]`. The path `*` is all that no other endpoint has; without it they are answered 404. WAMP's subprotocols are `wamp.2.json`,
-        /// `wamp.2.msgpack` and `wamp.2.cbor`, and the same with `.batched`; the others have none. A WAMP endpoint may be for one
-        /// realm, or some serializers: `"/devices" = { protocol = "wamp", realm = "devices", serializers = ["cbor"] }`. Who joins
+        /// `wamp.2.msgpack` and `wamp.2.cbor`, the same with `.batched`, and `wamp` for version 1 (`[wamp1]`); the others have
+        /// none. A WAMP endpoint may be for one realm, or some serializers: `"/devices" = { protocol = "wamp", realm = "devices", serializers = ["cbor"] }`. Who joins
         /// another realm there is told `wamp.error.no_such_realm`.
         #[acts(restart)]
         #[serde(default = "Listener::default_endpoints")]

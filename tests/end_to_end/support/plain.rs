@@ -45,22 +45,28 @@ impl Plain {
 
     /// The same with further fields in the request; the whole answer, where it is refused.
     pub fn try_connect(address: SocketAddr, path: &str, fields: &[(&str, &str)]) -> Result<Self, String> {
-        Self::try_upgrade(dial(address), address, path, fields)
+        Self::try_upgrade(dial(address), address, path, &[], fields)
+    }
+
+    /// The same, which offers these subprotocols.
+    pub fn try_offer(address: SocketAddr, path: &str, subprotocols: &[&str]) -> Result<Self, String> {
+        Self::try_upgrade(dial(address), address, path, subprotocols, &[])
     }
 
     /// Upgrades a connection.
     pub fn upgrade(stream: TcpStream, address: SocketAddr, path: &str) -> Self {
-        Self::try_upgrade(stream, address, path, &[]).unwrap_or_else(|answer| panic!("{path}: {answer}"))
+        Self::try_upgrade(stream, address, path, &[], &[]).unwrap_or_else(|answer| panic!("{path}: {answer}"))
     }
 
     fn try_upgrade(
         mut stream: TcpStream,
         address: SocketAddr,
         path: &str,
+        subprotocols: &[&str],
         fields: &[(&str, &str)],
     ) -> Result<Self, String> {
         let mut request = BytesMut::new();
-        handshake::write_request(&mut request, &address.to_string(), path, &[], KEY, fields)
+        handshake::write_request(&mut request, &address.to_string(), path, subprotocols, KEY, fields)
             .expect("a request");
         stream.write_all(&request).expect("sent");
         let (mut head, mut byte) = (Vec::new(), [0]);
@@ -73,7 +79,7 @@ impl Plain {
             _ = stream.read_to_end(&mut head);
             return Err(String::from_utf8_lossy(&head).into_owned());
         }
-        handshake::verify_response_with(&head, &KEY, &[], None).expect("a sound answer");
+        handshake::verify_response_with(&head, &KEY, subprotocols, None).expect("a sound answer");
         let (receiver, pool) = (Receiver::new(Role::Client), Pool::default());
         Ok(Self { stream, receiver, pool, heard: VecDeque::new(), answers_pings: true })
     }
