@@ -36,11 +36,15 @@ fn through(line: Line) -> (Proxy, TcpStream) {
 /// Sends the bytes and the end, and reads to the end.
 fn said_back(line: Line, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let (_proxy, stream) = through(line);
-    // A cut may come while the bytes are sent.
-    _ = (&stream).write_all(bytes);
+    // A cut may come while the bytes are sent. Whoever is told of a reset first has been told: reading finds the end then.
+    let sent = (&stream).write_all(bytes);
     _ = stream.shutdown(std::net::Shutdown::Write);
     let mut answer = Vec::new();
-    (&stream).read_to_end(&mut answer).map(|_| answer)
+    (&stream).read_to_end(&mut answer)?;
+    match sent {
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => Err(error),
+        _ => Ok(answer),
+    }
 }
 
 fn bytes(count: usize) -> Vec<u8> {
