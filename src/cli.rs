@@ -35,10 +35,16 @@ A single - as argument publishes each line of standard input. Examples:
   tail -f app.log | fanwire pub demo.log -";
 
 const PASSWD_HELP: &str = "\
-The ticket is asked for twice, or read from standard input where that is no terminal. Examples:
+The ticket, or the password, is asked for twice, or read from standard input where that is no terminal. A user can have several
+methods; each time one of them is set, the others stay. Examples:
   fanwire passwd users.txt joe --role member
   head -c 24 /dev/urandom | base64 | tee joe.ticket | fanwire passwd users.txt joe --role member
   fanwire passwd - joe --role member     # for [[realm.user]]
+  fanwire passwd users.txt ann --role member --method scram
+  fanwire passwd users.txt ann --method wampcra              # as well
+  fanwire passwd users.txt gate --role device --method cryptosign            # makes a key pair
+  fanwire passwd users.txt gate --method cryptosign --key 545e…9122          # its own key
+  fanwire passwd users.txt --list
   fanwire passwd users.txt joe --delete
 A running router reads the file again when it is told to: fanwire reload.";
 
@@ -97,7 +103,7 @@ pub enum Command {
     /// Check, show or explain a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Add, change or remove a user who logs in by ticket: fanwire passwd users.txt joe --role member
+    /// Add, change or remove a user, and how it logs in: fanwire passwd users.txt joe --role member
     #[command(after_help = PASSWD_HELP)]
     Passwd(PasswdArgs),
     /// Ask the router on this machine how it is: exit 0 if it takes clients
@@ -135,16 +141,46 @@ pub struct PasswdArgs {
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Name, which the client says as authid
-    pub user: String,
+    #[arg(required_unless_present = "list")]
+    pub user: Option<String>,
     /// Role of the user's sessions; a user that is there keeps its role without it
     #[arg(long, value_name = "NAME")]
     pub role: Option<String>,
+    /// How the user logs in: by ticket, if left out. With --delete: what is removed, in place of the user
+    #[arg(long, value_enum)]
+    pub method: Option<PasswdMethod>,
+    /// Public key of the user, 64 hexadecimal digits; without it --method cryptosign makes a pair and says the private one
+    #[arg(long, value_name = "HEX")]
+    pub key: Option<String>,
+    /// Rounds of PBKDF2 that each login costs the client (wampcra, scram-pbkdf2)
+    #[arg(long, value_name = "COUNT")]
+    pub rounds: Option<u32>,
+    /// Show who is in the file, and how each logs in
+    #[arg(long, conflicts_with_all = ["user", "role", "delete", "stdin", "key", "rounds"])]
+    pub list: bool,
     /// Remove the user
-    #[arg(long, conflicts_with_all = ["role", "stdin"])]
+    #[arg(long, conflicts_with_all = ["role", "stdin", "key", "rounds"])]
     pub delete: bool,
     /// Read the ticket from standard input also where that is a terminal
     #[arg(long)]
     pub stdin: bool,
+}
+
+/// What `fanwire passwd` makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PasswdMethod {
+    /// Secret that is sent as it is; the file has its hash
+    Ticket,
+    /// WAMP-CRA: the file has a key that is derived from the password
+    Wampcra,
+    /// WAMP-CRA without a salt, for clients that cannot derive keys: the file has the password itself
+    WampcraPlain,
+    /// SCRAM with Argon2id: the file has keys that nobody can log in with
+    Scram,
+    /// SCRAM with PBKDF2, for clients without Argon2
+    ScramPbkdf2,
+    /// Ed25519 key of the user: the file has the public half
+    Cryptosign,
 }
 
 /// `fanwire health`
@@ -356,9 +392,12 @@ pub struct Connect {
     /// Log in as this user, by ticket: from --ticket-file, else FANWIRE_TICKET, else asked for
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
-    /// File with the ticket; a ticket on the command line would show in `ps`
+    /// File with the ticket or the password; on the command line it would show in `ps`
     #[arg(long, value_name = "FILE", requires = "user")]
     pub ticket_file: Option<PathBuf>,
+    /// File with the private key, 64 hexadecimal digits: log in by cryptosign
+    #[arg(long, value_name = "FILE", requires = "user", conflicts_with = "ticket_file")]
+    pub key_file: Option<PathBuf>,
     /// Serializer to speak
     #[arg(short, long, value_enum, default_value_t = Serializer::Json)]
     pub serializer: Serializer,

@@ -266,7 +266,9 @@ fn users_change(
     let added = now.keys().filter(|name| !before.contains_key(*name)).count();
     let removed = before.keys().filter(|name| !now.contains_key(*name)).count();
     let is_other = |user: &&RealmUser| {
-        before.get(&user.name).is_some_and(|known| known.role != user.role || known.ticket != user.ticket)
+        before
+            .get(&user.name)
+            .is_some_and(|known| known.role != user.role || known.credentials != user.credentials)
     };
     let changed = now.values().filter(is_other).count();
     if added + removed + changed == 0 {

@@ -19,6 +19,7 @@ use fanwire_core::access::{self, Access};
 use fanwire_core::api::Actor;
 use fanwire_core::hooks::{HookEvent, HookId, HookRule};
 use fanwire_core::ids::RealmId;
+use fanwire_core::login::LoginMethod;
 use fanwire_core::message_center::{MessageCenter, OnError};
 use fanwire_core::topics::{Handling, TopicRule, TopicRules};
 use fanwire_core::uri::MatchPolicy;
@@ -195,7 +196,8 @@ pub fn users(
         let id = access.realm(&realm.name).expect("the realms are the same");
         let user = |user: &RealmUser| {
             let role = access.role(id, &user.role).expect("roles of users were checked");
-            (user.name.as_str().into(), User { role, ticket: user.ticket.clone() })
+            let (role_name, credentials) = (user.role.as_str().into(), user.credentials.clone());
+            (user.name.as_str().into(), User { role, role_name, credentials })
         };
         (realm.name.clone(), users[index].iter().map(user).collect())
     };
@@ -471,9 +473,15 @@ pub fn realm(config: &Config, realm: &Realm, users: &[RealmUser]) -> access::Rea
         name: realm.name.clone(),
         roles: realm.role.iter().map(role).collect(),
         anonymous_role: (realm.anonymous_role != NO_ROLE).then(|| realm.anonymous_role.clone()),
-        ticket_login: !users.is_empty(),
+        login_methods: login_methods(users),
         topics: topics(config, realm),
     }
+}
+
+/// What at least one of them can log in by.
+fn login_methods(users: &[RealmUser]) -> Vec<LoginMethod> {
+    let has = |method: &LoginMethod| users.iter().any(|user| user.credentials.offers(*method));
+    LoginMethod::ALL.into_iter().filter(has).collect()
 }
 
 fn topics(config: &Config, realm: &Realm) -> TopicRules {

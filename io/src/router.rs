@@ -193,6 +193,14 @@ impl Service for Router {
         self.open_wamp2(now, outlet, endpoint, Encoding::Wamp2(serializer, Framing::Raw(max_length)));
     }
 
+    fn wants_channels(&self) -> bool {
+        self.shard.wants_channels()
+    }
+
+    fn bind_channel(&mut self, outlet: Outlet, channel: [u8; 32]) {
+        self.shard.bind_channel(outlet, channel);
+    }
+
     fn use_compression(&mut self, now: Instant, outlet: Outlet, agreement: &Agreement) {
         self.shard.use_compression(now, outlet, agreement);
     }
@@ -519,6 +527,22 @@ const METRICS: &[Metric] = &{
         login("method=\"ticket\",outcome=\"denied\""),
         login("method=\"ticket\",outcome=\"unavailable\""),
         login("method=\"ticket\",outcome=\"abandoned\""),
+        login("method=\"wampcra\",outcome=\"welcomed\""),
+        login("method=\"wampcra\",outcome=\"denied\""),
+        login("method=\"wampcra\",outcome=\"unavailable\""),
+        login("method=\"wampcra\",outcome=\"abandoned\""),
+        login("method=\"wamp-scram\",outcome=\"welcomed\""),
+        login("method=\"wamp-scram\",outcome=\"denied\""),
+        login("method=\"wamp-scram\",outcome=\"unavailable\""),
+        login("method=\"wamp-scram\",outcome=\"abandoned\""),
+        login("method=\"scram\",outcome=\"welcomed\""),
+        login("method=\"scram\",outcome=\"denied\""),
+        login("method=\"scram\",outcome=\"unavailable\""),
+        login("method=\"scram\",outcome=\"abandoned\""),
+        login("method=\"cryptosign\",outcome=\"welcomed\""),
+        login("method=\"cryptosign\",outcome=\"denied\""),
+        login("method=\"cryptosign\",outcome=\"unavailable\""),
+        login("method=\"cryptosign\",outcome=\"abandoned\""),
         login("method=\"none\",outcome=\"refused\""),
         center_error("code=\"1\",reason=\"not_auth\""),
         center_error("code=\"2\",reason=\"invalid_json\""),

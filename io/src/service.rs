@@ -80,6 +80,15 @@ pub trait Service: 'static {
     /// [`receive`](Self::receive) as a WebSocket's.
     fn open_rawsocket(&mut self, _now: Instant, _outlet: Outlet, _endpoint: EndpointId, _request: Request) {}
 
+    /// Whether [`bind_channel`](Self::bind_channel) is of use to anybody.
+    fn wants_channels(&self) -> bool {
+        false
+    }
+
+    /// What the TLS connection of `outlet` has in common with no other one (RFC 9266). Comes right after [`open`](Self::open)
+    /// or [`open_rawsocket`](Self::open_rawsocket).
+    fn bind_channel(&mut self, _outlet: Outlet, _channel: [u8; 32]) {}
+
     /// What [`negotiate`](Self::negotiate) agreed to: from now on messages to `outlet` may be compressed. Comes right
     /// after [`open`](Self::open). Those from it are inflated by the loop.
     fn use_compression(&mut self, _now: Instant, _outlet: Outlet, _agreement: &Agreement) {}

@@ -28,8 +28,8 @@ pub struct RealmConfig {
     pub roles: Vec<RoleConfig>,
     /// The role of sessions that bring no credentials. `None`: they are refused.
     pub anonymous_role: Option<String>,
-    /// Whether sessions may log in by ticket.
-    pub ticket_login: bool,
+    /// How sessions may log in that bring credentials.
+    pub login_methods: Vec<LoginMethod>,
     /// How events wait for slow subscribers.
     pub topics: TopicRules,
 }
@@ -50,7 +50,7 @@ impl RealmConfig {
             name: name.to_owned(),
             roles: vec![RoleConfig { name: "anonymous".to_owned(), permissions: vec![everything] }],
             anonymous_role: Some("anonymous".to_owned()),
-            ticket_login: false,
+            login_methods: Vec::new(),
             topics: TopicRules::default(),
         }
     }
@@ -222,7 +222,7 @@ struct Realm {
     name: Box<str>,
     roles: Vec<Role>,
     anonymous_role: Option<RoleId>,
-    ticket_login: bool,
+    login_methods: Vec<LoginMethod>,
     handling: Handling,
     topics: Rules<Handling>,
     hooks: RealmHooks,
@@ -346,8 +346,18 @@ impl Access {
         let realm = &self.realms[realm.index()];
         match method {
             LoginMethod::Anonymous => realm.anonymous_role.is_some(),
-            LoginMethod::Ticket => realm.ticket_login || realm.hooks.authenticate.is_some(),
+            // A hook decides by what it is sent: by tickets alone.
+            LoginMethod::Ticket => {
+                realm.login_methods.contains(&method) || realm.hooks.authenticate.is_some()
+            }
+            _ => realm.login_methods.contains(&method),
         }
+    }
+
+    /// Whether any realm has logins that can be bound to a connection.
+    pub(crate) fn offers_bound_logins(&self) -> bool {
+        let bound = [LoginMethod::WampScram, LoginMethod::Cryptosign];
+        self.realms.iter().any(|realm| bound.iter().any(|method| realm.login_methods.contains(method)))
     }
 
     /// What is kept of a publication's `x_conflate_key`.
@@ -449,7 +459,7 @@ impl Realm {
             name: config.name.as_str().into(),
             roles: Vec::new(),
             anonymous_role: None,
-            ticket_login: config.ticket_login,
+            login_methods: config.login_methods.clone(),
             handling: config.topics.default,
             topics: topic_rules(&config.name, &config.topics, hasher)?,
             hooks: RealmHooks::default(),
@@ -559,7 +569,7 @@ mod tests {
             name: "r".to_owned(),
             roles: vec![RoleConfig { name: "guest".to_owned(), permissions }],
             anonymous_role: Some("guest".to_owned()),
-            ticket_login: false,
+            login_methods: Vec::new(),
             topics: TopicRules::default(),
         }
     }

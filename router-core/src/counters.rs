@@ -94,79 +94,68 @@ impl DropReason {
 
 /// How an attempt to open a session ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-#[non_exhaustive]
-pub enum LoginOutcome {
-    /// Welcomed without credentials.
-    AnonymousWelcomed,
-    /// Without credentials, and the hook did not let it in.
-    AnonymousDenied,
-    /// Without credentials, and the hook could not be asked.
-    AnonymousUnavailable,
-    /// Without credentials; the client left, or ran out of time, before the verdict.
-    AnonymousAbandoned,
-    /// Welcomed by ticket.
-    TicketWelcomed,
-    /// No such user, or another ticket, or a hook did not let it in.
-    TicketDenied,
-    /// The ticket could not be verified, or too many wait for that already, or a hook could not be asked.
-    TicketUnavailable,
-    /// The client left, or ran out of time, before the verdict.
-    TicketAbandoned,
-    /// There is no such realm, or the realm offers no method that the client does.
-    Refused,
-}
+pub struct LoginOutcome(u8);
 
 impl LoginOutcome {
+    /// There is no such realm, or the realm offers no method that the client does.
+    pub const REFUSED: Self = Self((LoginMethod::ALL.len() * Arrival::ALL.len()) as u8);
+
     /// All of them, in the order of [`Counters::logins`].
-    pub const ALL: [Self; 9] = [
-        Self::AnonymousWelcomed,
-        Self::AnonymousDenied,
-        Self::AnonymousUnavailable,
-        Self::AnonymousAbandoned,
-        Self::TicketWelcomed,
-        Self::TicketDenied,
-        Self::TicketUnavailable,
-        Self::TicketAbandoned,
-        Self::Refused,
-    ];
+    pub const ALL: [Self; LoginMethod::ALL.len() * Arrival::ALL.len() + 1] = {
+        let mut all = [Self::REFUSED; LoginMethod::ALL.len() * Arrival::ALL.len() + 1];
+        let mut index = 0;
+        while index < all.len() {
+            all[index] = Self(index as u8);
+            index += 1;
+        }
+        all
+    };
 
     /// How it ended for a client that logs in by this method.
-    pub(crate) const fn of(method: LoginMethod, arrival: Arrival) -> Self {
-        match (method, arrival) {
-            (LoginMethod::Anonymous, Arrival::Welcomed) => Self::AnonymousWelcomed,
-            (LoginMethod::Anonymous, Arrival::Denied) => Self::AnonymousDenied,
-            (LoginMethod::Anonymous, Arrival::Unavailable) => Self::AnonymousUnavailable,
-            (LoginMethod::Anonymous, Arrival::Abandoned) => Self::AnonymousAbandoned,
-            (LoginMethod::Ticket, Arrival::Welcomed) => Self::TicketWelcomed,
-            (LoginMethod::Ticket, Arrival::Denied) => Self::TicketDenied,
-            (LoginMethod::Ticket, Arrival::Unavailable) => Self::TicketUnavailable,
-            (LoginMethod::Ticket, Arrival::Abandoned) => Self::TicketAbandoned,
-        }
+    pub const fn of(method: LoginMethod, arrival: Arrival) -> Self {
+        Self((method as usize * Arrival::ALL.len() + arrival as usize) as u8)
+    }
+
+    /// Its place in [`Counters::logins`].
+    pub const fn index(self) -> usize {
+        self.0 as usize
     }
 
     /// The values of the metric's `method` and `outcome` labels.
     pub const fn labels(self) -> (&'static str, &'static str) {
-        match self {
-            Self::AnonymousWelcomed => ("anonymous", "welcomed"),
-            Self::AnonymousDenied => ("anonymous", "denied"),
-            Self::AnonymousUnavailable => ("anonymous", "unavailable"),
-            Self::AnonymousAbandoned => ("anonymous", "abandoned"),
-            Self::TicketWelcomed => ("ticket", "welcomed"),
-            Self::TicketDenied => ("ticket", "denied"),
-            Self::TicketUnavailable => ("ticket", "unavailable"),
-            Self::TicketAbandoned => ("ticket", "abandoned"),
-            Self::Refused => ("none", "refused"),
+        if self.index() == Self::REFUSED.index() {
+            return ("none", "refused");
         }
+        let (method, arrival) = (self.index() / Arrival::ALL.len(), self.index() % Arrival::ALL.len());
+        (LoginMethod::ALL[method].name(), Arrival::ALL[arrival].name())
     }
 }
 
 /// How it ends for somebody who has said by which method it comes in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Arrival {
+pub enum Arrival {
+    /// It has a session.
     Welcomed,
+    /// No such user, or another secret, or a hook did not let it in.
     Denied,
+    /// It could not be verified, or too many wait for that already, or a hook could not be asked.
     Unavailable,
+    /// The client left, or ran out of time, before the verdict.
     Abandoned,
+}
+
+impl Arrival {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Welcomed, Self::Denied, Self::Unavailable, Self::Abandoned];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Welcomed => "welcomed",
+            Self::Denied => "denied",
+            Self::Unavailable => "unavailable",
+            Self::Abandoned => "abandoned",
+        }
+    }
 }
 
 /// Totals since the shard started, and a few present sizes.
@@ -311,7 +300,7 @@ impl Counters {
 
     /// Counts one login.
     pub(crate) fn login(&mut self, outcome: LoginOutcome) {
-        self.logins[outcome as usize] += 1;
+        self.logins[outcome.index()] += 1;
     }
 
     /// Adds `count` events dropped for `reason`.

@@ -51,7 +51,7 @@ mod wamp2;
 pub use api::Readiness;
 pub use clock::Instant;
 pub use config::{Compression, CoreConfig, Limits};
-pub use counters::{Counters, DropReason, LoginOutcome};
+pub use counters::{Arrival, Counters, DropReason, LoginOutcome};
 pub use delivery::{FlushBudget, Outlet, Sent, Wire};
 pub use encoding::Encoding;
 pub use lanes::{RingItem, RingSpace};

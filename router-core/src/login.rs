@@ -1,13 +1,18 @@
 //! Logins: from a proof of identity to a session with a role.
 //!
 //! ```text
-//! HELLO ─▶ CHALLENGE ─▶ AUTHENTICATE ─▶ Question ─▶ (users, or a hook) ─▶ Verdict ─▶ WELCOME or ABORT
-//!   └ anonymous ─────────────────────────────▶ Question ─▶ (a hook, where there is one) ─┘
+//! HELLO ─▶ Question ─▶ Challenge ─▶ CHALLENGE ─▶ AUTHENTICATE ─▶ Question ─▶ (users, or a hook) ─▶ Verdict ─▶ WELCOME or ABORT
+//!   ├ ticket ─────────────────────────┘                                                           │
+//!   └ anonymous ───────────────────────────────────▶ Question ─▶ (a hook, where there is one) ────┘
 //! ```
+//!
+//! What a challenge is made of, and what its answer must be, a shard does not know: it carries the [`Exchange`] from the one
+//! question to the next. A verdict may be another challenge. A ticket's is always the same, so nobody is asked for it.
 //!
 //! A shard compares no secrets: that is slow on purpose. So it asks, as [`question`](crate::question) has it. Whoever has
 //! shown who it is, or needs not, may still have to wait for the realm's `connect` hook.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,6 +22,7 @@ use crate::clock::Instant;
 use crate::counters::{Arrival, LoginOutcome};
 use crate::delivery::Outlet;
 use crate::directory::SessionEntry;
+use crate::encoding::Encoding;
 use crate::hooks::HookId;
 use crate::ids::{RealmId, RoleId, SessionId};
 use crate::mutation::{Mutation, planted};
@@ -32,23 +38,41 @@ pub enum LoginMethod {
     Anonymous,
     /// By a secret that it sends as it is (WAMP, "Ticket-based Authentication").
     Ticket,
+    /// By a keyed hash of the challenge (WAMP, "Challenge Response Authentication").
+    WampCra,
+    /// As the specification has it (WAMP, "Salted Challenge Response Authentication").
+    WampScram,
+    /// The same as Autobahn speaks it.
+    Scram,
+    /// By a signature (WAMP, "Cryptosign-based Authentication").
+    Cryptosign,
 }
 
 impl LoginMethod {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Anonymous, Self::Ticket];
+    pub const ALL: [Self; 6] =
+        [Self::Anonymous, Self::Ticket, Self::WampCra, Self::WampScram, Self::Scram, Self::Cryptosign];
 
     /// Its name in HELLO, CHALLENGE and WELCOME.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Anonymous => "anonymous",
             Self::Ticket => "ticket",
+            Self::WampCra => "wampcra",
+            Self::WampScram => "wamp-scram",
+            Self::Scram => "scram",
+            Self::Cryptosign => "cryptosign",
         }
     }
 
     /// The method of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|method| method.name() == name)
+    }
+
+    /// Whether the client must say as whom. A key can be known instead.
+    pub const fn needs_authid(self) -> bool {
+        !matches!(self, Self::Anonymous | Self::Cryptosign)
     }
 }
 
@@ -79,7 +103,64 @@ impl fmt::Debug for Ticket {
 pub enum Proof {
     /// The secret.
     Ticket(Ticket),
+    /// The answer to a challenge.
+    Answer(Answer),
 }
+
+/// AUTHENTICATE, and what it answers.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its `Signature`.
+    pub signature: Ticket,
+    /// Its `Extra`: the keyword part is the dictionary.
+    pub extra: OwnedPayload,
+    /// What came with the challenge.
+    pub exchange: Exchange,
+}
+
+/// What a client has to answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Challenge {
+    /// The method that was chosen.
+    pub method: LoginMethod,
+    /// CHALLENGE's `Extra`: the keyword part is the dictionary.
+    pub extra: OwnedPayload,
+    /// Comes back with the answer. `None`: a ticket, which is compared and not calculated.
+    pub exchange: Option<Exchange>,
+}
+
+/// What whoever verifies logins wants to know again when a challenge is answered. Nobody else looks into it.
+#[derive(Clone)]
+pub struct Exchange(Arc<dyn Any + Send + Sync>);
+
+impl Exchange {
+    /// Keeps this.
+    pub fn new(kept: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(kept))
+    }
+
+    /// What was kept, if it is one of these.
+    pub fn get<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}
+
+impl PartialEq for Exchange {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Exchange {}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Exchange(…)")
+    }
+}
+
+/// What a TLS connection has in common with no other one: `tls-exporter` of RFC 9266.
+pub type ChannelId = [u8; 32];
 
 /// Somebody on its way from HELLO to WELCOME.
 #[derive(Debug)]
@@ -97,28 +178,33 @@ pub(crate) struct Entrance {
     pub(crate) extra: Option<OwnedPayload>,
     /// What a backend has said of it meanwhile. It is known once it is in, and never of who it was before.
     pub(crate) context: Vec<(Box<str>, Box<str>)>,
+    /// The id that its session will have, where a challenge says it.
+    session: Option<SessionId>,
+    /// What the challenge that it has to answer came with.
+    exchange: Option<Exchange>,
 }
 
 impl Entrance {
     /// It has to show who it is.
     pub(crate) fn to_be_proved(realm: RealmId, method: LoginMethod, authid: Option<&str>) -> Self {
         let authid = authid.map(Into::into);
-        Self { authid, method, role: None, ..Self::anonymous(realm, RoleId::new(0)) }
-    }
-
-    /// It does not say who it is, and gets this role.
-    pub(crate) fn anonymous(realm: RealmId, role: RoleId) -> Self {
-        let method = LoginMethod::Anonymous;
         Self {
             realm,
-            authid: None,
+            authid,
             method,
-            role: Some(role),
+            role: None,
             provider: "static",
             waits_for_uid: false,
             extra: None,
             context: Vec::new(),
+            session: None,
+            exchange: None,
         }
+    }
+
+    /// It does not say who it is, and gets this role.
+    pub(crate) fn anonymous(realm: RealmId, role: RoleId) -> Self {
+        Self { role: Some(role), ..Self::to_be_proved(realm, LoginMethod::Anonymous, None) }
     }
 
     /// Takes what was granted. A login that gives no role, or nobody's name, cannot be told from a broken one.
@@ -129,7 +215,7 @@ impl Entrance {
         }
         self.role = grant.role.or(self.role);
         self.authid = grant.authid.or(self.authid.take());
-        self.extra = grant.extra.or(self.extra.take());
+        self.extra = grant.extra.map(|extra| *extra).or(self.extra.take());
         if self.role.is_none() || is_login && self.authid.is_none() { Err(Denial::Failed) } else { Ok(()) }
     }
 }
@@ -142,12 +228,69 @@ impl Shard {
         session.asking = Some(Asking::entrance(entrance));
     }
 
+    /// The session says who it is: asks how it has to show that. It is not listened to until then.
+    pub(crate) fn request_challenge(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        mut entrance: Entrance,
+        methods: Vec<LoginMethod>,
+        extra: OwnedPayload,
+    ) {
+        let id = SessionId::from_random((self.random)());
+        entrance.session = Some(id);
+        let session = self.session_mut(outlet).expect("it says who it is");
+        session.state = State::Verifying;
+        let channel = session.take_channel();
+        let (realm, authid) = (entrance.realm, entrance.authid.clone());
+        let subject = Subject::Hello { authid, methods, extra, session: id, channel };
+        self.ask(now, outlet, (None, realm), subject, Matter::Entrance(entrance));
+    }
+
+    /// It has to answer this, for which it is listened to again.
+    fn challenge(&mut self, now: Instant, outlet: Outlet, mut entrance: Entrance, grant: Grant) {
+        let challenge = *grant.challenge.expect("it was seen");
+        entrance.authid = grant.authid.or(entrance.authid);
+        entrance.method = challenge.method;
+        entrance.exchange = challenge.exchange;
+        self.begin_login(outlet, entrance);
+        if !planted(Mutation::VerdictNotResumed) {
+            self.listen_again(outlet);
+        }
+        self.say_challenge(now, outlet, challenge.method, &challenge.extra);
+    }
+
+    /// What its connection alone has, for logins that are bound to it. Told before its first message.
+    pub fn bind_channel(&mut self, outlet: Outlet, channel: ChannelId) {
+        if let Some(session) = self.session_mut(outlet)
+            && session.state == State::Waiting
+            && matches!(session.encoding, Encoding::Wamp2(..))
+        {
+            session.words.get_or_insert_default().channel = Some(Box::new(channel));
+        }
+    }
+
+    /// Whether [`bind_channel`](Self::bind_channel) can be of use to anybody.
+    pub fn wants_channels(&self) -> bool {
+        self.config.access.offers_bound_logins()
+    }
+
     /// The session shows who it is: asks whether that is so. It is not listened to until the verdict.
-    pub(crate) fn request_login(&mut self, now: Instant, outlet: Outlet, proof: Proof) {
+    pub(crate) fn request_login(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        signature: Ticket,
+        extra: OwnedPayload,
+    ) {
         let session = self.session_mut(outlet).expect("it answers a challenge");
         session.state = State::Verifying;
         let asking = session.asking.take().expect("a challenged session is on its way in");
-        let Matter::Entrance(entrance) = asking.matter else { unreachable!("it has no requests yet") };
+        let Matter::Entrance(mut entrance) = asking.matter else { unreachable!("it has no requests yet") };
+        let proof = match entrance.exchange.take() {
+            Some(exchange) => Proof::Answer(Answer { signature, extra, exchange }),
+            None => Proof::Ticket(signature),
+        };
         self.verify(now, outlet, entrance, proof);
     }
 
@@ -194,6 +337,9 @@ impl Shard {
         let was_verified = entrance.role.is_none();
         let method = entrance.method;
         let mut outcome = outcome;
+        if was_verified && matches!(&outcome, Ok(grant) if grant.challenge.is_some()) {
+            return self.challenge(now, outlet, entrance, outcome.expect("it was seen"));
+        }
         if planted(Mutation::DenialForgotten) {
             outcome = outcome.or(Ok(Grant::of_user(RoleId::new(0))));
         }
@@ -228,14 +374,14 @@ impl Shard {
 
     /// Welcomes it.
     fn admit(&mut self, now: Instant, outlet: Outlet, entrance: Entrance) {
-        let Entrance { realm, authid, method, role, provider, extra, context, waits_for_uid: _ } = entrance;
+        let Entrance { realm, authid, method, role, provider, extra, context, session, .. } = entrance;
         let role = role.expect("it was given one");
         let principal = authid.map(|authid| Arc::new(Principal { authid, method, provider }));
         let was_open = self.session(outlet).expect("it comes in").state == State::Open;
         if was_open {
             self.leave_session(now, outlet, principal.as_deref());
         }
-        self.open_session(now, outlet, realm, role, principal);
+        self.open_session(now, outlet, (realm, role), session, principal);
         if was_open {
             self.withdraw_what_the_role_forbids(now, outlet);
         }
@@ -264,17 +410,16 @@ impl Shard {
         &mut self,
         now: Instant,
         outlet: Outlet,
-        realm: RealmId,
-        role: RoleId,
+        (realm, role): (RealmId, RoleId),
+        promised: Option<SessionId>,
         principal: Option<Arc<Principal>>,
     ) {
         let entry = SessionEntry { realm, role, shard: self.id };
-        let id = loop {
-            let id = SessionId::from_random((self.random)());
-            if self.directory.register_session(id, entry) {
-                break id;
-            }
-        };
+        // Whatever was promised may be another one's by now, once in 2^53 times.
+        let mut id = promised.unwrap_or_else(|| SessionId::from_random((self.random)()));
+        while !self.directory.register_session(id, entry) {
+            id = SessionId::from_random((self.random)());
+        }
         let session = self.session_mut(outlet).expect("it logged in");
         session.state = State::Open;
         session.id = id;
@@ -282,6 +427,7 @@ impl Shard {
         session.role = role;
         session.principal = principal;
         session.since = now;
+        session.take_channel();
         let (label, encoding) = (session.label(), session.encoding);
         self.delivery.set_label(outlet, label);
         self.outlets.insert(id, outlet);

@@ -47,6 +47,21 @@ impl Shard {
         }
     }
 
+    /// It has to show who it is. Only protocols with methods are ever told.
+    pub(crate) fn say_challenge(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        method: LoginMethod,
+        extra: &OwnedPayload,
+    ) {
+        match self.spoken(outlet) {
+            Some(Encoding::Wamp2(..)) => self.say_challenge_wamp2(now, outlet, method, extra),
+            // Nobody else offers methods.
+            Some(_) | None => self.deny_login(now, outlet, true, &Denial::Failed),
+        }
+    }
+
     /// It is not let in. `was_verified`: because of how it wanted to show who it is.
     pub(crate) fn deny_login(&mut self, now: Instant, outlet: Outlet, was_verified: bool, denial: &Denial) {
         match self.spoken(outlet) {

@@ -22,8 +22,8 @@ use fanwire_codec::ws;
 use crate::clock::Instant;
 use crate::delivery::Outlet;
 use crate::hooks::{HeldRequest, HookEvent, HookId};
-use crate::ids::{ClientId, RealmId, RoleId};
-use crate::login::{Entrance, LoginMethod, Proof};
+use crate::ids::{ClientId, RealmId, RoleId, SessionId};
+use crate::login::{Challenge, ChannelId, Entrance, LoginMethod, Proof};
 use crate::mutation::{Mutation, planted};
 pub use crate::session::Identity;
 use crate::shard::Shard;
@@ -59,6 +59,19 @@ pub struct Question {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Subject {
+    /// How does it have to show who it is? Answered by a [`Challenge`].
+    Hello {
+        /// Who the client says it is, if it says.
+        authid: Option<Box<str>>,
+        /// The methods that both it and the realm offer, in the client's order; at least one.
+        methods: Vec<LoginMethod>,
+        /// Its `authextra`: the keyword part is the dictionary.
+        extra: OwnedPayload,
+        /// The session's id, if it is let in.
+        session: SessionId,
+        /// What its connection alone has, where that is known; see [`Shard::bind_channel`].
+        channel: Option<Box<ChannelId>>,
+    },
     /// Is the proof good, and which role does it give?
     Login {
         /// Who the client says it is, if it says.
@@ -126,7 +139,7 @@ impl Subject {
     /// The hook's word for it.
     pub fn event(&self) -> HookEvent {
         match self {
-            Self::Login { .. } => HookEvent::Authenticate,
+            Self::Hello { .. } | Self::Login { .. } => HookEvent::Authenticate,
             Self::Connect { .. } => HookEvent::Connect,
             Self::Subscribe { .. } => HookEvent::Subscribe,
             Self::Publish { .. } => HookEvent::Publish,
@@ -165,8 +178,10 @@ pub struct Grant {
     pub authid: Option<Box<str>>,
     /// Who vouches for that, as `authprovider` says it.
     pub provider: &'static str,
+    /// It has to show who it is, first or once more; then nothing else is granted yet but its name.
+    pub challenge: Option<Box<Challenge>>,
     /// Told to the client as `authextra`: the keyword part is the dictionary.
-    pub extra: Option<OwnedPayload>,
+    pub extra: Option<Box<OwnedPayload>>,
     /// What a message or a call is answered; a message's answer is plain.
     pub answer: Option<Box<OwnedPayload>>,
 }

@@ -4,14 +4,14 @@
 //!          HELLO (anonymous)           GOODBYE (client's)
 //! Waiting ───────▶ Admitting ──▶ Open ───────────────────▶ Over
 //!    │ HELLO           ▲   │      │  GOODBYE (ours)  GOODBYE  ▲
-//!    ▼                 │   │      └──────────▶ Closing ───────┤
-//! Challenged           │   └ denied by the hook ──────────────┤
-//!    │ AUTHENTICATE    │ granted                              │
-//!    └────────▶ Verifying ── denied ──────────────────────────┤
+//!    ▼  AUTHENTICATE   │   │      └──────────▶ Closing ───────┤
+//! Challenged ───────┐  │   └ denied by the hook ──────────────┤
+//!    ▲ a challenge  ▼  │ granted                              │
+//!    └────────── Verifying ── denied ─────────────────────────┤
 //!  (any) ── ABORT, violation, close ──────────────────────────┘
 //! ```
 //!
-//! `Admitting` passes at once where no hook is asked. It and `Verifying` are not listened to. `Over` says nothing more: its
+//! Who logs in by another method than a ticket is `Verifying` first, and challenged then. `Admitting` passes at once where no hook is asked. It and `Verifying` are not listened to. `Over` says nothing more: its
 //! last frames are being written, then the connection goes.
 
 use std::borrow::Cow;
@@ -29,7 +29,7 @@ use crate::ids::{RealmId, RoleId, SessionId, SubscriptionId};
 
 use crate::invocations::Invocations;
 use crate::late::LateIds;
-use crate::login::LoginMethod;
+use crate::login::{ChannelId, LoginMethod};
 use crate::question::Asking;
 use crate::wamp1::Curies;
 
@@ -122,6 +122,17 @@ impl Session {
         self.words.as_ref()?.place.as_ref()
     }
 
+    /// What its connection alone has, once.
+    pub(crate) fn take_channel(&mut self) -> Option<Box<ChannelId>> {
+        let words = self.words.as_mut()?;
+        let channel = words.channel.take()?;
+        let is_all = words.names.is_empty() && words.context.is_empty() && words.placed.is_empty();
+        if is_all && words.place.is_none() {
+            self.words = None;
+        }
+        Some(channel)
+    }
+
     /// What it calls the topic of this subscription.
     pub(crate) fn name_of(&self, id: SubscriptionId) -> Option<Arc<str>> {
         let names = &self.words.as_ref()?.names;
@@ -182,6 +193,8 @@ pub(crate) struct Words {
     pub(crate) call_ids: IdMap<Box<str>>,
     /// Tokens that were not accepted since one was.
     pub(crate) refused_tokens: u8,
+    /// What its connection alone has, until it says who it is.
+    pub(crate) channel: Option<Box<ChannelId>>,
 }
 
 /// Who a session proved to be, and how.

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::rawsocket::{self, FrameKind, MaxLength};
-use fanwire_codec::wamp2::{self, DecodeLimits, HelloDetails, Message, Roles, Serializer};
+use fanwire_codec::wamp2::{self, DecodeLimits, HelloDetails, Message, Payload, Roles, Serializer};
 use fanwire_codec::ws::deflate::{Deflater, Offer, write_client_deflated_message};
 use fanwire_codec::ws::{self, Kind, Place, Received, Receiver, Role, Url, UrlError, handshake};
 
@@ -26,7 +27,6 @@ const DEFAULT_PATH: &str = "/ws";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A router may have many logins to verify; its own deadline ends it before.
 const LOGIN_PATIENCE: Duration = Duration::from_secs(30);
-const METHOD_TICKET: &str = "ticket";
 /// The answer to a goodbye is a courtesy; nobody waits long for it.
 const GOODBYE_TIME: Duration = Duration::from_secs(1);
 /// A router may send larger messages than it takes.
@@ -253,24 +253,35 @@ impl Connection {
     }
 
     fn join(&mut self, realm: &str, login: Option<&Login>) -> Result<(), Failure> {
+        let mut prover = login.map(|login| login.prover(random()?)).transpose()?;
+        let methods = prover.iter().flat_map(|prover| prover.methods());
+        let extra = prover.as_ref().map(|prover| self.dictionary(&prover.hello()));
         let details = HelloDetails {
             roles: Roles::CLIENT,
             agent: Some(concat!("fanwire/", env!("CARGO_PKG_VERSION")).into()),
             authid: login.map(|login| login.user.as_str().into()),
-            authmethods: login.map(|_| METHOD_TICKET.into()).into_iter().collect(),
+            authmethods: methods.map(|method| method.name().into()).collect(),
+            authextra: extra.as_ref().and_then(|extra| extra.view().kwargs),
             ..HelloDetails::default()
         };
         self.sender.send(&Message::Hello { realm: realm.into(), details })?;
         let mut answer = self.receive(Some(Instant::now() + PATIENCE))?;
-        if let (Message::Challenge { method, .. }, Some(login)) = (self.decode(&answer)?, login)
-            && method == METHOD_TICKET
-        {
-            self.sender
-                .send(&Message::Authenticate { signature: login.ticket.as_str().into(), extra: &[] })?;
+        if let (Message::Challenge { method, extra }, Some(prover)) = (self.decode(&answer)?, &mut prover) {
+            let (signature, extra) = prover
+                .answer(&method, &self.object(Some(extra))?)
+                .map_err(|wrong| Failure::Refused(format!("we cannot log in: {wrong}")))?;
+            let extra = self.dictionary(&extra);
+            let extra = extra.view().kwargs.unwrap_or_default();
+            self.sender.send(&Message::Authenticate { signature: signature.into(), extra })?;
             answer = self.receive(Some(Instant::now() + LOGIN_PATIENCE))?;
         }
         match self.decode(&answer)? {
-            Message::Welcome { session, .. } => {
+            Message::Welcome { session, details } => {
+                let shown = self.object(details.authextra)?;
+                if prover.is_some_and(|prover| !prover.trusts(&shown)) {
+                    let words = "the router does not know our password: it is not the one that we know";
+                    return Err(Failure::Refused(words.to_owned()));
+                }
                 self.session = session;
                 Ok(())
             }
@@ -281,6 +292,24 @@ impl Connection {
             ))),
             other => Err(Failure::Refused(format!("the router answered our HELLO with {}", other.name()))),
         }
+    }
+
+    /// A dictionary in what is spoken.
+    fn dictionary(&self, value: &serde_json::Value) -> OwnedPayload {
+        let json = value.to_string();
+        let payload = Payload { args: None, kwargs: Some(json.as_bytes()) };
+        let payload = OwnedPayload::copy_from(Serializer::Json, &payload).transcode(self.serializer);
+        payload.expect("strings and numbers have a form everywhere")
+    }
+
+    /// The same the other way; what is not there is empty.
+    fn object(&self, bytes: Option<&[u8]>) -> Result<serde_json::Map<String, serde_json::Value>, Failure> {
+        let wrong = || Failure::Refused("the router sent a dictionary that we cannot read".to_owned());
+        let kwargs = bytes.filter(|bytes| !bytes.is_empty());
+        let payload = OwnedPayload::copy_from(self.serializer, &Payload { args: None, kwargs });
+        let json = payload.transcode(Serializer::Json).map_err(|_| wrong())?;
+        let read = |bytes: &[u8]| serde_json::from_slice(bytes).map_err(|_| wrong());
+        json.view().kwargs.map_or_else(|| Ok(serde_json::Map::new()), read)
     }
 
     /// The sending half.
@@ -479,7 +508,7 @@ fn login_advice(reason: &str, login: Option<&Login>) -> &'static str {
             "; log in with --user NAME"
         }
         ("wamp.error.no_matching_auth_method", Some(_)) => "; leave --user out if it is open to everybody",
-        ("wamp.error.authentication_denied", Some(_)) => "; check --user and its ticket",
+        ("wamp.error.authentication_denied", Some(_)) => "; check --user and its ticket, password or key",
         _ => "",
     }
 }

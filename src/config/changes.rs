@@ -197,7 +197,9 @@ fn shown(key: &str, value: &Value) -> serde_json::Value {
 }
 
 fn is_secret(name: &str) -> bool {
-    ["hash", "secret", "password", "ticket", "token", "headers"].iter().any(|word| name.ends_with(word))
+    ["hash", "credentials", "secret", "password", "ticket", "token", "headers"]
+        .iter()
+        .any(|word| name.ends_with(word))
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use fanwire_control::login::hash::TicketHash;
+use fanwire_control::login::credentials::Credentials;
 
 use super::load::Origins;
 use super::problem::{Place, Problem, nearest};
-use super::schema::{Config, Realm};
+use super::schema::{Config, Realm, User};
 use crate::users::{self, UserLine, UsersFile};
 
 /// One user of one realm, ready to log in.
@@ -16,8 +16,8 @@ pub struct RealmUser {
     pub name: String,
     /// A role of the realm.
     pub role: String,
-    /// The hash of its ticket.
-    pub ticket: TicketHash,
+    /// What it can show who it is by.
+    pub credentials: Credentials,
     /// Where it was written.
     place: Place,
 }
@@ -59,14 +59,15 @@ impl Gathered {
             if let Err(wrong) = users::check_name(&user.name) {
                 self.refuse(at("name"), wrong, Vec::new());
             }
-            match user.ticket_hash.parse() {
-                Err(wrong) => {
+            match credentials(user) {
+                Err((part, wrong)) => {
                     let help = "`fanwire passwd - NAME --role ROLE` asks for the ticket and prints what belongs here";
-                    self.refuse(at("ticket_hash"), wrong, vec![help.to_owned()]);
+                    self.refuse(at(part), wrong, vec![help.to_owned()]);
                 }
-                Ok(ticket) => {
+                Ok(credentials) => {
                     let (place, _) = at("name");
-                    let user = RealmUser { name: user.name.clone(), role: user.role.clone(), ticket, place };
+                    let (name, role) = (user.name.clone(), user.role.clone());
+                    let user = RealmUser { name, role, credentials, place };
                     self.add(realm, users, user, at("role"), at("name"));
                 }
             }
@@ -104,9 +105,9 @@ impl Gathered {
         for bad in file.bad {
             self.refuse((line_of(bad.line, bad.shown), None), bad.wrong, Vec::new());
         }
-        for UserLine { line, name, role, ticket } in file.users {
+        for UserLine { line, name, role, credentials } in file.users {
             let place = line_of(line, format!("{name}:{role}:…"));
-            let user = RealmUser { name, role, ticket, place: place.clone() };
+            let user = RealmUser { name, role, credentials, place: place.clone() };
             self.add(realm, users, user, (place.clone(), None), (place, None));
         }
     }
@@ -146,6 +147,21 @@ impl Gathered {
             self.warnings.push(words);
         }
     }
+}
+
+/// What a user of the configuration can show who it is by; or which key is wrong, and how.
+fn credentials(user: &User) -> Result<Credentials, (&'static str, String)> {
+    let mut credentials = Credentials::default();
+    let texts = user.credentials.iter().map(|text| ("credentials", text));
+    for (part, text) in user.ticket_hash.iter().map(|text| ("ticket_hash", text)).chain(texts) {
+        let credential = text.parse().map_err(|wrong| (part, wrong))?;
+        credentials.add(credential).map_err(|wrong| (part, wrong))?;
+    }
+    if credentials.is_empty() {
+        let wrong = "it has neither a ticket_hash nor credentials, so nobody could log in as it".to_owned();
+        return Err(("name", wrong));
+    }
+    Ok(credentials)
 }
 
 /// A relative path begins where it was written: at the configuration file's folder, or where the process was started.

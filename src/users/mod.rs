@@ -1,12 +1,13 @@
-//! The users file: who may log in by ticket, as `fanwire passwd` writes it.
+//! The users file: who may log in and how, as `fanwire passwd` writes it.
 //!
 //! ```text
 //! # comment
 //! joe:member:$argon2id$v=19$m=19456,t=2,p=1$…salt…$…hash…
+//! ann:operator:$wampcra$i=100000$…salt…$…key…:$ed25519$…key…:$ed25519$…another key…
 //! ```
 //!
-//! One user a line: name, role, hash of the ticket. The name has no colon; further fields are refused, so that later
-//! versions can add some.
+//! One user a line: name, role, and what it can show who it is by, of each kind one but for keys. Each says by its beginning what it
+//! is; none of it has a colon, and so has no name.
 
 pub mod passwd;
 
@@ -15,7 +16,7 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use fanwire_control::login::hash::TicketHash;
+use fanwire_control::login::credentials::Credentials;
 use fanwire_core::ANONYMOUS_AUTHID_PREFIX;
 
 /// As for a configuration; that is some 80,000 users.
@@ -32,8 +33,8 @@ pub struct UserLine {
     pub name: String,
     /// The role of its sessions.
     pub role: String,
-    /// The hash of its ticket.
-    pub ticket: TicketHash,
+    /// What it can show who it is by.
+    pub credentials: Credentials,
 }
 
 /// A line that cannot be read.
@@ -118,17 +119,20 @@ impl UsersFile {
 
 fn parse_line(line: usize, source: &str) -> Result<UserLine, String> {
     let mut fields = source.split(':');
-    let (Some(name), Some(role), Some(ticket), None) =
-        (fields.next(), fields.next(), fields.next(), fields.next())
-    else {
-        return Err("a line has three fields, name:role:hash, as `fanwire passwd` writes them".into());
+    let (Some(name), Some(role), Some(first)) = (fields.next(), fields.next(), fields.next()) else {
+        return Err("a line has three fields or more, name:role:hash, as `fanwire passwd` writes them".into());
     };
     check_name(name)?;
     if role.is_empty() {
         return Err("the role is missing between the colons".into());
     }
-    let ticket = ticket.trim_end().parse().map_err(|wrong| format!("the third field is no hash: {wrong}"))?;
-    Ok(UserLine { line, name: name.to_owned(), role: role.to_owned(), ticket })
+    let mut credentials = Credentials::default();
+    for (number, field) in (3..).zip([first].into_iter().chain(fields)) {
+        let credential =
+            field.trim_end().parse().map_err(|wrong| format!("field {number} is no hash: {wrong}"))?;
+        credentials.add(credential).map_err(|wrong| format!("field {number}: {wrong}"))?;
+    }
+    Ok(UserLine { line, name: name.to_owned(), role: role.to_owned(), credentials })
 }
 
 /// Whether a user can have this name.
@@ -171,16 +175,19 @@ pub fn plain(error: &std::io::Error) -> String {
 mod tests {
     use super::*;
 
+    const KEY: &str = "$ed25519$545efb0a2192db8d43f118e9bf9aee081466e1ef36c708b96ee6f62dddad9122";
     const HASH: &str =
         "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
     #[test]
     fn lines_are_users() {
-        let text = format!("# who\n\njoe:member:{HASH}\nmary ann@example.org:operator:{HASH}\r\n");
+        let text = format!("# who\n\njoe:member:{HASH}:{KEY}\nmary ann@example.org:operator:{HASH}\r\n");
         let file = UsersFile::parse(text);
         assert_eq!(file.bad, []);
         let users: Vec<_> = file.users.iter().map(|u| (u.line, u.name.as_str(), u.role.as_str())).collect();
         assert_eq!(users, [(3, "joe", "member"), (4, "mary ann@example.org", "operator")]);
+        let has: Vec<String> = file.users[0].credentials.all().map(|has| has.to_string()).collect();
+        assert_eq!(has, [HASH, KEY]);
     }
 
     #[test]
@@ -189,7 +196,8 @@ mod tests {
         for (line, words) in [
             ("joe".to_owned(), "three fields"),
             (format!("joe:{hash}"), "three fields"),
-            (format!("joe:member:{hash}:more"), "three fields"),
+            (format!("joe:member:{hash}:more"), "field 4 is no hash"),
+            (format!("joe:member:{hash}:{hash}"), "field 4: there is a second ticket"),
             (format!("joe::{hash}"), "role is missing"),
             (format!(":member:{hash}"), "1 to 255 bytes"),
             (format!("joe :member:{hash}"), "space"),

@@ -5,10 +5,15 @@ use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use fanwire_control::login::cra::{self, CraSecret};
+use fanwire_control::login::credentials::{Credential, Credentials};
+use fanwire_control::login::cryptosign::PublicKey;
 use fanwire_control::login::hash::TicketHash;
+use fanwire_control::login::scram::{self, Kdf, ScramKeys};
+use fanwire_core::login::LoginMethod;
 
-use super::{UsersFile, check_name, plain};
-use crate::cli::PasswdArgs;
+use super::{UserLine, UsersFile, check_name, plain};
+use crate::cli::{PasswdArgs, PasswdMethod};
 use crate::config::schema::NO_ROLE;
 use crate::prompt;
 
@@ -19,7 +24,10 @@ const STANDARD_OUTPUT: &str = "-";
 
 /// What the command did, for people; or why it did nothing.
 pub fn passwd(args: &PasswdArgs) -> Result<String, String> {
-    check_name(&args.user)?;
+    if args.list {
+        return list(&read(&args.file)?);
+    }
+    check_name(args.name())?;
     if let Some(role) = &args.role
         && (role.is_empty() || role == NO_ROLE || role.chars().any(|c| c == ':' || c.is_control()))
     {
@@ -31,21 +39,82 @@ pub fn passwd(args: &PasswdArgs) -> Result<String, String> {
     let path = &args.file;
     let present = read(path)?;
     if args.delete {
-        find(&present, args).ok_or_else(|| no_such_user(args))?;
-        return replace(path, |file| Ok(edit(file, args, None)))
-            .map(|()| format!("{} is removed from {}", args.user, path.display()));
+        return delete(args, &present);
     }
     // Before anybody has to type.
     role(&present, args)?;
-    let ticket = hash(&ask(args)?)?;
+    let credential = credential(args)?;
+    let kind = credential.kind();
     let mut done = String::new();
     replace(path, |file| {
         let role = role(file, args)?;
-        let what = if find(file, args).is_some() { "has a new ticket" } else { "is added" };
-        done = format!("{} {what} in {} (role {role})", args.user, path.display());
-        Ok(edit(file, args, Some(format!("{}:{role}:{ticket}", args.user))))
+        let what =
+            if find(file, args).is_some() { format!("has a new {kind}") } else { "is added".to_owned() };
+        let mut credentials = find(file, args).map(|user| user.credentials.clone()).unwrap_or_default();
+        credentials.set(credential)?;
+        done = format!("{} {what} in {} (role {role})", args.name(), path.display());
+        Ok(edit(file, args, Some(line(args.name(), &role, &credentials))))
     })?;
     Ok(done)
+}
+
+/// The user, or what it logs in with by one method.
+fn delete(args: &PasswdArgs, present: &UsersFile) -> Result<String, String> {
+    let (path, name) = (&args.file, args.name());
+    find(present, args).ok_or_else(|| no_such_user(args))?;
+    let Some(method) = args.method else {
+        replace(path, |file| Ok(edit(file, args, None)))?;
+        return Ok(format!("{name} is removed from {}", path.display()));
+    };
+    replace(path, |file| {
+        let user = find(file, args).ok_or_else(|| no_such_user(args))?;
+        let mut credentials = user.credentials.clone();
+        credentials.remove(method.login_method()).map_err(|wrong| format!("{name}: {wrong}"))?;
+        if credentials.is_empty() {
+            return Err(format!(
+                "{name} has nothing else to log in with; remove the user: leave --method out"
+            ));
+        }
+        Ok(edit(file, args, Some(line(name, &user.role, &credentials))))
+    })?;
+    Ok(format!("{name} does not log in by {} any more", method.login_method().name()))
+}
+
+/// Names, roles and methods, without any secret.
+fn list(file: &UsersFile) -> Result<String, String> {
+    let told = |user: &UserLine| {
+        let offered = |method: &LoginMethod| user.credentials.offers(*method);
+        let methods = LoginMethod::ALL.into_iter().filter(offered).map(LoginMethod::name);
+        let keys = user.credentials.all().filter_map(|credential| match credential {
+            Credential::Key(key) => Some(format!("key {}", key.to_hex())),
+            _ => None,
+        });
+        let words: Vec<String> = methods.map(str::to_owned).chain(keys).collect();
+        format!("{}  role {}  {}", user.name, user.role, words.join(", "))
+    };
+    Ok(file.users.iter().map(told).collect::<Vec<_>>().join("\n"))
+}
+
+fn line(name: &str, role: &str, credentials: &Credentials) -> String {
+    let fields = credentials.all().map(|credential| format!(":{credential}"));
+    format!("{name}:{role}{}", fields.collect::<String>())
+}
+
+impl PasswdArgs {
+    fn name(&self) -> &str {
+        self.user.as_deref().unwrap_or_default()
+    }
+}
+
+impl PasswdMethod {
+    fn login_method(self) -> LoginMethod {
+        match self {
+            Self::Ticket => LoginMethod::Ticket,
+            Self::Wampcra | Self::WampcraPlain => LoginMethod::WampCra,
+            Self::Scram | Self::ScramPbkdf2 => LoginMethod::WampScram,
+            Self::Cryptosign => LoginMethod::Cryptosign,
+        }
+    }
 }
 
 /// Not there is the same as empty.
@@ -61,12 +130,12 @@ fn read(path: &Path) -> Result<UsersFile, String> {
     }
 }
 
-fn find<'a>(file: &'a UsersFile, args: &PasswdArgs) -> Option<&'a super::UserLine> {
-    file.users.iter().find(|user| user.name == args.user)
+fn find<'a>(file: &'a UsersFile, args: &PasswdArgs) -> Option<&'a UserLine> {
+    file.users.iter().find(|user| user.name == args.name())
 }
 
 fn no_such_user(args: &PasswdArgs) -> String {
-    format!("{} is no user in {}", args.user, args.file.display())
+    format!("{} is no user in {}", args.name(), args.file.display())
 }
 
 /// The role that the user will have: the one named, or the one that it has.
@@ -82,45 +151,90 @@ fn block(args: &PasswdArgs) -> Result<String, String> {
     let Some(role) = args.role.as_ref().filter(|_| !args.delete) else {
         return Err("to print a user, name its role: --role ROLE".into());
     };
-    let ticket = hash(&ask(args)?)?;
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
-    Ok(format!(
-        "[[realm.user]]\nname = {}\nrole = {}\nticket_hash = {}",
-        quoted(&args.user),
-        quoted(role),
-        quoted(&ticket.to_string())
-    ))
+    let credential = credential(args)?;
+    let text = quoted(&credential.to_string());
+    let shown = match credential {
+        Credential::Ticket(_) => format!("ticket_hash = {text}"),
+        _ => format!("credentials = [{text}]"),
+    };
+    Ok(format!("[[realm.user]]\nname = {}\nrole = {}\n{shown}", quoted(args.name()), quoted(role)))
 }
 
-fn hash(ticket: &str) -> Result<TicketHash, String> {
+/// What the user is to log in with.
+fn credential(args: &PasswdArgs) -> Result<Credential, String> {
+    let method = args.method.unwrap_or(PasswdMethod::Ticket);
+    if args.key.is_some() && method != PasswdMethod::Cryptosign {
+        return Err("--key is for --method cryptosign".into());
+    }
+    if args.rounds.is_some() && !matches!(method, PasswdMethod::Wampcra | PasswdMethod::ScramPbkdf2) {
+        return Err("--rounds is for --method wampcra and scram-pbkdf2".into());
+    }
+    Ok(match method {
+        PasswdMethod::Ticket => {
+            let no_memory = |_| "there is not enough memory to hash the ticket (19 MiB)".to_owned();
+            Credential::Ticket(TicketHash::of(&ask(args, "ticket")?, random()).map_err(no_memory)?)
+        }
+        PasswdMethod::Wampcra => {
+            let rounds = rounds(args, cra::ROUNDS_MIN)?;
+            Credential::Cra(CraSecret::salted(&ask(args, "password")?, rounds, random()))
+        }
+        PasswdMethod::WampcraPlain => Credential::Cra(CraSecret::plain(&ask(args, "password")?)),
+        PasswdMethod::Scram => {
+            Credential::Scram(ScramKeys::of(&ask(args, "password")?, Kdf::ARGON2ID, random())?)
+        }
+        PasswdMethod::ScramPbkdf2 => {
+            let kdf = Kdf::Pbkdf2 { rounds: rounds(args, scram::PBKDF2_ROUNDS_MIN)? };
+            Credential::Scram(ScramKeys::of(&ask(args, "password")?, kdf, random())?)
+        }
+        PasswdMethod::Cryptosign => Credential::Key(match &args.key {
+            Some(key) => PublicKey::from_hex(key).map_err(|wrong| format!("--key: {wrong}"))?,
+            None => {
+                let (public, private) = PublicKey::new_pair(random());
+                eprintln!("private key of {}, shown this once: {private}", args.name());
+                public
+            }
+        }),
+    })
+}
+
+fn rounds(args: &PasswdArgs, least: u32) -> Result<u32, String> {
+    let rounds = args.rounds.unwrap_or(cra::ROUNDS);
+    if (least..=cra::ROUNDS_MAX).contains(&rounds) {
+        return Ok(rounds);
+    }
+    Err(format!("--rounds is {least} to {}", cra::ROUNDS_MAX))
+}
+
+fn random<const N: usize>() -> [u8; N] {
     let mut random = fanwire_io::random_source();
-    let mut salt = [0; 16];
-    salt.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&random().to_ne_bytes()));
-    TicketHash::of(ticket, salt).map_err(|_| "there is not enough memory to hash the ticket (19 MiB)".into())
+    let mut bytes = [0; N];
+    bytes.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&random().to_ne_bytes()));
+    bytes
 }
 
-fn ask(args: &PasswdArgs) -> Result<String, String> {
-    let ticket = if args.stdin || !io::stdin().is_terminal() {
+fn ask(args: &PasswdArgs, what: &str) -> Result<String, String> {
+    let secret = if args.stdin || !io::stdin().is_terminal() {
         let mut text = String::new();
         io::stdin()
             .take(2 * TICKET_BYTES_MAX as u64)
             .read_to_string(&mut text)
-            .map_err(|error| format!("cannot read the ticket from standard input: {}", plain(&error)))?;
+            .map_err(|error| format!("cannot read the {what} from standard input: {}", plain(&error)))?;
         prompt::first_line(&text, "standard input")?
     } else {
-        let first = prompt::secret(&format!("New ticket for {}: ", args.user))?;
+        let first = prompt::secret(&format!("New {what} for {}: ", args.name()))?;
         if prompt::secret("Once more: ")? != first {
             return Err("the two are not the same; nothing was changed".into());
         }
         first
     };
-    if ticket.is_empty() {
-        return Err("an empty ticket would be none; nothing was changed".into());
+    if secret.is_empty() {
+        return Err(format!("an empty {what} would be none; nothing was changed"));
     }
-    if ticket.len() > TICKET_BYTES_MAX {
-        return Err(format!("a ticket has at most {TICKET_BYTES_MAX} bytes"));
+    if secret.len() > TICKET_BYTES_MAX {
+        return Err(format!("a {what} has at most {TICKET_BYTES_MAX} bytes"));
     }
-    Ok(ticket)
+    Ok(secret)
 }
 
 /// The text with the user's line replaced, added, or removed. All other lines stay as they are.

@@ -27,6 +27,8 @@ mod http_api;
 mod http_api_described;
 mod listeners;
 mod live_room;
+mod login_clients;
+mod login_steps;
 mod logins;
 mod message_center;
 mod message_center_preset;

@@ -17,10 +17,19 @@ fn passwd(arguments: &[&str], ticket: &str) -> Output {
     child.wait_with_output().expect("our own child")
 }
 
-fn done(arguments: &[&str], ticket: &str) -> String {
+pub fn done(arguments: &[&str], ticket: &str) -> String {
     let output = passwd(arguments, ticket);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// Makes a key pair; the private half.
+pub fn private_key(arguments: &[&str]) -> String {
+    let output = passwd(arguments, "");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    let (_, key) = said.trim_end().rsplit_once(": ").expect("the key is said");
+    key.to_owned()
 }
 
 fn refused(arguments: &[&str], ticket: &str) -> String {

@@ -242,7 +242,7 @@ mod tests {
     fn reply(bytes: usize) -> Reply {
         let extra = format!("{{\"a\":\"{}\"}}", "x".repeat(bytes));
         let extra = OwnedPayload::checked(Serializer::Json, None, Some(extra.as_bytes())).expect("JSON");
-        Reply::from(Ok(Grant { extra: Some(extra), ..Grant::default() }))
+        Reply::from(Ok(Grant { extra: Some(Box::new(extra)), ..Grant::default() }))
     }
 
     #[test]

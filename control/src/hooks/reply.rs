@@ -138,8 +138,8 @@ impl Reply {
         let of = |text: &Option<Box<str>>| text.as_deref().map_or(0, str::len);
         match &self.0 {
             Ok(grant) => {
-                let payloads = grant.extra.iter().chain(grant.answer.as_deref());
-                of(&grant.authid) + payloads.map(OwnedPayload::len).sum::<usize>()
+                let payloads = grant.extra.iter().chain(&grant.answer);
+                of(&grant.authid) + payloads.map(|payload| payload.len()).sum::<usize>()
             }
             Err(Denial::Told(told)) => of(&told.error) + of(&told.message),
             Err(_) => 0,
@@ -253,11 +253,12 @@ impl Asked<'_> {
         };
         let dictionary = |extra: Box<RawValue>| {
             OwnedPayload::checked(Serializer::Json, None, Some(extra.get().as_bytes()))
+                .map(Box::new)
                 .map_err(|_| Failure::Invalid("\"extra\" is not an object".to_owned()))
         };
         let extra = fields.extra.map(dictionary).transpose()?;
         let authid = authid.map(Into::into);
-        Ok(Reply(Ok(Grant { role, authid, provider: "hook", extra, answer: None })))
+        Ok(Reply(Ok(Grant { role, authid, provider: "hook", extra, ..Grant::default() })))
     }
 }
 
@@ -398,14 +399,14 @@ mod tests {
         let role = Some(RoleId::new(0));
         let granted = |authid: Option<&str>, extra: Option<&str>| {
             let extra = extra.map(|extra| {
-                OwnedPayload::checked(Serializer::Json, None, Some(extra.as_bytes())).expect("JSON")
+                Box::new(OwnedPayload::checked(Serializer::Json, None, Some(extra.as_bytes())).expect("JSON"))
             });
             Ok(Reply(Ok(Grant {
                 role,
                 authid: authid.map(Into::into),
                 provider: "hook",
                 extra,
-                answer: None,
+                ..Grant::default()
             })))
         };
         let default = Some("anonymous");

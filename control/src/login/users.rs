@@ -1,12 +1,14 @@
-//! Who may log in to which realm, as which role, and with which ticket.
+//! Who may log in to which realm, as which role, and how.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use fanwire_core::ids::{RealmId, RoleId};
-use fanwire_core::login::Proof;
-use fanwire_core::question::{Denial, Grant, Question, Subject};
+use fanwire_core::question::{Denial, Question, Subject, Told};
 
-use super::hash::TicketHash;
+use super::credentials::Credentials;
+use super::cryptosign::PublicKey;
+use super::decoys::Decoys;
 
 /// All users, as configured.
 #[derive(Debug)]
@@ -15,11 +17,12 @@ pub struct Users {
 }
 
 #[derive(Debug)]
-struct RealmUsers {
+pub(super) struct RealmUsers {
     name: Box<str>,
-    by_name: HashMap<Box<str>, User>,
-    /// Compared with the tickets of users that do not exist, so that they take as long.
-    decoy: TicketHash,
+    by_name: HashMap<Box<str>, Arc<User>>,
+    /// Whose key it is; `None`: several users'.
+    by_key: HashMap<PublicKey, Option<Box<str>>>,
+    pub(super) decoys: Decoys,
 }
 
 /// One user of one realm.
@@ -27,8 +30,10 @@ struct RealmUsers {
 pub struct User {
     /// The role of its sessions.
     pub role: RoleId,
-    /// The hash of its ticket.
-    pub ticket: TicketHash,
+    /// The role's name, as challenges say it.
+    pub role_name: Box<str>,
+    /// What it can show who it is by.
+    pub credentials: Credentials,
 }
 
 /// Why a login was not granted, for the operator; the client learns less.
@@ -36,14 +41,16 @@ pub struct User {
 pub enum Why {
     /// No user of this name in the realm.
     UnknownUser,
-    /// The user has another ticket.
-    WrongTicket,
+    /// The user has another ticket, secret or key.
+    WrongSecret,
     /// The user was changed again and again while it logged in.
     Changed,
     /// Not enough memory for the derivation.
     NoMemory,
     /// What was brought cannot be verified here.
     UnknownProof,
+    /// Something is missing or wrong in what the client says, whoever it is. It is told what.
+    Malformed(&'static str),
     /// The derivation panicked: a bug of ours.
     Panicked,
 }
@@ -53,8 +60,9 @@ impl Why {
     pub fn words(self) -> &'static str {
         match self {
             Self::UnknownUser => "no such user",
-            Self::WrongTicket => "another ticket",
+            Self::WrongSecret => "another ticket, password or key",
             Self::Changed => "changed while it logged in",
+            Self::Malformed(words) => words,
             Self::NoMemory => "no memory for the key derivation",
             Self::UnknownProof => "nothing here verifies such a proof",
             Self::Panicked => "the key derivation panicked",
@@ -64,7 +72,11 @@ impl Why {
     /// For the client.
     pub fn denial(self) -> Denial {
         match self {
-            Self::UnknownUser | Self::WrongTicket => Denial::Refused,
+            Self::UnknownUser | Self::WrongSecret => Denial::Refused,
+            Self::Malformed(words) => Denial::Told(Box::new(Told {
+                error: Some("wamp.error.authentication_failed".into()),
+                message: Some(words.into()),
+            })),
             Self::Changed => Denial::Busy,
             Self::NoMemory | Self::UnknownProof | Self::Panicked => Denial::Failed,
         }
@@ -80,39 +92,18 @@ impl Users {
         let realm = |(name, by_name): (String, HashMap<Box<str>, User>)| {
             let mut bytes = [0; 32];
             bytes.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&random().to_ne_bytes()));
-            // As costly as the costliest user. Hashes of `fanwire passwd` all cost the same; where others are mixed in,
-            // whoever is faster exists, and that is all one can learn.
-            let like = by_name.values().map(|user| &user.ticket).max_by_key(|ticket| ticket.cost());
-            let decoy = TicketHash::decoy_like(like, bytes);
-            RealmUsers { name: name.into(), by_name, decoy }
+            let by_name = by_name.into_iter().map(|(name, user)| (name, Arc::new(user))).collect();
+            let decoys = Decoys::new(&by_name, bytes);
+            RealmUsers { name: name.into(), by_key: by_key(&by_name), by_name, decoys }
         };
         Self { realms: realms.into_iter().map(realm).collect() }
-    }
-
-    /// Whether the proof is good. Does one key derivation, for users that do not exist too.
-    pub fn verify(&self, question: &Question) -> Result<Grant, Why> {
-        let Subject::Login { authid, proof: Proof::Ticket(ticket) } = &question.subject else {
-            return Err(Why::UnknownProof);
-        };
-        let realm = self.realm(question.realm).ok_or(Why::UnknownUser)?;
-        let user = authid.as_deref().and_then(|authid| realm.by_name.get(authid));
-        let hash = user.map_or(&realm.decoy, |user| &user.ticket);
-        let matches = hash.matches(ticket.expose()).map_err(|_| Why::NoMemory)?;
-        match user {
-            Some(user) if matches => Ok(Grant::of_user(user.role)),
-            Some(_) => Err(Why::WrongTicket),
-            None => Err(Why::UnknownUser),
-        }
     }
 
     /// Whether the others would say the same of this login.
     pub(super) fn agree(&self, others: &Self, question: &Question) -> bool {
         let Subject::Login { authid: Some(authid), .. } = &question.subject else { return true };
-        self.user(question.realm, authid) == others.user(question.realm, authid)
-    }
-
-    fn user(&self, realm: RealmId, authid: &str) -> Option<&User> {
-        self.realm(realm)?.by_name.get(authid)
+        let user = |users: &'_ Self| Some(Arc::clone(users.realm(question.realm)?.user(authid)?));
+        user(self) == user(others)
     }
 
     /// Whether the others are the same ones. Decoys are nobody.
@@ -127,14 +118,42 @@ impl Users {
         self.realm(realm).map_or("", |realm| &realm.name)
     }
 
-    fn realm(&self, realm: RealmId) -> Option<&RealmUsers> {
+    pub(super) fn realm(&self, realm: RealmId) -> Option<&RealmUsers> {
         self.realms.get(realm.index())
     }
+}
+
+impl RealmUsers {
+    /// The user of this name.
+    pub(super) fn user(&self, name: &str) -> Option<&Arc<User>> {
+        self.by_name.get(name)
+    }
+
+    /// The one user who has this key, or the name under which nobody has it.
+    pub(super) fn by_key(&self, key: PublicKey) -> (Box<str>, Option<&Arc<User>>) {
+        match self.by_key.get(&key) {
+            Some(Some(name)) => (name.clone(), self.user(name)),
+            _ => (key.to_hex().into(), None),
+        }
+    }
+}
+
+fn by_key(users: &HashMap<Box<str>, Arc<User>>) -> HashMap<PublicKey, Option<Box<str>>> {
+    let mut by_key = HashMap::new();
+    for (name, user) in users {
+        for key in &user.credentials.keys {
+            let owner = by_key.entry(*key).or_insert_with(|| Some(name.clone()));
+            owner.take_if(|owner| owner != name);
+        }
+    }
+    by_key
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::login::credentials::Credential;
+    use crate::login::hash::TicketHash;
 
     fn users(realm: &str, tickets: &[(&str, u8)]) -> Users {
         let access = fanwire_core::access::Access::new(&[fanwire_core::access::RealmConfig::open("r")], 1)
@@ -142,8 +161,10 @@ mod tests {
         let id = access.realm("r").expect("it is there");
         let role = access.anonymous_role(id).expect("an open one has one");
         let user = |(name, ticket): &(&str, u8)| {
+            let mut credentials = Credentials::default();
             let ticket = TicketHash::decoy_like(None, [*ticket; 32]);
-            ((*name).into(), User { role, ticket })
+            credentials.add(Credential::Ticket(ticket)).expect("the first");
+            ((*name).into(), User { role, role_name: "anonymous".into(), credentials })
         };
         let mut random = 0;
         Users::new([(realm.to_owned(), tickets.iter().map(user).collect())], || {
@@ -168,11 +189,13 @@ mod tests {
 
     #[test]
     fn a_user_is_another_one_with_another_ticket_or_none() {
-        let realm = RealmId::new(0);
         let (one, other) = (users("r", &[("joe", 1), ("ann", 2)]), users("r", &[("joe", 1), ("ann", 3)]));
-        assert_eq!(one.user(realm, "joe"), other.user(realm, "joe"));
-        assert_ne!(one.user(realm, "ann"), other.user(realm, "ann"));
-        assert_ne!(one.user(realm, "ann"), users("r", &[]).user(realm, "ann"));
-        assert_eq!(one.user(realm, "eve"), None);
+        let user = |users: &Users, name: &str| {
+            users.realm(RealmId::new(0)).expect("it is there").user(name).cloned()
+        };
+        assert_eq!(user(&one, "joe"), user(&other, "joe"));
+        assert_ne!(user(&one, "ann"), user(&other, "ann"));
+        assert_ne!(user(&one, "ann"), user(&users("r", &[]), "ann"));
+        assert_eq!(user(&one, "eve"), None);
     }
 }

@@ -290,6 +290,7 @@ impl<S: Service> Shard<S> {
             *batched = self.service.is_batched(subprotocol);
         }
         self.service.open(self.now, outlet, endpoint, subprotocol);
+        self.bind_channel(slot);
         if let Some(agreement) = upgrade.deflate_agreement() {
             let input = &mut self.slots.cold[slot as usize].input;
             input.use_compression(&agreement);

@@ -72,6 +72,7 @@ impl<S: Service> Shard<S> {
         hot.set(flag::UPGRADED);
         self.enter_open_deadlines(slot);
         self.service.open_rawsocket(self.now, outlet, endpoint, request);
+        self.bind_channel(slot);
         Ok(())
     }
 

@@ -101,6 +101,11 @@ impl Tls {
         session.map_or(0, |session| session.incomplete().len())
     }
 
+    /// What the connection has in common with no other one, once.
+    pub(super) fn take_channel(&mut self, slot: u32) -> Option<[u8; 32]> {
+        self.session(slot).take_channel()
+    }
+
     /// Throws those away. Nothing more may be received after that.
     pub(super) fn forget_incomplete(&mut self, slot: u32) {
         if let Some(session) = self.sessions.get_mut(slot as usize).and_then(Option::as_mut) {
@@ -191,6 +196,16 @@ impl<'a> Rest<'a> {
 }
 
 impl<S: Service> Shard<S> {
+    /// Tells the service what this connection has in common with no other one, if it has that and the service wants it.
+    pub(super) fn bind_channel(&mut self, slot: u32) {
+        if self.slots.hot[slot as usize].has(flag::TLS)
+            && let Some(channel) = self.tls.take_channel(slot)
+            && self.service.wants_channels()
+        {
+            self.service.bind_channel(Outlet(slot), channel);
+        }
+    }
+
     /// Whether this connection's first byte has to be looked at, because its listener speaks TLS.
     pub(super) fn is_to_be_sniffed(&self, slot: u32) -> bool {
         let hot = &self.slots.hot[slot as usize];

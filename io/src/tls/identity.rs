@@ -15,6 +15,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use super::exporter::Exporters;
+
 /// The files of one listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityFiles {
@@ -133,6 +135,7 @@ impl Identity {
         // it. Their key lives as long as this identity, so whoever was let in by other authorities is asked again.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 1;
+        config.key_log = Arc::new(Exporters);
         if let Ok(ticketer) = aws_lc_rs::Ticketer::new() {
             config.ticketer = ticketer;
         }

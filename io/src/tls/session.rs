@@ -14,6 +14,8 @@ use rustls::unbuffered::{
 };
 use rustls::{Error, ServerConfig};
 
+use super::exporter;
+
 /// Most plaintext of one record (RFC 8446, 5.1).
 pub(crate) const RECORD_BYTES: usize = 16 << 10;
 /// What encryption adds to a record: header, type and tag, and in TLS 1.2 a nonce and padding. With room for a key update
@@ -32,6 +34,8 @@ pub(crate) struct Session {
     outgoing: Vec<u8>,
     sent: usize,
     established: bool,
+    /// From the middle of the handshake until it is asked for.
+    channel: Option<Box<[u8; 32]>>,
     /// It is among those that are counted.
     pub(crate) counted: bool,
     /// The peer has said that nothing follows. Acted on when all that came before is handled.
@@ -64,6 +68,7 @@ impl Session {
             outgoing: Vec::new(),
             sent: 0,
             established: false,
+            channel: None,
             counted: false,
             peer_closed: false,
             finishing: false,
@@ -75,6 +80,11 @@ impl Session {
         self.established
     }
 
+    /// Its `tls-exporter` (RFC 9266), once. There is none before TLS 1.3.
+    pub(crate) fn take_channel(&mut self) -> Option<[u8; 32]> {
+        self.channel.take().map(|channel| *channel)
+    }
+
     /// What was received earlier and has to stand before the next input.
     pub(crate) fn incomplete(&self) -> &[u8] {
         &self.incoming
@@ -83,6 +93,20 @@ impl Session {
     /// Takes `input`, which begins with [`incomplete`](Self::incomplete), and appends what it holds to `plain` and what
     /// the handshake answers to `cipher`; both also after an error, which `cipher` then tells the peer.
     pub(crate) fn receive(
+        &mut self,
+        input: &mut [u8],
+        plain: &mut Vec<u8>,
+        cipher: &mut Vec<u8>,
+    ) -> Result<Heard, Error> {
+        let shaking_hands = !self.established;
+        let outcome = self.receive_records(input, plain, cipher);
+        if shaking_hands && let Some(channel) = exporter::take() {
+            self.channel = Some(Box::new(channel));
+        }
+        outcome
+    }
+
+    fn receive_records(
         &mut self,
         input: &mut [u8],
         plain: &mut Vec<u8>,

@@ -89,6 +89,40 @@ impl Pair {
     }
 }
 
+/// Handshakes of several connections by turns: each has what its own client has.
+#[test]
+fn both_ends_know_their_channel_and_nobody_else() {
+    let mut pairs = [(); 3].map(|()| Pair::new(&version::TLS13));
+    let mut is_shaking = true;
+    while is_shaking {
+        is_shaking = false;
+        for pair in &mut pairs {
+            let mut bytes = Vec::new();
+            while pair.client.wants_write() {
+                pair.client.write_tls(&mut bytes).unwrap();
+            }
+            for piece in bytes.chunks(100) {
+                is_shaking = true;
+                let mut input = [pair.session.incomplete(), piece].concat();
+                let mut answer = Vec::new();
+                pair.session.receive(&mut input, &mut Vec::new(), &mut answer).unwrap();
+                pair.hear(&answer);
+            }
+        }
+    }
+    let channels = pairs.each_mut().map(|pair| {
+        let exported =
+            pair.client.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[])).unwrap();
+        assert_eq!(pair.session.take_channel(), Some(exported));
+        assert_eq!(pair.session.take_channel(), None, "once");
+        exported
+    });
+    assert!(channels[0] != channels[1] && channels[1] != channels[2]);
+    let mut old = Pair::new(&version::TLS12);
+    old.exchange(&mut std::iter::repeat(1000));
+    assert_eq!(old.session.take_channel(), None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 

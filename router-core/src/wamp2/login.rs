@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use fanwire_codec::payload::OwnedPayload;
-use fanwire_codec::wamp2::{HelloDetails, Message, Serializer, WelcomeDetails};
+use fanwire_codec::wamp2::{HelloDetails, Message, Payload, Serializer, WelcomeDetails};
 
 use super::{ROLES, frames, shorten};
 use crate::announced::Announced;
@@ -11,7 +11,7 @@ use crate::clock::Instant;
 use crate::counters::LoginOutcome;
 use crate::delivery::Outlet;
 use crate::ids::RealmId;
-use crate::login::{Entrance, LoginMethod, Proof, Ticket};
+use crate::login::{Entrance, LoginMethod, Ticket};
 use crate::question::Denial;
 use crate::session::{Refusal, error};
 use crate::shard::Shard;
@@ -44,8 +44,9 @@ impl Shard {
         message: Message<'_>,
     ) {
         match message {
-            Message::Authenticate { signature, .. } => {
-                self.request_login(now, outlet, Proof::Ticket(Ticket::new(&signature)));
+            Message::Authenticate { signature, extra } => {
+                let extra = dictionary(serializer, Some(extra));
+                self.request_login(now, outlet, Ticket::new(&signature), extra);
             }
             Message::Abort { .. } => self.close(now, outlet, 1000, ""),
             other => {
@@ -77,22 +78,13 @@ impl Shard {
                 Refusal::new(error::NO_SUCH_REALM, words)
             })
             .and_then(|realm| self.check_endpoint(outlet, realm))
-            .and_then(|realm| Ok((realm, self.choose_method(realm, details)?)));
+            .and_then(|realm| Ok((realm, self.choose_methods(realm, details)?)));
         match chosen {
             Err(refusal) => {
-                self.delivery.counters.login(LoginOutcome::Refused);
+                self.delivery.counters.login(LoginOutcome::REFUSED);
                 self.abort(now, outlet, serializer, refusal.uri, &refusal.words);
             }
-            Ok((realm, LoginMethod::Anonymous)) => {
-                let role = self.config.access.anonymous_role(realm).expect("the realm offers it");
-                self.let_in(now, outlet, Entrance::anonymous(realm, role));
-            }
-            Ok((realm, method)) => {
-                let authid = details.authid.as_deref().filter(|authid| !authid.is_empty());
-                self.begin_login(outlet, Entrance::to_be_proved(realm, method, authid));
-                let challenge = Message::Challenge { method: method.name().into(), extra: &[] };
-                self.delivery.reply(outlet, |out| frames::message(serializer, &challenge, out));
-            }
+            Ok((realm, methods)) => self.enter_by(now, outlet, serializer, realm, &methods, details),
         }
     }
 
@@ -106,24 +98,39 @@ impl Shard {
         Ok(realm)
     }
 
-    /// The first method of the client's list by which it can log in to the realm. No list means anonymous.
-    fn choose_method(&self, realm: RealmId, details: &HelloDetails<'_>) -> Result<LoginMethod, Refusal> {
+    /// The methods by which it can log in to the realm, in the client's order; anonymous is alone. No list means anonymous.
+    fn choose_methods(
+        &self,
+        realm: RealmId,
+        details: &HelloDetails<'_>,
+    ) -> Result<Vec<LoginMethod>, Refusal> {
         let access = &self.config.access;
         let names: Vec<&str> = details.authmethods.iter().map(|name| &**name).collect();
         let names = if names.is_empty() { &[LoginMethod::Anonymous.name()][..] } else { &names };
+        // WAMP, "Ticket-based Authentication": the authid must be given. A hook may find out by the ticket alone.
+        let has_authid = access.hooks(realm).authenticate.is_some()
+            || details.authid.as_deref().is_some_and(|id| !id.is_empty());
         let mut lacks_authid = false;
+        let mut methods = Vec::new();
         for method in names.iter().filter_map(|name| LoginMethod::from_name(name)) {
-            if !access.offers(realm, method) {
+            if !access.offers(realm, method) || methods.contains(&method) {
                 continue;
             }
-            // WAMP, "Ticket-based Authentication": the authid must be given. A hook may find out by the ticket alone.
-            if method == LoginMethod::Anonymous
-                || access.hooks(realm).authenticate.is_some()
-                || details.authid.as_deref().is_some_and(|id| !id.is_empty())
-            {
-                return Ok(method);
+            if method == LoginMethod::Anonymous {
+                // Who could log in has to: whether it has another method as well is nobody's business.
+                if methods.is_empty() {
+                    methods.push(method);
+                }
+                break;
             }
-            lacks_authid = true;
+            if has_authid || !method.needs_authid() {
+                methods.push(method);
+            } else {
+                lacks_authid = true;
+            }
+        }
+        if !methods.is_empty() {
+            return Ok(methods);
         }
         let offered = LoginMethod::ALL.into_iter().filter(|method| access.offers(realm, *method));
         let offered: Vec<&str> = offered.map(LoginMethod::name).collect();
@@ -144,6 +151,49 @@ impl Shard {
             let words = format!("realm \"{realm}\" offers only the method {}", quoted_list(&offered));
             Refusal::new(error::NO_MATCHING_AUTH_METHOD, words)
         })
+    }
+
+    fn enter_by(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        serializer: Serializer,
+        realm: RealmId,
+        methods: &[LoginMethod],
+        details: &HelloDetails<'_>,
+    ) {
+        let first = methods[0];
+        if first == LoginMethod::Anonymous {
+            let role = self.config.access.anonymous_role(realm).expect("the realm offers it");
+            return self.let_in(now, outlet, Entrance::anonymous(realm, role));
+        }
+        let authid = details.authid.as_deref().filter(|authid| !authid.is_empty());
+        let entrance = Entrance::to_be_proved(realm, first, authid);
+        // A ticket's challenge says nothing, so nobody needs to be asked for it.
+        if methods == [LoginMethod::Ticket] {
+            self.begin_login(outlet, entrance);
+            let challenge = Message::Challenge { method: first.name().into(), extra: &[] };
+            return self.delivery.reply(outlet, |out| frames::message(serializer, &challenge, out));
+        }
+        let extra = dictionary(serializer, details.authextra);
+        self.request_challenge(now, outlet, entrance, methods.to_vec(), extra);
+    }
+
+    /// CHALLENGE.
+    pub(crate) fn say_challenge_wamp2(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        method: LoginMethod,
+        extra: &OwnedPayload,
+    ) {
+        let serializer = self.session(outlet).expect("it logs in").encoding.serializer();
+        let Ok(extra) = extra.transcode(serializer) else {
+            return self.deny_login_wamp2(now, outlet, true, &Denial::Failed);
+        };
+        let extra = extra.view().kwargs.unwrap_or_default();
+        let challenge = Message::Challenge { method: method.name().into(), extra };
+        self.delivery.reply(outlet, |out| frames::message(serializer, &challenge, out));
     }
 
     /// WELCOME to a session that is open.
@@ -174,7 +224,7 @@ impl Shard {
         self.delivery.reply(outlet, |out| frames::message(serializer, &welcome, out));
     }
 
-    /// ABORT for who is not let in. Whoever guesses a ticket learns nothing from the words.
+    /// ABORT for who is not let in. Whoever guesses a secret learns nothing from the words.
     pub(crate) fn deny_login_wamp2(
         &mut self,
         now: Instant,
@@ -185,7 +235,7 @@ impl Shard {
         let serializer = self.session(outlet).expect("it is logging in").encoding.serializer();
         let (reason, words, code) = match denial {
             Denial::Refused if was_verified => {
-                let words = "there is no such user, or the ticket is another one";
+                let words = "there is no such user, or its ticket, secret or key is another one";
                 (error::AUTHENTICATION_DENIED, words, 1008)
             }
             Denial::Told(told) if was_verified && told.error.is_none() => {
@@ -199,6 +249,12 @@ impl Shard {
         };
         self.abort_with(now, outlet, serializer, reason, words, code);
     }
+}
+
+/// A dictionary of a client's, kept as it wrote it.
+fn dictionary(serializer: Serializer, bytes: Option<&[u8]>) -> OwnedPayload {
+    let kwargs = bytes.filter(|bytes| !bytes.is_empty());
+    OwnedPayload::copy_from(serializer, &Payload { args: None, kwargs })
 }
 
 fn quoted_list(names: &[&str]) -> String {

@@ -4,7 +4,8 @@ use super::{
     history::{Answerer, ClientId, Decision, Event, Inner, NOT_TOLD, Op, Order, Protocol, Ruling, Seen},
     names,
 };
-use fanwire_core::{Counters, DropReason, LoginOutcome};
+use fanwire_core::login::LoginMethod;
+use fanwire_core::{Arrival, Counters, DropReason, LoginOutcome};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How often each kind of thing happened.
@@ -27,7 +28,8 @@ impl Coverage {
             for reason in DropReason::ALL {
                 coverage.add(reason.as_str(), counters.dropped[reason as usize]);
             }
-            let abandoned = counters.logins[LoginOutcome::TicketAbandoned as usize];
+            let abandoned =
+                counters.logins[LoginOutcome::of(LoginMethod::Ticket, Arrival::Abandoned).index()];
             coverage.add("logins abandoned", abandoned);
             coverage.add("short sends", counters.sends_short);
             coverage.add("parked requests", counters.parked);

@@ -7,6 +7,7 @@
 use super::{history::ClientId, plan::disclosure};
 use fanwire_codec::wamp2::MatchPolicy;
 use fanwire_core::access::{Permission, RealmConfig, RoleConfig};
+use fanwire_core::login::LoginMethod;
 use fanwire_core::topics::{GAP_TOPIC, TopicRules};
 
 /// The realm's part of a name.
@@ -174,7 +175,7 @@ pub fn realm(name: &str, topics: &TopicRules) -> RealmConfig {
             RoleConfig { name: role_name.to_owned(), permissions }
         })
         .collect();
-    RealmConfig { ticket_login: true, topics: topics.clone(), ..realm }
+    RealmConfig { login_methods: vec![LoginMethod::Ticket], topics: topics.clone(), ..realm }
 }
 
 /// More than any plan has.

@@ -9,7 +9,7 @@ use fanwire_core::hooks::{HookEvent, HookId, HookRule};
 use fanwire_core::login::LoginMethod;
 use fanwire_core::question::{Denial, Grant, Question, Subject, Told};
 use fanwire_core::uri::MatchPolicy;
-use fanwire_core::{Effect, Flow, FlushBudget, Limits, LoginOutcome, Outlet, Sent, Wire};
+use fanwire_core::{Arrival, Effect, Flow, FlushBudget, Limits, LoginOutcome, Outlet, Sent, Wire};
 
 use crate::session::assert_aborted;
 use crate::support::{Client, Router};
@@ -235,8 +235,12 @@ fn connect_is_asked_before_the_welcome_and_may_change_who_it_is() {
     };
     assert_eq!((router.hear(alice), router.directory.session_count()), (vec![], 0));
     let extra = OwnedPayload::checked(Serializer::Json, None, Some(br#"{"n":1}"#)).expect("JSON");
-    let grant =
-        Grant { authid: Some("alice".into()), provider: "hook", extra: Some(extra), ..Grant::default() };
+    let grant = Grant {
+        authid: Some("alice".into()),
+        provider: "hook",
+        extra: Some(Box::new(extra)),
+        ..Grant::default()
+    };
     answer(&mut router, 0, &question, Ok(grant));
     let welcome = router.hear_one(alice);
     let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -244,15 +248,34 @@ fn connect_is_asked_before_the_welcome_and_may_change_who_it_is() {
         let hex = hex(text).replace("c281", "81").replace("c2a1", "a1");
         assert!(welcome.contains(&hex), "{text:?} in {welcome}");
     }
-    assert_eq!(router.shards[0].counters().logins[LoginOutcome::AnonymousWelcomed as usize], 1);
+    assert_eq!(
+        router.shards[0].counters().logins
+            [LoginOutcome::of(LoginMethod::Anonymous, Arrival::Welcomed).index()],
+        1
+    );
 }
 
 #[test]
 fn connect_may_be_denied_or_fail() {
     for (denial, reason, code, outcome) in [
-        (Denial::Refused, "wamp.error.not_authorized", 1008, LoginOutcome::AnonymousDenied),
-        (Denial::Busy, "wamp.error.authentication_failed", 1013, LoginOutcome::AnonymousUnavailable),
-        (Denial::Unavailable, "wamp.error.authentication_failed", 1013, LoginOutcome::AnonymousUnavailable),
+        (
+            Denial::Refused,
+            "wamp.error.not_authorized",
+            1008,
+            LoginOutcome::of(LoginMethod::Anonymous, Arrival::Denied),
+        ),
+        (
+            Denial::Busy,
+            "wamp.error.authentication_failed",
+            1013,
+            LoginOutcome::of(LoginMethod::Anonymous, Arrival::Unavailable),
+        ),
+        (
+            Denial::Unavailable,
+            "wamp.error.authentication_failed",
+            1013,
+            LoginOutcome::of(LoginMethod::Anonymous, Arrival::Unavailable),
+        ),
     ] {
         let mut router = hooked(&[HookEvent::Connect, HookEvent::Disconnect], "");
         let alice = router.connect(0, Serializer::Json);
@@ -260,14 +283,18 @@ fn connect_may_be_denied_or_fail() {
         let question = router.question(0);
         answer(&mut router, 0, &question, Err(denial));
         assert_aborted(&router.hear(alice), reason, code);
-        assert_eq!(router.shards[0].counters().logins[outcome as usize], 1);
+        assert_eq!(router.shards[0].counters().logins[outcome.index()], 1);
         assert!(!router.shards[0].has_questions(), "who was never welcomed does not leave");
     }
     let mut router = hooked(&[HookEvent::Connect], "");
     let alice = router.connect(0, Serializer::Json);
     router.say(alice, r#"[1,"realm1",{"roles":{"caller":{}}}]"#);
     router.vanish(alice);
-    assert_eq!(router.shards[0].counters().logins[LoginOutcome::AnonymousAbandoned as usize], 1);
+    assert_eq!(
+        router.shards[0].counters().logins
+            [LoginOutcome::of(LoginMethod::Anonymous, Arrival::Abandoned).index()],
+        1
+    );
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Logins by ticket, with the test in the place of whoever knows the users.
 
 use fanwire_codec::wamp2::Serializer;
-use fanwire_core::login::Proof;
+use fanwire_core::login::{LoginMethod, Proof};
 use fanwire_core::question::{Denial, Subject};
-use fanwire_core::{Effect, Flow, LoginOutcome};
+use fanwire_core::{Arrival, Effect, Flow, LoginOutcome};
 
 use crate::session::assert_aborted;
 use crate::support::{Client, Router, number};
@@ -11,7 +11,7 @@ use crate::support::{Client, Router, number};
 const AUTHENTICATE: &str = r#"[5,"secret!!!",{}]"#;
 
 fn logins(router: &Router, outcome: LoginOutcome) -> u64 {
-    router.shards[0].counters().logins[outcome as usize]
+    router.shards[0].counters().logins[outcome.index()]
 }
 
 /// A client that has sent its ticket.
@@ -48,15 +48,36 @@ fn the_right_ticket_is_welcomed_with_the_users_role() {
     assert_eq!(router.effects, [(0, Effect::Established(alice.1)), (0, Effect::Resume(alice.1))]);
     assert_eq!(router.say(alice, r#"[32,1,{},"a.b"]"#), Flow::Continue);
     assert!(router.hear_one(alice).starts_with("[33,1,"));
-    assert_eq!((router.directory.session_count(), logins(&router, LoginOutcome::TicketWelcomed)), (1, 1));
+    assert_eq!(
+        (
+            router.directory.session_count(),
+            logins(&router, LoginOutcome::of(LoginMethod::Ticket, Arrival::Welcomed))
+        ),
+        (1, 1)
+    );
 }
 
 #[test]
 fn each_denial_has_its_reason() {
     for (denial, reason, code, outcome) in [
-        (Denial::Refused, "wamp.error.authentication_denied", 1008, LoginOutcome::TicketDenied),
-        (Denial::Busy, "wamp.error.authentication_failed", 1013, LoginOutcome::TicketUnavailable),
-        (Denial::Failed, "wamp.error.authentication_failed", 1011, LoginOutcome::TicketUnavailable),
+        (
+            Denial::Refused,
+            "wamp.error.authentication_denied",
+            1008,
+            LoginOutcome::of(LoginMethod::Ticket, Arrival::Denied),
+        ),
+        (
+            Denial::Busy,
+            "wamp.error.authentication_failed",
+            1013,
+            LoginOutcome::of(LoginMethod::Ticket, Arrival::Unavailable),
+        ),
+        (
+            Denial::Failed,
+            "wamp.error.authentication_failed",
+            1011,
+            LoginOutcome::of(LoginMethod::Ticket, Arrival::Unavailable),
+        ),
     ] {
         let mut router = Router::new(1);
         let alice = verifying(&mut router, "alice");
@@ -64,7 +85,7 @@ fn each_denial_has_its_reason() {
         router.shards[0].handle_verdict(router.now, request.verdict(Err(denial)));
         assert_aborted(&router.hear(alice), reason, code);
         assert_eq!((router.directory.session_count(), logins(&router, outcome)), (0, 1));
-        assert_eq!(logins(&router, LoginOutcome::TicketAbandoned), 0);
+        assert_eq!(logins(&router, LoginOutcome::of(LoginMethod::Ticket, Arrival::Abandoned)), 0);
         assert_eq!(router.effects, [(0, Effect::Resume(alice.1)), (0, Effect::Finished(alice.1))]);
     }
 }
@@ -109,7 +130,7 @@ fn a_challenge_is_answered_by_authenticate_only() {
         assert_eq!(router.say(alice, message), Flow::Closing, "{message}");
         assert_aborted(&router.hear(alice), "wamp.error.protocol_violation", 1002);
         assert_eq!(router.shards[0].questions().len(), 0);
-        assert_eq!(logins(&router, LoginOutcome::TicketAbandoned), 1);
+        assert_eq!(logins(&router, LoginOutcome::of(LoginMethod::Ticket, Arrival::Abandoned)), 1);
     }
     let mut router = Router::new(1);
     let alice = router.challenged(0, "named", "alice");
@@ -164,8 +185,8 @@ fn a_login_that_is_closed_meanwhile_is_not_wanted_any_more() {
         router.grant(0, &request, 1);
         assert_eq!(router.hear(alice), [format!("close {code}")]);
         assert!(router.effects.contains(&(0, Effect::Resume(alice.1))), "its close frame must be read");
-        assert_eq!(logins(&router, LoginOutcome::TicketAbandoned), 1);
-        assert_eq!(logins(&router, LoginOutcome::TicketWelcomed), 0);
+        assert_eq!(logins(&router, LoginOutcome::of(LoginMethod::Ticket, Arrival::Abandoned)), 1);
+        assert_eq!(logins(&router, LoginOutcome::of(LoginMethod::Ticket, Arrival::Welcomed)), 0);
     }
 }
 

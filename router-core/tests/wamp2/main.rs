@@ -5,6 +5,7 @@ mod support;
 mod api;
 mod call;
 mod cancel;
+mod challenges;
 mod disclosure;
 mod echo;
 mod echo_model;

@@ -125,7 +125,7 @@ impl Router {
 pub fn granted(uid: &str, extra: &str) -> Result<Grant, Denial> {
     let extra = OwnedPayload::checked(Serializer::Json, None, Some(extra.as_bytes())).expect("JSON");
     let (role, authid) = (Some(RoleId::new(0)), Some(uid.into()));
-    Ok(Grant { role, authid, provider: "hook", extra: Some(extra), answer: None })
+    Ok(Grant { role, authid, provider: "hook", extra: Some(Box::new(extra)), ..Grant::default() })
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn hello_that_cannot_be_met_is_aborted_with_its_reason() {
         assert_eq!(router.say(alice, hello), Flow::Closing);
         assert_aborted(&router.hear(alice), reason, 1008);
         assert_eq!(router.directory.session_count(), 0);
-        assert_eq!(router.shards[0].counters().logins[LoginOutcome::Refused as usize], 1);
+        assert_eq!(router.shards[0].counters().logins[LoginOutcome::REFUSED.index()], 1);
     }
 }
 

@@ -17,6 +17,7 @@ use fanwire_core::echo::EchoRooms;
 use fanwire_core::encoding::Framing;
 use fanwire_core::hooks::HookRule;
 use fanwire_core::ids::{RoleId, SessionId, ShardId};
+use fanwire_core::login::LoginMethod;
 use fanwire_core::message_center::MessageCenter;
 use fanwire_core::question::{Grant, Question};
 use fanwire_core::topics::TopicRules;
@@ -438,7 +439,7 @@ fn raw_messages(bytes: &mut [u8], bytes_max: usize) -> Vec<String> {
 /// everything, and subscribe to and register all but `top.secret.*`; to `named` one logs in by ticket, as `user` or
 /// as `operator`; `both` takes anonymous sessions too; `shut` takes nobody. In `discreet` publishers and callers are
 /// always disclosed at `told.*` and never at `secret.*`.
-pub fn realms() -> [RealmConfig; 7] {
+pub fn realms() -> [RealmConfig; 8] {
     let mut closed = RealmConfig::open("closed");
     let rule = closed.roles[0].permissions[0].clone();
     closed.roles[0].permissions =
@@ -456,10 +457,14 @@ pub fn realms() -> [RealmConfig; 7] {
         name: "named".to_owned(),
         roles: vec![role("user"), role("operator")],
         anonymous_role: None,
-        ticket_login: true,
+        login_methods: vec![LoginMethod::Ticket],
     };
-    let both = RealmConfig { name: "both".to_owned(), ticket_login: true, ..RealmConfig::open("") };
-    let shut = RealmConfig { name: "shut".to_owned(), ticket_login: false, ..named.clone() };
+    let both = RealmConfig {
+        name: "both".to_owned(),
+        login_methods: vec![LoginMethod::Ticket],
+        ..RealmConfig::open("")
+    };
+    let shut = RealmConfig { name: "shut".to_owned(), login_methods: Vec::new(), ..named.clone() };
     let mut discreet = RealmConfig::open("discreet");
     let rule = |uri: &str, disclose| Permission {
         uri: uri.to_owned(),
@@ -469,7 +474,8 @@ pub fn realms() -> [RealmConfig; 7] {
     };
     let rules = [rule("told.", Disclosure::Always), rule("secret.", Disclosure::Never)];
     discreet.roles[0].permissions.extend(rules);
-    [RealmConfig::open("realm1"), closed, partly, named, both, shut, discreet]
+    let every = RealmConfig { login_methods: LoginMethod::ALL.to_vec(), ..RealmConfig::open("every") };
+    [RealmConfig::open("realm1"), closed, partly, named, both, shut, discreet, every]
 }
 
 /// The number that is element `index` of a JSON message.

@@ -98,7 +98,7 @@ described! {
         /// Calls of one session that are not answered yet.
         #[acts(now)]
         pub pending_calls_per_session: Count,
-        /// Logins that may wait for their ticket to be verified; further ones are refused: try again later.
+        /// Logins that may wait to be challenged or verified; further ones are refused: try again later.
         #[acts(restart)]
         pub logins_waiting: Count,
         /// Tickets verified at once, each with 19 MiB of memory and a CPU for 20 to 70 ms.

@@ -17,7 +17,7 @@ described! {
         pub name: String,
         /// Role of a client that does not say who it is; `"none"` refuses such clients.
         ///
-        /// Users log in by ticket: see `realm.user` and `realm.users_file`.
+        /// How users log in: see `realm.user` and `realm.users_file`.
         #[acts(new_connections)]
         #[serde(default = "Realm::default_anonymous_role")]
         pub anonymous_role: String,
@@ -27,15 +27,16 @@ described! {
         #[acts(now)]
         #[serde(default)]
         pub allow_anonymous_everywhere: bool,
-        /// File with users who log in by ticket, made by `fanwire passwd`; `"none"`: no file.
+        /// File with users and how they log in, made by `fanwire passwd`; `"none"`: no file.
         ///
         /// It is read again with each [reload](operators.md#reload). A relative path begins at the folder of the file that names it. See [logins](logins.md).
         #[acts(new_connections)]
         #[serde(default = "Realm::default_users_file")]
         pub users_file: String,
-        /// Users who log in by ticket, besides those of `users_file`: `[[realm.user]]` with `name`, `role`, `ticket_hash`.
+        /// Users besides those of `users_file`: `[[realm.user]]` with `name`, `role`, `ticket_hash`, `credentials`.
         ///
-        /// `fanwire passwd - NAME --role ROLE` prints such a table. A ticket itself cannot stand in a configuration.
+        /// `fanwire passwd - NAME --role ROLE` prints such a table, with `--method` for other methods than tickets. A ticket itself
+        /// cannot stand in a configuration.
         #[acts(new_connections)]
         #[serde(default)]
         pub user: Vec<User>,
@@ -99,7 +100,7 @@ impl Realm {
     }
 }
 
-/// A user who logs in by ticket. Explained at `realm.user`.
+/// A user, and how it logs in. Explained at `realm.user`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct User {
@@ -108,7 +109,11 @@ pub struct User {
     /// The role of its sessions.
     pub role: String,
     /// What `fanwire passwd` made of its ticket.
-    pub ticket_hash: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket_hash: Option<String>,
+    /// What `fanwire passwd --method` made of its secrets for other methods, or its keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<String>,
 }
 
 described! {
