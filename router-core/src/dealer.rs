@@ -205,7 +205,7 @@ impl Shard {
                 format!("{} calls of this session are waiting, the most allowed", session.calls.len()),
             ));
         }
-        let caller = Caller::Session { session: id, outlet, request: request.request };
+        let caller = Caller::Session { outlet, request: request.request };
         if let Some(hook) = self.config.access.hooks(realm).of_call(uri) {
             if request.more {
                 return Err(Refusal::new(error::FEATURE_NOT_SUPPORTED, "a hook takes no calls in parts"));
@@ -220,7 +220,7 @@ impl Shard {
             self.ask_for_result(now, hook, realm, number, Subject::Rpc { who, uri: uri.into(), payload });
             return Ok(());
         }
-        let picked = self.pick(realm, uri, &[])?;
+        let mut picked = self.pick(realm, uri, &[])?;
         let features = picked.callee.features;
         if request.more && !features.progressive_call_invocations() {
             let words = format!("the callee of {uri} takes no calls in parts");
@@ -250,7 +250,7 @@ impl Shard {
             let payload = OwnedPayload::copy_from(encoding.serializer(), &payload);
             self.extras_of(number).reroute = Some(Reroute { realm, part, payload, asked: Vec::new() });
         }
-        let outgoing = Outgoing { number, picked, uri, caller, asks };
+        let outgoing = Outgoing { number, picked: &mut picked, uri, caller, asks };
         self.send_call(now, origin, outgoing, encoding.serializer(), payload);
         Ok(())
     }
@@ -266,10 +266,10 @@ impl Shard {
     ) {
         let Outgoing { number, picked, uri, caller, asks } = outgoing;
         let call = self.key_of(number);
-        let Picked { registration, callee, is_pattern, claim, .. } = picked;
-        if claim.is_some() {
-            self.extras_of(number).claim = claim;
+        if picked.claim.is_some() {
+            self.extras_of(number).claim = picked.claim.take();
         }
+        let Picked { registration, callee, is_pattern, .. } = *picked;
         // WAMP, "Pattern-based Registrations": who registered a pattern is told what was called.
         let procedure = is_pattern.then_some(uri);
         let (shard, callee) = (callee.shard, callee.session);
@@ -277,7 +277,7 @@ impl Shard {
             let source = Source::borrowed(serializer, payload);
             let caller = caller.as_ref();
             let invoking = Invoking { call, registration, callee, procedure, caller, asks };
-            if let Err(why) = self.invoke(&invoking, &source) {
+            if let Err(why) = self.invoke(invoking, &source) {
                 self.fail_call(number, why);
             }
             return;
@@ -363,7 +363,7 @@ impl From<Refusal> for CallRefusal {
 /// A call that has its number, on its way to the callee that was picked.
 pub(crate) struct Outgoing<'a> {
     pub(crate) number: u64,
-    pub(crate) picked: Picked,
+    pub(crate) picked: &'a mut Picked,
     pub(crate) uri: &'a str,
     /// The caller, if it is disclosed.
     pub(crate) caller: Option<Identity>,

@@ -31,22 +31,33 @@ struct Rarities {
 }
 
 impl Invocations {
+    #[inline(always)]
     pub(crate) fn len(&self) -> usize {
         self.pending.len()
     }
 
+    #[inline(always)]
     pub(crate) fn insert(&mut self, invocation: u64, invoked: Invoked) {
         self.pending.insert(invocation, invoked);
-        if let Some(by_call) = self.by_call_mut() {
-            by_call.insert(invoked.call, invocation);
+        if self.rarities.is_some() {
+            self.index(invoked.call, invocation);
         }
     }
 
+    #[cold]
+    fn index(&mut self, call: CallKey, invocation: u64) {
+        if let Some(by_call) = self.by_call_mut() {
+            by_call.insert(call, invocation);
+        }
+    }
+
+    #[inline(always)]
     pub(crate) fn get(&self, invocation: u64) -> Option<Invoked> {
         self.pending.get(&invocation).copied()
     }
 
     /// It has its final answer.
+    #[inline(always)]
     pub(crate) fn remove(&mut self, invocation: u64) -> Option<Invoked> {
         let invoked = self.pending.remove(&invocation)?;
         if self.rarities.is_some() {

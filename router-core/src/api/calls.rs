@@ -41,7 +41,7 @@ impl Shard {
             return self.ask_for_result(now, hook, actor.realm, number, subject);
         }
         let picked = permitted.and_then(|()| self.pick(actor.realm, &procedure, &[]));
-        let picked = match picked {
+        let mut picked = match picked {
             Ok(picked) => picked,
             Err(refusal) => {
                 self.delivery.counters.call_errors += 1;
@@ -55,7 +55,7 @@ impl Shard {
         self.desk.call_deadlines.insert((deadline, number));
         let (serializer, view) = (payload.serializer(), payload.view());
         let (uri, asks) = (&*procedure, Asks::default());
-        let outgoing = Outgoing { number, picked, uri, caller: None, asks };
+        let outgoing = Outgoing { number, picked: &mut picked, uri, caller: None, asks };
         self.send_call(now, Origin::Api, outgoing, serializer, view);
     }
 

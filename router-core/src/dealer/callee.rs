@@ -17,8 +17,8 @@ use crate::shard::Shard;
 
 impl Shard {
     /// Sends INVOCATION, or says why not.
-    pub(super) fn invoke(&mut self, invoking: &Invoking<'_>, source: &Source<'_>) -> Result<(), Failure> {
-        let Invoking { call, registration, callee, .. } = *invoking;
+    pub(super) fn invoke(&mut self, mut invoking: Invoking<'_>, source: &Source<'_>) -> Result<(), Failure> {
+        let Invoking { call, registration, callee, .. } = invoking;
         let outlet = *self.outlets.get(&callee).ok_or(Failure::NotThere)?;
         let invocations_max = self.config.limits.invocations_max;
         let session = self.session_mut(outlet).ok_or(Failure::NotThere)?;
@@ -44,7 +44,6 @@ impl Shard {
         session.invocations.insert(request, Invoked { call, takes_progress });
         // Who has not announced it is not told, and may do so all the same: not all clients announce what they can.
         let is_told = takes_progress && session.announced.as_callee(Feature::ProgressiveCallResults);
-        let mut invoking = *invoking;
         invoking.asks.receive_progress = is_told;
         let said = self
             .delivery
@@ -63,13 +62,12 @@ impl Shard {
     /// Sends another part of what the callee was asked. It may have answered meanwhile: then it wants none.
     pub(super) fn invoke_part(
         &mut self,
-        invoking: &Invoking<'_>,
+        mut invoking: Invoking<'_>,
         source: &Source<'_>,
     ) -> Result<(), Failure> {
         let Some(&outlet) = self.outlets.get(&invoking.callee) else { return Ok(()) };
         let session = self.session_mut(outlet).expect("it has an id");
         let Some(request) = session.invocations.find(invoking.call) else { return Ok(()) };
-        let mut invoking = *invoking;
         invoking.asks.receive_progress &= session.announced.as_callee(Feature::ProgressiveCallResults);
         let encoding = session.encoding;
         let why = match source.get(encoding.serializer()) {
@@ -224,9 +222,9 @@ impl Shard {
                 let invoking = Invoking::of(&invocation);
                 let source = parcel.source();
                 let done = if invocation.asks.continues {
-                    self.invoke_part(&invoking, &source)
+                    self.invoke_part(invoking, &source)
                 } else {
-                    self.invoke(&invoking, &source)
+                    self.invoke(invoking, &source)
                 };
                 if let Err(why) = done {
                     self.send_failure(invocation.call, why);

@@ -44,7 +44,7 @@ pub(crate) struct PendingCall {
 }
 
 const _: () =
-    assert!(size_of::<PendingCall>() <= 48, "one is copied into a table and out of it for each call");
+    assert!(size_of::<PendingCall>() <= 32, "one is copied into a table and out of it for each call");
 
 impl PendingCall {
     /// One that a hook answers.
@@ -64,11 +64,8 @@ impl PendingCall {
 /// Who waits for a call's answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Caller {
-    Session {
-        session: SessionId,
-        outlet: Outlet,
-        request: u64,
-    },
+    /// The session of this connection: its calls end with it.
+    Session { outlet: Outlet, request: u64 },
     /// A request by API, known by the call's number.
     Api(u64),
     /// It has left; its callee still works on it, and others wait for their turn.
@@ -128,9 +125,9 @@ impl Shard {
         if call.has_extras {
             self.drop_extras(number, &call);
         }
-        if let Caller::Session { session, outlet, request } = call.caller {
-            debug_assert_eq!(self.outlets.get(&session), Some(&outlet), "abandoned when the caller left");
-            self.session_mut(outlet)?.calls.remove(&request);
+        if let Caller::Session { outlet, request } = call.caller {
+            let numbered = self.session_mut(outlet)?.calls.remove(&request);
+            debug_assert_eq!(numbered, Some(number), "abandoned when the caller left");
         }
         Some(call)
     }
@@ -164,16 +161,17 @@ impl Shard {
 
     /// The callee's final answer.
     pub(super) fn answer_call(&mut self, number: u64, said: Said<'_>, source: &Source<'_>) {
-        let said = match said {
-            // WAMP, "Call Re-Routing": its word for that, if it knows what it means.
-            Said::Error(error::UNAVAILABLE) if self.callee_reroutes(number) => {
-                if self.reroute(number) {
-                    return;
-                }
-                Said::Error(error::NO_AVAILABLE_CALLEE)
+        let mut said = said;
+        // WAMP, "Call Re-Routing": its word for that, if it knows what it means.
+        if let Said::Error(uri) = &mut said
+            && *uri == error::UNAVAILABLE
+            && self.callee_reroutes(number)
+        {
+            if self.reroute(number) {
+                return;
             }
-            said => said,
-        };
+            *uri = error::NO_AVAILABLE_CALLEE;
+        }
         // None: the caller left or cancelled.
         let Some(call) = self.conclude_call(number) else { return };
         let Caller::Session { outlet, request, .. } = call.caller else {

@@ -63,7 +63,7 @@ impl Shard {
             let (procedure, caller) = (procedure.as_deref(), caller.as_ref());
             let invoking = Invoking { call: key, registration, callee: call.callee, procedure, caller, asks };
             let source = Source::borrowed(serializer, request.payload);
-            if let Err(why) = self.invoke_part(&invoking, &source) {
+            if let Err(why) = self.invoke_part(invoking, &source) {
                 self.fail_call(number, why);
             }
             return Ok(());

@@ -68,7 +68,7 @@ impl Shard {
             let callee = callee.session;
             let invoking = Invoking { call: key, registration, callee, procedure, caller, asks };
             let source = Source::borrowed(payload.serializer(), payload.view());
-            if let Err(why) = self.invoke(&invoking, &source) {
+            if let Err(why) = self.invoke(invoking, &source) {
                 self.fail_call(number, why);
             }
             return;

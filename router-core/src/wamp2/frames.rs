@@ -13,6 +13,7 @@ use fanwire_codec::ws;
 
 use crate::dealer::Invoking;
 use crate::ids::{PublicationId, SubscriptionId};
+use crate::parcel::Asks;
 use crate::session::Identity;
 
 /// One frame around whatever `write` appends.
@@ -89,10 +90,19 @@ pub(crate) fn invocation(
         caller: caller.map(|identity| identity.session.get()),
         caller_authid: caller.map(|identity| Cow::Borrowed(&*identity.authid)),
         caller_authrole: caller.map(|identity| Cow::Borrowed(&*identity.authrole)),
-        receive_progress: asks.receive_progress.then_some(true),
-        progress: asks.more.then_some(true),
-        timeout_ms: asks.timeout_ms.map(NonZeroU64::get),
+        ..InvocationDetails::default()
     };
+    if asks != Asks::default() {
+        // Through the encoder of any message, so that nearly all calls do not ask for each of them.
+        let details = InvocationDetails {
+            receive_progress: asks.receive_progress.then_some(true),
+            progress: asks.more.then_some(true),
+            timeout_ms: asks.timeout_ms.map(NonZeroU64::get),
+            ..details
+        };
+        let registration = registration.get();
+        return message(serializer, &Message::Invocation { request, registration, details, payload }, out);
+    }
     frame(serializer, out, |out| {
         wamp2::encode_invocation(serializer, request, registration.get(), &details, &payload, out);
     });
@@ -103,10 +113,10 @@ pub(crate) fn interrupt(serializer: Serializer, request: u64, mode: CancelMode, 
     message(serializer, &Message::Interrupt { request, options }, out);
 }
 
+/// Through the encoder of any message, so that this is not in the way of plain results.
 pub(crate) fn progress(serializer: Serializer, request: u64, payload: Payload<'_>, out: &mut BytesMut) {
-    frame(serializer, out, |out| {
-        wamp2::encode_result(serializer, request, &ResultDetails { progress: Some(true) }, &payload, out);
-    });
+    let details = ResultDetails { progress: Some(true) };
+    message(serializer, &Message::Result { request, details, payload }, out);
 }
 
 pub(crate) fn result(serializer: Serializer, request: u64, payload: Payload<'_>, out: &mut BytesMut) {
