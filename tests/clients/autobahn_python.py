@@ -30,8 +30,9 @@ from autobahn.asyncio.websocket import WampWebSocketClientFactory  # noqa: E402
 from autobahn.wamp import serializer as serializers  # noqa: E402
 from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateResponseAccept  # noqa: E402
 from autobahn.wamp.exception import ApplicationError  # noqa: E402
+from autobahn.wamp.message import Cancel  # noqa: E402
 from autobahn.wamp.types import (  # noqa: E402
-    CallResult, ComponentConfig, EventDetails, PublishOptions, RegisterOptions, SubscribeOptions,
+    CallOptions, CallResult, ComponentConfig, EventDetails, PublishOptions, RegisterOptions, SubscribeOptions,
 )
 
 REALM = "realm1"
@@ -486,6 +487,141 @@ async def procedure_has_one_callee(clients):
     equal(await first.call("com.fanwire.test.single"), "second")
 
 
+async def a_cancelled_call_stops_its_callee(clients):
+    callee, caller = await clients.join_many(2)
+    loop = asyncio.get_running_loop()
+    started, stopped = loop.create_future(), loop.create_future()
+
+    async def hang():
+        started.set_result(None)
+        try:
+            await loop.create_future()
+        except asyncio.CancelledError:
+            stopped.set_result(None)
+            raise
+
+    await callee.register(hang, "com.fanwire.test.hang")
+    call = asyncio.ensure_future(caller.call("com.fanwire.test.hang"))
+    await started
+    # The client sends CANCEL without a mode, and takes the ERROR.
+    [request] = caller._call_reqs
+    caller._transport.send(Cancel(request))
+    await refused(call, "wamp.error.canceled")
+    await stopped
+    await callee.register(lambda: "alive", "com.fanwire.test.alive")
+    equal(await caller.call("com.fanwire.test.alive"), "alive")
+
+
+async def a_killed_callee_has_the_last_word(clients):
+    callee, caller = await clients.join_many(2)
+    loop = asyncio.get_running_loop()
+    started = loop.create_future()
+
+    async def hang():
+        started.set_result(None)
+        try:
+            await loop.create_future()
+        except asyncio.CancelledError:
+            return "cleaned up"
+
+    await callee.register(hang, "com.fanwire.test.kill")
+    call = asyncio.ensure_future(caller.call("com.fanwire.test.kill"))
+    await started
+    [request] = caller._call_reqs
+    caller._transport.send(Cancel(request, mode=Cancel.KILL))
+    equal(await call, "cleaned up")
+
+
+async def a_caller_that_leaves_stops_its_callee(clients):
+    callee, caller = await clients.join_many(2)
+    loop = asyncio.get_running_loop()
+    started, stopped = loop.create_future(), loop.create_future()
+
+    async def hang():
+        started.set_result(None)
+        try:
+            await loop.create_future()
+        except asyncio.CancelledError:
+            stopped.set_result(None)
+            raise
+
+    await callee.register(hang, "com.fanwire.test.left")
+    # Who has left hears no answer.
+    caller.call("com.fanwire.test.left")
+    await started
+    caller.leave()
+    await stopped
+    await caller.disconnected
+
+
+async def a_call_ends_when_its_time_is_over(clients):
+    callee, caller = await clients.join_many(2)
+    stopped = asyncio.get_running_loop().create_future()
+
+    async def hang():
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            stopped.set_result(None)
+            raise
+
+    await callee.register(hang, "com.fanwire.test.late")
+    await refused(caller.call("com.fanwire.test.late", options=CallOptions(timeout=50)), "wamp.error.timeout")
+    await stopped
+
+
+async def results_come_in_parts(clients):
+    callee, *callers = await clients.join_many(5)
+
+    def count(up_to, details=None):
+        for number in range(up_to):
+            details.progress(number, square=number * number)
+        return up_to
+
+    await callee.register(count, "com.fanwire.test.parts", options=RegisterOptions(details_arg="details"))
+    for caller in callers:
+        parts = []
+        options = CallOptions(on_progress=lambda number, square: parts.append((number, square)))
+        equal(await caller.call("com.fanwire.test.parts", 50, options=options), 50)
+        equal(parts, [(number, number * number) for number in range(50)])
+
+
+async def callees_share_a_procedure(clients):
+    caller, stranger, *callees = await clients.join_many(6)
+    for policy, expected in [("roundrobin", [0, 1, 2, 3] * 3), ("first", [0] * 4), ("last", [3] * 4)]:
+        name = f"com.fanwire.test.shared.{policy}"
+        options = RegisterOptions(invoke=policy)
+        registrations = [
+            await callee.register(lambda place=place: place, name, options=options)
+            for place, callee in enumerate(callees)
+        ]
+        equal(len({registration.id for registration in registrations}), 1, "registration ids")
+        equal([await caller.call(name) for _ in expected], expected, policy)
+        await refused(stranger.register(lambda: 9, name), "wamp.error.procedure_already_exists")
+        await registrations[0].unregister()
+        equal(sorted({await caller.call(name) for _ in range(12)})[0] > 0, True, "who has left is not asked")
+    await stranger.register(lambda: "taken", name, options=RegisterOptions(force_reregister=True))
+    equal(await caller.call(name), "taken")
+
+
+async def nobody_works_on_more_than_it_wants(clients):
+    callee, caller = await clients.join_many(2)
+    loop = asyncio.get_running_loop()
+    started, goes_on = loop.create_future(), loop.create_future()
+
+    async def one():
+        started.set_result(None)
+        return await goes_on
+
+    options = RegisterOptions(concurrency=1)
+    await callee.register(one, "com.fanwire.test.concurrency", options=options)
+    call = asyncio.ensure_future(caller.call("com.fanwire.test.concurrency"))
+    await started
+    await refused(caller.call("com.fanwire.test.concurrency"), "wamp.error.no_available_callee")
+    goes_on.set_result("done")
+    equal(await call, "done")
+
+
 async def what_a_session_had_goes_with_it(clients):
     leaver, stayer = await clients.join_many(2)
     started = asyncio.get_running_loop().create_future()
@@ -522,7 +658,9 @@ CHECKS = [
     patterns_bring_the_event_with_its_topic, calls_go_to_the_most_precise_registration,
     reserved_uris_are_refused, procedures_are_called_from_every_shard,
     results_carry_positions_and_keywords, answers_come_back_in_any_order, unknown_procedure_is_an_error,
-    errors_of_the_callee_reach_the_caller, procedure_has_one_callee, what_a_session_had_goes_with_it,
+    errors_of_the_callee_reach_the_caller, procedure_has_one_callee, a_cancelled_call_stops_its_callee,
+    a_killed_callee_has_the_last_word, a_caller_that_leaves_stops_its_callee, a_call_ends_when_its_time_is_over,
+    results_come_in_parts, callees_share_a_procedure, nobody_works_on_more_than_it_wants, what_a_session_had_goes_with_it,
     goodbye_is_answered,
 ]
 
