@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use fanwire_control::api::ApiConfig;
 use fanwire_control::login::users::Users;
+use fanwire_control::lua::{LuaScripts, Script};
 use fanwire_control::memory::MemorySetting;
 use fanwire_control::reload::{Acts, Change, Flaw, Outcome, Refused, Report};
 use fanwire_control::resp::Password;
@@ -24,6 +25,7 @@ use fanwire_io::{ListenerTls, RenewalError, Running};
 use crate::certificates::Certificates;
 use crate::config::changes::{self, Comparison};
 use crate::config::load::Origins;
+use crate::config::lua::{self, Lua};
 use crate::config::problem::{Place, Problem};
 use crate::config::schema::Listener;
 use crate::config::users::RealmUser;
@@ -49,6 +51,8 @@ pub struct Holders {
     pub memory: MemorySetting,
     /// What new clients of the Redis port must say, if there is one.
     pub resp_password: Option<Arc<ArcSwap<Option<Password>>>>,
+    /// What Lua handlers run.
+    pub scripts: LuaScripts,
     /// The log.
     pub log: Level,
 }
@@ -126,6 +130,9 @@ impl Holders {
         if let Some(password) = &self.resp_password {
             password.store(Arc::new(usable.resp_password.clone()));
         }
+        for (lua, script) in config.lua.iter().zip(&usable.scripts) {
+            self.scripts.replace(&lua.path, script.clone());
+        }
         (self.log)(&config.log.level);
         Ok(late)
     }
@@ -171,11 +178,33 @@ fn usable(used: &Loaded, read: Loaded) -> Result<(Loaded, Vec<Change>), Refused>
         let (key, old, new) = ("resp.password_file".to_owned(), told("a password"), told("another password"));
         changes.push(Change { key, old, new, acts: Acts::NewConnections });
     }
+    let scripts = newer_scripts(used, &read, &mut changes);
     let Loaded { origins, api_keys, warnings, .. } = read;
     // Hooks act after a restart.
     let (hooks, bridges) = (used.hooks.clone(), used.bridges.clone());
-    let usable = Loaded { config, origins, users, api_keys, tls, hooks, bridges, resp_password, warnings };
+    let usable =
+        Loaded { config, origins, users, api_keys, tls, hooks, bridges, scripts, resp_password, warnings };
     Ok((usable, changes))
+}
+
+/// The scripts of the handlers in use, as their files are now. Other files wait for a restart.
+fn newer_scripts(used: &Loaded, read: &Loaded, changes: &mut Vec<Change>) -> Vec<Script> {
+    let newer = |lua: &Lua, before: &Script| {
+        let mut known = read.config.lua.iter().zip(&read.scripts);
+        let is_same = |(other, now): &(&Lua, &Script)| other.path == lua.path && now.path == before.path;
+        known.find(is_same).map(|(_, now)| now.clone()).filter(|now| now != before)
+    };
+    let both = used.config.lua.iter().zip(&used.scripts);
+    let scripts = both.map(|(lua, before)| match newer(lua, before) {
+        None => before.clone(),
+        Some(now) => {
+            let told = |words: &str| words.to_owned().into();
+            let key = format!("lua[{}].file", lua.path);
+            changes.push(Change { key, old: told("a script"), new: told("another script"), acts: Acts::Now });
+            now
+        }
+    });
+    scripts.collect()
 }
 
 /// What the Redis port's password is, unless it is to be in another file after a restart.
@@ -215,6 +244,7 @@ fn fits(usable: &Config, changes: &[Change]) -> Result<(), Refused> {
     problems.extend(api::gather(usable, &nowhere).1);
     problems.extend(hooks::gather(usable, &nowhere).problems);
     problems.extend(redis::check(usable, &nowhere));
+    problems.extend(lua::check(usable, &nowhere));
     for problem in &mut problems {
         problem.wrong = format!("does not fit what can only act after a restart: {}", problem.wrong);
         problem.help = vec!["restart the router instead, or undo the change that needs a restart".to_owned()];

@@ -12,7 +12,7 @@ use fanwire_control::memory::{MemoryBudget, MemoryWatch};
 use fanwire_control::metrics::{Build, Metrics, ReadNumber};
 use fanwire_control::reload::Outcome;
 use fanwire_control::resp::{Outboxes, RespDesk};
-use fanwire_control::{Desks, Early, api, hooks, login, tick};
+use fanwire_control::{Desks, Early, api, hooks, login, lua, tick};
 use fanwire_core::Shard;
 use fanwire_core::access::Access;
 use fanwire_core::api::ApiRequest;
@@ -145,16 +145,20 @@ impl Parts {
         let early = Early::begin(desk.at_once(), wiring::bridges(&loaded, &core.access))
             .map_err(|error| Refusal(format!("the control thread cannot start: {error}")))?;
         let queues = wiring::queues(config);
+        let (lua_queue, lua_desk) =
+            lua::desk(wiring::lua(&loaded, &names.load().access, io.shard_count()), &queues);
+        let (lua_figures, scripts) = (lua_desk.figures(), lua_desk.scripts());
         let (api_desk, taken_from) = (api_desk.with_queues(queues.clone()), queues.clone());
         let endpoints = wiring::wamp_endpoints(config);
         let running = fanwire_io::start(io, move |id, shards| {
             let shards = u8::try_from(shards).expect("at most 63 shards");
             let random = Box::new(fanwire_io::random_source());
             let (logins, hooks, api_queue) = (logins.clone(), hook_queue.clone(), api_queue.clone());
-            let queues = queues.clone();
+            let (queues, lua) = (queues.clone(), lua_queue.clone());
             let router = Router::new(
                 Shard::new(Arc::clone(&core), id, shards, Arc::clone(&directory), random),
                 Box::new(move |from, question| match (question.queue, question.hook) {
+                    _ if question.handler.is_some() => lua.submit(from, question),
                     (Some(_), _) => queues.submit(&question),
                     (None, Some(_)) => hooks.submit(from, question),
                     (None, None) => logins.submit(from, question),
@@ -179,6 +183,7 @@ impl Parts {
         let metrics = Metrics::new(counters, build, log_lines_dropped, figures, api_figures, ends)
             .with_queues(taken_from)
             .with_hooks(hook_figures)
+            .with_lua(lua_figures)
             .with_ticks(tick_desk.figures())
             .with_redis(early.bridges(), resp.as_ref().map(RespDesk::figures));
         let budget = MemoryBudget::new(config.limits.memory.given().map(|size| size.0));
@@ -191,6 +196,7 @@ impl Parts {
             certificates,
             memory: budget.setting(),
             resp_password: resp.as_ref().map(RespDesk::password),
+            scripts,
             log: log_level,
         };
         let reloader = Arc::new(Reloader::new(sources, loaded.clone(), holders));
@@ -198,8 +204,9 @@ impl Parts {
         let outboxes = resp.as_ref().map(RespDesk::outboxes);
         let memory = memory_watch(budget, Arc::clone(&running), outboxes);
         let hook_desk = (!config.hook.is_empty()).then_some(hook_desk);
+        let lua = (!config.lua.is_empty()).then_some(lua_desk);
         let desks =
-            Desks { logins: desk, api: Some(api_desk), hooks: hook_desk, resp, ticks: Some(tick_desk) };
+            Desks { logins: desk, api: Some(api_desk), hooks: hook_desk, lua, resp, ticks: Some(tick_desk) };
         let control = fanwire_control::start(early, admin, orders, metrics, desks, names, memory)
             .map_err(|error| Refusal(error.to_string()))?;
         Ok((Self { running, control }, loaded))
@@ -213,6 +220,11 @@ fn memory_watch(budget: MemoryBudget, running: Arc<Running>, outboxes: Option<Ar
         running.set_pressure(level, shed_bytes.saturating_sub(given));
     };
     MemoryWatch::new(budget, Box::new(tell))
+}
+
+fn handler_file(config: &Config, path: &str) -> String {
+    let lua = config.lua.iter().find(|lua| lua.path == path);
+    lua.map_or_else(String::new, |lua| format!("{}, realm {:?}", lua.file, lua.realm))
 }
 
 /// What a person reads first. Lines that name an address or a command can be pasted.
@@ -243,6 +255,7 @@ fn banner(loaded: &Loaded, parts: &Parts, open_files: u64, took: Duration) -> St
                 schema::Protocol::MessageCenter => {
                     format!("message center, realm {:?}", config.message_center.realm)
                 }
+                schema::Protocol::Lua => format!("Lua handler {}", handler_file(config, path)),
                 schema::Protocol::Echo => format!("echo rooms, realm {:?}", config.echo.realm),
             };
             let tls = listener.tls.pair().is_some();

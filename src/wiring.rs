@@ -12,11 +12,13 @@ use fanwire_control::bridge::{BridgeConfig, QueueLimits};
 use fanwire_control::hooks::{BodyForm, HookConfig};
 use fanwire_control::login::LoginLimits;
 use fanwire_control::login::users::{User, Users};
+use fanwire_control::lua::{LuaConfig, Script};
 use fanwire_control::queues::{QueueConfig, Queues};
 use fanwire_control::resp::RespConfig;
 use fanwire_control::tick::TickConfig;
 use fanwire_core::access::{self, Access};
 use fanwire_core::api::Actor;
+use fanwire_core::handled::{Handler, HandlerId, OnFailure as OnFailed};
 use fanwire_core::hooks::{HookEvent, HookId, HookRule};
 use fanwire_core::ids::RealmId;
 use fanwire_core::login::LoginMethod;
@@ -31,6 +33,7 @@ use crate::config::api::ReadKey;
 use crate::config::bind::Bind;
 use crate::config::center;
 use crate::config::hooks::ReadHook;
+use crate::config::lua::Lua;
 use crate::config::redis::{Bridge, ReadBridge};
 use crate::config::schema::{
     Action, ApiKey, ApiRight, Compression, Config, Disclose, Driver, Endpoint, Hook, HookBody,
@@ -52,7 +55,7 @@ pub fn io_config(config: &Config) -> io::Config {
     io::Config {
         listeners: {
             let mut endpoints = io::WampEndpoints::default();
-            config.listener.iter().map(|one| listener(one, &mut endpoints)).collect()
+            config.listener.iter().map(|one| listener(one, &config.lua, &mut endpoints)).collect()
         },
         shards: config.shards.count.given().map(|count| count.0 as usize),
         cpus: config.shards.cpus.given().map(|CpuList(cpus)| cpus.clone()),
@@ -128,7 +131,7 @@ const SOCKET_MODE: u32 = 0o660;
 /// The rules of the WAMP endpoints, which [`io_config`] gives the same ids.
 pub fn wamp_endpoints(config: &Config) -> io::WampEndpoints {
     let mut endpoints = io::WampEndpoints::default();
-    config.listener.iter().for_each(|one| _ = listener(one, &mut endpoints));
+    config.listener.iter().for_each(|one| _ = listener(one, &config.lua, &mut endpoints));
     endpoints
 }
 
@@ -140,17 +143,29 @@ pub fn wamp_rules(endpoint: &Endpoint) -> io::WampRules {
     }
 }
 
-fn endpoint_id(endpoint: &Endpoint, endpoints: &mut io::WampEndpoints) -> io::EndpointId {
+/// The handler of this path; the first one where there is none, which is not started.
+fn handler_id(handlers: &[Lua], path: &str) -> HandlerId {
+    let place = handlers.iter().position(|lua| lua.path == path).unwrap_or_default();
+    HandlerId(u8::try_from(place).expect("the number of handlers was checked"))
+}
+
+fn endpoint_id(
+    path: &str,
+    endpoint: &Endpoint,
+    handlers: &[Lua],
+    endpoints: &mut io::WampEndpoints,
+) -> io::EndpointId {
     match endpoint.protocol {
         Protocol::Wamp => endpoints.id(&wamp_rules(endpoint)),
         Protocol::MessageCenter => io::Router::MESSAGE_CENTER,
         Protocol::Echo => io::Router::ECHO,
+        Protocol::Lua => io::Router::handled(handler_id(handlers, path)),
     }
 }
 
-fn listener(listener: &Listener, endpoints: &mut io::WampEndpoints) -> io::Listener {
+fn listener(listener: &Listener, handlers: &[Lua], endpoints: &mut io::WampEndpoints) -> io::Listener {
     let mut endpoint = |(path, endpoint): (&String, &Endpoint)| {
-        let (path, id) = (path.clone(), endpoint_id(endpoint, endpoints));
+        let (path, id) = (path.clone(), endpoint_id(path, endpoint, handlers, endpoints));
         io::Endpoint { path, id }
     };
     let (any, allowed): (Vec<_>, Vec<_>) =
@@ -165,7 +180,7 @@ fn listener(listener: &Listener, endpoints: &mut io::WampEndpoints) -> io::Liste
         },
         backlog: listener.backlog.given().map(|count| count.0),
         endpoints: listener.endpoints.iter().map(&mut endpoint).collect(),
-        rawsocket: listener.rawsocket().map(|like| endpoint_id(like, endpoints)),
+        rawsocket: listener.rawsocket().map(|like| endpoint_id("", like, handlers, endpoints)),
         control: control_paths(listener),
         // Read and checked already: `Loaded::tls`.
         tls: None,
@@ -361,6 +376,28 @@ fn control_paths(listener: &Listener) -> Vec<String> {
     prefixes.iter().map(|&prefix| prefix.to_owned()).collect()
 }
 
+/// What the core knows of a handler.
+fn handler(lua: &Lua, access: &Access) -> Handler {
+    let Actor { realm, role } = actor(access, &lua.realm, &lua.role);
+    let on_failure = match lua.on_error {
+        center::OnError::Close => OnFailed::Close,
+        center::OnError::Keep => OnFailed::Keep,
+    };
+    Handler { realm, role, on_failure }
+}
+
+/// The Lua handlers.
+pub fn lua(loaded: &Loaded, access: &Access, shards: usize) -> Vec<LuaConfig> {
+    let handler = |(lua, script): (&Lua, &Script)| LuaConfig {
+        name: lua.path.clone(),
+        script: script.clone(),
+        actor: actor(access, &lua.realm, &lua.role),
+        limits: lua.limits(shards),
+        options: lua.options.clone(),
+    };
+    loaded.config.lua.iter().zip(&loaded.scripts).map(handler).collect()
+}
+
 /// What takes the messages of the message center's clients.
 pub fn queues(config: &Config) -> Queues {
     let queue = |queue: &center::Queue| QueueConfig { name: queue.name.clone(), size: queue.size.0 as usize };
@@ -422,6 +459,7 @@ pub fn core_config(
         // Without a realm it is at no path.
         echo: access.realm(&config.echo.realm).map(|realm| config.echo.read(realm)).unwrap_or_default(),
         wamp1: config.wamp1.read(config, &access),
+        handlers: config.lua.iter().map(|lua| handler(lua, &access)).collect(),
         access,
         limits: CoreLimits {
             outbox_bytes_max: bytes(limits.outbox),

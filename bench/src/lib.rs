@@ -70,6 +70,7 @@ impl Bare {
             message_center: MessageCenter::new(RealmId::new(0), OnError::Keep, rule.into_iter().collect()),
             echo: Default::default(),
             wamp1: Default::default(),
+            handlers: Vec::new(),
         });
         let drawn = Arc::new(AtomicU64::new(1));
         let state = Arc::clone(&drawn);

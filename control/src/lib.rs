@@ -7,6 +7,7 @@
 //! GET /metrics ─────▶ │         │ ◀──login requests──────── shards
 //! key derivations ◀─▶ │         │ ──verdicts──────────────▶ shards
 //! hooks, by HTTP ◀──▶ a thread of its own ◀──questions, verdicts──▶ shards
+//! Lua handlers ◀─────▶ threads of their own ◀─questions, verdicts──▶ shards
 //! /v1/… ◀───────────▶ └─────────┘ ◀──API requests, answers▶ shards
 //! ```
 //!
@@ -22,6 +23,7 @@ mod early;
 pub mod hooks;
 mod inner;
 pub mod login;
+pub mod lua;
 pub mod memory;
 pub mod metrics;
 pub mod page;
@@ -56,6 +58,7 @@ use crate::api::{Api, ApiDesk};
 use crate::connections::Connections;
 use crate::hooks::{HookDesk, HookThread};
 use crate::login::LoginDesk;
+use crate::lua::{LuaDesk, LuaThreads};
 use crate::memory::{MemoryFigures, MemoryWatch};
 use crate::metrics::Metrics;
 use crate::reload::Reloads;
@@ -93,6 +96,7 @@ pub struct Control {
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
     hooks: Option<HookThread>,
+    lua: Option<LuaThreads>,
 }
 
 impl Control {
@@ -103,6 +107,7 @@ impl Control {
         _ = self.stop.send(());
         _ = self.thread.join();
         self.hooks.into_iter().for_each(HookThread::finish);
+        self.lua.into_iter().for_each(LuaThreads::finish);
     }
 }
 
@@ -123,6 +128,8 @@ pub struct Desks {
     pub api: Option<ApiDesk>,
     /// Hooks; without it there must be none that shards ask.
     pub hooks: Option<HookDesk>,
+    /// Lua handlers; without it there must be none that shards ask.
+    pub lua: Option<LuaDesk>,
     /// The port for clients of Redis.
     pub resp: Option<RespDesk>,
     /// What is published by itself.
@@ -141,10 +148,11 @@ pub fn start(
     core: Arc<ArcSwap<CoreConfig>>,
     memory: MemoryWatch,
 ) -> Result<Control, StartError> {
-    let Desks { logins, api, hooks, resp, ticks } = desks;
+    let Desks { logins, api, hooks, lua, resp, ticks } = desks;
     let shards = Arc::new(shards);
     let asks = |desk: HookDesk| desk.start(Arc::clone(&shards) as Arc<dyn Shards>);
     let hooks = hooks.map(asks).transpose()?;
+    let lua = lua.map(|desk| desk.start(Arc::clone(&shards) as Arc<dyn Shards>)).transpose()?;
     let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
     let resp_address = resp.as_ref().map(RespDesk::address).transpose()?;
     let readiness = Arc::new(Readiness::default());
@@ -214,7 +222,7 @@ pub fn start(
         runtime.shutdown_background();
     })?;
     start.recv().map_err(|_| io::Error::other("its thread ended"))??;
-    Ok(Control { admin_address, resp_address, readiness, stop, thread, hooks })
+    Ok(Control { admin_address, resp_address, readiness, stop, thread, hooks, lua })
 }
 
 /// A Redis that answers takes milliseconds, and so does a client of the Redis port that reads.

@@ -10,6 +10,7 @@ use crate::api::figures::ApiFigures;
 use crate::bridge::BridgeFigures;
 use crate::hooks::HookFigures;
 use crate::login::LoginFigures;
+use crate::lua::LuaFigures;
 use crate::memory::MemoryFigures;
 use crate::page::{Kind, Page, label, labels};
 use crate::process::Process;
@@ -30,6 +31,7 @@ pub struct Metrics {
     api: Arc<ApiFigures>,
     certificates: ReadCertificates,
     hooks: Vec<(String, Arc<HookFigures>)>,
+    lua: Vec<(String, Arc<LuaFigures>)>,
     bridges: BridgeFigures,
     queues: Queues,
     resp: Arc<RespFigures>,
@@ -75,6 +77,7 @@ impl Metrics {
     ) -> Self {
         Self {
             hooks: Vec::new(),
+            lua: Vec::new(),
             bridges: BridgeFigures::default(),
             queues: Queues::default(),
             resp: Arc::default(),
@@ -107,6 +110,11 @@ impl Metrics {
     /// With the figures of hooks, by their names.
     pub fn with_hooks(self, hooks: Vec<(String, Arc<HookFigures>)>) -> Self {
         Self { hooks, ..self }
+    }
+
+    /// With the figures of Lua handlers, by their names.
+    pub fn with_lua(self, lua: Vec<(String, Arc<LuaFigures>)>) -> Self {
+        Self { lua, ..self }
     }
 
     /// The page as of now.
@@ -144,6 +152,7 @@ impl Metrics {
         self.ticks.collect(&mut page);
         self.queues.collect(&mut page);
         self.hooks.iter().for_each(|(name, figures)| figures.collect(&mut page, name));
+        self.lua.iter().for_each(|(name, figures)| figures.collect(name, &mut page));
         self.process.collect(&mut page);
         page.finish()
     }

@@ -139,6 +139,24 @@ impl Queues {
         }
     }
 
+    /// Takes what a program of ours says of a client, in the queue of this name.
+    ///
+    /// # Errors
+    ///
+    /// Why not, in words.
+    pub fn push_text(
+        &self,
+        name: &str,
+        client: ClientId,
+        uid: Option<Box<str>>,
+        text: &str,
+    ) -> Result<(), String> {
+        let queue = self.state().queues.iter().position(|queue| queue.config.name == name);
+        let queue = queue.ok_or_else(|| format!("there is no queue {name:?}: see message_center.queue"))?;
+        self.push(queue, client, uid, ws::Kind::Text, text.as_bytes())
+            .map_err(|()| format!("the queue {name:?} is full"))
+    }
+
     fn push(
         &self,
         queue: usize,

@@ -95,6 +95,7 @@ fn control_with(deaf: bool, hold: Arc<Mutex<()>>) -> (Control, SocketAddr) {
         message_center: MessageCenter::default(),
         echo: Default::default(),
         wamp1: Default::default(),
+        handlers: Vec::new(),
     }));
     let memory = MemoryWatch::new(MemoryBudget::new(None), Box::new(|_, _| {}));
     let early = Early::begin(1, Vec::new()).expect("there are resources");
@@ -103,7 +104,7 @@ fn control_with(deaf: bool, hold: Arc<Mutex<()>>) -> (Control, SocketAddr) {
         Some(listener),
         NoShards { directory: Directory::new(1), deaf, reloaded: AtomicBool::new(false), hold },
         metrics,
-        Desks { logins: desk, api: None, hooks: None, resp: None, ticks: None },
+        Desks { logins: desk, api: None, hooks: None, lua: None, resp: None, ticks: None },
         core,
         memory,
     )

@@ -72,10 +72,10 @@ impl WampEndpoints {
     }
 }
 
-/// The ids before it are the same everywhere.
+/// The ids before it are the same everywhere, and the last ones are those of handlers.
 const FIRST: usize = 8;
 /// Different rules that have an id.
-pub const WAMP_RULES_MAX: usize = 248;
+pub const WAMP_RULES_MAX: usize = 256 - FIRST - crate::Router::HANDLERS_MAX as usize;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! The router as a [`Service`]: `fanwire_core`'s shard, driven by this crate's loop. Names only, no rules.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fanwire_codec::http::HttpError;
@@ -13,6 +14,7 @@ use fanwire_codec::ws::deflate::Agreement;
 use fanwire_codec::ws::handshake::Upgrade;
 use fanwire_core::api::{ApiRequest, PeerOf, Readiness};
 use fanwire_core::encoding::Framing;
+use fanwire_core::handled::{Beginning, HandlerId};
 use fanwire_core::ids::ShardId;
 use fanwire_core::question::{Question, Verdict};
 use fanwire_core::{
@@ -58,6 +60,15 @@ impl Router {
     /// Endpoints with echo rooms.
     pub const ECHO: EndpointId = EndpointId(2);
 
+    /// Endpoints of this handler, of which there may be [`HANDLERS_MAX`](Self::HANDLERS_MAX).
+    pub const fn handled(handler: HandlerId) -> EndpointId {
+        assert!(handler.0 < Self::HANDLERS_MAX, "more handlers than numbers of endpoints");
+        EndpointId(FIRST_HANDLER + handler.0)
+    }
+
+    /// Handlers with numbers of endpoints.
+    pub const HANDLERS_MAX: u8 = 64;
+
     /// Drives `shard`.
     pub fn new(shard: Shard, submit_question: SubmitQuestion, hand_over: HandOver) -> Self {
         Self { shard, submit_question, hand_over, endpoints: WampEndpoints::default(), now: Instant::START }
@@ -99,6 +110,19 @@ impl Router {
     }
 }
 
+/// The endpoints of the handler 0, and behind it of the others.
+const FIRST_HANDLER: u8 = u8::MAX - (Router::HANDLERS_MAX - 1);
+
+/// The handler whose endpoint this is.
+fn handler(endpoint: EndpointId) -> Option<HandlerId> {
+    endpoint.0.checked_sub(FIRST_HANDLER).map(HandlerId)
+}
+
+fn beginning(request: &Upgrade<'_>, peer: Option<SocketAddr>) -> Beginning {
+    let field = |(name, value): (&str, &str)| (name.into(), value.into());
+    Beginning { target: request.target().into(), fields: request.fields().iter().map(field).collect(), peer }
+}
+
 impl Service for Router {
     type Item = RingItem;
 
@@ -124,7 +148,7 @@ impl Service for Router {
         if let Some(compression) = self.shard.compression() {
             upgrade.negotiate_deflate(&compression.policy)?;
         }
-        if endpoint == Self::MESSAGE_CENTER {
+        if endpoint == Self::MESSAGE_CENTER || handler(endpoint).is_some() {
             return Ok(None);
         }
         if endpoint == Self::ECHO {
@@ -171,6 +195,9 @@ impl Service for Router {
         if endpoint == Self::ECHO {
             return self.shard.open(now, outlet, Encoding::ECHO);
         }
+        if handler(endpoint).is_some() {
+            return self.shard.open(now, outlet, Encoding::HANDLED);
+        }
         if subprotocol == Some(wamp1::SUBPROTOCOL) {
             return self.shard.open(now, outlet, Encoding::WAMP1);
         }
@@ -205,11 +232,19 @@ impl Service for Router {
         self.shard.use_compression(now, outlet, agreement);
     }
 
-    fn enter(&mut self, now: Instant, outlet: Outlet, endpoint: EndpointId, target: &str) -> Flow {
-        let flow = match endpoint {
-            Self::ECHO => self.shard.enter_room(now, outlet, target),
-            Self::MESSAGE_CENTER => return Flow::Continue,
-            _ => self.shard.enter_wamp(now, outlet),
+    fn enter(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        endpoint: EndpointId,
+        request: &Upgrade<'_>,
+        peer: &dyn Fn() -> Option<SocketAddr>,
+    ) -> Flow {
+        let flow = match (endpoint, handler(endpoint)) {
+            (_, Some(handler)) => self.shard.enter_handled(now, outlet, handler, beginning(request, peer())),
+            (Self::ECHO, None) => self.shard.enter_room(now, outlet, request.target()),
+            (Self::MESSAGE_CENTER, None) => return Flow::Continue,
+            (_, None) => self.shard.enter_wamp(now, outlet),
         };
         if self.shard.has_questions() {
             self.submit_questions(now);
@@ -336,23 +371,32 @@ impl Service for Router {
 
     fn read_counters(&self, into: &[Count]) {
         let counters = self.shard.counters();
-        let (center, echo, v1) = (&counters.message_center, &counters.echo, &counters.wamp1);
+        let (center, echo) = (&counters.message_center, &counters.echo);
+        let (v1, handled) = (&counters.wamp1, &counters.handled);
         let plain = [
-            counters.sessions - center.sessions - echo.sessions - v1.sessions,
+            counters.sessions - center.sessions - echo.sessions - v1.sessions - handled.sessions,
             center.sessions,
             echo.sessions,
             v1.sessions,
-            counters.sessions_opened - center.sessions_opened - echo.sessions_opened - v1.sessions_opened,
+            handled.sessions,
+            counters.sessions_opened
+                - center.sessions_opened
+                - echo.sessions_opened
+                - v1.sessions_opened
+                - handled.sessions_opened,
             center.sessions_opened,
             echo.sessions_opened,
             v1.sessions_opened,
+            handled.sessions_opened,
             counters.messages_received
                 - center.messages_received
                 - echo.messages_received
-                - v1.messages_received,
+                - v1.messages_received
+                - handled.messages_received,
             center.messages_received,
             echo.messages_received,
             v1.messages_received,
+            handled.messages_received,
             counters.violations,
             counters.decoder_panics,
             counters.requests_refused,
@@ -399,7 +443,7 @@ impl Service for Router {
 /// Of the paths of rooms, in the answer to one that is none.
 const PATHS_TOLD_MAX: usize = 8;
 
-const PLAIN: usize = 46;
+const PLAIN: usize = 49;
 
 const METRICS: &[Metric] = &{
     const fn counter(name: &'static str, help: &'static str) -> Metric {
@@ -419,6 +463,9 @@ const METRICS: &[Metric] = &{
     }
     const fn of_wamp1(metric: Metric) -> Metric {
         Metric { labels: "protocol=\"wamp1\"", ..metric }
+    }
+    const fn of_handled(metric: Metric) -> Metric {
+        Metric { labels: "protocol=\"handled\"", ..metric }
     }
     const fn deflated(name: &'static str, labels: &'static str, help: &'static str) -> Metric {
         Metric { name, labels, help, kind: MetricKind::Counter }
@@ -440,14 +487,17 @@ const METRICS: &[Metric] = &{
         of_center(gauge("sessions", "Sessions that are open now.")),
         of_echo(gauge("sessions", "Sessions that are open now.")),
         of_wamp1(gauge("sessions", "Sessions that are open now.")),
+        of_handled(gauge("sessions", "Sessions that are open now.")),
         of_wamp2(counter("sessions_opened", "Sessions welcomed.")),
         of_center(counter("sessions_opened", "Sessions welcomed.")),
         of_echo(counter("sessions_opened", "Sessions welcomed.")),
         of_wamp1(counter("sessions_opened", "Sessions welcomed.")),
+        of_handled(counter("sessions_opened", "Sessions welcomed.")),
         of_wamp2(counter("messages_received", "Protocol messages received from clients.")),
         of_center(counter("messages_received", "Protocol messages received from clients.")),
         of_echo(counter("messages_received", "Protocol messages received from clients.")),
         of_wamp1(counter("messages_received", "Protocol messages received from clients.")),
+        of_handled(counter("messages_received", "Protocol messages received from clients.")),
         counter("protocol_violations", "Protocol violations, each of which ended a session."),
         counter(
             "message_panics",

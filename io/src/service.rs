@@ -3,6 +3,7 @@
 //! The loop owns sockets, time and threads; the service owns what messages mean and every byte that goes out. They meet
 //! in [`Service`], whose methods are the driving contract of `fanwire_core::Shard`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fanwire_codec::http::HttpError;
@@ -93,9 +94,16 @@ pub trait Service: 'static {
     /// after [`open`](Self::open). Those from it are inflated by the loop.
     fn use_compression(&mut self, _now: Instant, _outlet: Outlet, _agreement: &Agreement) {}
 
-    /// Comes last of all that a handshake brings: the client asked for this path and query, as written in its request. Whether it is
+    /// Comes last of all that a handshake brings: this was the client's request, and `peer` tells the other end. Whether it is
     /// listened to.
-    fn enter(&mut self, _now: Instant, _outlet: Outlet, _endpoint: EndpointId, _target: &str) -> Flow {
+    fn enter(
+        &mut self,
+        _now: Instant,
+        _outlet: Outlet,
+        _endpoint: EndpointId,
+        _request: &Upgrade<'_>,
+        _peer: &dyn Fn() -> Option<SocketAddr>,
+    ) -> Flow {
         Flow::Continue
     }
 

@@ -243,6 +243,7 @@ fn shorter_deadlines_count_for_connections_that_are_there() {
             message_center: MessageCenter::default(),
             echo: Default::default(),
             wamp1: Default::default(),
+            handlers: Vec::new(),
         };
         running.renew(after, Arc::new(core)).unwrap();
         assert_eq!(client.hear(), Word::Ping);

@@ -340,7 +340,7 @@ impl Shard {
             for NamedStream { name, encoding, stream } in &streams.named {
                 let access = &self.config.access;
                 let name = match encoding {
-                    Encoding::Echo(_) => {
+                    Encoding::Echo(_) | Encoding::Handled(_) => {
                         event.append_echo_to(&mut self.delivery, *stream, access);
                         continue;
                     }

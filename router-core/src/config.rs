@@ -6,6 +6,7 @@ use fanwire_codec::ws::deflate::DeflatePolicy;
 
 use crate::access::Access;
 use crate::echo::EchoRooms;
+use crate::handled::Handler;
 use crate::message_center::MessageCenter;
 use crate::wamp1::Wamp1;
 
@@ -26,6 +27,8 @@ pub struct CoreConfig {
     pub echo: EchoRooms,
     /// Clients of WAMP version 1.
     pub wamp1: Wamp1,
+    /// Programs beside the shards that decide on what happens to connections.
+    pub handlers: Vec<Handler>,
 }
 
 /// permessage-deflate (RFC 7692).

@@ -182,8 +182,10 @@ pub struct Counters {
     pub message_center: ProtocolShare,
     /// And echo rooms.
     pub echo: ProtocolShare,
-    /// And version 1 of WAMP; version 2 has the rest.
+    /// And version 1 of WAMP.
     pub wamp1: ProtocolShare,
+    /// And endpoints with handlers; version 2 has the rest.
+    pub handled: ProtocolShare,
     /// Errors told to message-center clients, by number: the first is that of [`ErrorCode::NotAuth`].
     pub message_center_errors: [u64; ErrorCode::ALL.len()],
     /// Publications accepted by this shard, from its sessions and by API.
@@ -295,6 +297,7 @@ impl Counters {
             Encoding::MessageCenter(_) => Some(&mut self.message_center),
             Encoding::Echo(_) => Some(&mut self.echo),
             Encoding::Wamp1(_) => Some(&mut self.wamp1),
+            Encoding::Handled(_) => Some(&mut self.handled),
         }
     }
 

@@ -71,6 +71,8 @@ pub enum Encoding {
     Echo(Framing),
     /// WAMP v1, JSON over WebSocket.
     Wamp1(Framing),
+    /// The same, where a handler decides what is said.
+    Handled(Framing),
 }
 
 impl From<Serializer> for Encoding {
@@ -87,6 +89,8 @@ impl Encoding {
     pub const ECHO: Self = Self::Echo(Framing::Plain);
     /// WAMP v1 as it is before anything was agreed on compression.
     pub const WAMP1: Self = Self::Wamp1(Framing::Plain);
+    /// Endpoints with handlers as they are before anything was agreed on compression.
+    pub const HANDLED: Self = Self::Handled(Framing::Plain);
 
     /// How many there are that each subscription has a place for.
     pub(crate) const ALIKE: usize = 2 * Serializer::COUNT;
@@ -98,7 +102,9 @@ impl Encoding {
         match self {
             Self::Wamp2(serializer, Framing::Plain) => Some(serializer.index()),
             Self::Wamp2(serializer, Framing::Deflated) => Some(Serializer::COUNT + serializer.index()),
-            Self::Wamp2(..) | Self::MessageCenter(_) | Self::Echo(_) | Self::Wamp1(_) => None,
+            Self::Wamp2(..) | Self::MessageCenter(_) | Self::Echo(_) | Self::Wamp1(_) | Self::Handled(_) => {
+                None
+            }
         }
     }
 
@@ -109,6 +115,7 @@ impl Encoding {
             Self::MessageCenter(framing) => Self::MessageCenter(framing.deflated()),
             Self::Echo(framing) => Self::Echo(framing.deflated()),
             Self::Wamp1(framing) => Self::Wamp1(framing.deflated()),
+            Self::Handled(framing) => Self::Handled(framing.deflated()),
         }
     }
 
@@ -118,7 +125,8 @@ impl Encoding {
             Self::Wamp2(_, framing)
             | Self::MessageCenter(framing)
             | Self::Echo(framing)
-            | Self::Wamp1(framing) => framing,
+            | Self::Wamp1(framing)
+            | Self::Handled(framing) => framing,
         }
     }
 
@@ -134,6 +142,7 @@ impl Encoding {
             Self::MessageCenter(_) => "message_center",
             Self::Echo(_) => "echo",
             Self::Wamp1(_) => "wamp1",
+            Self::Handled(_) => "handled",
         }
     }
 
@@ -143,7 +152,7 @@ impl Encoding {
             Self::Wamp2(serializer, _) => serializer,
             Self::MessageCenter(_) | Self::Wamp1(_) => Serializer::Json,
             // A string and binary are what they are in it.
-            Self::Echo(_) => Serializer::MsgPack,
+            Self::Echo(_) | Self::Handled(_) => Serializer::MsgPack,
         }
     }
 
@@ -151,7 +160,7 @@ impl Encoding {
     pub(crate) fn named_serializer(self) -> Option<Serializer> {
         match self {
             Self::Wamp2(..) | Self::MessageCenter(_) | Self::Wamp1(_) => Some(self.serializer()),
-            Self::Echo(_) => None,
+            Self::Echo(_) | Self::Handled(_) => None,
         }
     }
 
@@ -159,7 +168,7 @@ impl Encoding {
     pub(crate) fn uri_rule(self) -> UriRule {
         match self {
             Self::Wamp1(_) => UriRule::Version1,
-            Self::Wamp2(..) | Self::MessageCenter(_) | Self::Echo(_) => UriRule::Loose,
+            Self::Wamp2(..) | Self::MessageCenter(_) | Self::Echo(_) | Self::Handled(_) => UriRule::Loose,
         }
     }
 
@@ -184,7 +193,7 @@ impl Encoding {
             Self::Wamp1(_) => {
                 wamp1::frames::event(topic.expect("they are told which topic it is"), payload, out);
             }
-            Self::Echo(_) => unreachable!("its events are written of plain bytes"),
+            Self::Echo(_) | Self::Handled(_) => unreachable!("its events are written of plain bytes"),
         }
     }
 
@@ -204,7 +213,9 @@ impl Encoding {
                 frames::gap(serializer, subscription, publication, of, lost, reason, out);
             }
             Self::Wamp1(_) => wamp1::frames::gap(GAP_TOPIC, of, lost, reason, out),
-            Self::MessageCenter(_) | Self::Echo(_) => unreachable!("no rule leads to the topic of gaps"),
+            Self::MessageCenter(_) | Self::Echo(_) | Self::Handled(_) => {
+                unreachable!("no rule leads to the topic of gaps")
+            }
         }
     }
 
@@ -212,7 +223,7 @@ impl Encoding {
     pub(crate) fn write_published(self, request: u64, publication: PublicationId, out: &mut BytesMut) {
         match self {
             Self::Wamp2(serializer, _) => frames::published(serializer, request, publication, out),
-            Self::MessageCenter(_) => unreachable!("its sessions do not publish"),
+            Self::MessageCenter(_) | Self::Handled(_) => unreachable!("its sessions do not publish"),
             // They have no words for that.
             Self::Echo(_) | Self::Wamp1(_) => {}
         }
@@ -228,7 +239,7 @@ impl Encoding {
     ) {
         match self {
             Self::Wamp2(serializer, _) => frames::invocation(serializer, request, invoking, payload, out),
-            Self::MessageCenter(_) | Self::Echo(_) | Self::Wamp1(_) => {
+            Self::MessageCenter(_) | Self::Echo(_) | Self::Wamp1(_) | Self::Handled(_) => {
                 unreachable!("its sessions do not register")
             }
         }
@@ -238,7 +249,7 @@ impl Encoding {
     pub(crate) fn write_interrupt(self, request: u64, mode: CancelMode, out: &mut BytesMut) {
         match self {
             Self::Wamp2(serializer, _) => frames::interrupt(serializer, request, mode, out),
-            Self::MessageCenter(_) | Self::Echo(_) | Self::Wamp1(_) => {
+            Self::MessageCenter(_) | Self::Echo(_) | Self::Wamp1(_) | Self::Handled(_) => {
                 unreachable!("its sessions do not register")
             }
         }
@@ -248,7 +259,7 @@ impl Encoding {
     pub(crate) fn write_progress(self, request: u64, payload: Payload<'_>, out: &mut BytesMut) {
         match self {
             Self::Wamp2(serializer, _) => frames::progress(serializer, request, payload, out),
-            Self::MessageCenter(_) | Self::Echo(_) | Self::Wamp1(_) => {
+            Self::MessageCenter(_) | Self::Echo(_) | Self::Wamp1(_) | Self::Handled(_) => {
                 unreachable!("its sessions do not take results in parts")
             }
         }
@@ -258,7 +269,9 @@ impl Encoding {
     pub(crate) fn write_result(self, request: u64, payload: Payload<'_>, out: &mut BytesMut) {
         match self {
             Self::Wamp2(serializer, _) => frames::result(serializer, request, payload, out),
-            Self::MessageCenter(_) | Self::Echo(_) => unreachable!("its sessions do not call"),
+            Self::MessageCenter(_) | Self::Echo(_) | Self::Handled(_) => {
+                unreachable!("its sessions do not call")
+            }
             Self::Wamp1(_) => unreachable!("the answer names the call as its client does"),
         }
     }
@@ -273,7 +286,9 @@ impl Encoding {
     ) {
         match self {
             Self::Wamp2(serializer, _) => frames::call_error(serializer, request, error, payload, out),
-            Self::MessageCenter(_) | Self::Echo(_) => unreachable!("its sessions do not call"),
+            Self::MessageCenter(_) | Self::Echo(_) | Self::Handled(_) => {
+                unreachable!("its sessions do not call")
+            }
             Self::Wamp1(_) => unreachable!("the answer names the call as its client does"),
         }
     }
@@ -282,7 +297,9 @@ impl Encoding {
     pub(crate) fn write_call_refusal(self, request: u64, error: &str, words: &str, out: &mut BytesMut) {
         match self {
             Self::Wamp2(serializer, _) => frames::call_refusal(serializer, request, error, words, out),
-            Self::MessageCenter(_) | Self::Echo(_) => unreachable!("its sessions do not call"),
+            Self::MessageCenter(_) | Self::Echo(_) | Self::Handled(_) => {
+                unreachable!("its sessions do not call")
+            }
             Self::Wamp1(_) => unreachable!("the answer names the call as its client does"),
         }
     }

@@ -321,7 +321,7 @@ impl Shard {
         let Some(hook) = self.config.access.hooks(realm).disconnect else { return };
         let session = self.session(outlet).expect("it ends now");
         let who = session.identity(&self.config.access);
-        self.tell(outlet, hook, realm, Subject::Disconnect { who });
+        self.tell(outlet, Some(hook), realm, Subject::Disconnect { who });
     }
 }
 

@@ -21,7 +21,7 @@ impl Shard {
             // The client begins, with HELLO.
             Some(Encoding::Wamp2(..)) | None => {}
             // The end of the handshake begins, see `enter_room` and `enter_wamp`.
-            Some(Encoding::Echo(_) | Encoding::Wamp1(_)) => {}
+            Some(Encoding::Echo(_) | Encoding::Wamp1(_) | Encoding::Handled(_)) => {}
             Some(Encoding::MessageCenter(_)) => self.greet_message_center(now, outlet),
         }
     }
@@ -43,6 +43,7 @@ impl Shard {
             }
             Some(Encoding::Echo(_)) => self.join_room(now, outlet),
             Some(Encoding::Wamp1(_)) => self.welcome_wamp1(outlet),
+            Some(Encoding::Handled(_)) => self.welcome_handled(now, outlet),
             None => {}
         }
     }
@@ -69,6 +70,7 @@ impl Shard {
             Some(Encoding::MessageCenter(_)) => self.deny_login_message_center(now, outlet, denial),
             Some(Encoding::Echo(_)) => self.deny_login_echo(now, outlet, denial),
             Some(Encoding::Wamp1(_)) => self.deny_login_wamp1(now, outlet, denial),
+            Some(Encoding::Handled(_)) => self.deny_login_handled(now, outlet, denial),
             None => {}
         }
     }
@@ -86,8 +88,8 @@ impl Shard {
             Some(Encoding::Wamp2(..)) => self.refuse_request_wamp2(outlet, kind, request, uri, words),
             Some(Encoding::MessageCenter(_)) => self.refuse_request_message_center(now, outlet, uri),
             Some(Encoding::Echo(_)) => self.refuse_request_echo(now, outlet, kind, uri, words),
-            // It has no words for that; it is counted already.
-            Some(Encoding::Wamp1(_)) | None => {}
+            // It has no words for that, and is counted already; or requests nothing.
+            Some(Encoding::Wamp1(_) | Encoding::Handled(_)) | None => {}
         }
     }
 
@@ -149,9 +151,9 @@ impl Shard {
         match self.spoken(outlet) {
             Some(Encoding::Wamp2(..)) => self.say_goodbye_wamp2(now, outlet, reason, words, close_code),
             // There is no farewell but the WebSocket's own.
-            Some(Encoding::MessageCenter(_) | Encoding::Echo(_) | Encoding::Wamp1(_)) => {
-                self.close(now, outlet, close_code, words)
-            }
+            Some(
+                Encoding::MessageCenter(_) | Encoding::Echo(_) | Encoding::Wamp1(_) | Encoding::Handled(_),
+            ) => self.close(now, outlet, close_code, words),
             None => {}
         }
     }
@@ -167,7 +169,8 @@ impl Shard {
     pub fn login_bytes_max(&self, outlet: Outlet) -> usize {
         match self.spoken(outlet) {
             Some(Encoding::MessageCenter(_)) => AUTH_BYTES_MAX,
-            Some(Encoding::Wamp2(..) | Encoding::Echo(_) | Encoding::Wamp1(_)) | None => 0,
+            Some(Encoding::Wamp2(..) | Encoding::Echo(_) | Encoding::Wamp1(_) | Encoding::Handled(_))
+            | None => 0,
         }
     }
 

@@ -19,8 +19,10 @@ use std::sync::{Arc, Weak};
 use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::ws;
 
+use crate::api::Order;
 use crate::clock::Instant;
 use crate::delivery::Outlet;
+use crate::handled::{HandlerId, Happening};
 use crate::hooks::{HeldRequest, HookEvent, HookId};
 use crate::ids::{ClientId, RealmId, RoleId, SessionId};
 use crate::login::{Challenge, ChannelId, Entrance, LoginMethod, Proof};
@@ -46,6 +48,8 @@ pub struct Question {
     pub hook: Option<HookId>,
     /// Which queue of the message center gets it, in place of a hook.
     pub queue: Option<usize>,
+    /// Which handler of an endpoint it is for.
+    pub handler: Option<HandlerId>,
     /// Where it happens.
     pub realm: RealmId,
     /// Whose connection it is about; `None`: a call, which may be a program's.
@@ -128,6 +132,13 @@ pub enum Subject {
         /// The arguments.
         payload: OwnedPayload,
     },
+    /// Something happens to a connection that has a handler. What is to be done?
+    Handled {
+        /// The connection.
+        client: ClientId,
+        /// What happens.
+        happening: Happening,
+    },
     /// It has gone. Nobody waits for an answer.
     Disconnect {
         /// Who.
@@ -143,7 +154,8 @@ impl Subject {
             Self::Connect { .. } => HookEvent::Connect,
             Self::Subscribe { .. } => HookEvent::Subscribe,
             Self::Publish { .. } => HookEvent::Publish,
-            Self::Message { .. } => HookEvent::Message,
+            // No hook hears of what has a handler.
+            Self::Message { .. } | Self::Handled { .. } => HookEvent::Message,
             Self::Rpc { .. } => HookEvent::Rpc,
             Self::Disconnect { .. } => HookEvent::Disconnect,
         }
@@ -182,14 +194,33 @@ pub struct Grant {
     pub challenge: Option<Box<Challenge>>,
     /// Told to the client as `authextra`: the keyword part is the dictionary.
     pub extra: Option<Box<OwnedPayload>>,
-    /// What a message or a call is answered; a message's answer is plain.
-    pub answer: Option<Box<OwnedPayload>>,
+    /// What is to be said or done.
+    pub answer: Option<Box<Answer>>,
 }
 
 impl Grant {
     /// The user of the configuration has this role.
     pub fn of_user(role: RoleId) -> Self {
         Self { role: Some(role), provider: "static", ..Self::default() }
+    }
+}
+
+/// What is to be said or done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// What a message or a call is answered; a message's answer is plain.
+    Payload(OwnedPayload),
+    /// What a handler wants done with the connection.
+    Order(Order),
+}
+
+impl Grant {
+    /// What is answered, if it is a payload.
+    pub fn payload(&self) -> Option<&OwnedPayload> {
+        match self.answer.as_deref() {
+            Some(Answer::Payload(payload)) => Some(payload),
+            Some(Answer::Order(_)) | None => None,
+        }
     }
 }
 
@@ -235,6 +266,8 @@ pub(crate) enum Matter {
     Request(HeldRequest),
     /// What its message is answered.
     Message,
+    /// What its handler wants done.
+    Handled,
 }
 
 impl Asking {
@@ -264,7 +297,9 @@ impl Shard {
         let key = QuestionKey { outlet, number: self.last_question };
         let wanted = Arc::new(());
         let (client, weak) = (Some(self.client_id(outlet)), Arc::downgrade(&wanted));
-        self.pose(now, Question { key, hook, queue: None, realm, client, subject, wanted: weak });
+        let question =
+            Question { key, hook, queue: None, handler: None, realm, client, subject, wanted: weak };
+        self.pose(now, question);
         let still_read = matches!(matter, Matter::Request(_)) && planted(Mutation::AskedStillRead);
         let session = self.session_mut(outlet).expect("its message is being handled");
         session.parked = !still_read;
@@ -272,11 +307,12 @@ impl Shard {
     }
 
     /// Tells what needs no answer.
-    pub(crate) fn tell(&mut self, outlet: Outlet, hook: HookId, realm: RealmId, subject: Subject) {
+    pub(crate) fn tell(&mut self, outlet: Outlet, hook: Option<HookId>, realm: RealmId, subject: Subject) {
         self.last_question += 1;
         let key = QuestionKey { outlet, number: self.last_question };
         let (client, wanted) = (Some(self.client_id(outlet)), Weak::new());
-        self.questions.push(Question { key, hook: Some(hook), queue: None, realm, client, subject, wanted });
+        let question = Question { key, hook, queue: None, handler: None, realm, client, subject, wanted };
+        self.questions.push(question);
     }
 
     /// Asks what a call is answered. Nobody stops listening for it: `number` is the call's.
@@ -292,8 +328,8 @@ impl Shard {
         let key = QuestionKey { outlet: Outlet(u32::MAX), number: self.last_question };
         let wanted = Arc::new(());
         let weak = Arc::downgrade(&wanted);
-        let question =
-            Question { key, hook: Some(hook), queue: None, realm, client: None, subject, wanted: weak };
+        let (hook, handler, client) = (Some(hook), None, None);
+        let question = Question { key, hook, queue: None, handler, realm, client, subject, wanted: weak };
         self.pose(now, question);
         self.asked_calls.insert(key.number, (number, wanted));
     }
@@ -344,6 +380,7 @@ impl Shard {
             Matter::Entrance(entrance) => self.decide_entrance(now, outlet, entrance, outcome),
             Matter::Request(held) => self.decide_request(now, outlet, held, outcome),
             Matter::Message => self.decide_message(now, outlet, outcome),
+            Matter::Handled => self.decide_handled(now, outlet, outcome),
         }
     }
 
@@ -422,6 +459,7 @@ mod tests {
             message_center: Default::default(),
             echo: Default::default(),
             wamp1: Default::default(),
+            handlers: Vec::new(),
         };
         let id = ShardId::new(0).expect("a shard's number");
         let mut last = 0;

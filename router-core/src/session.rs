@@ -25,6 +25,7 @@ use crate::clock::Instant;
 use crate::directory::Registration;
 use crate::echo::Place;
 use crate::encoding::Encoding;
+use crate::handled::Handled;
 use crate::ids::{RealmId, RoleId, SessionId, SubscriptionId};
 
 use crate::invocations::Invocations;
@@ -185,6 +186,8 @@ pub(crate) struct Words {
     pub(crate) context: Vec<(Box<str>, Box<str>)>,
     /// The room to which its path leads.
     pub(crate) place: Option<Place>,
+    /// Whoever decides on what happens to it.
+    pub(crate) handled: Option<Handled>,
     /// Subscriptions that a backend made for it, which no rule of channels gives or takes.
     pub(crate) placed: Vec<SubscriptionId>,
     /// What stands for the beginnings of its names.

@@ -19,6 +19,7 @@ use crate::dealer::{CallExtras, PendingCall};
 use crate::delivery::{Delivery, FlushBudget, Notice, Outlet, Wire};
 use crate::directory::{Directory, RegistrationCache, TopicCache};
 use crate::encoding::Encoding;
+use crate::handled::Happening;
 use crate::ids::{ClientId, SessionId, ShardId, SubscriptionId};
 use crate::inner::InnerId;
 use crate::lanes::{Item, Lanes, RingItem, RingSpace};
@@ -205,9 +206,9 @@ impl Shard {
     }
 
     /// The WebSocket or RawSocket is open, and this is what it speaks: a [`Serializer`](fanwire_codec::wamp2::Serializer) of WAMP v2, or
-    /// [`Encoding::MESSAGE_CENTER`], [`Encoding::ECHO`] or [`Encoding::WAMP1`]. The session waits for the client's first message,
-    /// or is open where it needs none; an echo client comes in by [`enter_room`](Self::enter_room), and one of WAMP version 1 by
-    /// [`enter_wamp`](Self::enter_wamp), once compression is agreed on.
+    /// [`Encoding::MESSAGE_CENTER`], [`Encoding::ECHO`], [`Encoding::WAMP1`] or [`Encoding::HANDLED`]. The session waits for the
+    /// client's first message, or is open where it needs none; the last three come in by [`enter_room`](Self::enter_room),
+    /// [`enter_wamp`](Self::enter_wamp) and [`enter_handled`](Self::enter_handled), once compression is agreed on.
     pub fn open(&mut self, now: Instant, outlet: Outlet, encoding: impl Into<Encoding>) {
         // Whoever had this outlet before had another number, but for one of half a billion.
         self.last_client = ClientId::next_number(self.last_client);
@@ -261,6 +262,7 @@ impl Shard {
             Encoding::MessageCenter(_) => self.receive_message_center(now, outlet, kind, message),
             Encoding::Echo(_) => self.receive_echo(now, outlet, kind, message),
             Encoding::Wamp1(_) => self.receive_wamp1(now, outlet, kind, message),
+            Encoding::Handled(_) => self.receive_handled(now, outlet, kind, message),
         }
         self.apply_notices(now);
         match self.session(outlet) {
@@ -400,6 +402,7 @@ impl Shard {
             return;
         }
         self.tell_end(outlet, realm);
+        self.tell_handler(outlet, Happening::Ends);
         self.part_all_subscriptions(now, outlet);
         let session = self.session_mut(outlet).expect("it was here");
         let id = session.id;

@@ -78,6 +78,7 @@ fn shard_of(number: u8, shards: u8, directory: &Arc<Directory>) -> Shard {
             ..EchoRooms::default()
         },
         wamp1: Wamp1 { realm: Some(realm), ..Wamp1::default() },
+        handlers: Vec::new(),
     });
     let mut state = 1 + u64::from(number);
     let random = Box::new(move || {

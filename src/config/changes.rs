@@ -171,7 +171,7 @@ fn elements(value: &Value) -> Vec<&Table> {
 /// What an element of a list goes by.
 fn label(element: &Table) -> String {
     let text = |name: &str| element.get(name).and_then(Value::as_str);
-    if let Some(name) = ["name", "bind"].into_iter().find_map(text) {
+    if let Some(name) = ["name", "bind", "path"].into_iter().find_map(text) {
         return name.to_owned();
     }
     let name = ["uri", "cert"].into_iter().find_map(text).unwrap_or_default();

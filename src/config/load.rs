@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use fanwire_control::lua::Script;
 use fanwire_control::resp::Password;
 use fanwire_io::ListenerTls;
 use serde::Deserialize;
@@ -19,6 +20,7 @@ use super::api::{self, ReadKey};
 use super::bind::Bind;
 use super::check;
 use super::hooks::{self, ReadHook};
+use super::lua;
 use super::presets::Preset;
 use super::problem::{Place, Problem, Problems, reword};
 use super::redis::{self, ReadBridge};
@@ -76,6 +78,8 @@ pub struct Loaded {
     pub hooks: Vec<ReadHook>,
     /// The bridges, in the order of the configuration.
     pub bridges: Vec<ReadBridge>,
+    /// The scripts of the Lua handlers, in the order of the configuration.
+    pub scripts: Vec<Script>,
     /// What clients of the Redis port must say.
     pub resp_password: Option<Password>,
     /// What can be started, but should not stay as it is.
@@ -186,6 +190,8 @@ impl Sources {
                 problems.extend(hooks.problems);
                 let redis = redis::gather(&config, &origins);
                 problems.extend(redis.problems);
+                let lua = lua::gather(&config, &origins);
+                problems.extend(lua.problems);
                 if problems.is_empty() {
                     let center = super::center::warnings(&config);
                     let warnings =
@@ -198,6 +204,7 @@ impl Sources {
                         tls: tls.listeners,
                         hooks: hooks.hooks,
                         bridges: redis.bridges,
+                        scripts: lua.scripts,
                         resp_password: redis.password,
                         warnings,
                     })

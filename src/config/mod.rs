@@ -17,6 +17,7 @@ pub mod describe;
 pub mod echo;
 pub mod hooks;
 pub mod load;
+pub mod lua;
 pub mod presets;
 pub mod problem;
 pub mod redis;

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use toml::{Table, Value};
 
 use super::describe::{Described, Field};
+use super::lua::Lua;
 use super::redis::Bridge;
 use super::schema::{Config, Hook};
 use super::show::quoted;
@@ -58,6 +59,7 @@ fn sample(name: &str) -> Option<Table> {
     let element = match name {
         "hook" => Table::try_from(Hook::at("backend", "http://127.0.0.1:8000/fanwire")),
         "bridge" => Table::try_from(Bridge::at("redis", "redis://127.0.0.1:6379")),
+        "lua" => Table::try_from(Lua::at("/chat", "handler.lua")),
         "tick" => Table::try_from(Tick::at("clock", "room.clock")),
         _ => return None,
     };

@@ -18,6 +18,7 @@ use crate::config::bind::Bind;
 use crate::config::center::MessageCenter;
 use crate::config::describe::described;
 use crate::config::echo::Echo;
+use crate::config::lua::Lua;
 use crate::config::redis::{Bridge, Resp};
 use crate::config::tick::Tick;
 use crate::config::units::{Address, Auto, Count, CpuList, Limit, Size, Time};
@@ -79,6 +80,11 @@ described! {
         /// [WAMP version 1](wamp1.md) has all of it.
         #[acts(inside)]
         pub wamp1: Wamp1,
+        /// Scripts that decide on what happens to the connections of an endpoint. None by default.
+        ///
+        /// [Lua handlers](lua.md) has all of it. They are for what the rules of `message_center` cannot say.
+        #[acts(restart)]
+        pub lua: Vec<Lua>,
         /// Publications that come by themselves. None by default.
         ///
         /// [Echo rooms](echo.md#ticks) has an example. Each is published once, whatever the number of shards.
@@ -130,6 +136,7 @@ impl Default for Config {
             message_center: MessageCenter::default(),
             echo: Echo::default(),
             wamp1: Wamp1::default(),
+            lua: Vec::new(),
             tick: Vec::new(),
             hook: Vec::new(),
             bridge: Vec::new(),

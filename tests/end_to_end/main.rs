@@ -30,6 +30,7 @@ mod live_room;
 mod login_clients;
 mod login_steps;
 mod logins;
+mod lua;
 mod message_center;
 mod message_center_preset;
 mod message_center_wire;

@@ -90,7 +90,7 @@ pub fn user(router: &Router, uid: &str) -> Client {
 }
 
 /// Bytes of a client's message.
-fn frame(kind: ws::Kind, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: ws::Kind, payload: &[u8]) -> Vec<u8> {
     let mut out = BytesMut::new();
     ws::write_client_message(&mut out, kind, &[payload], [1, 2, 3, 4]);
     out.to_vec()

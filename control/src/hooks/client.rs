@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::http::Uri;
+use hyper::http::{HeaderMap, Request, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client as Pool, Error as PoolError};
@@ -42,7 +42,7 @@ impl HookUrl {
         host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
     }
 
-    pub(super) fn uri(&self) -> &Uri {
+    pub(crate) fn uri(&self) -> &Uri {
         &self.0
     }
 }
@@ -89,15 +89,38 @@ pub struct TlsError {
 
 /// Connections to all hooks. Cloning shares them.
 #[derive(Clone, Debug)]
-pub(super) struct Client(Pool<HttpsConnector<HttpConnector>, Full<Bytes>>);
+pub(crate) struct Client(Pool<HttpsConnector<HttpConnector>, Full<Bytes>>);
+
+/// A reply, as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetched {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
 
 impl Client {
     /// Reads the machine's certificates, if one of the hooks needs them.
     pub(super) fn new(hooks: &[HookConfig]) -> Result<Self, TlsError> {
         let roots = match hooks.iter().find(|hook| hook.url.is_tls()) {
-            Some(hook) => native_roots(&hook.url)?,
+            Some(hook) => native_roots().map_err(|why| TlsError { url: hook.url.clone(), why })?,
             None => RootCertStore::empty(),
         };
+        let idle_max = hooks.iter().map(|hook| hook.max_in_flight).max().unwrap_or_default();
+        Ok(Self::trusting(roots, idle_max))
+    }
+
+    /// For addresses that are not known yet: `https` is trusted as this machine says.
+    ///
+    /// # Errors
+    ///
+    /// Why nobody can be trusted, as the end of a sentence.
+    pub(crate) fn anywhere(is_tls: bool, idle_max: usize) -> Result<Self, String> {
+        let roots = if is_tls { native_roots()? } else { RootCertStore::empty() };
+        Ok(Self::trusting(roots, idle_max))
+    }
+
+    fn trusting(roots: RootCertStore, idle_max: usize) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -112,14 +135,13 @@ impl Client {
             .https_or_http()
             .enable_http1()
             .wrap_connector(http);
-        let idle_max = hooks.iter().map(|hook| hook.max_in_flight).max().unwrap_or_default();
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIME)
             .pool_max_idle_per_host(idle_max)
             .http1_max_buf_size(HEAD_BYTES_MAX)
             .build(connector);
-        Ok(Self(pool))
+        Self(pool)
     }
 
     /// Asks; once more, if it may be asked twice, where the server has closed the connection without an answer: it was about
@@ -130,33 +152,44 @@ impl Client {
         message: &Message,
         may_repeat: bool,
     ) -> Result<Received, Failure> {
-        let send =
-            || self.0.request(message.request(hook.url.uri(), hook.body, &hook.headers).map(Full::new));
+        let request = || message.request(hook.url.uri(), hook.body, &hook.headers);
+        let fetched = self.fetch(request, may_repeat, hook.timeout, REPLY_BYTES_MAX).await?;
+        Ok(Received { status: fetched.status, body: fetched.body })
+    }
+
+    /// The same for any request. No redirect is followed.
+    pub(crate) async fn fetch(
+        &self,
+        request: impl Fn() -> Request<Bytes>,
+        may_repeat: bool,
+        timeout: Duration,
+        reply_bytes_max: usize,
+    ) -> Result<Fetched, Failure> {
+        let send = || self.0.request(request().map(Full::new));
         let exchange = async {
             let response = match send().await {
                 Err(error) if may_repeat && is_cut_off(&error) => send().await,
                 other => other,
             };
             let response = response.map_err(|error| unreachable(&error))?;
-            let status = response.status().as_u16();
-            let body = Limited::new(response.into_body(), REPLY_BYTES_MAX).collect().await;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, reply_bytes_max).collect().await;
             let body = body.map_err(|error| match error.is::<LengthLimitError>() {
                 true => Failure::TooLarge,
                 false => Failure::Unreachable(innermost(&*error)),
             })?;
-            Ok(Received { status, body: body.to_bytes() })
+            Ok(Fetched { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes() })
         };
-        tokio::time::timeout(hook.timeout, exchange).await.unwrap_or(Err(Failure::Timeout))
+        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(Failure::Timeout))
     }
 }
 
-fn native_roots(url: &HookUrl) -> Result<RootCertStore, TlsError> {
+fn native_roots() -> Result<RootCertStore, String> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
-        let why = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
-        return Err(TlsError { url: url.clone(), why });
+        return Err(found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default());
     }
     Ok(roots)
 }

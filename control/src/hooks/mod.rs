@@ -40,7 +40,7 @@ use tokio::time::Instant;
 use crate::Shards;
 use crate::login::refusals::Refusals;
 use breaker::{Breaker, Pass};
-use client::Client;
+pub(crate) use client::{Client, Fetched};
 pub use client::{HookUrl, TlsError};
 pub use figures::HookFigures;
 use figures::Outcome;
@@ -50,7 +50,8 @@ pub use message::{BodyForm, FIELDS};
 pub use probe::{Decision, Probe, Sample, probe, run};
 pub use reply::Failure;
 use reply::Reply;
-use room::{Place, Room, bytes_of};
+use room::bytes_of;
+pub(crate) use room::{Place, Room};
 
 /// One hook, as configured.
 #[derive(Clone, Debug)]

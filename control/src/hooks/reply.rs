@@ -17,7 +17,7 @@ use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::Serializer;
 use fanwire_core::ANONYMOUS_AUTHID_PREFIX;
 use fanwire_core::access::Access;
-use fanwire_core::question::{Denial, Grant, Question, Subject, Told};
+use fanwire_core::question::{Answer, Denial, Grant, Question, Subject, Told};
 use fanwire_core::uri::{UriRule, check_topic};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -138,8 +138,8 @@ impl Reply {
         let of = |text: &Option<Box<str>>| text.as_deref().map_or(0, str::len);
         match &self.0 {
             Ok(grant) => {
-                let payloads = grant.extra.iter().chain(&grant.answer);
-                of(&grant.authid) + payloads.map(|payload| payload.len()).sum::<usize>()
+                let payloads = grant.extra.as_deref().into_iter().chain(grant.payload());
+                of(&grant.authid) + payloads.map(OwnedPayload::len).sum::<usize>()
             }
             Err(Denial::Told(told)) => of(&told.error) + of(&told.message),
             Err(_) => 0,
@@ -265,7 +265,8 @@ impl Asked<'_> {
 /// What a client is told, as it stands there.
 fn answer_to_message(body: &[u8]) -> Result<Reply, Failure> {
     let text = std::str::from_utf8(body).map_err(|_| Failure::Invalid("the answer is no text".to_owned()))?;
-    let answer = (!text.is_empty()).then(|| Box::new(OwnedPayload::from_plain(text.as_bytes())));
+    let payload = || Box::new(Answer::Payload(OwnedPayload::from_plain(text.as_bytes())));
+    let answer = (!text.is_empty()).then(payload);
     Ok(Reply(Ok(Grant { provider: "hook", answer, ..Grant::default() })))
 }
 
@@ -302,7 +303,11 @@ fn answer_to_call(body: &[u8]) -> Result<Reply, Failure> {
     };
     let payload =
         payload.map_err(|flaw| Failure::Invalid(format!("the result is not JSON: it has {flaw}")))?;
-    Ok(Reply(Ok(Grant { provider: "hook", answer: Some(Box::new(payload)), ..Grant::default() })))
+    Ok(Reply(Ok(Grant {
+        provider: "hook",
+        answer: Some(Box::new(Answer::Payload(payload))),
+        ..Grant::default()
+    })))
 }
 
 /// Only an object: a list would be taken for its fields, and an empty one for yes.

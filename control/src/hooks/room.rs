@@ -12,14 +12,14 @@ const BYTES_MAX: usize = 32 << 20;
 
 /// The room of one hook. Shards take places in it, and the thread gives them back.
 #[derive(Debug, Default)]
-pub(super) struct Room {
+pub(crate) struct Room {
     questions: AtomicUsize,
     bytes: AtomicUsize,
 }
 
 /// The place of one question, given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     room: Arc<Room>,
     bytes: usize,
     waits: bool,
@@ -28,7 +28,7 @@ pub(super) struct Place {
 impl Room {
     /// A place for a question of so many bytes, if fewer than `questions_max` wait. One that is too large for any room gets
     /// the whole of it.
-    pub(super) fn enter(self: &Arc<Self>, bytes: usize, questions_max: usize) -> Option<Place> {
+    pub(crate) fn enter(self: &Arc<Self>, bytes: usize, questions_max: usize) -> Option<Place> {
         let one_more = |count: usize| (count < questions_max).then(|| count + 1);
         self.questions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
         let mut place = Place { room: Arc::clone(self), bytes: 0, waits: true };

@@ -297,7 +297,9 @@ impl<S: Service> Shard<S> {
             input.hold_compressed(!self.service.compressed_before_established());
             self.service.use_compression(self.now, outlet, &agreement);
         }
-        match self.service.enter(self.now, outlet, endpoint, upgrade.target()) {
+        let socket = self.slots.hot[slot as usize].socket.as_ref();
+        let peer_of = || socket.and_then(peer);
+        match self.service.enter(self.now, outlet, endpoint, upgrade, &peer_of) {
             Flow::Continue => {}
             Flow::Pause => self.slots.hot[slot as usize].set(flag::PAUSED),
             Flow::Closing => self.begin_closing(slot, CloseReason::Service),

@@ -9,6 +9,7 @@ use super::CLOSE_KILLED;
 use crate::clock::Instant;
 use crate::delivery::Outlet;
 use crate::encoding::Encoding;
+use crate::handled::Happening;
 use crate::ids::{ClientId, RealmId};
 use crate::mutation::{Mutation, planted};
 use crate::question::{Grant, Matter};
@@ -17,7 +18,7 @@ use crate::shard::Shard;
 use crate::uri::MatchPolicy;
 
 /// What is to be done with a client.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Order {
     /// It gets this message, as it is.
     Send {
@@ -35,6 +36,15 @@ pub enum Order {
     SetContext(Vec<(Box<str>, Box<str>)>),
     /// It has to go.
     Dismiss,
+    /// Its connection is closed, with a code and words of a close frame (RFC 6455, 7.4).
+    Close {
+        /// One that may be sent.
+        code: u16,
+        /// For people; at most 123 bytes are sent.
+        words: Box<str>,
+    },
+    /// All of these, until one of them cannot be done.
+    All(Vec<Order>),
 }
 
 impl Order {
@@ -45,6 +55,8 @@ impl Order {
             Self::Subscribe(names) | Self::Unsubscribe(names) => names.iter().map(|name| name.len()).sum(),
             Self::SetContext(values) => values.iter().map(|(key, value)| key.len() + value.len()).sum(),
             Self::Dismiss => 0,
+            Self::Close { words, .. } => words.len(),
+            Self::All(orders) => orders.iter().map(Self::bytes).sum(),
         }
     }
 }
@@ -64,8 +76,23 @@ impl Shard {
             let words = format!("there is no client {}: it has gone, or never was here", client.get());
             return Err(Refusal::new(error::NO_SUCH_SESSION, words));
         };
+        self.obey(now, outlet, order)
+    }
+
+    /// Does it with a client of this shard.
+    pub(crate) fn obey(&mut self, now: Instant, outlet: Outlet, order: Order) -> Result<(), Refusal> {
         match order {
             Order::Dismiss => self.send_away(now, outlet),
+            Order::Close { code, words } => self.close(now, outlet, code, &words),
+            Order::All(orders) => {
+                for order in orders {
+                    // One of them may have been the last that it hears.
+                    if self.session(outlet).is_none_or(|session| session.state == State::Over) {
+                        break;
+                    }
+                    self.obey(now, outlet, order)?;
+                }
+            }
             order if let Some(words) = self.why_not(outlet, &order) => {
                 return Err(Refusal::new(error::INVALID_ARGUMENT, words));
             }
@@ -78,12 +105,17 @@ impl Shard {
             Order::Subscribe(topics) => return self.place(now, outlet, &topics),
             Order::Unsubscribe(topics) => {
                 for topic in &topics {
-                    if let Some((id, name)) = self.name_of(outlet, topic)
-                        && (*name == **topic || !planted(Mutation::OrderedEndIgnored))
+                    if let Some((id, _)) = self.subscription_to(outlet, topic)
+                        && (!planted(Mutation::OrderedEndIgnored)
+                            || self.name_of(outlet, topic).is_some_and(|(_, name)| *name == **topic))
                     {
                         self.unsubscribe(now, outlet, id.get())?;
                     }
                 }
+            }
+            Order::SetContext(values) if self.is_handled(outlet) => {
+                check_values(&values)?;
+                self.tell_handler(outlet, Happening::Told(values));
             }
             Order::SetContext(values) => {
                 self.set_context(now, outlet, values)?;
@@ -97,7 +129,8 @@ impl Shard {
     /// Why this cannot be done with a client of its protocol.
     fn why_not(&self, outlet: Outlet, order: &Order) -> Option<&'static str> {
         match (self.session(outlet)?.encoding, order) {
-            (Encoding::MessageCenter(_), _) | (Encoding::Echo(_), Order::Send { .. }) => None,
+            (Encoding::MessageCenter(_) | Encoding::Handled(_), _)
+            | (Encoding::Echo(_), Order::Send { .. }) => None,
             (Encoding::Echo(_), _) => Some("the client is in an echo room, and in no channel beside it"),
             (Encoding::Wamp2(..) | Encoding::Wamp1(_), _) => Some(
                 "the client speaks WAMP, in which it asks for itself: publish to it, with the option eligible",
@@ -111,8 +144,12 @@ impl Shard {
         match session.encoding {
             _ if session.state == State::Open => Some(session.realm),
             Encoding::MessageCenter(_) => Some(self.config.message_center.realm),
-            Encoding::Wamp2(..) | Encoding::Echo(_) | Encoding::Wamp1(_) => None,
+            Encoding::Wamp2(..) | Encoding::Echo(_) | Encoding::Wamp1(_) | Encoding::Handled(_) => None,
         }
+    }
+
+    fn is_handled(&self, outlet: Outlet) -> bool {
+        self.session(outlet).is_some_and(|session| matches!(session.encoding, Encoding::Handled(_)))
     }
 
     fn send_away(&mut self, now: Instant, outlet: Outlet) {
@@ -129,13 +166,15 @@ impl Shard {
             let words = "the client has not logged in yet, and only who has can be subscribed";
             return Err(Refusal::new(error::NOT_AUTHORIZED, words));
         }
+        // Events of those with a handler say no name.
+        let is_named = !self.is_handled(outlet);
         let mut placed = Vec::new();
         for topic in topics {
-            if self.name_of(outlet, topic).is_some() || planted(Mutation::OrderedInVain) {
+            if self.subscription_to(outlet, topic).is_some() || planted(Mutation::OrderedInVain) {
                 continue;
             }
-            let name = (&**topic).into();
-            match self.subscribe_as(outlet, MatchPolicy::Exact, topic, Some(&name)) {
+            let name = is_named.then(|| (&**topic).into());
+            match self.subscribe_as(outlet, MatchPolicy::Exact, topic, name.as_ref()) {
                 Ok(id) => placed.push(id),
                 Err(refusal) => {
                     placed.retain(|_| !planted(Mutation::RefusedOrderHalfDone));
@@ -146,8 +185,10 @@ impl Shard {
                 }
             }
         }
-        let session = self.session_mut(outlet).expect("as above");
-        session.words.get_or_insert_default().placed.extend(placed);
+        if is_named {
+            let session = self.session_mut(outlet).expect("as above");
+            session.words.get_or_insert_default().placed.extend(placed);
+        }
         Ok(())
     }
 
@@ -157,10 +198,7 @@ impl Shard {
         outlet: Outlet,
         mut values: Vec<(Box<str>, Box<str>)>,
     ) -> Result<(), Refusal> {
-        if values.iter().any(|(key, value)| key.len() + value.len() > VALUE_BYTES_MAX) {
-            let words = format!("a key and its value may have {VALUE_BYTES_MAX} bytes together");
-            return Err(Refusal::new(error::INVALID_ARGUMENT, words));
-        }
+        check_values(&values)?;
         let uid = values.iter().position(|(key, _)| **key == *UID).map(|place| values.remove(place).1);
         let context = self.context(outlet).expect("it is here");
         let is_new = |(key, _): &&(Box<str>, Box<str>)| context.iter().all(|(known, _)| known != key);
@@ -216,6 +254,14 @@ impl Shard {
         let words = "the client does not wait to be told its uid: it has not asked to log in, or was answered already";
         Err(Refusal::new(error::INVALID_ARGUMENT, words))
     }
+}
+
+fn check_values(values: &[(Box<str>, Box<str>)]) -> Result<(), Refusal> {
+    if values.iter().all(|(key, value)| key.len() + value.len() <= VALUE_BYTES_MAX) {
+        return Ok(());
+    }
+    let words = format!("a key and its value may have {VALUE_BYTES_MAX} bytes together");
+    Err(Refusal::new(error::INVALID_ARGUMENT, words))
 }
 
 /// Of a name.

@@ -222,7 +222,7 @@ impl Shard {
         let nothing = || OwnedPayload::copy_from(Serializer::Json, &Payload::default());
         let (error, words) = match outcome {
             Ok(grant) => {
-                let payload = SharedPayload::new(grant.answer.map_or_else(nothing, |answer| *answer));
+                let payload = SharedPayload::new(grant.payload().cloned().unwrap_or_else(nothing));
                 return self.answer_call(number, Said::Result, &Source::Shared(&payload));
             }
             Err(Denial::Told(told)) => {

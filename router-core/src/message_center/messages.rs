@@ -81,7 +81,7 @@ impl Shard {
         }
         let outcome = if planted(Mutation::MessageRefusalForgotten) { Ok(Grant::default()) } else { outcome };
         match outcome {
-            Ok(grant) => match grant.answer {
+            Ok(grant) => match grant.payload() {
                 Some(answer) => {
                     let mut text = Vec::new();
                     // It was made of text.

@@ -292,6 +292,7 @@ impl Plan {
                 message_center,
                 echo: rooms.configured(first),
                 wamp1: Default::default(),
+                handlers: Vec::new(),
             }),
         }
     }

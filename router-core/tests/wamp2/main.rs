@@ -1,4 +1,4 @@
-//! The sessions of WAMP in both versions, the message center's and that of echo rooms, as their clients see them: conversations with one or two shards, without sockets.
+//! The sessions of WAMP in both versions, the message center's that of echo rooms and of endpoints with handlers, as their clients see them: conversations with one or two shards, without sockets.
 
 mod support;
 
@@ -9,6 +9,7 @@ mod challenges;
 mod disclosure;
 mod echo;
 mod echo_model;
+mod handled;
 mod hooks;
 mod inner;
 mod lists;

@@ -29,6 +29,7 @@ fn renew(router: &mut Router, rules: &[(&str, &str)], hooks: &[HookRule]) {
         message_center: MessageCenter::new(before.message_center.realm, OnError::Keep, rules),
         echo: Default::default(),
         wamp1: Default::default(),
+        handlers: Vec::new(),
     });
     for shard in 0..2 {
         router.renew(shard, &newer);

@@ -291,8 +291,16 @@ impl World {
         let access = self.newest.access.renewed(&permissions(&table)).expect("the realms are sound");
         let (limits, agent) = (self.newest.limits.clone(), self.newest.agent.clone());
         let (message_center, echo, wamp1) = Default::default();
-        self.newest =
-            Arc::new(CoreConfig { access, limits, compression: None, agent, message_center, echo, wamp1 });
+        self.newest = Arc::new(CoreConfig {
+            access,
+            limits,
+            compression: None,
+            agent,
+            message_center,
+            echo,
+            wamp1,
+            handlers: Vec::new(),
+        });
         self.tables.push(table);
     }
 

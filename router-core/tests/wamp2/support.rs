@@ -15,6 +15,7 @@ use fanwire_core::api::{ApiAnswer, ApiRequest, Ask, SessionCursor, SessionFilter
 use fanwire_core::directory::Directory;
 use fanwire_core::echo::EchoRooms;
 use fanwire_core::encoding::Framing;
+use fanwire_core::handled::{Handler, OnFailure};
 use fanwire_core::hooks::HookRule;
 use fanwire_core::ids::{RoleId, SessionId, ShardId};
 use fanwire_core::login::LoginMethod;
@@ -113,6 +114,10 @@ impl Router {
         access.set_hooks(hooks);
         let (message_center, echo) = protocols(&access);
         let wamp1 = Wamp1 { realm: access.realm(realm), names: NameMap::new(names.iter().copied()) };
+        let first = access.realm("realm1").expect("one of them");
+        let role = access.anonymous_role(first).expect("it is open");
+        let handler = |on_failure| Handler { realm: first, role, on_failure };
+        let handlers = vec![handler(OnFailure::Close), handler(OnFailure::Keep)];
         let (ring_capacity, agent) = (limits.ring_capacity, "fanwire-test".to_owned());
         let config = Arc::new(CoreConfig {
             access,
@@ -122,6 +127,7 @@ impl Router {
             message_center,
             echo,
             wamp1,
+            handlers,
         });
         let directory = Arc::new(Directory::new(7));
         let shards: Vec<_> = (0..shards)
@@ -201,6 +207,12 @@ impl Router {
         }
         let flow = core.enter_wamp(self.now, outlet);
         (Client(shard, outlet), flow)
+    }
+
+    /// The number of the next connection.
+    pub fn next(&mut self) -> u32 {
+        self.next += 1;
+        self.next - 1
     }
 
     /// A client that is welcome in `realm1`.
@@ -323,7 +335,16 @@ impl Router {
         let access = before.access.renewed(realms).expect("the realms are sound");
         let (agent, message_center) = (before.agent.clone(), before.message_center.clone());
         let (echo, wamp1) = (before.echo.clone(), before.wamp1.clone());
-        Arc::new(CoreConfig { access, limits, compression: None, agent, message_center, echo, wamp1 })
+        Arc::new(CoreConfig {
+            access,
+            limits,
+            compression: None,
+            agent,
+            message_center,
+            echo,
+            wamp1,
+            handlers: before.handlers.clone(),
+        })
     }
 
     /// Turns of all shards until nothing happens any more.

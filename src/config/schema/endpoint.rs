@@ -18,6 +18,8 @@ pub enum Protocol {
     MessageCenter,
     /// Plain messages over WebSocket.
     Echo,
+    /// Messages over WebSocket that a script decides on.
+    Lua,
 }
 
 /// A serializer of WAMP.

@@ -128,6 +128,11 @@ impl<'a> Upgrade<'a> {
         self.origin
     }
 
+    /// All fields of the request.
+    pub fn fields(&self) -> &Fields<'a> {
+        &self.fields
+    }
+
     /// The values of `Sec-WebSocket-Extensions`, unread.
     pub fn extensions(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.fields.all("sec-websocket-extensions")

@@ -146,7 +146,8 @@ impl World {
         let words = speech::tagged(&tag, 0);
         let outcome = match ruling {
             Ruling::Allowed => {
-                let answer = OwnedPayload::from_plain(words.as_bytes());
+                let answer =
+                    fanwire_core::question::Answer::Payload(OwnedPayload::from_plain(words.as_bytes()));
                 Ok(Grant { answer: Some(Box::new(answer)), ..Grant::default() })
             }
             Ruling::Denied => {
@@ -283,7 +284,11 @@ impl World {
             self.tell(Event::Ruled { client, request, ruling })?;
         }
         Ok(match ruling {
-            Ruling::Allowed => Ok(Grant { answer, ..Grant::default() }),
+            Ruling::Allowed => {
+                let answer =
+                    answer.map(|payload| Box::new(fanwire_core::question::Answer::Payload(*payload)));
+                Ok(Grant { answer, ..Grant::default() })
+            }
             Ruling::Denied => Err(Denial::Refused),
             Ruling::Full => Err(Denial::Busy),
             Ruling::Failed => Err(Denial::Unavailable),
