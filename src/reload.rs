@@ -108,7 +108,15 @@ impl Holders {
         let config = &usable.config;
         // All that may fail or panic comes before the first of them has anything.
         let io = wiring::io_settings(usable);
-        let users = wiring::users(config, &usable.users, &core.access, fanwire_io::random_source());
+        let before = self.users.load();
+        let users = wiring::users(
+            config,
+            &usable.users,
+            &usable.jwt,
+            &core.access,
+            Some(&before),
+            fanwire_io::random_source(),
+        );
         let api = wiring::api_config(usable, &io, &core);
         let ticks = wiring::ticks(config, &core.access);
         let before = self.names.swap(Arc::clone(&core));
@@ -148,6 +156,8 @@ fn usable(used: &Loaded, read: Loaded) -> Result<(Loaded, Vec<Change>), Refused>
         .zip(&used.users)
         .map(|(at, users)| at.map_or(users, |at| &read.users[at]).clone())
         .collect();
+    let jwt =
+        realms.iter().zip(&used.jwt).map(|(at, jwt)| at.map_or(jwt, |at| &read.jwt[at]).clone()).collect();
     for ((realm, before), now) in config.realm.iter().zip(&used.users).zip(&users) {
         let of_tables = |config: &Config| {
             let tables =
@@ -182,8 +192,19 @@ fn usable(used: &Loaded, read: Loaded) -> Result<(Loaded, Vec<Change>), Refused>
     let Loaded { origins, api_keys, warnings, .. } = read;
     // Hooks act after a restart.
     let (hooks, bridges) = (used.hooks.clone(), used.bridges.clone());
-    let usable =
-        Loaded { config, origins, users, api_keys, tls, hooks, bridges, scripts, resp_password, warnings };
+    let usable = Loaded {
+        config,
+        origins,
+        users,
+        jwt,
+        api_keys,
+        tls,
+        hooks,
+        bridges,
+        scripts,
+        resp_password,
+        warnings,
+    };
     Ok((usable, changes))
 }
 

@@ -129,7 +129,7 @@ impl Parts {
         let seed = random();
         let core = wiring::core_config(&loaded, ring_items, |realms| Access::new(realms, seed));
         let core = Arc::new(core.map_err(|error| Refusal(error.to_string()))?);
-        let users = wiring::users(config, &loaded.users, &core.access, &mut random);
+        let users = wiring::users(config, &loaded.users, &loaded.jwt, &core.access, None, &mut random);
         let (logins, desk) = login::desk(users, wiring::login_limits(config, Machine::detect().shards()));
         let figures = desk.figures(&logins);
         let (api_queue, api_desk) = api::desk(wiring::api_config(&loaded, &io, &core));

@@ -11,6 +11,7 @@ use fanwire_control::api::{ApiConfig, ApiLimits};
 use fanwire_control::bridge::{BridgeConfig, QueueLimits};
 use fanwire_control::hooks::{BodyForm, HookConfig};
 use fanwire_control::login::LoginLimits;
+use fanwire_control::login::jwt::TokenConfig;
 use fanwire_control::login::users::{User, Users};
 use fanwire_control::lua::{LuaConfig, Script};
 use fanwire_control::queues::{QueueConfig, Queues};
@@ -33,11 +34,12 @@ use crate::config::api::ReadKey;
 use crate::config::bind::Bind;
 use crate::config::center;
 use crate::config::hooks::ReadHook;
+use crate::config::jwt::ReadJwt;
 use crate::config::lua::Lua;
 use crate::config::redis::{Bridge, ReadBridge};
 use crate::config::schema::{
     Action, ApiKey, ApiRight, Compression, Config, Disclose, Driver, Endpoint, Hook, HookBody,
-    HookEvent as Event, Listener, Match, NO_FILE, NO_ROLE, ORIGIN_ANY, OnFailure, Permission, Protocol,
+    HookEvent as Event, Jwt, Listener, Match, NO_FILE, NO_ROLE, ORIGIN_ANY, OnFailure, Permission, Protocol,
     Realm, Role, Shards,
 };
 use crate::config::tick::Tick;
@@ -204,7 +206,9 @@ const RING_ITEMS_MIN: usize = 128;
 pub fn users(
     config: &Config,
     users: &[Vec<RealmUser>],
+    jwt: &[Vec<ReadJwt>],
     access: &Access,
+    before: Option<&Users>,
     random: impl FnMut() -> u64,
 ) -> Users {
     let realm = |(index, realm): (usize, &Realm)| {
@@ -216,7 +220,30 @@ pub fn users(
         };
         (realm.name.clone(), users[index].iter().map(user).collect())
     };
-    Users::new(config.realm.iter().enumerate().map(realm), random)
+    let tokens = config.realm.iter().zip(jwt).map(|(realm, read)| {
+        let id = access.realm(&realm.name).expect("the realms are the same");
+        realm.jwt.iter().zip(read).map(|(jwt, read)| tokens(realm, id, jwt, read, access)).collect()
+    });
+    Users::new(config.realm.iter().enumerate().map(realm), random).with_tokens(tokens, before)
+}
+
+/// Whose tokens are good, in the words of the roles' ids.
+fn tokens(realm: &Realm, id: RealmId, jwt: &Jwt, read: &ReadJwt, access: &Access) -> TokenConfig {
+    let role = |name: &str| access.role(id, name).expect("roles were checked");
+    TokenConfig {
+        name: jwt.issuer.clone().unwrap_or_else(|| jwt.keys.clone()),
+        source: read.source.clone(),
+        algorithms: read.algorithms.clone(),
+        issuer: jwt.issuer.clone(),
+        audience: jwt.audience.clone(),
+        authid_claim: jwt.authid_claim.clone(),
+        role_claim: jwt.role_claim.clone(),
+        role: jwt.role.as_deref().map(role),
+        roles: realm.role.iter().map(|known| (known.name.clone(), role(&known.name))).collect(),
+        leeway: jwt.leeway.0,
+        ends_session: jwt.end_session,
+        refresh: jwt.refresh.0,
+    }
 }
 
 /// Bounds of the verification of logins. `cpus`: how many the process may use.
@@ -511,14 +538,18 @@ pub fn realm(config: &Config, realm: &Realm, users: &[RealmUser]) -> access::Rea
         name: realm.name.clone(),
         roles: realm.role.iter().map(role).collect(),
         anonymous_role: (realm.anonymous_role != NO_ROLE).then(|| realm.anonymous_role.clone()),
-        login_methods: login_methods(users),
+        login_methods: login_methods(realm, users),
+        tickets_say_who: !realm.jwt.is_empty(),
         topics: topics(config, realm),
     }
 }
 
-/// What at least one of them can log in by.
-fn login_methods(users: &[RealmUser]) -> Vec<LoginMethod> {
-    let has = |method: &LoginMethod| users.iter().any(|user| user.credentials.offers(*method));
+/// What at least one of them can log in by; tokens are tickets.
+fn login_methods(realm: &Realm, users: &[RealmUser]) -> Vec<LoginMethod> {
+    let has = |method: &LoginMethod| {
+        let is_token = *method == LoginMethod::Ticket && !realm.jwt.is_empty();
+        is_token || users.iter().any(|user| user.credentials.offers(*method))
+    };
     LoginMethod::ALL.into_iter().filter(has).collect()
 }
 

@@ -30,6 +30,8 @@ pub struct RealmConfig {
     pub anonymous_role: Option<String>,
     /// How sessions may log in that bring credentials.
     pub login_methods: Vec<LoginMethod>,
+    /// Whether a ticket can say whose it is, as tokens do.
+    pub tickets_say_who: bool,
     /// How events wait for slow subscribers.
     pub topics: TopicRules,
 }
@@ -51,6 +53,7 @@ impl RealmConfig {
             roles: vec![RoleConfig { name: "anonymous".to_owned(), permissions: vec![everything] }],
             anonymous_role: Some("anonymous".to_owned()),
             login_methods: Vec::new(),
+            tickets_say_who: false,
             topics: TopicRules::default(),
         }
     }
@@ -223,6 +226,7 @@ struct Realm {
     roles: Vec<Role>,
     anonymous_role: Option<RoleId>,
     login_methods: Vec<LoginMethod>,
+    tickets_say_who: bool,
     handling: Handling,
     topics: Rules<Handling>,
     hooks: RealmHooks,
@@ -360,6 +364,12 @@ impl Access {
         self.realms.iter().any(|realm| bound.iter().any(|method| realm.login_methods.contains(method)))
     }
 
+    /// Whether a ticket can be shown without saying whose it is: a hook, or a token, tells.
+    pub(crate) fn tickets_say_who(&self, realm: RealmId) -> bool {
+        let realm = &self.realms[realm.index()];
+        realm.tickets_say_who || realm.hooks.authenticate.is_some()
+    }
+
     /// What is kept of a publication's `x_conflate_key`.
     pub(crate) fn conflate_key(&self, key: &str) -> u64 {
         self.hasher().hash_one(key)
@@ -460,6 +470,7 @@ impl Realm {
             roles: Vec::new(),
             anonymous_role: None,
             login_methods: config.login_methods.clone(),
+            tickets_say_who: config.tickets_say_who,
             handling: config.topics.default,
             topics: topic_rules(&config.name, &config.topics, hasher)?,
             hooks: RealmHooks::default(),
@@ -570,6 +581,7 @@ mod tests {
             roles: vec![RoleConfig { name: "guest".to_owned(), permissions }],
             anonymous_role: Some("guest".to_owned()),
             login_methods: Vec::new(),
+            tickets_say_who: false,
             topics: TopicRules::default(),
         }
     }

@@ -17,6 +17,7 @@ pub mod delivery;
 pub mod directory;
 pub mod echo;
 pub mod encoding;
+mod ending;
 pub mod handled;
 pub mod hooks;
 pub mod ids;

@@ -15,6 +15,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanwire_codec::payload::OwnedPayload;
 
@@ -182,6 +183,8 @@ pub(crate) struct Entrance {
     session: Option<SessionId>,
     /// What the challenge that it has to answer came with.
     exchange: Option<Exchange>,
+    /// How long the session may last.
+    ends_after: Option<Duration>,
 }
 
 impl Entrance {
@@ -199,6 +202,7 @@ impl Entrance {
             context: Vec::new(),
             session: None,
             exchange: None,
+            ends_after: None,
         }
     }
 
@@ -216,6 +220,7 @@ impl Entrance {
         self.role = grant.role.or(self.role);
         self.authid = grant.authid.or(self.authid.take());
         self.extra = grant.extra.map(|extra| *extra).or(self.extra.take());
+        self.ends_after = grant.ends_after.or(self.ends_after);
         if self.role.is_none() || is_login && self.authid.is_none() { Err(Denial::Failed) } else { Ok(()) }
     }
 }
@@ -374,7 +379,8 @@ impl Shard {
 
     /// Welcomes it.
     fn admit(&mut self, now: Instant, outlet: Outlet, entrance: Entrance) {
-        let Entrance { realm, authid, method, role, provider, extra, context, session, .. } = entrance;
+        let Entrance { realm, authid, method, role, provider, extra, context, session, ends_after, .. } =
+            entrance;
         let role = role.expect("it was given one");
         let principal = authid.map(|authid| Arc::new(Principal { authid, method, provider }));
         let was_open = self.session(outlet).expect("it comes in").state == State::Open;
@@ -382,6 +388,9 @@ impl Shard {
             self.leave_session(now, outlet, principal.as_deref());
         }
         self.open_session(now, outlet, (realm, role), session, principal);
+        if let Some(time) = ends_after {
+            self.end_at(outlet, now + time);
+        }
         if was_open {
             self.withdraw_what_the_role_forbids(now, outlet);
         }

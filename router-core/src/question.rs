@@ -15,6 +15,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::ws;
@@ -192,6 +193,8 @@ pub struct Grant {
     pub provider: &'static str,
     /// It has to show who it is, first or once more; then nothing else is granted yet but its name.
     pub challenge: Option<Box<Challenge>>,
+    /// Its session ends after this time, if it still is open.
+    pub ends_after: Option<Duration>,
     /// Told to the client as `authextra`: the keyword part is the dictionary.
     pub extra: Option<Box<OwnedPayload>>,
     /// What is to be said or done.

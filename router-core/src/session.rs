@@ -290,6 +290,7 @@ pub(crate) mod error {
     pub(crate) const UNAVAILABLE: &str = "wamp.error.unavailable";
     pub(crate) const CLOSE_GOODBYE_AND_OUT: &str = "wamp.close.goodbye_and_out";
     pub(crate) const CLOSE_NORMAL: &str = "wamp.close.normal";
+    pub(crate) const CLOSE_KILLED: &str = "wamp.close.killed";
     pub(crate) const CLOSE_SYSTEM_SHUTDOWN: &str = "wamp.close.system_shutdown";
 }
 

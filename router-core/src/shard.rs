@@ -19,6 +19,7 @@ use crate::dealer::{CallExtras, PendingCall};
 use crate::delivery::{Delivery, FlushBudget, Notice, Outlet, Wire};
 use crate::directory::{Directory, RegistrationCache, TopicCache};
 use crate::encoding::Encoding;
+use crate::ending::Endings;
 use crate::handled::Happening;
 use crate::ids::{ClientId, SessionId, ShardId, SubscriptionId};
 use crate::inner::InnerId;
@@ -108,6 +109,8 @@ pub struct Shard {
     pub(crate) questions: Vec<Question>,
     /// Questions under way, and some that are answered, with their deadlines, which are in order.
     pub(crate) awaited: VecDeque<(Instant, QuestionKey)>,
+    /// Sessions that end by themselves.
+    pub(crate) endings: Endings,
     /// Calls that a hook answers, by the numbers of the questions: their own numbers, and that somebody waits.
     pub(crate) asked_calls: IdMap<(u64, Arc<()>)>,
     /// What a hook has allowed of the message in hand, which is handled once more for that.
@@ -169,6 +172,7 @@ impl Shard {
             last_question: 0,
             questions: Vec::new(),
             awaited: VecDeque::new(),
+            endings: Endings::default(),
             asked_calls: IdMap::default(),
             in_hand_allowed: None,
             renamed_from: None,
@@ -522,7 +526,8 @@ impl Shard {
         let asked = self.next_question_deadline();
         let renamed = self.renamed_from.map(|_| Instant::START);
         let called = self.call_timers.first().map(|(at, _)| *at);
-        [retry, asked, renamed, called, self.delivery.next_deadline(), self.desk.next_deadline()]
+        let ending = self.endings.next_deadline();
+        [retry, asked, renamed, called, ending, self.delivery.next_deadline(), self.desk.next_deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -535,6 +540,7 @@ impl Shard {
         self.expire_requests(now);
         self.expire_called(now);
         self.expire_questions(now);
+        self.end_sessions(now);
         self.withdraw_lost_channels(now);
         self.delivery.handle_timeout(now);
         self.apply_notices(now);

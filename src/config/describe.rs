@@ -12,7 +12,7 @@ use super::bind::{Bind, FileMode};
 use super::redis::BridgeMap;
 use super::schema::{
     Action, ApiKey, CertificatePair, ClientCertificates, Disclose, Driver, Endpoint, HookBody, HookEvent,
-    LogFormat, Match, OnFailure, User,
+    Jwt, LogFormat, Match, OnFailure, User,
 };
 use super::topics::{Policy, Topic};
 use super::units::{Address, Auto, Count, Limit, Size, Time};
@@ -74,6 +74,7 @@ plain_values!(
     Match,
     OnFailure,
     User,
+    Jwt,
     Topic,
     Policy,
     Address,

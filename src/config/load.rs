@@ -20,6 +20,7 @@ use super::api::{self, ReadKey};
 use super::bind::Bind;
 use super::check;
 use super::hooks::{self, ReadHook};
+use super::jwt::ReadJwt;
 use super::lua;
 use super::presets::Preset;
 use super::problem::{Place, Problem, Problems, reword};
@@ -70,6 +71,8 @@ pub struct Loaded {
     pub origins: Origins,
     /// The users of each realm, in the order of the realms.
     pub users: Vec<Vec<RealmUser>>,
+    /// Whose tokens are good in each realm, in the order of the realms.
+    pub jwt: Vec<Vec<ReadJwt>>,
     /// The keys of the HTTP API, in the order of the configuration.
     pub api_keys: Vec<ReadKey>,
     /// TLS of each listener, in the order of the listeners.
@@ -184,6 +187,8 @@ impl Sources {
                 problems.extend(users.problems);
                 let (api_keys, wrong) = api::gather(&config, &origins);
                 problems.extend(wrong);
+                let (jwt, wrong) = super::jwt::gather(&config, &origins);
+                problems.extend(wrong);
                 let tls = tls::gather(&config, &origins);
                 problems.extend(tls.problems);
                 let hooks = hooks::gather(&config, &origins);
@@ -200,6 +205,7 @@ impl Sources {
                         config,
                         origins,
                         users: users.realms,
+                        jwt,
                         api_keys,
                         tls: tls.listeners,
                         hooks: hooks.hooks,

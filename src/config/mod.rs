@@ -16,6 +16,7 @@ pub mod check;
 pub mod describe;
 pub mod echo;
 pub mod hooks;
+pub mod jwt;
 pub mod load;
 pub mod lua;
 pub mod presets;

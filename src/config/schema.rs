@@ -30,7 +30,7 @@ pub use limits::Limits;
 pub use listener::{
     CertificatePair, ClientCertificates, Listener, ORIGIN_ANY, RAWSOCKET_AUTO, RAWSOCKET_OFF, Tls,
 };
-pub use realm::{Action, Disclose, Match, Permission, Realm, Role, User};
+pub use realm::{Action, Disclose, Jwt, Match, Permission, Realm, Role, User};
 
 described! {
     /// The whole configuration. An empty file is valid and means [`Config::default`].

@@ -29,6 +29,7 @@ mod listeners;
 mod live_room;
 mod login_clients;
 mod login_steps;
+mod login_tokens;
 mod logins;
 mod lua;
 mod message_center;

@@ -184,6 +184,46 @@ impl Client {
     }
 }
 
+/// What a URL holds: a text of some size at most, in some seconds at most. On a thread of its own, where looking up a host's name
+/// blocks nobody.
+///
+/// # Errors
+///
+/// In words, why it cannot be had.
+pub(crate) async fn fetch(url: HookUrl) -> Result<String, String> {
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    let work = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let fetched = match runtime {
+            Ok(runtime) => runtime.block_on(async {
+                let timed_out = || Err("it did not answer in time".to_owned());
+                tokio::time::timeout(FETCH_TIME, get(&url)).await.unwrap_or_else(|_| timed_out())
+            }),
+            Err(error) => Err(error.to_string()),
+        };
+        _ = answer.send(fetched);
+    };
+    std::thread::Builder::new().name("fetch".into()).spawn(work).map_err(|error| error.to_string())?;
+    answered.await.unwrap_or_else(|_| Err("the request panicked".to_owned()))
+}
+
+const FETCH_TIME: Duration = Duration::from_secs(5);
+
+async fn get(url: &HookUrl) -> Result<String, String> {
+    let client = Client::anywhere(url.is_tls(), 1)?;
+    let request =
+        hyper::Request::get(url.uri().clone()).header("accept", "application/json").body(Full::default());
+    let response =
+        client.0.request(request.expect("the URL was read")).await.map_err(|error| innermost(&error))?;
+    let status = response.status();
+    if !status.is_success() {
+        return Err(format!("it answers {status}"));
+    }
+    let body = Limited::new(response.into_body(), REPLY_BYTES_MAX).collect().await;
+    let body = body.map_err(|error| innermost(&*error))?.to_bytes();
+    String::from_utf8(body.to_vec()).map_err(|_| "it is not UTF-8".to_owned())
+}
+
 fn native_roots() -> Result<RootCertStore, String> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();

@@ -40,7 +40,7 @@ use tokio::time::Instant;
 use crate::Shards;
 use crate::login::refusals::Refusals;
 use breaker::{Breaker, Pass};
-pub(crate) use client::{Client, Fetched};
+pub(crate) use client::{Client, Fetched, fetch};
 pub use client::{HookUrl, TlsError};
 pub use figures::HookFigures;
 use figures::Outcome;

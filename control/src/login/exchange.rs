@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use super::cra::CraSecret;
 use super::cryptosign::{CryptosignStep, PublicKey};
+use super::jwt::is_token;
 use super::scram::{Dialect, ScramStep};
 use super::users::{User, Users, Why};
 
@@ -49,6 +50,18 @@ impl Users {
     /// Does one key derivation, for users that do not exist too.
     fn compare(&self, realm: RealmId, authid: Option<&str>, ticket: &Ticket) -> Result<Grant, Why> {
         let realm = self.realm(realm).ok_or(Why::UnknownUser)?;
+        if !realm.tokens.is_empty() && is_token(ticket.expose()) {
+            let mut outcome = Err(Why::UnknownKey);
+            for tokens in &realm.tokens {
+                match tokens.verify(ticket.expose(), authid) {
+                    Err(Why::UnknownKey | Why::WrongSecret) => {}
+                    // What is known of it is said.
+                    other @ Err(_) => outcome = other,
+                    granted => return granted,
+                }
+            }
+            return outcome;
+        }
         let user = authid.and_then(|authid| realm.user(authid));
         let hash = user.and_then(|user| user.credentials.ticket.as_ref()).unwrap_or(&realm.decoys.ticket);
         let matches = hash.matches(ticket.expose()).map_err(|_| Why::NoMemory)?;
@@ -64,6 +77,16 @@ impl Users {
             return Err(Why::UnknownProof);
         };
         let realm = self.realm(question.realm).ok_or(Why::UnknownUser)?;
+        let asks_for_ticket = || {
+            let challenge =
+                Challenge { method: LoginMethod::Ticket, extra: payload(&Map::new().into()), exchange: None };
+            Grant { challenge: Some(Box::new(challenge)), ..Grant::default() }
+        };
+        // A token is a ticket, and says itself whose it is.
+        let takes_tokens = !realm.tokens.is_empty();
+        if takes_tokens && methods[0] == LoginMethod::Ticket {
+            return Ok(asks_for_ticket());
+        }
         let hello = object(extra)?;
         let (name, user) = match authid {
             Some(authid) => (authid.clone(), realm.user(authid)),
@@ -77,6 +100,9 @@ impl Users {
         let (user, shown, method) = match (known, &decoy) {
             (Some((user, method)), _) => (Some(Arc::clone(user)), &**user, method),
             (None, Some((decoy, method))) => (None, decoy, *method),
+            (None, None) if takes_tokens && methods.contains(&LoginMethod::Ticket) => {
+                return Ok(asks_for_ticket());
+            }
             (None, None) => return Err(Why::UnknownProof),
         };
         let (extra, step) = begin(shown, &name, method, &hello, session.get(), channel.as_deref())?;

@@ -15,6 +15,7 @@ pub mod cryptosign;
 mod decoys;
 mod exchange;
 pub mod hash;
+pub mod jwt;
 pub mod prover;
 pub(crate) mod refusals;
 pub mod scram;
@@ -33,6 +34,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::Shards;
+use jwt::is_token;
 use refusals::Refusals;
 use users::{Users, Why};
 
@@ -164,8 +166,13 @@ async fn verdict(
     request: &Arc<Question>,
 ) -> (Arc<Users>, Result<Grant, Why>) {
     let mut known = users.load_full();
+    known.refresh_tokens(request, false).await;
     for _ in 0..DERIVATIONS_MAX {
-        let outcome = derive(Arc::clone(&known), Arc::clone(&done), Arc::clone(request)).await;
+        let mut outcome = derive(Arc::clone(&known), Arc::clone(&done), Arc::clone(request)).await;
+        // Whoever signs has new keys now and then.
+        if outcome == Err(Why::UnknownKey) && known.refresh_tokens(request, true).await {
+            outcome = derive(Arc::clone(&known), Arc::clone(&done), Arc::clone(request)).await;
+        }
         let newest = users.load_full();
         if !request.is_wanted() || known.agree(&newest, request) {
             return (newest, outcome);
@@ -185,7 +192,8 @@ async fn derive(users: Arc<Users>, done: Arc<Done>, request: Arc<Question>) -> R
         let began = Instant::now();
         let outcome = users.answer(&request);
         // Clients do the slow part of all other methods.
-        if !matches!(request.subject, Subject::Login { proof: Proof::Ticket(_), .. }) {
+        if !matches!(&request.subject, Subject::Login { proof: Proof::Ticket(ticket), .. } if !is_token(ticket.expose()))
+        {
             return outcome;
         }
         done.derivations.fetch_add(1, Ordering::Relaxed);

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use fanwire_core::ids::{RealmId, RoleId};
+use fanwire_core::login::Proof;
 use fanwire_core::question::{Denial, Question, Subject, Told};
 
 use super::credentials::Credentials;
 use super::cryptosign::PublicKey;
 use super::decoys::Decoys;
+use super::jwt::{TokenConfig, Tokens, is_token};
 
 /// All users, as configured.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub(super) struct RealmUsers {
     by_name: HashMap<Box<str>, Arc<User>>,
     /// Whose key it is; `None`: several users'.
     by_key: HashMap<PublicKey, Option<Box<str>>>,
+    /// Whose tokens are good.
+    pub(super) tokens: Vec<Arc<Tokens>>,
     pub(super) decoys: Decoys,
 }
 
@@ -49,6 +53,10 @@ pub enum Why {
     NoMemory,
     /// What was brought cannot be verified here.
     UnknownProof,
+    /// No key that is known has signed the token.
+    UnknownKey,
+    /// The token was signed by a known key, and is not good all the same. The client is told why.
+    Token(&'static str),
     /// Something is missing or wrong in what the client says, whoever it is. It is told what.
     Malformed(&'static str),
     /// The derivation panicked: a bug of ours.
@@ -62,7 +70,8 @@ impl Why {
             Self::UnknownUser => "no such user",
             Self::WrongSecret => "another ticket, password or key",
             Self::Changed => "changed while it logged in",
-            Self::Malformed(words) => words,
+            Self::Malformed(words) | Self::Token(words) => words,
+            Self::UnknownKey => "no known key has signed the token",
             Self::NoMemory => "no memory for the key derivation",
             Self::UnknownProof => "nothing here verifies such a proof",
             Self::Panicked => "the key derivation panicked",
@@ -72,7 +81,8 @@ impl Why {
     /// For the client.
     pub fn denial(self) -> Denial {
         match self {
-            Self::UnknownUser | Self::WrongSecret => Denial::Refused,
+            Self::UnknownUser | Self::WrongSecret | Self::UnknownKey => Denial::Refused,
+            Self::Token(words) => Denial::Told(Box::new(Told { error: None, message: Some(words.into()) })),
             Self::Malformed(words) => Denial::Told(Box::new(Told {
                 error: Some("wamp.error.authentication_failed".into()),
                 message: Some(words.into()),
@@ -94,9 +104,37 @@ impl Users {
             bytes.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&random().to_ne_bytes()));
             let by_name = by_name.into_iter().map(|(name, user)| (name, Arc::new(user))).collect();
             let decoys = Decoys::new(&by_name, bytes);
-            RealmUsers { name: name.into(), by_key: by_key(&by_name), by_name, decoys }
+            RealmUsers { name: name.into(), by_key: by_key(&by_name), by_name, tokens: Vec::new(), decoys }
         };
         Self { realms: realms.into_iter().map(realm).collect() }
+    }
+
+    /// The same, and the tokens of these issuers are good, in the order of the realms. Keys that `before` has fetched are kept.
+    pub fn with_tokens(
+        mut self,
+        tokens: impl IntoIterator<Item = Vec<TokenConfig>>,
+        before: Option<&Self>,
+    ) -> Self {
+        for (index, (realm, tokens)) in self.realms.iter_mut().zip(tokens).enumerate() {
+            realm.tokens = tokens.into_iter().map(|config| Arc::new(Tokens::new(config))).collect();
+            let before =
+                before.and_then(|before| before.realms.get(index)).map_or(&[][..], |realm| &realm.tokens);
+            realm.tokens.iter().for_each(|now| before.iter().for_each(|before| now.keep_keys_of(before)));
+        }
+        self
+    }
+
+    /// Asks for the keys of issuers that are old, or lack the one that a token was signed with. Whether any was asked.
+    pub(super) async fn refresh_tokens(&self, question: &Question, for_unknown_key: bool) -> bool {
+        let Subject::Login { proof: Proof::Ticket(ticket), .. } = &question.subject else { return false };
+        let Some(realm) = self.realm(question.realm).filter(|_| is_token(ticket.expose())) else {
+            return false;
+        };
+        let stale: Vec<_> = realm.tokens.iter().filter(|tokens| tokens.is_stale(for_unknown_key)).collect();
+        for tokens in &stale {
+            Arc::clone(tokens).refresh().await;
+        }
+        !stale.is_empty()
     }
 
     /// Whether the others would say the same of this login.
@@ -108,8 +146,12 @@ impl Users {
 
     /// Whether the others are the same ones. Decoys are nobody.
     pub fn are_the_same(&self, others: &Self) -> bool {
-        let is_same =
-            |(one, other): (&RealmUsers, &RealmUsers)| one.name == other.name && one.by_name == other.by_name;
+        let is_same = |(one, other): (&RealmUsers, &RealmUsers)| {
+            let is_same = |(one, other): (&Arc<Tokens>, &Arc<Tokens>)| one.is_as_configured_as(other);
+            let tokens =
+                one.tokens.len() == other.tokens.len() && one.tokens.iter().zip(&other.tokens).all(is_same);
+            one.name == other.name && one.by_name == other.by_name && tokens
+        };
         self.realms.len() == others.realms.len() && self.realms.iter().zip(&others.realms).all(is_same)
     }
 

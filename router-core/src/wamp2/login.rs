@@ -107,9 +107,11 @@ impl Shard {
         let access = &self.config.access;
         let names: Vec<&str> = details.authmethods.iter().map(|name| &**name).collect();
         let names = if names.is_empty() { &[LoginMethod::Anonymous.name()][..] } else { &names };
-        // WAMP, "Ticket-based Authentication": the authid must be given. A hook may find out by the ticket alone.
-        let has_authid = access.hooks(realm).authenticate.is_some()
-            || details.authid.as_deref().is_some_and(|id| !id.is_empty());
+        let has_authid = details.authid.as_deref().is_some_and(|id| !id.is_empty());
+        // WAMP, "Ticket-based Authentication": the authid must be given. But a ticket can say it too.
+        let is_nameless = |method: LoginMethod| {
+            method == LoginMethod::Ticket && access.tickets_say_who(realm) || !method.needs_authid()
+        };
         let mut lacks_authid = false;
         let mut methods = Vec::new();
         for method in names.iter().filter_map(|name| LoginMethod::from_name(name)) {
@@ -123,7 +125,7 @@ impl Shard {
                 }
                 break;
             }
-            if has_authid || !method.needs_authid() {
+            if has_authid || is_nameless(method) {
                 methods.push(method);
             } else {
                 lacks_authid = true;

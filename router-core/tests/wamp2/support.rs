@@ -479,6 +479,7 @@ pub fn realms() -> [RealmConfig; 8] {
         roles: vec![role("user"), role("operator")],
         anonymous_role: None,
         login_methods: vec![LoginMethod::Ticket],
+        tickets_say_who: false,
     };
     let both = RealmConfig {
         name: "both".to_owned(),

@@ -1,11 +1,13 @@
 //! Realms, and who may do what in them.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::NO_FILE;
 use crate::config::describe::described;
 use crate::config::topics::{Policy, Topic};
-use crate::config::units::Auto;
+use crate::config::units::{Auto, Time};
 
 described! {
     /// A world of topics and procedures.
@@ -40,6 +42,12 @@ described! {
         #[acts(new_connections)]
         #[serde(default)]
         pub user: Vec<User>,
+        /// Whose JSON Web Tokens are good as tickets: `[[realm.jwt]]` with `keys`, `algorithms`, `role` and more.
+        ///
+        /// See [tokens](logins.md#tokens).
+        #[acts(new_connections)]
+        #[serde(default)]
+        pub jwt: Vec<Jwt>,
         /// What happens to events that a subscriber does not read in time; `auto`: what `limits.slow_consumer` says.
         #[acts(new_connections)]
         #[serde(default = "Realm::default_slow_consumer")]
@@ -68,6 +76,7 @@ impl Realm {
             allow_anonymous_everywhere: false,
             users_file: Self::default_users_file(),
             user: Vec::new(),
+            jwt: Vec::new(),
             slow_consumer: Auto::Auto,
             topic: Vec::new(),
             role: vec![Role {
@@ -97,6 +106,54 @@ impl Realm {
     /// The declared role of a client that does not say who it is.
     pub fn anonymous(&self) -> Option<&Role> {
         self.role.iter().find(|role| role.name == self.anonymous_role)
+    }
+}
+
+/// Whose tokens are good as tickets. Explained in `docs/logins.md`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Jwt {
+    /// A JWK set: a file, or an `http://` or `https://` URL.
+    pub keys: String,
+    /// What keys may be used with, such as `RS256`, `ES256`, `EdDSA`.
+    pub algorithms: Vec<String>,
+    /// What the claim `iss` must be, if it is to be checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// One of these must be in the claim `aud`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audience: Vec<String>,
+    /// The claim that is the user's name.
+    #[serde(default = "Jwt::default_authid_claim")]
+    pub authid_claim: String,
+    /// The claim that names the role, or a list of roles of which the first known one counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_claim: Option<String>,
+    /// The role of tokens that name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// How far clocks may differ.
+    #[serde(default = "Jwt::default_leeway")]
+    pub leeway: Time,
+    /// Whether a session ends with its token.
+    #[serde(default)]
+    pub end_session: bool,
+    /// When keys of a URL are asked for again.
+    #[serde(default = "Jwt::default_refresh")]
+    pub refresh: Time,
+}
+
+impl Jwt {
+    fn default_authid_claim() -> String {
+        "sub".to_owned()
+    }
+
+    fn default_leeway() -> Time {
+        Time(Duration::from_secs(30))
+    }
+
+    fn default_refresh() -> Time {
+        Time(Duration::from_secs(600))
     }
 }
 
