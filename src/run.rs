@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use fanwire_codec::wamp2::Serializer;
 use fanwire_control::memory::{MemoryBudget, MemoryWatch};
+use fanwire_control::meta::{self, MetaQueue};
 use fanwire_control::metrics::{Build, Metrics, ReadNumber};
 use fanwire_control::reload::Outcome;
 use fanwire_control::resp::{Outboxes, RespDesk};
@@ -140,6 +141,7 @@ impl Parts {
         let (hook_queue, hook_desk) =
             hooks::desk(wiring::hooks(&loaded), Arc::clone(&names)).map_err(|e| Refusal(e.to_string()))?;
         let hook_figures = hook_desk.figures();
+        let (meta_queue, meta_desk) = meta::desk();
         let resp = resp.map(|listener| RespDesk::new(listener, wiring::resp(&loaded, &core.access)));
         // Subscribed before anybody can connect, or what is published right then would be missing.
         let early = Early::begin(desk.at_once(), wiring::bridges(&loaded, &core.access))
@@ -154,13 +156,14 @@ impl Parts {
             let shards = u8::try_from(shards).expect("at most 63 shards");
             let random = Box::new(fanwire_io::random_source());
             let (logins, hooks, api_queue) = (logins.clone(), hook_queue.clone(), api_queue.clone());
-            let (queues, lua) = (queues.clone(), lua_queue.clone());
+            let (queues, lua, meta) = (queues.clone(), lua_queue.clone(), meta_queue.clone());
             let router = Router::new(
                 Shard::new(Arc::clone(&core), id, shards, Arc::clone(&directory), random),
                 Box::new(move |from, question| match (question.queue, question.hook) {
                     _ if question.handler.is_some() => lua.submit(from, question),
                     (Some(_), _) => queues.submit(&question),
                     (None, Some(_)) => hooks.submit(from, question),
+                    (None, None) if MetaQueue::is_for(&question) => meta.submit(from, question),
                     (None, None) => logins.submit(from, question),
                 }),
                 Box::new(move |connection| api_queue.submit(connection)),
@@ -184,6 +187,7 @@ impl Parts {
             .with_queues(taken_from)
             .with_hooks(hook_figures)
             .with_lua(lua_figures)
+            .with_meta(meta_desk.figures())
             .with_ticks(tick_desk.figures())
             .with_redis(early.bridges(), resp.as_ref().map(RespDesk::figures));
         let budget = MemoryBudget::new(config.limits.memory.given().map(|size| size.0));
@@ -205,8 +209,15 @@ impl Parts {
         let memory = memory_watch(budget, Arc::clone(&running), outboxes);
         let hook_desk = (!config.hook.is_empty()).then_some(hook_desk);
         let lua = (!config.lua.is_empty()).then_some(lua_desk);
-        let desks =
-            Desks { logins: desk, api: Some(api_desk), hooks: hook_desk, lua, resp, ticks: Some(tick_desk) };
+        let desks = Desks {
+            logins: desk,
+            api: Some(api_desk),
+            hooks: hook_desk,
+            lua,
+            meta: Some(meta_desk),
+            resp,
+            ticks: Some(tick_desk),
+        };
         let control = fanwire_control::start(early, admin, orders, metrics, desks, names, memory)
             .map_err(|error| Refusal(error.to_string()))?;
         Ok((Self { running, control }, loaded))

@@ -6,13 +6,14 @@
 //! GET /readyz ──────▶ │ control │ ◀──counters, lock-free─── shards
 //! GET /metrics ─────▶ │         │ ◀──login requests──────── shards
 //! key derivations ◀─▶ │         │ ──verdicts──────────────▶ shards
+//! meta procedures ◀─▶ │         │ ◀──calls, verdicts──────▶ shards
 //! hooks, by HTTP ◀──▶ a thread of its own ◀──questions, verdicts──▶ shards
 //! Lua handlers ◀─────▶ threads of their own ◀─questions, verdicts──▶ shards
 //! /v1/… ◀───────────▶ └─────────┘ ◀──API requests, answers▶ shards
 //! ```
 //!
 //! Nothing here is ever on the way of a session's message, but where a hook is to decide on it; and no shard waits for it.
-//! Read [`start`], then [`login`], [`hooks`], [`api`],
+//! Read [`start`], then [`login`], [`hooks`], [`api`], [`meta`],
 //! [`reload`] and [`metrics`].
 
 pub mod admin;
@@ -25,6 +26,7 @@ mod inner;
 pub mod login;
 pub mod lua;
 pub mod memory;
+pub mod meta;
 pub mod metrics;
 pub mod page;
 pub mod process;
@@ -60,6 +62,7 @@ use crate::hooks::{HookDesk, HookThread};
 use crate::login::LoginDesk;
 use crate::lua::{LuaDesk, LuaThreads};
 use crate::memory::{MemoryFigures, MemoryWatch};
+use crate::meta::MetaDesk;
 use crate::metrics::Metrics;
 use crate::reload::Reloads;
 use crate::resp::RespDesk;
@@ -130,6 +133,8 @@ pub struct Desks {
     pub hooks: Option<HookDesk>,
     /// Lua handlers; without it there must be none that shards ask.
     pub lua: Option<LuaDesk>,
+    /// WAMP's meta procedures; without it nobody answers them.
+    pub meta: Option<MetaDesk>,
     /// The port for clients of Redis.
     pub resp: Option<RespDesk>,
     /// What is published by itself.
@@ -148,7 +153,7 @@ pub fn start(
     core: Arc<ArcSwap<CoreConfig>>,
     memory: MemoryWatch,
 ) -> Result<Control, StartError> {
-    let Desks { logins, api, hooks, lua, resp, ticks } = desks;
+    let Desks { logins, api, hooks, lua, meta, resp, ticks } = desks;
     let shards = Arc::new(shards);
     let asks = |desk: HookDesk| desk.start(Arc::clone(&shards) as Arc<dyn Shards>);
     let hooks = hooks.map(asks).transpose()?;
@@ -157,7 +162,7 @@ pub fn start(
     let resp_address = resp.as_ref().map(RespDesk::address).transpose()?;
     let readiness = Arc::new(Readiness::default());
     let connections = Connections::new(Arc::clone(&shards) as Arc<dyn Shards>, Arc::clone(&core));
-    let slow = SlowList::new(Arc::clone(&shards) as Arc<dyn Shards>, core);
+    let slow = SlowList::new(Arc::clone(&shards) as Arc<dyn Shards>, Arc::clone(&core));
     let figures = Arc::new(MemoryFigures::default());
     let reloads = Arc::new(Reloads::new(Arc::clone(&shards) as Arc<dyn Shards>, Arc::clone(&readiness)));
     let state = Arc::new(Admin {
@@ -190,6 +195,9 @@ pub fn start(
                 let shards = Arc::clone(&shards) as Arc<dyn Shards>;
                 let (readiness, reloads) = (Arc::clone(&state.readiness), Arc::clone(&state.reloads));
                 tokio::spawn(Api::run(desk, shards, readiness, reloads));
+            }
+            if let Some(desk) = meta {
+                desk.start(&(Arc::clone(&shards) as Arc<dyn Shards>), &core);
             }
             let (over, is_over) = watch::channel(false);
             let mut resp_left = None;

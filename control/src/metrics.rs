@@ -12,6 +12,7 @@ use crate::hooks::HookFigures;
 use crate::login::LoginFigures;
 use crate::lua::LuaFigures;
 use crate::memory::MemoryFigures;
+use crate::meta::MetaFigures;
 use crate::page::{Kind, Page, label, labels};
 use crate::process::Process;
 use crate::queues::Queues;
@@ -36,6 +37,7 @@ pub struct Metrics {
     queues: Queues,
     resp: Arc<RespFigures>,
     ticks: TickFigures,
+    meta: Arc<MetaFigures>,
     process: Process,
 }
 
@@ -82,6 +84,7 @@ impl Metrics {
             queues: Queues::default(),
             resp: Arc::default(),
             ticks: TickFigures::default(),
+            meta: Arc::default(),
             shards,
             build,
             log_lines_dropped,
@@ -100,6 +103,11 @@ impl Metrics {
     /// With the figures of ticks.
     pub fn with_ticks(self, ticks: TickFigures) -> Self {
         Self { ticks, ..self }
+    }
+
+    /// With the figures of the meta desk.
+    pub fn with_meta(self, meta: Arc<MetaFigures>) -> Self {
+        Self { meta, ..self }
     }
 
     /// With the queues of the message center.
@@ -150,6 +158,7 @@ impl Metrics {
         self.bridges.collect(&mut page);
         self.resp.collect(&mut page);
         self.ticks.collect(&mut page);
+        self.meta.collect(&mut page);
         self.queues.collect(&mut page);
         self.hooks.iter().for_each(|(name, figures)| figures.collect(&mut page, name));
         self.lua.iter().for_each(|(name, figures)| figures.collect(name, &mut page));

@@ -101,11 +101,7 @@ impl<'a> Row<'a> {
             authmethod: info.method.name(),
             protocol: info.protocol,
             name: info.name,
-            serializer: info.serializer.map(|serializer| match serializer {
-                Serializer::Json => "json",
-                Serializer::MsgPack => "msgpack",
-                Serializer::Cbor => "cbor",
-            }),
+            serializer: info.serializer.map(Serializer::name),
             peer: info.peer.map(|peer| peer.to_string()),
             shard: info.shard.get(),
             // Milliseconds are enough, and shorter.

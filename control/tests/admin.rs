@@ -104,7 +104,7 @@ fn control_with(deaf: bool, hold: Arc<Mutex<()>>) -> (Control, SocketAddr) {
         Some(listener),
         NoShards { directory: Directory::new(1), deaf, reloaded: AtomicBool::new(false), hold },
         metrics,
-        Desks { logins: desk, api: None, hooks: None, lua: None, resp: None, ticks: None },
+        Desks { logins: desk, api: None, hooks: None, lua: None, meta: None, resp: None, ticks: None },
         core,
         memory,
     )

@@ -105,7 +105,7 @@ fn requests_do_not_wait_one_after_the_other_for_a_shard_without_room() {
         None,
         Full { directory: Directory::new(1), asked: Arc::clone(&asked) },
         metrics,
-        Desks { logins, api: Some(desk), hooks: None, lua: None, resp: None, ticks: None },
+        Desks { logins, api: Some(desk), hooks: None, lua: None, meta: None, resp: None, ticks: None },
         core,
         MemoryWatch::new(MemoryBudget::new(None), Box::new(|_, _| {})),
     )

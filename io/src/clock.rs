@@ -9,16 +9,21 @@
 )]
 
 use std::sync::LazyLock;
-use std::time::Instant as Monotonic;
+use std::time::{Instant as Monotonic, SystemTime};
 
 use fanwire_core::clock::Instant;
 
-static START: LazyLock<Monotonic> = LazyLock::new(Monotonic::now);
+static START: LazyLock<(Monotonic, SystemTime)> = LazyLock::new(|| (Monotonic::now(), SystemTime::now()));
 
 /// Nanoseconds since the first call in this process.
 pub(crate) fn now() -> Instant {
-    let start = *START;
+    let (start, _) = *START;
     Instant::from_nanos(u64::try_from(Monotonic::now().duration_since(start).as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// What the clock on the wall showed at a point of the shards' time, if nobody has set it since the start. For people only.
+pub fn wall_clock(at: Instant) -> SystemTime {
+    START.1 + at.since(Instant::START)
 }
 
 /// The shard's source of random numbers: the system's generator, fetched 4 KiB at a time.

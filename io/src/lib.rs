@@ -82,7 +82,7 @@ mod transport;
 #[cfg(not(loom))]
 pub use affinity::Machine;
 #[cfg(not(loom))]
-pub use clock::random_source;
+pub use clock::{random_source, wall_clock};
 #[cfg(not(loom))]
 pub use config::{
     Config, Deadlines, Driver, Endpoint, EndpointId, ListenAddress, Listener, ListenerTls, Origins,

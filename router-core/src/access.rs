@@ -48,9 +48,12 @@ impl RealmConfig {
             register: true,
             disclose: Disclosure::OnRequest,
         };
+        // By name: what throws others out is in no rule that is about everything.
+        let meta = Permission { uri: META_PREFIX.to_owned(), ..everything.clone() };
+        let permissions = vec![everything, meta];
         Self {
             name: name.to_owned(),
-            roles: vec![RoleConfig { name: "anonymous".to_owned(), permissions: vec![everything] }],
+            roles: vec![RoleConfig { name: "anonymous".to_owned(), permissions }],
             anonymous_role: Some("anonymous".to_owned()),
             login_methods: Vec::new(),
             tickets_say_who: false,
@@ -241,7 +244,7 @@ struct Role {
 /// What a rule says of the URIs that it decides on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Allowed {
-    /// One bit per [`Action`].
+    /// One bit per [`Action`], and [`EXPRESS`].
     actions: u8,
     disclose: Disclosure,
 }
@@ -253,13 +256,19 @@ impl Allowed {
             | bit(rule.subscribe, Action::Subscribe)
             | bit(rule.call, Action::Call)
             | bit(rule.register, Action::Register);
-        Self { actions, disclose: rule.disclose }
+        let express = if rule.uri.starts_with(META_PREFIX) { EXPRESS } else { 0 };
+        Self { actions: actions | express, disclose: rule.disclose }
     }
 
     fn contains(self, action: Action) -> bool {
         self.actions & (1 << action as u8) != 0
     }
 }
+
+/// Of a rule that is about the router's own procedures and topics, and about nothing else.
+const EXPRESS: u8 = 1 << 7;
+/// Begins the URIs of WAMP's own procedures and topics.
+const META_PREFIX: &str = "wamp.";
 
 impl Access {
     /// Checks the configuration and builds the tables. `seed` keys them, so that a client cannot aim at one hash chain.
@@ -429,6 +438,13 @@ impl Access {
         }
         let rule = self.realms[realm.index()].roles.get(role.index())?.rules.get(uri)?;
         rule.contains(action).then_some(rule.disclose)
+    }
+
+    /// Whether it may do this by a rule whose own URI begins with `wamp.`: what ends other sessions, subscriptions and
+    /// registrations needs such a rule, so that who may call everything does not get it along with that.
+    pub fn permits_expressly(&self, realm: RealmId, role: RoleId, action: Action, uri: &str) -> bool {
+        let rule = self.realms[realm.index()].roles.get(role.index()).and_then(|role| role.rules.get(uri));
+        rule.is_some_and(|rule| rule.contains(action) && rule.actions & EXPRESS != 0)
     }
 
     /// True if a session of this role may subscribe or register under this policy.

@@ -23,11 +23,16 @@ use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::{ReceiverLists, Serializer};
 
 use crate::delivery::Outlet;
-use crate::ids::{ClientId, PublicationId, RealmId, RoleId, SessionId, ShardId};
+use crate::ids::{
+    ClientId, PublicationId, RealmId, RegistrationId, RoleId, SessionId, ShardId, SubscriptionId,
+};
 use crate::inner::{InnerId, InnerSubscription};
 use crate::login::LoginMethod;
 use crate::topics::SlowConsumer;
 
+pub use fanwire_codec::wamp2::Revoked;
+
+pub use crate::meta::{TestamentOrder, TestamentScope};
 pub use clients::Order;
 pub(crate) use desk::Desk;
 pub use desk::Readiness;
@@ -98,6 +103,19 @@ pub enum Ask {
         /// What.
         order: Order,
     },
+    /// Changes what is published once a session of this shard has ended: [`ApiAnswer::Ordered`].
+    Testament {
+        /// Whose.
+        session: SessionId,
+        /// The realm where it has to be; or it is as if it were not there.
+        realm: RealmId,
+        /// How.
+        order: TestamentOrder,
+    },
+    /// Takes a subscription or a registration from a session of this shard: [`ApiAnswer::Revoked`].
+    Revoke(Box<Revocation>),
+    /// Sends some of this shard's open sessions away: [`ApiAnswer::Dismissed`].
+    Dismiss(Box<Dismissal>),
     /// Sends a session away with GOODBYE and this reason, such as [`CLOSE_KILLED`]: [`ApiAnswer::Disconnected`].
     Disconnect {
         /// Whom.
@@ -105,6 +123,38 @@ pub enum Ask {
         /// A URI.
         reason: Box<str>,
     },
+}
+
+/// What is taken from whom, and why.
+#[derive(Clone, Debug)]
+pub struct Revocation {
+    /// From whom.
+    pub session: SessionId,
+    /// The realm where it has to be; or it is as if it were not there.
+    pub realm: RealmId,
+    /// What.
+    pub what: Revoked,
+    /// Words or a URI, or nothing. Who has announced that it understands revocations is told.
+    pub reason: Box<str>,
+}
+
+/// Which sessions of a shard are sent away, and what they are told.
+#[derive(Clone, Debug)]
+pub struct Dismissal {
+    /// Which ones.
+    pub filter: SessionFilter,
+    /// But not this one.
+    pub except: Option<SessionId>,
+    /// A URI, such as [`CLOSE_KILLED`].
+    pub reason: Box<str>,
+    /// For people.
+    pub message: Option<Box<str>>,
+    /// Their testaments go with them, and nobody hears that they have left: all of a realm go (WAMP, "Session Meta API").
+    pub quietly: bool,
+    /// Where to go on: the default, or what the answer before said.
+    pub after: SessionCursor,
+    /// How many at most.
+    pub limit: usize,
 }
 
 /// Reason of a GOODBYE to a session that an administrator ends (WAMP, "Session Meta API").
@@ -115,7 +165,7 @@ pub const CLOSE_KILLED: &str = "wamp.close.killed";
 pub struct Actor {
     /// Where it acts.
     pub realm: RealmId,
-    /// As what.
+    /// As what; [`RoleId::ROUTER`] may publish whatever it wants.
     pub role: RoleId,
 }
 
@@ -164,6 +214,10 @@ pub struct SessionFilter {
     pub authid: Option<Box<str>>,
     /// This session alone.
     pub session: Option<SessionId>,
+    /// Members of this subscription.
+    pub subscription: Option<SubscriptionId>,
+    /// Callees of this registration.
+    pub registration: Option<RegistrationId>,
 }
 
 /// Where a listing of a shard's sessions stands. A session that is open from the first page to the last is in exactly one
@@ -185,6 +239,13 @@ pub enum ApiAnswer {
         /// Where to go on; `None` at the end.
         next: Option<SessionCursor>,
     },
+    /// Those that were sent away.
+    Dismissed {
+        /// Who.
+        sessions: Vec<SessionId>,
+        /// Where to go on; `None` at the end.
+        next: Option<SessionCursor>,
+    },
     /// Whether the inner subscriber is subscribed.
     Subscribed(Result<(), ApiRefusal>),
     /// False: it had no such subscription.
@@ -193,6 +254,8 @@ pub enum ApiAnswer {
     Slow(Vec<SlowSession>),
     /// False: this shard has no such session.
     Disconnected(bool),
+    /// False: the session has none such.
+    Revoked(bool),
     /// Whether it was done.
     Ordered(Result<(), ApiRefusal>),
 }
@@ -268,6 +331,8 @@ pub struct SessionInfo {
     pub authid: Box<str>,
     /// How it logged in.
     pub method: LoginMethod,
+    /// Who vouched for it, as `authprovider` says it.
+    pub provider: &'static str,
     /// Where it lives.
     pub shard: ShardId,
     /// As in the metrics: `wamp2`.

@@ -27,6 +27,7 @@ use crate::directory::{
 use crate::encoding::Source;
 use crate::ids::{RealmId, RegistrationId, SessionId};
 use crate::lanes::Item;
+use crate::meta;
 use crate::mutation::{Mutation, planted};
 use crate::parcel::{Asks, CallKey, Errand, Invocation};
 use crate::question::Subject;
@@ -206,7 +207,7 @@ impl Shard {
             ));
         }
         let caller = Caller::Session { outlet, request: request.request };
-        if let Some(hook) = self.config.access.hooks(realm).of_call(uri) {
+        if let Some(hook) = self.hook_of_call(realm, uri) {
             if request.more {
                 return Err(Refusal::new(error::FEATURE_NOT_SUPPORTED, "a hook takes no calls in parts"));
             }
@@ -217,10 +218,14 @@ impl Shard {
             if let Some(time) = request.time {
                 self.start_timer(now, number, time);
             }
-            self.ask_for_result(now, hook, realm, number, Subject::Rpc { who, uri: uri.into(), payload });
+            let subject = Subject::Rpc { who, uri: uri.into(), payload };
+            self.ask_for_result(now, Some(hook), realm, number, subject);
             return Ok(());
         }
-        let mut picked = self.pick(realm, uri, &[])?;
+        let mut picked = match self.pick(realm, uri, &[]) {
+            Err(_) if meta::is_procedure(uri) => return self.call_meta(now, outlet, request),
+            picked => picked?,
+        };
         let features = picked.callee.features;
         if request.more && !features.progressive_call_invocations() {
             let words = format!("the callee of {uri} takes no calls in parts");

@@ -130,6 +130,9 @@ impl RealmId {
 }
 
 impl RoleId {
+    /// Of the router itself, which publishes by no rule. No role of a realm has it.
+    pub const ROUTER: Self = Self(u16::MAX);
+
     /// The role with this index.
     pub const fn new(index: u16) -> Self {
         Self(index)

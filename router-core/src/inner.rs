@@ -290,7 +290,7 @@ impl Shard {
             local.inner = None;
         }
         self.delivery.counters.subscriptions -= 1;
-        self.leave_subscription(id);
+        self.leave_subscription(id, None);
     }
 
     /// Withdraws what newer permissions forbid, and tells the outboxes.

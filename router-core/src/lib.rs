@@ -24,6 +24,7 @@ pub mod ids;
 pub mod inner;
 pub mod login;
 pub mod message_center;
+pub mod meta;
 pub mod question;
 pub mod topics;
 pub mod uri;

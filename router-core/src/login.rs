@@ -442,5 +442,6 @@ impl Shard {
         self.outlets.insert(id, outlet);
         self.delivery.counters.session_opened(encoding);
         self.effects.push(Effect::Established(outlet));
+        self.announce_begin(outlet);
     }
 }

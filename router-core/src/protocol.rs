@@ -5,7 +5,7 @@
 
 use fanwire_codec::message_center::AUTH_BYTES_MAX;
 use fanwire_codec::payload::OwnedPayload;
-use fanwire_codec::wamp2::Payload;
+use fanwire_codec::wamp2::{Payload, Revoked};
 
 use crate::clock::Instant;
 use crate::delivery::Outlet;
@@ -162,6 +162,14 @@ impl Shard {
     pub(crate) fn say_last_words(&mut self, outlet: Outlet, close_code: u16, words: &str) {
         if self.spoken(outlet).is_some_and(Encoding::is_raw) && !words.is_empty() {
             self.say_last_words_wamp2(outlet, close_code, words);
+        }
+    }
+
+    /// A subscription or registration was taken from it. Only who has announced that it understands that is told.
+    pub(crate) fn tell_revoked(&mut self, outlet: Outlet, what: Revoked, reason: &str) {
+        // The other protocols have no words for it.
+        if let Some(Encoding::Wamp2(..)) = self.spoken(outlet) {
+            self.tell_revoked_wamp2(outlet, what, reason);
         }
     }
 

@@ -27,6 +27,7 @@ use crate::handled::{HandlerId, Happening};
 use crate::hooks::{HeldRequest, HookEvent, HookId};
 use crate::ids::{ClientId, RealmId, RoleId, SessionId};
 use crate::login::{Challenge, ChannelId, Entrance, LoginMethod, Proof};
+use crate::meta::News;
 use crate::mutation::{Mutation, planted};
 pub use crate::session::Identity;
 use crate::shard::Shard;
@@ -45,7 +46,7 @@ pub(crate) struct QuestionKey {
 #[derive(Debug)]
 pub struct Question {
     key: QuestionKey,
-    /// Which hook is asked; `None`: whoever knows the realm's users.
+    /// Which hook is asked; `None`: whoever knows the realm's users, or answers the meta API.
     pub hook: Option<HookId>,
     /// Which queue of the message center gets it, in place of a hook.
     pub queue: Option<usize>,
@@ -140,6 +141,26 @@ pub enum Subject {
         /// What happens.
         happening: Happening,
     },
+    /// It calls one of the router's own procedures ([`meta`](crate::meta)). What is the result?
+    Meta {
+        /// Who calls; `None`: a program, by API.
+        caller: Option<SessionId>,
+        /// Its role.
+        role: RoleId,
+        /// A rule about `wamp.` itself allows it.
+        is_express: bool,
+        /// The procedure.
+        uri: Box<str>,
+        /// The arguments.
+        payload: OwnedPayload,
+    },
+    /// Something happened that others want to hear of. Nobody waits for an answer.
+    News {
+        /// Its place in the order of all news of the process, from 1 on, without a gap.
+        number: u64,
+        /// What.
+        news: News,
+    },
     /// It has gone. Nobody waits for an answer.
     Disconnect {
         /// Who.
@@ -157,7 +178,8 @@ impl Subject {
             Self::Publish { .. } => HookEvent::Publish,
             // No hook hears of what has a handler.
             Self::Message { .. } | Self::Handled { .. } => HookEvent::Message,
-            Self::Rpc { .. } => HookEvent::Rpc,
+            // Nor of what the router answers itself, and of news.
+            Self::Rpc { .. } | Self::Meta { .. } | Self::News { .. } => HookEvent::Rpc,
             Self::Disconnect { .. } => HookEvent::Disconnect,
         }
     }
@@ -318,11 +340,28 @@ impl Shard {
         self.questions.push(question);
     }
 
+    /// Tells the meta desk.
+    pub(crate) fn tell_news(&mut self, realm: RealmId, number: u64, news: News) {
+        self.last_question += 1;
+        let key = QuestionKey { outlet: Outlet(u32::MAX), number: self.last_question };
+        let (subject, wanted) = (Subject::News { number, news }, Weak::new());
+        self.questions.push(Question {
+            key,
+            hook: None,
+            queue: None,
+            handler: None,
+            realm,
+            client: None,
+            subject,
+            wanted,
+        });
+    }
+
     /// Asks what a call is answered. Nobody stops listening for it: `number` is the call's.
     pub(crate) fn ask_for_result(
         &mut self,
         now: Instant,
-        hook: HookId,
+        hook: Option<HookId>,
         realm: RealmId,
         number: u64,
         subject: Subject,
@@ -331,7 +370,7 @@ impl Shard {
         let key = QuestionKey { outlet: Outlet(u32::MAX), number: self.last_question };
         let wanted = Arc::new(());
         let weak = Arc::downgrade(&wanted);
-        let (hook, handler, client) = (Some(hook), None, None);
+        let (handler, client) = (None, None);
         let question = Question { key, hook, queue: None, handler, realm, client, subject, wanted: weak };
         self.pose(now, question);
         self.asked_calls.insert(key.number, (number, wanted));

@@ -8,19 +8,22 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::access::{Access, Action};
+use crate::api::{Revocation, Revoked};
 use crate::clock::Instant;
 use crate::config::CoreConfig;
 use crate::delivery::Outlet;
 use crate::ids::{RoleId, SubscriptionId};
 use crate::mutation::{Mutation, planted};
+use crate::session::error;
 use crate::shard::Shard;
 
 impl Shard {
     /// Goes on with `config`, whose [`Access`] was [renewed](Access::renewed) from the present one. The rings stay as they are,
     /// and so does compression.
     ///
-    /// Subscriptions and registrations that the new permissions would refuse are withdrawn and counted; their clients are told
-    /// nothing, since most would take an UNSUBSCRIBED that they did not ask for as a violation.
+    /// Subscriptions and registrations that the new permissions would refuse are withdrawn and counted. Of a subscription nobody is
+    /// told: most would take an UNSUBSCRIBED that they did not ask for as a violation, even some who announce that they
+    /// understand it, and a reload concerns many at once.
     pub fn renew(&mut self, now: Instant, config: Arc<CoreConfig>) {
         self.delivery.set_limits(config.limits.clone());
         let before = std::mem::replace(&mut self.config, config);
@@ -62,11 +65,12 @@ impl Shard {
                 !access.authorize_pattern(realm, role, Action::Register, held.policy(), held.uri())
             });
             let registrations: Vec<u64> = registrations.map(|held| held.id().get()).collect();
-            self.withdraw(now, outlet, subscriptions);
+            self.withdraw(now, outlet, subscriptions, None);
             for number in registrations {
                 let withdrawn = self.unregister(outlet, number);
                 debug_assert!(withdrawn.is_ok(), "the session holds it");
                 self.delivery.counters.withdrawn += 1;
+                self.tell_revoked(outlet, Revoked::Registration(number), error::NOT_AUTHORIZED);
             }
         }
     }
@@ -80,17 +84,54 @@ impl Shard {
             !access.authorize_pattern(realm, role, Action::Subscribe, topic.policy(), topic.uri())
         };
         let lost: Vec<u64> = session.subscriptions.iter().filter(is_lost).map(|id| id.get()).collect();
-        self.withdraw(now, outlet, lost);
+        self.withdraw(now, outlet, lost, None);
     }
 
-    /// Ends subscriptions that the session holds, without its doing.
-    pub(crate) fn withdraw(&mut self, now: Instant, outlet: Outlet, subscriptions: Vec<u64>) {
+    /// Takes a subscription or registration from one session; false if it has none such.
+    pub(crate) fn revoke_on_request(&mut self, now: Instant, revocation: &Revocation) -> bool {
+        let Revocation { session, realm, what, reason } = revocation;
+        let Some(outlet) = self.outlets.get(session).copied() else { return false };
+        let session = self.session(outlet).expect("open sessions are here");
+        if session.realm != *realm {
+            return false;
+        }
+        match *what {
+            Revoked::Subscription(number) => {
+                let held = SubscriptionId::new(number)
+                    .is_some_and(|id| session.subscriptions.binary_search(&id).is_ok());
+                if held {
+                    self.withdraw(now, outlet, vec![number], Some(reason));
+                }
+                held
+            }
+            Revoked::Registration(number) => {
+                let held = self.unregister(outlet, number).is_ok();
+                if held {
+                    self.delivery.counters.withdrawn += 1;
+                    self.tell_revoked(outlet, *what, reason);
+                }
+                held
+            }
+        }
+    }
+
+    /// Ends subscriptions that the session holds, without its doing. `reason`: what it is told, if it is.
+    pub(crate) fn withdraw(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        subscriptions: Vec<u64>,
+        reason: Option<&str>,
+    ) {
         let has_lost = !subscriptions.is_empty();
         for number in subscriptions {
             if !planted(Mutation::ForbiddenSubscriptionKept) {
                 let withdrawn = self.unsubscribe(now, outlet, number);
                 debug_assert!(withdrawn.is_ok(), "the session holds it");
                 self.delivery.counters.withdrawn += 1;
+                if let Some(reason) = reason {
+                    self.tell_revoked(outlet, Revoked::Subscription(number), reason);
+                }
             }
         }
         // An echo client has one subscription, and no words to ask for it again.

@@ -26,7 +26,7 @@ use crate::directory::Registration;
 use crate::echo::Place;
 use crate::encoding::Encoding;
 use crate::handled::Handled;
-use crate::ids::{RealmId, RoleId, SessionId, SubscriptionId};
+use crate::ids::{RealmId, RegistrationId, RoleId, SessionId, SubscriptionId};
 
 use crate::invocations::Invocations;
 use crate::late::LateIds;
@@ -165,6 +165,16 @@ impl Session {
         }
     }
 
+    /// Whether it has this registration.
+    pub(crate) fn registers(&self, id: RegistrationId) -> bool {
+        self.registrations.binary_search_by_key(&id, |held| held.id()).is_ok()
+    }
+
+    /// Who vouched for it.
+    pub(crate) fn provider(&self) -> &'static str {
+        self.principal.as_ref().map_or(UNPROVED, |principal| principal.provider)
+    }
+
     /// Who it is, for lists of receivers.
     pub(crate) fn label(&self) -> Label {
         Label { session: self.id, role: self.role, principal: self.principal.clone() }
@@ -234,6 +244,9 @@ pub struct Identity {
     /// Its role.
     pub authrole: Box<str>,
 }
+
+/// The `authprovider` of who brought no credentials: the configuration lets it in.
+const UNPROVED: &str = "static";
 
 /// Begins the authid of every session that brought no credentials; no user may be named so.
 pub const ANONYMOUS_AUTHID_PREFIX: &str = "anonymous-";

@@ -24,6 +24,7 @@ use crate::handled::Happening;
 use crate::ids::{ClientId, SessionId, ShardId, SubscriptionId};
 use crate::inner::InnerId;
 use crate::lanes::{Item, Lanes, RingItem, RingSpace};
+use crate::meta::Testaments;
 use crate::mutation::{self, Mutation, planted};
 use crate::parcel::Spares;
 use crate::question::{Matter, Question, QuestionKey};
@@ -101,8 +102,9 @@ pub struct Shard {
     pub(crate) lanes: Lanes,
     pub(crate) spares: Spares,
     pub(crate) parked: VecDeque<crate::broker::Parked>,
-    /// When parked requests and unpushed items are looked at again, if the driver has no other reason for a turn.
-    retry_at: Instant,
+    /// When the turn began. Parked requests and unpushed items are looked at again [`RETRY`] later, if the driver has no other
+    /// reason for a turn.
+    pub(crate) turn_at: Instant,
     pub(crate) effects: Vec<Effect>,
     last_client: u32,
     pub(crate) last_question: u64,
@@ -118,6 +120,10 @@ pub struct Shard {
     /// The connections from this one on are still to be looked through, because names of channels mean something else.
     pub(crate) renamed_from: Option<Outlet>,
     pub(crate) desk: Desk,
+    /// What sessions leave behind, of those that leave something.
+    pub(crate) testaments: HashMap<SessionId, Testaments, foldhash::fast::FixedState>,
+    /// Sessions that end now do so without testaments, and nobody is told.
+    pub(crate) is_hushed: bool,
     /// Where what a client says is made a publication's or a call's arguments, in protocols without lists of them.
     pub(crate) said: BytesMut,
 }
@@ -165,7 +171,7 @@ impl Shard {
             lanes: Lanes::new(usize::from(shards), limits.ring_reserve(), limits.ring_bytes_max),
             spares: Spares::default(),
             parked: VecDeque::new(),
-            retry_at: Instant::START,
+            turn_at: Instant::START,
             effects: Vec::new(),
             // Other numbers in each process: what a backend remembers of the one before is nobody here.
             last_client: ClientId::next_number(config.access.hasher().hash_one((CLIENTS, id.get())) as u32),
@@ -177,6 +183,8 @@ impl Shard {
             in_hand_allowed: None,
             renamed_from: None,
             desk: Desk::default(),
+            testaments: HashMap::default(),
+            is_hushed: false,
             said: BytesMut::new(),
             delivery,
             config,
@@ -425,6 +433,7 @@ impl Shard {
 
     /// From now on the session does not exist for others.
     pub(crate) fn deregister_session(&mut self, outlet: Outlet) {
+        self.announce_end(outlet);
         let session = self.session(outlet).expect("it ends now");
         let (id, encoding) = (session.id, session.encoding);
         self.outlets.remove(&id);
@@ -478,7 +487,7 @@ impl Shard {
             self.apply_notices(now);
         }
         self.continue_requests(now);
-        self.retry_at = now + RETRY;
+        self.turn_at = now;
     }
 
     // --- the flush ---------------------------------------------------------------------------------------------
@@ -522,7 +531,7 @@ impl Shard {
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let retry = (!self.parked.is_empty() || !self.lanes.is_empty()).then_some(self.retry_at);
+        let retry = (!self.parked.is_empty() || !self.lanes.is_empty()).then_some(self.turn_at + RETRY);
         let asked = self.next_question_deadline();
         let renamed = self.renamed_from.map(|_| Instant::START);
         let called = self.call_timers.first().map(|(at, _)| *at);

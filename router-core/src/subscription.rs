@@ -5,10 +5,11 @@ use std::sync::Arc;
 use crate::access::Action;
 use crate::clock::Instant;
 use crate::delivery::{Outlet, StreamId};
-use crate::directory::Topic;
+use crate::directory::{Creation, Topic};
 use crate::encoding::Encoding;
-use crate::ids::{RealmId, RoleId, ShardId, SubscriptionId};
+use crate::ids::{RealmId, RoleId, SessionId, ShardId, SubscriptionId};
 use crate::inner::InnerMember;
+use crate::meta::{Change, EntryDetails, EntryEvent, EntryKind, News};
 use crate::mutation::{self, Mutation, planted};
 use crate::session::{Refusal, error};
 use crate::shard::Shard;
@@ -167,7 +168,7 @@ impl Shard {
         name: Option<&Arc<str>>,
     ) -> Result<SubscriptionId, Refusal> {
         let session = self.session(outlet).expect("an open session subscribes");
-        let (realm, role, encoding) = (session.realm, session.role, session.encoding);
+        let (realm, role, encoding, by) = (session.realm, session.role, session.encoding, session.id);
         uri::check_pattern(uri, policy, encoding.uri_rule())
             .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
         if !self.config.access.authorize_pattern(realm, role, Action::Subscribe, policy, uri) {
@@ -194,7 +195,7 @@ impl Shard {
         }
         let id = match known {
             Some(id) => id,
-            None => self.create_subscription(realm, policy, uri)?,
+            None => self.create_subscription(realm, policy, uri, Some(by))?,
         };
         self.join_class(outlet, id, Class { role, encoding, name });
         if is_own_gaps(&self.subscriptions[&id].topic) {
@@ -208,6 +209,7 @@ impl Shard {
             session.note_name(id, name);
         }
         self.delivery.counters.subscriptions += 1;
+        self.announce_attached(outlet, EntryKind::Subscription, id.get(), (realm, uri));
         Ok(id)
     }
 
@@ -305,7 +307,7 @@ impl Shard {
     ) -> Result<SubscriptionId, Refusal> {
         match self.local_subscription(realm, policy, uri) {
             Some(id) => Ok(id),
-            None => self.create_subscription(realm, policy, uri),
+            None => self.create_subscription(realm, policy, uri, None),
         }
     }
 
@@ -314,9 +316,19 @@ impl Shard {
         realm: RealmId,
         policy: MatchPolicy,
         uri: &str,
+        by: Option<SessionId>,
     ) -> Result<SubscriptionId, Refusal> {
         // The interest must be visible to every shard before SUBSCRIBED is sent.
-        let topic = self.enter_interest(realm, policy, uri)?;
+        let is_news = self.hears_of(EntryKind::Subscription, EntryEvent::Created, realm, uri);
+        let creation = Creation { at: self.turn_at, is_news };
+        let (topic, number) = self.enter_interest(realm, policy, uri, creation)?;
+        if let Some(number) = number {
+            let details = EntryDetails { uri: uri.into(), policy, invoke: None, created: topic.created() };
+            let change = Change::Created(Box::new(details));
+            let news =
+                News::Entry { kind: EntryKind::Subscription, session: by, id: topic.id().get(), change };
+            self.tell_news(realm, number, news);
+        }
         if planted(Mutation::InterestAfterSubscribed) {
             topic.forget_interest_for_now(self.id);
         }
@@ -328,22 +340,33 @@ impl Shard {
     }
 
     /// Takes the interest back if the last member of this shard has left.
-    pub(crate) fn leave_subscription(&mut self, id: SubscriptionId) {
+    pub(crate) fn leave_subscription(&mut self, id: SubscriptionId, by: Option<SessionId>) {
         let local = self.subscriptions.get_mut(&id).expect("somebody has just left it");
         let is_held = local.inner.is_some() && !planted(Mutation::InnerForgottenWithSessions);
         if local.streams.tidy() && !is_held {
             let local = self.subscriptions.remove(&id).expect("it was here");
-            self.directory.unsubscribe(&local.topic, self.id);
+            let (realm, kind) = (local.topic.realm(), EntryKind::Subscription);
+            let is_news = self.hears_of(kind, EntryEvent::Deleted, realm, local.topic.uri());
+            if let Some(number) = self.directory.unsubscribe_noting(&local.topic, self.id, is_news) {
+                let news = News::Entry { kind, session: by, id: id.get(), change: Change::Deleted };
+                self.tell_news(realm, number, news);
+            }
         }
     }
 
-    fn enter_interest(&self, realm: RealmId, policy: MatchPolicy, uri: &str) -> Result<Arc<Topic>, Refusal> {
+    fn enter_interest(
+        &self,
+        realm: RealmId,
+        policy: MatchPolicy,
+        uri: &str,
+        creation: Creation,
+    ) -> Result<(Arc<Topic>, Option<u64>), Refusal> {
         if policy == MatchPolicy::Exact {
-            return Ok(self.directory.subscribe(realm, uri, self.id));
+            return Ok(self.directory.subscribe_noting(realm, uri, self.id, creation));
         }
         let patterns_max = self.config.limits.patterns_per_realm;
         self.directory
-            .subscribe_pattern(realm, policy, uri, self.id, patterns_max)
+            .subscribe_pattern_noting(realm, policy, uri, self.id, patterns_max, creation)
             .map_err(|why| Refusal::new(error::UNAVAILABLE, why.to_string()))
     }
 
@@ -408,8 +431,11 @@ impl Shard {
         if is_own_gaps(&subscription.topic) {
             self.delivery.tell_gaps(outlet, None);
         }
+        let topic = Arc::clone(&subscription.topic);
+        self.announce_detached(outlet, EntryKind::Subscription, id.get(), (topic.realm(), topic.uri()));
         if self.leave_class(now, outlet, id, class) {
-            self.leave_subscription(id);
+            let by = self.session(outlet).map(|session| session.id);
+            self.leave_subscription(id, by);
         }
         policy
     }

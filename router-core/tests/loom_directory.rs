@@ -7,7 +7,9 @@
 #![cfg(loom)]
 
 use fanwire_core::{
-    directory::{Callee, CalleeFeatures, Candidates, Directory, Entry, Offer, RegistrationCache, TopicCache},
+    directory::{
+        Callee, CalleeFeatures, Candidates, Creation, Directory, Entry, Offer, RegistrationCache, TopicCache,
+    },
     ids::{RealmId, RoleId, SessionId, ShardId},
     uri::{InvokePolicy, MatchPolicy},
 };
@@ -323,5 +325,38 @@ fn a_pattern_that_goes_and_comes_again_is_not_lost() {
         joiner.join().unwrap();
         assert_eq!(cache.get(&directory, REALM, "t").interest(), shard(1).bit());
         assert_eq!(directory.topic_count(), 1);
+    });
+}
+
+/// What becomes of an entry has numbers in the order in which it happened: its end comes before another one's beginning, and
+/// its beginning before whatever anybody does who found it.
+#[test]
+fn news_of_entries_are_numbered_in_their_order() {
+    loom::model(|| {
+        let directory = Arc::new(Directory::new(1));
+        let creation = Creation { is_news: true, ..Creation::default() };
+        let (topic, created) = directory.subscribe_noting(REALM, "t", shard(0), creation);
+        assert_eq!(created, Some(1));
+        let other = {
+            let directory = Arc::clone(&directory);
+            thread::spawn(move || {
+                let (topic, created) = directory.subscribe_noting(REALM, "t", shard(1), creation);
+                (topic.id(), created, directory.next_news())
+            })
+        };
+        let left = directory.next_news();
+        let deleted = directory.unsubscribe_noting(&topic, shard(0), true);
+        let (id, created, joined) = other.join().unwrap();
+        match created {
+            Some(created) => {
+                let deleted = deleted.expect("another entry followed this one");
+                assert_ne!(id, topic.id());
+                assert!(left < deleted && deleted < created && created < joined);
+            }
+            None => {
+                assert_eq!(id, topic.id());
+                assert_eq!(deleted, None, "somebody is still there");
+            }
+        }
     });
 }

@@ -35,7 +35,7 @@ pub fn markdown() -> String {
             "### `{heading}`\n\n{about}\n\n| key | default | a change acts | meaning |\n|---|---|---|---|\n"
         )
         .expect(INFALLIBLE);
-        for table in tables(value) {
+        for table in tables(value).into_iter().take(1) {
             write_rows(&mut out, table, field.inner, name);
         }
         if let Some(element) = sample(name) {
@@ -112,7 +112,8 @@ fn write_rows(out: &mut String, table: &Table, fields: &'static [Field], key: &s
             let acts = field.acts.expect("a plain value says when it acts").words();
             writeln!(out, "| `{key}` | `{value}` | {acts} | {meaning} |").expect(INFALLIBLE);
         } else {
-            for inner in tables(value) {
+            // Further ones have the same keys.
+            for inner in tables(value).into_iter().take(1) {
                 write_rows(out, inner, field.inner, &key);
             }
         }

@@ -35,6 +35,7 @@ mod lua;
 mod message_center;
 mod message_center_preset;
 mod message_center_wire;
+mod meta;
 mod overload;
 mod passwd;
 mod presets;

@@ -114,6 +114,39 @@ pub fn encode_error(
     }
 }
 
+/// Appends UNSUBSCRIBED or UNREGISTERED for something that nobody asked to end: with request 0, and details that say what has
+/// ended and why (WAMP, "Subscription Revocation" and "Registration Revocation").
+pub fn encode_revocation(serializer: Serializer, revoked: Revoked, reason: &str, out: &mut BytesMut) {
+    let (code, details) = match revoked {
+        Revoked::Subscription(id) => (code::UNSUBSCRIBED, Revocation { key: "subscription", id, reason }),
+        Revoked::Registration(id) => (code::UNREGISTERED, Revocation { key: "registration", id, reason }),
+    };
+    with_writer(serializer, out, Ids([code, 0], 3), &details);
+    append_payload(serializer, &Payload::default(), out);
+}
+
+/// What has been taken from a client, by its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// A subscription.
+    Subscription(u64),
+    /// A registration.
+    Registration(u64),
+}
+
+struct Revocation<'a> {
+    key: &'static str,
+    id: u64,
+    reason: &'a str,
+}
+
+impl Pairs for Revocation<'_> {
+    fn write(&self, writer: &mut impl Writer) {
+        put_uint(writer, self.key, Some(self.id));
+        put_str(writer, "reason", (!self.reason.is_empty()).then_some(self.reason));
+    }
+}
+
 /// Appends a string value, for payloads made by hand.
 pub fn encode_string(serializer: Serializer, text: &str, out: &mut BytesMut) {
     match serializer {

@@ -34,8 +34,8 @@ use std::fmt;
 
 pub use decode::{DecodeLimits, decode};
 pub use encode::{
-    encode, encode_error, encode_event, encode_invocation, encode_published, encode_result, encode_string,
-    payload_parts,
+    Revoked, encode, encode_error, encode_event, encode_invocation, encode_published, encode_result,
+    encode_revocation, encode_string, payload_parts,
 };
 pub use error::{DecodeError, RequestError, Violation, ViolationKind};
 pub use features::{Feature, FeatureSet};
@@ -99,6 +99,15 @@ impl Serializer {
         self == Self::Json
     }
 
+    /// Its name for people and programs, such as `json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::MsgPack => "msgpack",
+            Self::Cbor => "cbor",
+        }
+    }
+
     /// Dense number, for arrays by serializer.
     pub fn index(self) -> usize {
         self as usize
@@ -107,11 +116,7 @@ impl Serializer {
 
 impl fmt::Display for Serializer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Json => "json",
-            Self::MsgPack => "msgpack",
-            Self::Cbor => "cbor",
-        })
+        f.write_str(self.name())
     }
 }
 

@@ -52,7 +52,7 @@ impl Api {
         let realm = self.managed_realm(caller, &query)?;
         let role = query.get("role").map(|name| self.role(realm, name)).transpose()?;
         let authid = query.get("authid").map(Box::from);
-        let filter = SessionFilter { realm: Some(realm), role, authid, session: None };
+        let filter = SessionFilter { realm: Some(realm), role, authid, ..SessionFilter::default() };
         let limit = query.limit()?;
         let from =
             query.get("cursor").map_or(Ok(Cursor::default()), str::parse).map_err(|()| bad_cursor())?;
@@ -66,7 +66,8 @@ impl Api {
     pub(super) fn topics(&self, caller: &Caller<'_>, head: &RequestHead<'_>) -> Result<Reply, Failure> {
         let query = Query::read(head, &["realm", "prefix", "limit", "cursor"])?;
         let realm = self.managed_realm(caller, &query)?;
-        let filter = TopicFilter { realm: Some(realm), prefix: query.get("prefix").unwrap_or_default() };
+        let filter =
+            TopicFilter { realm: Some(realm), prefix: query.get("prefix").unwrap_or_default(), id: None };
         let limit = query.limit()?;
         let mut after = match query.get("cursor") {
             Some(text) => cursor(text)
@@ -94,7 +95,7 @@ impl Api {
                 realm: name,
                 policy: info.policy.name(),
                 subscription: info.id.get(),
-                shards: info.shards,
+                shards: info.interest.count_ones(),
             })
             .collect();
         Ok(Reply::Whole(Response::ok(json(&TopicPage { topics, next }))))

@@ -10,6 +10,7 @@ use crate::broker::Origin;
 use crate::clock::Instant;
 use crate::dealer::{Caller, Outgoing, PendingCall, Said, no_form};
 use crate::encoding::Source;
+use crate::meta;
 use crate::mutation::{Mutation, planted};
 use crate::parcel::Asks;
 use crate::question::Subject;
@@ -30,17 +31,29 @@ impl Shard {
         let ApiCall { actor, procedure, payload, timeout } = call;
         let permitted = self.permit(actor.realm, actor.role, Action::Call, &procedure).map(drop);
         let permitted = permitted.and_then(|()| self.desk.has_room_for_calls());
-        if let Some(hook) = self.config.access.hooks(actor.realm).of_call(&procedure)
+        if let Some(hook) = self.hook_of_call(actor.realm, &procedure)
             && permitted.is_ok()
         {
             let number = self.note_asked_call(Caller::Api);
-            let deadline = now + timeout;
-            self.desk.calls.insert(number, (deadline, reply));
-            self.desk.call_deadlines.insert((deadline, number));
+            self.await_api_call(number, now + timeout, reply);
             let subject = Subject::Rpc { who: None, uri: procedure, payload };
-            return self.ask_for_result(now, hook, actor.realm, number, subject);
+            return self.ask_for_result(now, Some(hook), actor.realm, number, subject);
         }
-        let picked = permitted.and_then(|()| self.pick(actor.realm, &procedure, &[]));
+        let mut picked = permitted.and_then(|()| self.pick(actor.realm, &procedure, &[]));
+        if picked.as_ref().is_err_and(|why| why.uri == error::NO_SUCH_PROCEDURE)
+            && meta::is_procedure(&procedure)
+        {
+            match self.meta_caller(actor.realm, actor.role, &procedure) {
+                Ok(is_express) => {
+                    let number = self.note_asked_call(Caller::Api);
+                    self.await_api_call(number, now + timeout, reply);
+                    let role = actor.role;
+                    let subject = Subject::Meta { caller: None, role, is_express, uri: procedure, payload };
+                    return self.ask_for_result(now, None, actor.realm, number, subject);
+                }
+                Err(refusal) => picked = Err(refusal),
+            }
+        }
         let mut picked = match picked {
             Ok(picked) => picked,
             Err(refusal) => {
@@ -50,13 +63,17 @@ impl Shard {
             }
         };
         let number = self.note_call(|number| PendingCall::of(Caller::Api(number), &picked, false));
-        let deadline = now + timeout;
-        self.desk.calls.insert(number, (deadline, reply));
-        self.desk.call_deadlines.insert((deadline, number));
+        self.await_api_call(number, now + timeout, reply);
         let (serializer, view) = (payload.serializer(), payload.view());
         let (uri, asks) = (&*procedure, Asks::default());
         let outgoing = Outgoing { number, picked: &mut picked, uri, caller: None, asks };
         self.send_call(now, Origin::Api, outgoing, serializer, view);
+    }
+
+    /// Somebody waits for the answer of a call until then.
+    fn await_api_call(&mut self, number: u64, deadline: Instant, reply: ApiReply) {
+        self.desk.calls.insert(number, (deadline, reply));
+        self.desk.call_deadlines.insert((deadline, number));
     }
 
     /// The callee has answered.

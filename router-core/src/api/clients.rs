@@ -6,6 +6,7 @@
 use fanwire_codec::ws;
 
 use super::CLOSE_KILLED;
+use super::sessions::BY_ADMINISTRATOR;
 use crate::clock::Instant;
 use crate::delivery::Outlet;
 use crate::encoding::Encoding;
@@ -155,8 +156,8 @@ impl Shard {
     fn send_away(&mut self, now: Instant, outlet: Outlet) {
         let session = self.session(outlet).expect("it is here");
         match session.state {
-            State::Open => _ = self.dismiss(now, session.id, CLOSE_KILLED),
-            _ => self.close(now, outlet, 1000, "an administrator ended this session"),
+            State::Open => _ = self.dismiss(now, session.id, CLOSE_KILLED, BY_ADMINISTRATOR),
+            _ => self.close(now, outlet, 1000, BY_ADMINISTRATOR),
         }
     }
 

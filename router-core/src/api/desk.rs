@@ -14,12 +14,13 @@ use std::time::Duration;
 use fanwire_codec::payload::SharedPayload;
 use fanwire_codec::wamp2::{RECEIVERS_MAX, ReceiverLists};
 
+use super::sessions::BY_ADMINISTRATOR;
 use super::{ApiAnswer, ApiPublication, ApiRefusal, ApiReply, ApiRequest, Ask, PeerOf, Receipt};
 use crate::access::Action;
 use crate::broker::{Origin, Published, Routing, Tried};
 use crate::clock::Instant;
 use crate::encoding::Source;
-use crate::ids::{PublicationId, ShardId};
+use crate::ids::{PublicationId, RoleId, ShardId};
 use crate::mutation::{Mutation, planted};
 use crate::session::{IdMap, Refusal, error};
 use crate::shard::Shard;
@@ -253,9 +254,23 @@ impl Shard {
                 self.desk.allowance = self.desk.allowance.saturating_sub(LISTING_COST);
                 reply(ApiAnswer::Slow(self.slow_sessions(now, limit, peer)));
             }
+            Ask::Revoke(revocation) => {
+                self.desk.allowance = self.desk.allowance.saturating_sub(cost(0));
+                reply(ApiAnswer::Revoked(self.revoke_on_request(now, &revocation)));
+            }
+            Ask::Testament { session, realm, order } => {
+                self.desk.allowance = self.desk.allowance.saturating_sub(cost(order.bytes()));
+                let outcome = self.change_testaments(session, realm, order);
+                reply(ApiAnswer::Ordered(outcome.map_err(ApiRefusal::from)));
+            }
+            Ask::Dismiss(dismissal) => {
+                self.desk.allowance = self.desk.allowance.saturating_sub(LISTING_COST);
+                let (sessions, next) = self.dismiss_all(now, &dismissal);
+                reply(ApiAnswer::Dismissed { sessions, next });
+            }
             Ask::Disconnect { session, reason } => {
                 self.desk.allowance = self.desk.allowance.saturating_sub(cost(0));
-                reply(ApiAnswer::Disconnected(self.dismiss(now, session, &reason)));
+                reply(ApiAnswer::Disconnected(self.dismiss(now, session, &reason, BY_ADMINISTRATOR)));
             }
             Ask::Order { client, realm, order } => {
                 self.desk.allowance = self.desk.allowance.saturating_sub(cost(order.bytes()));
@@ -334,7 +349,11 @@ impl Shard {
     fn publish_for_api(&mut self, now: Instant, publication: ApiPublication) {
         let ApiPublication { actor, topic, payload, plain, receivers, conflate_key, receipt, from } =
             publication;
-        let permitted = self.permit(actor.realm, actor.role, Action::Publish, &topic).map(drop);
+        let permitted = if actor.role == RoleId::ROUTER {
+            Ok(())
+        } else {
+            self.permit(actor.realm, actor.role, Action::Publish, &topic).map(drop)
+        };
         let permitted = permitted
             .or_else(|refusal| if planted(Mutation::ApiUnauthorized) { Ok(()) } else { Err(refusal) });
         if let Err(refusal) = permitted.and_then(|()| check_length(&receivers)) {

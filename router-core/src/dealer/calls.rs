@@ -240,7 +240,7 @@ impl Shard {
                 "too many calls wait for the hook that answers this one: try again later",
             ),
             Err(Denial::Failed | Denial::Unavailable) => {
-                (error::UNAVAILABLE, "the hook that answers this call could not be asked: try again later")
+                (error::UNAVAILABLE, "who answers this call could not be asked: try again later")
             }
         };
         if let Some(call) = self.conclude_call(number) {

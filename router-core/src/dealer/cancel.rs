@@ -92,7 +92,7 @@ impl Shard {
     // --- time --------------------------------------------------------------------------------------------------
 
     /// Gives the call so much time from now on.
-    pub(super) fn start_timer(&mut self, now: Instant, number: u64, time: Duration) {
+    pub(crate) fn start_timer(&mut self, now: Instant, number: u64, time: Duration) {
         let timer = Timer { at: now + time, time };
         self.call_timers.insert((timer.at, number));
         self.extras_of(number).timer = Some(timer);

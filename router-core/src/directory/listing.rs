@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::{Directory, Topic};
+use crate::clock::Instant;
 use crate::ids::{RealmId, SubscriptionId};
 use crate::uri::MatchPolicy;
 
@@ -16,6 +17,8 @@ pub struct TopicFilter<'a> {
     pub realm: Option<RealmId>,
     /// URIs (of patterns too) that begin so.
     pub prefix: &'a str,
+    /// The one with this id.
+    pub id: Option<SubscriptionId>,
 }
 
 /// Where a listing stands. A topic that is there from the first page to the last is in exactly one of them; one that comes
@@ -48,8 +51,10 @@ pub struct TopicInfo {
     pub uri: Box<str>,
     /// How it is compared.
     pub policy: MatchPolicy,
-    /// On how many shards somebody is subscribed.
-    pub shards: u32,
+    /// The shards on which somebody is subscribed, as a mask.
+    pub interest: u64,
+    /// When the first of its subscribers came, to the second.
+    pub created: Instant,
 }
 
 impl Directory {
@@ -83,6 +88,7 @@ impl Directory {
 impl TopicFilter<'_> {
     fn admits(&self, topic: &Topic) -> bool {
         topic.interest() != 0
+            && self.id.is_none_or(|id| id == topic.id())
             && self.realm.is_none_or(|realm| realm == topic.realm())
             && topic.uri().starts_with(self.prefix)
     }
@@ -95,7 +101,8 @@ impl TopicInfo {
             realm: topic.realm(),
             uri: topic.uri().into(),
             policy: topic.policy(),
-            shards: topic.interest().count_ones(),
+            interest: topic.interest(),
+            created: topic.created(),
         }
     }
 }
@@ -158,7 +165,7 @@ mod tests {
     #[test]
     fn a_listing_has_what_its_filter_admits_and_nothing_else() {
         let directory = directory(3_000);
-        let filter = TopicFilter { realm: Some(RealmId::new(1)), prefix: "news." };
+        let filter = TopicFilter { realm: Some(RealmId::new(1)), prefix: "news.", id: None };
         let listed: BTreeSet<_> = walk(&directory, filter, 50).into_iter().map(|topic| topic.uri).collect();
         let expected: BTreeSet<Box<str>> = (0..3_000)
             .filter(|number| number % 3 == 1 && number % 2 == 1)
@@ -168,14 +175,15 @@ mod tests {
         let pattern = directory
             .subscribe_pattern(RealmId::new(0), MatchPolicy::Prefix, "room.1", ShardId::MAX, 9)
             .expect("there is room");
-        let filter = TopicFilter { realm: Some(RealmId::new(0)), prefix: "room.1" };
+        let filter = TopicFilter { realm: Some(RealmId::new(0)), prefix: "room.1", id: None };
         let listed = walk(&directory, filter, 50);
         assert!(listed.contains(&TopicInfo {
             id: pattern.id(),
             realm: RealmId::new(0),
             uri: "room.1".into(),
             policy: MatchPolicy::Prefix,
-            shards: 1,
+            interest: ShardId::MAX.bit(),
+            created: Instant::START,
         }));
     }
 

@@ -38,6 +38,7 @@ pub use topic::Topic;
 
 use crate::mutation::{self, Mutation, planted};
 use crate::{
+    clock::Instant,
     ids::{RealmId, RegistrationId, SessionId, ShardId, SubscriptionId},
     uri::MatchPolicy,
 };
@@ -63,6 +64,15 @@ const TOPIC_BUCKETS: usize = 1;
 #[cfg(loom)]
 const REGISTRATION_BUCKETS: usize = 1;
 
+/// What is noted of an entry that is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Creation {
+    /// When.
+    pub at: Instant,
+    /// Somebody wants to hear of it.
+    pub is_news: bool,
+}
+
 /// Everything that two shards both know. One per process, in an `Arc`.
 #[derive(Debug)]
 pub struct Directory {
@@ -73,6 +83,7 @@ pub struct Directory {
     sessions: Sessions,
     next_subscription: AtomicU64,
     next_registration: AtomicU64,
+    next_news: AtomicU64,
 }
 
 impl Directory {
@@ -86,6 +97,7 @@ impl Directory {
             sessions: Sessions::new(),
             next_subscription: AtomicU64::new(1),
             next_registration: AtomicU64::new(1),
+            next_news: AtomicU64::new(1),
         }
     }
 
@@ -94,16 +106,33 @@ impl Directory {
     /// Called at the shard's 0 → 1 transition. When it returns, every publisher that hears of it, by whatever way, sees
     /// the interest: only then may SUBSCRIBED be sent.
     pub fn subscribe(&self, realm: RealmId, uri: &str, shard: ShardId) -> Arc<Topic> {
+        self.subscribe_noting(realm, uri, shard, Creation::default()).0
+    }
+
+    /// The same. If it creates the entry and that is news, it draws a number for that while the entry is still locked: so who
+    /// finds the entry draws greater ones.
+    pub fn subscribe_noting(
+        &self,
+        realm: RealmId,
+        uri: &str,
+        shard: ShardId,
+        creation: Creation,
+    ) -> (Arc<Topic>, Option<u64>) {
         let key = Key { realm, policy: MatchPolicy::Exact, uri };
         let hash = self.topics.hash(key);
         let mut bucket = self.topics.lock(hash);
         if let Some(topic) = bucket.find(key) {
             topic.set_interest(shard);
-            return Arc::clone(topic);
+            return (Arc::clone(topic), None);
         }
-        let topic = Arc::new(Topic::new(self.new_subscription_id(), hash, key, shard));
+        let topic = Arc::new(Topic::new(self.new_subscription_id(), hash, key, shard, creation.at));
         bucket.insert(Arc::clone(&topic));
-        topic
+        (topic, self.number(creation.is_news))
+    }
+
+    /// A number for what is news. To be called under the lock of its entry.
+    fn number(&self, is_news: bool) -> Option<u64> {
+        is_news.then(|| self.next_news())
     }
 
     /// The same for a prefix or wildcard, of which a realm has `patterns_max` different ones at most.
@@ -115,11 +144,25 @@ impl Directory {
         shard: ShardId,
         patterns_max: usize,
     ) -> Result<Arc<Topic>, TooManyPatterns> {
+        let creation = Creation::default();
+        Ok(self.subscribe_pattern_noting(realm, policy, uri, shard, patterns_max, creation)?.0)
+    }
+
+    /// The same, as [`subscribe_noting`](Self::subscribe_noting) does it.
+    pub fn subscribe_pattern_noting(
+        &self,
+        realm: RealmId,
+        policy: MatchPolicy,
+        uri: &str,
+        shard: ShardId,
+        patterns_max: usize,
+        creation: Creation,
+    ) -> Result<(Arc<Topic>, Option<u64>), TooManyPatterns> {
         let key = Key { realm, policy, uri };
         let hash = self.topics.hash(key);
         if let Some(topic) = self.topics.lock(hash).find(key) {
             topic.set_interest(shard);
-            return Ok(Arc::clone(topic));
+            return Ok((Arc::clone(topic), None));
         }
         self.topic_patterns.reserve(key, patterns_max)?;
         let mut bucket = self.topics.lock(hash);
@@ -129,12 +172,12 @@ impl Directory {
             let topic = Arc::clone(topic);
             drop(bucket);
             self.topic_patterns.release(realm, policy, uri);
-            return Ok(topic);
+            return Ok((topic, None));
         }
-        let topic = Arc::new(Topic::new(self.new_subscription_id(), hash, key, shard));
+        let topic = Arc::new(Topic::new(self.new_subscription_id(), hash, key, shard, creation.at));
         bucket.insert(Arc::clone(&topic));
         announce(&self.topic_patterns, realm);
-        Ok(topic)
+        Ok((topic, self.number(creation.is_news)))
     }
 
     fn new_subscription_id(&self) -> SubscriptionId {
@@ -143,24 +186,48 @@ impl Directory {
         SubscriptionId::new(number).expect("2^53 subscriptions take longer than the machine lasts")
     }
 
+    /// The next number in the order of all that is told to the meta desk, from 1 on. Who draws one must tell.
+    ///
+    /// What happens later, by any chain of locks and messages, has a greater number.
+    pub fn next_news(&self) -> u64 {
+        // Relaxed: two numbers drawn one after the other are in that order, since it is one word.
+        self.next_news.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Says that `shard` has no subscriber of this topic any more; drops the entry if no shard has.
     ///
     /// Called at the shard's 1 → 0 transition, after it has stopped to deliver the topic's events.
     pub fn unsubscribe(&self, topic: &Arc<Topic>, shard: ShardId) {
+        self.unsubscribe_noting(topic, shard, false);
+    }
+
+    /// The same. If it drops the entry and that is news, it draws a number for that: greater than those of whoever left before,
+    /// less than those of an entry of the same name that follows.
+    pub fn unsubscribe_noting(&self, topic: &Arc<Topic>, shard: ShardId, is_news: bool) -> Option<u64> {
         topic.set_congested(shard, false);
         topic.set_paused(shard, false);
         if !topic.clear_interest(shard) {
-            return;
+            return None;
         }
         let mut bucket = self.topics.lock(topic.hash());
         if !topic.retire() {
-            return;
+            return None;
         }
+        let number = self.number(is_news);
         bucket.remove(topic);
         drop(bucket);
         if topic.policy() != MatchPolicy::Exact {
             self.topic_patterns.release(topic.realm(), topic.policy(), topic.uri());
         }
+        number
+    }
+
+    /// The entries of this topic and of all patterns that cover it. Takes locks; publishers use a [`TopicCache`].
+    pub fn matching(&self, realm: RealmId, uri: &str) -> Vec<Arc<Topic>> {
+        let exact = self.lookup(realm, MatchPolicy::Exact, uri);
+        let patterns = self.topic_patterns.matching(&self.topics, realm, uri);
+        let patterns = patterns.iter().flat_map(|matches| matches.entries()).cloned();
+        exact.into_iter().chain(patterns).filter(|topic| topic.interest() != 0).collect()
     }
 
     /// The entry of this very topic or pattern, if anybody is subscribed to it. Takes the bucket's lock; publishers use a
@@ -268,6 +335,21 @@ impl Directory {
     /// Where a session lives.
     pub fn session(&self, session: SessionId) -> Option<SessionEntry> {
         self.sessions.get(session)
+    }
+
+    /// Into how many parts the registry of sessions is divided, for [`visit_sessions`](Self::visit_sessions).
+    pub fn session_parts(&self) -> usize {
+        self.sessions.part_count()
+    }
+
+    /// Shows all sessions of one part of the registry, in no order that means anything. A session is in one part for life.
+    /// Takes that part's lock while it does, so `each` must be quick.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such part.
+    pub fn visit_sessions(&self, part: usize, each: impl FnMut(SessionId, SessionEntry)) {
+        self.sessions.visit(part, each);
     }
 
     /// How many topics and patterns have subscribers. Takes each lock once: for metrics and tests.

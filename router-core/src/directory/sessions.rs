@@ -54,6 +54,16 @@ impl Sessions {
         self.buckets.iter().map(|bucket| lock(bucket).len()).sum()
     }
 
+    /// How many parts there are for [`visit`](Self::visit).
+    pub(crate) fn part_count(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// Shows all sessions of one part, under its lock alone.
+    pub(crate) fn visit(&self, part: usize, mut each: impl FnMut(SessionId, SessionEntry)) {
+        lock(&self.buckets[part]).iter().for_each(|(session, entry)| each(*session, *entry));
+    }
+
     fn bucket(&self, session: SessionId) -> &Bucket {
         &self.buckets[session.get() as usize & (BUCKETS - 1)]
     }

@@ -16,11 +16,13 @@ use super::{
     table::{Entry, Key},
 };
 use crate::{
+    clock::Instant,
     ids::{RealmId, ShardId, SubscriptionId},
     mutation,
     uri::MatchPolicy,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
 const RETIRED: u64 = 1 << 63;
 
@@ -34,11 +36,35 @@ pub struct Topic {
     hash: u64,
     uri: Box<str>,
     realm: RealmId,
-    policy: MatchPolicy,
+    /// In one word, or there would be one more of them for each topic.
+    kind: Kind,
+}
+
+const _: () = assert!(size_of::<Topic>() == 64, "with its counts a size that allocators have");
+
+/// The policy in the last two bits, and above them when the entry was made, in seconds since the start: 34 years of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind(u32);
+
+impl Kind {
+    const POLICIES: [MatchPolicy; 3] = [MatchPolicy::Exact, MatchPolicy::Prefix, MatchPolicy::Wildcard];
+
+    pub(crate) fn new(policy: MatchPolicy, created: Instant) -> Self {
+        let seconds = created.since(Instant::START).as_secs().min(u64::from(u32::MAX >> 2)) as u32;
+        Self(seconds << 2 | policy as u32)
+    }
+
+    pub(crate) fn policy(self) -> MatchPolicy {
+        Self::POLICIES[(self.0 & 3) as usize]
+    }
+
+    pub(crate) fn created(self) -> Instant {
+        Instant::START + Duration::from_secs(u64::from(self.0 >> 2))
+    }
 }
 
 impl Topic {
-    pub(crate) fn new(id: SubscriptionId, hash: u64, key: Key<'_>, first: ShardId) -> Self {
+    pub(crate) fn new(id: SubscriptionId, hash: u64, key: Key<'_>, first: ShardId, at: Instant) -> Self {
         Self {
             interest: AtomicU64::new(first.bit()),
             congested: AtomicU64::new(0),
@@ -47,7 +73,7 @@ impl Topic {
             hash,
             uri: key.uri.into(),
             realm: key.realm,
-            policy: key.policy,
+            kind: Kind::new(key.policy, at),
         }
     }
 
@@ -68,7 +94,12 @@ impl Topic {
 
     /// How the URI is compared.
     pub fn policy(&self) -> MatchPolicy {
-        self.policy
+        self.kind.policy()
+    }
+
+    /// When the first of its subscribers came, to the second.
+    pub fn created(&self) -> Instant {
+        self.kind.created()
     }
 
     /// The shards that have subscribers, as a mask; 0 if the entry is retired.
@@ -146,7 +177,7 @@ impl Topic {
 
 impl Entry for Topic {
     fn key(&self) -> (RealmId, MatchPolicy, &str) {
-        (self.realm, self.policy, &self.uri)
+        (self.realm, self.kind.policy(), &self.uri)
     }
 
     fn hash(&self) -> u64 {

@@ -177,7 +177,7 @@ impl Shard {
             !self.find_channel(outlet, name).is_ok_and(|channel| channel.topic == topic)
         };
         let lost = words.names.iter().filter(is_lost).map(|(id, _)| id.get()).collect();
-        self.withdraw(now, outlet, lost);
+        self.withdraw(now, outlet, lost, None);
     }
 
     fn find_channel(&self, outlet: Outlet, said: &str) -> Result<Channel, ErrorCode> {

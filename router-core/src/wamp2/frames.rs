@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::{
     self, CancelMode, EventDetails, InterruptOptions, InvocationDetails, Message, Payload, ResultDetails,
-    Serializer, code,
+    Revoked, Serializer, code,
 };
 use fanwire_codec::ws;
 
@@ -161,4 +161,9 @@ pub(crate) fn refusal(
     frame(serializer, out, |out| {
         wamp2::encode_error(serializer, request_type, request, error, Some(words), out);
     });
+}
+
+/// Something was taken from the client that nobody asked to end.
+pub(crate) fn revoked(serializer: Serializer, what: Revoked, reason: &str, out: &mut BytesMut) {
+    frame(serializer, out, |out| wamp2::encode_revocation(serializer, what, reason, out));
 }

@@ -208,7 +208,7 @@ impl Shard {
         let session = self.session(outlet).expect("it was opened");
         let serializer = session.encoding.serializer();
         let access = &self.config.access;
-        let provider = session.principal.as_ref().map_or("static", |principal| principal.provider);
+        let provider = session.provider();
         // What has no form in the client's serializer is left out; a hook speaks JSON, so that is nothing.
         let extra = extra.and_then(|extra| extra.transcode(serializer).ok());
         let agent = self.config.agent.as_str();

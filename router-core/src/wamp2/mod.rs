@@ -20,7 +20,7 @@ mod login;
 use std::time::Duration;
 
 use fanwire_codec::wamp2::{
-    self, DecodeError, DecodeLimits, Feature, FeatureSet, Message, Roles, Serializer, code,
+    self, DecodeError, DecodeLimits, Feature, FeatureSet, Message, Revoked, Roles, Serializer, code,
 };
 use fanwire_codec::ws;
 
@@ -50,7 +50,10 @@ const ROLES: Roles = Roles {
         Feature::PatternBasedSubscription,
         Feature::PublisherExclusion,
         Feature::PublisherIdentification,
+        Feature::SessionMetaApi,
         Feature::SubscriberBlackwhiteListing,
+        Feature::SubscriptionMetaApi,
+        Feature::SubscriptionRevocation,
     ])),
     dealer: Some(FeatureSet::of(&[
         Feature::CallCanceling,
@@ -60,7 +63,9 @@ const ROLES: Roles = Roles {
         Feature::PatternBasedRegistration,
         Feature::ProgressiveCallInvocations,
         Feature::ProgressiveCallResults,
+        Feature::SessionMetaApi,
         Feature::SharedRegistration,
+        Feature::TestamentMetaApi,
     ])),
     publisher: None,
     subscriber: None,
@@ -258,7 +263,7 @@ impl Shard {
         }
     }
 
-    /// GOODBYE of ours: the close code follows when the client answers.
+    /// GOODBYE of ours, without a message where there are no words: the close code follows when the client answers.
     pub(crate) fn say_goodbye_wamp2(
         &mut self,
         now: Instant,
@@ -273,7 +278,8 @@ impl Shard {
         let session = self.session_mut(outlet).expect("ended, not gone");
         session.state = State::Closing;
         session.close_code = close_code;
-        let goodbye = Message::Goodbye { reason: reason.into(), message: Some(words.into()) };
+        let message = (!words.is_empty()).then(|| words.into());
+        let goodbye = Message::Goodbye { reason: reason.into(), message };
         self.delivery.reply(outlet, |out| frames::message(serializer, &goodbye, out));
     }
 
@@ -324,6 +330,19 @@ impl Shard {
         self.delivery.reply(outlet, |out| {
             frames::refusal(serializer, kind, request, refusal.uri, &refusal.words, out)
         });
+    }
+
+    /// UNSUBSCRIBED or UNREGISTERED that was not asked for.
+    pub(crate) fn tell_revoked_wamp2(&mut self, outlet: Outlet, what: Revoked, reason: &str) {
+        let session = self.session(outlet).expect("it was its own");
+        let serializer = session.encoding.serializer();
+        let understands = match what {
+            Revoked::Subscription(_) => session.announced.subscription_revocation(),
+            Revoked::Registration(_) => session.announced.as_callee(Feature::RegistrationRevocation),
+        };
+        if understands {
+            self.delivery.reply(outlet, |out| frames::revoked(serializer, what, reason, out));
+        }
     }
 
     /// ERROR for a request that was handled before.

@@ -17,6 +17,7 @@ mod login;
 mod message_center;
 mod message_center_changes;
 mod message_center_model;
+mod meta;
 mod pattern;
 mod plain;
 mod progress;

@@ -214,7 +214,7 @@ fn a_pattern_is_not_called_for_what_its_callee_may_not_register() {
     }
     router.say(caller, r#"[48,2,{},"top.open.door"]"#);
     assert!(router.hear_one(mallory).starts_with("[68,1,"));
-    router.say(caller, r#"[48,3,{},"wamp.session.count"]"#);
+    router.say(caller, r#"[48,3,{},"wamp.session.other"]"#);
     assert!(
         router.hear_one(caller).contains("wamp.error.no_such_procedure"),
         "not even a wildcard gets these"

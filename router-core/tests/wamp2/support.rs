@@ -20,7 +20,7 @@ use fanwire_core::hooks::HookRule;
 use fanwire_core::ids::{RoleId, SessionId, ShardId};
 use fanwire_core::login::LoginMethod;
 use fanwire_core::message_center::MessageCenter;
-use fanwire_core::question::{Grant, Question};
+use fanwire_core::question::{Grant, Question, Subject};
 use fanwire_core::topics::TopicRules;
 use fanwire_core::uri::MatchPolicy;
 use fanwire_core::wamp1::{NameMap, Wamp1};
@@ -273,9 +273,10 @@ impl Router {
         client
     }
 
-    /// The one thing that the shard wants to have decided, or tells.
+    /// The one thing that the shard wants to have decided, or tells, but for news.
     pub fn question(&mut self, shard: usize) -> Question {
-        let mut questions: Vec<_> = self.shards[shard].questions().collect();
+        let is_news = |question: &Question| matches!(question.subject, Subject::News { .. });
+        let mut questions: Vec<_> = self.shards[shard].questions().filter(|asked| !is_news(asked)).collect();
         assert_eq!(questions.len(), 1, "{questions:?}");
         questions.remove(0)
     }

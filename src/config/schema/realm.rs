@@ -81,7 +81,7 @@ impl Realm {
             topic: Vec::new(),
             role: vec![Role {
                 name: Self::default_anonymous_role(),
-                permission: vec![Permission::everything()],
+                permission: vec![Permission::everything(), Permission::meta()],
             }],
         }
     }
@@ -237,6 +237,11 @@ impl Permission {
             allow: Action::ALL.to_vec(),
             disclose: Disclose::OnRequest,
         }
+    }
+
+    /// Also what ends others' sessions, which no rule about everything permits.
+    fn meta() -> Self {
+        Self { uri: "wamp.".to_owned(), ..Self::everything() }
     }
 }
 

@@ -53,6 +53,10 @@ impl World {
                 self.tell(Event::Told { session: who.session.get() })?;
                 continue;
             }
+            // Somebody's pattern covers the router's own topics.
+            if let Subject::News { .. } = &question.subject {
+                continue;
+            }
             if let Subject::Rpc { who, payload, .. } = &question.subject {
                 let session = who.as_ref().map(|who| who.session.get());
                 let tag = payload.view().args.and_then(speech::read_tag);

@@ -1,0 +1,294 @@
+//! Publishes what shards tell: meta events and testaments, in one order.
+//!
+//! ```text
+//! shards ── News with its number ──▶ queue ──▶ in order of the numbers ──▶ batches to one shard, one after the other
+//!              └ no room: dropped and counted
+//! ```
+//!
+//! Two shards may tell in another order than things happened; numbers without a gap say which one is missing. What has not come
+//! after [`GAP_TIME`] was dropped, and the rest goes on without it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use fanwire_codec::payload::OwnedPayload;
+use fanwire_codec::wamp2::{ReceiverLists, Serializer};
+use fanwire_core::CoreConfig;
+use fanwire_core::api::{Actor, ApiAnswer, ApiPublication, Ask};
+use fanwire_core::ids::{RealmId, RoleId, ShardId};
+use fanwire_core::meta::{Change, News, ON_JOIN, ON_LEAVE};
+use fanwire_core::question::{Question, Subject};
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::figures::{Announced, MetaFigures};
+use super::sessions::{SessionDetails, Transport};
+use super::subscriptions::EntryRow;
+use crate::{Shards, inner};
+
+/// News that may wait, and bytes of testaments among them.
+const NEWS_MAX: usize = 65_536;
+const TESTAMENT_BYTES_MAX: usize = 32 << 20;
+/// For how long a number may be missing. Shards tell what they have before they do anything else.
+const GAP_TIME: Duration = Duration::from_millis(100);
+/// Publications of one request.
+const BATCH: usize = 64;
+
+/// Where shards put news.
+#[derive(Clone, Debug)]
+pub(super) struct NewsQueue {
+    sender: mpsc::Sender<Told>,
+    testament_bytes: Arc<AtomicUsize>,
+    figures: Arc<MetaFigures>,
+}
+
+#[derive(Debug)]
+struct Told {
+    number: u64,
+    realm: RealmId,
+    news: News,
+}
+
+/// The other end.
+#[derive(Debug)]
+pub(super) struct NewsDesk {
+    receiver: mpsc::Receiver<Told>,
+    testament_bytes: Arc<AtomicUsize>,
+    figures: Arc<MetaFigures>,
+}
+
+pub(super) fn queue(figures: &Arc<MetaFigures>) -> (NewsQueue, NewsDesk) {
+    let (sender, receiver) = mpsc::channel(NEWS_MAX);
+    let testament_bytes = Arc::<AtomicUsize>::default();
+    let queue =
+        NewsQueue { sender, testament_bytes: Arc::clone(&testament_bytes), figures: Arc::clone(figures) };
+    (queue, NewsDesk { receiver, testament_bytes, figures: Arc::clone(figures) })
+}
+
+impl NewsQueue {
+    /// Queues it, if there is room.
+    pub(super) fn submit(&self, question: Question) {
+        let realm = question.realm;
+        let Subject::News { number, news } = question.subject else { unreachable!("the caller looked") };
+        let (kind, count, bytes) = match &news {
+            News::Testaments(all) => {
+                let bytes = all.iter().map(|one| one.topic.len() + one.payload.len()).sum();
+                (Kind::Testament, all.len(), bytes)
+            }
+            _ => (Kind::Event, 1, 0),
+        };
+        let fits = |held: usize| (held + bytes <= TESTAMENT_BYTES_MAX).then_some(held + bytes);
+        let has_room = self.testament_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+        if has_room && self.sender.try_send(Told { number, realm, news }).is_ok() {
+            return;
+        }
+        if has_room {
+            self.testament_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        self.figures.count_announced(kind, Announced::Dropped, count);
+    }
+}
+
+/// What is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Event,
+    Testament,
+}
+
+/// Puts news in the order of their numbers.
+#[derive(Debug)]
+struct Order {
+    /// The number that is next.
+    next: u64,
+    waiting: BTreeMap<u64, Told>,
+    /// When the number that is missing has been waited for long enough.
+    deadline: Option<Instant>,
+}
+
+impl Order {
+    fn new() -> Self {
+        Self { next: 1, waiting: BTreeMap::new(), deadline: None }
+    }
+
+    fn insert(&mut self, told: Told) {
+        self.waiting.insert(told.number, told);
+    }
+
+    /// What may be published by now.
+    fn release(&mut self, now: Instant) -> Vec<Told> {
+        let mut released = Vec::new();
+        if self.deadline.is_some_and(|deadline| deadline <= now) || self.waiting.len() >= NEWS_MAX {
+            self.skip();
+        }
+        while let Some(entry) = self.waiting.first_entry().filter(|entry| *entry.key() <= self.next) {
+            // One that is late comes at once: it has been waited for.
+            self.next = self.next.max(entry.key() + 1);
+            released.push(entry.remove());
+            self.deadline = None;
+        }
+        if self.waiting.is_empty() {
+            self.deadline = None;
+        } else {
+            self.deadline.get_or_insert(now + GAP_TIME);
+        }
+        released
+    }
+
+    fn skip(&mut self) {
+        if let Some(first) = self.waiting.keys().next() {
+            self.next = *first;
+        }
+        self.deadline = None;
+    }
+}
+
+impl NewsDesk {
+    /// Publishes until nobody can tell any more. `core` has the names of roles, those of now.
+    pub(super) async fn run(mut self, shards: Arc<dyn Shards>, core: Arc<ArcSwap<CoreConfig>>) {
+        let mut order = Order::new();
+        let mut came = Vec::new();
+        loop {
+            let deadline = order.deadline;
+            tokio::select! {
+                count = self.receiver.recv_many(&mut came, BATCH) => {
+                    if count == 0 {
+                        return;
+                    }
+                }
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
+            }
+            came.drain(..).for_each(|told| order.insert(told));
+            let mut publications = Vec::new();
+            for told in order.release(Instant::now()) {
+                self.write(told, &core.load(), &mut publications);
+            }
+            while !publications.is_empty() {
+                let rest = publications.split_off(publications.len().min(BATCH));
+                self.publish(&*shards, std::mem::replace(&mut publications, rest)).await;
+            }
+        }
+    }
+
+    /// As what it is published.
+    fn write(&self, told: Told, core: &CoreConfig, out: &mut Vec<(Kind, ApiPublication)>) {
+        let Told { realm, news, .. } = told;
+        let (topic, args) = match news {
+            News::Testaments(all) => {
+                let bytes = all.iter().map(|one| one.topic.len() + one.payload.len()).sum();
+                self.testament_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                return out.extend(all.into_iter().map(|one| (Kind::Testament, one)));
+            }
+            News::Joined { session, authid, role, method, provider, protocol, serializer } => {
+                let serializer = serializer.map(Serializer::name);
+                let details = SessionDetails {
+                    session: session.get(),
+                    authid: &authid,
+                    authrole: core.access.role_name(realm, role),
+                    authmethod: method.name(),
+                    authprovider: provider,
+                    transport: Transport { protocol, serializer, peer: None },
+                };
+                (ON_JOIN, json(&[details]))
+            }
+            News::Left { session, authid, role } => {
+                (ON_LEAVE, json(&(session.get(), &authid, core.access.role_name(realm, role))))
+            }
+            News::Entry { kind, session, id, change } => {
+                let session = session.map_or(0, |session| session.get());
+                let topic = change.topic(kind);
+                match change {
+                    Change::Created(details) => (topic, json(&(session, EntryRow::of_news(id, &details)))),
+                    Change::Attached | Change::Detached | Change::Deleted => (topic, json(&(session, id))),
+                }
+            }
+            // What is newer than this desk is not published by it.
+            _ => return,
+        };
+        out.push((Kind::Event, event(realm, topic, &args)));
+    }
+
+    /// Waits until it is published: what comes meanwhile queues up, up to its bound.
+    async fn publish(&self, shards: &dyn Shards, batch: Vec<(Kind, ApiPublication)>) {
+        let (kinds, publications): (Vec<Kind>, Vec<ApiPublication>) = batch.into_iter().unzip();
+        let (answer, answered) = oneshot::channel();
+        let reply = Box::new(move |said| drop(answer.send(said)));
+        let first = ShardId::new(0).expect("there is one at least");
+        inner::ask(shards, first, Ask::Publish(publications), reply).await;
+        let Ok(ApiAnswer::Published(outcomes)) = answered.await else { return };
+        for (kind, outcome) in kinds.into_iter().zip(outcomes) {
+            let announced = match outcome {
+                Ok(_) => Announced::Published,
+                Err(refusal) if refusal.error == super::words::error::UNAVAILABLE => Announced::Failed,
+                Err(_) => Announced::Refused,
+            };
+            self.figures.count_announced(kind, announced, 1);
+        }
+    }
+}
+
+/// A publication of the router's own.
+fn event(realm: RealmId, topic: &str, args: &str) -> ApiPublication {
+    let payload = OwnedPayload::checked(Serializer::Json, Some(args.as_bytes()), None);
+    ApiPublication {
+        actor: Actor { realm, role: RoleId::ROUTER },
+        topic: topic.into(),
+        payload: payload.expect("it was written as a list"),
+        plain: false,
+        receivers: ReceiverLists::default(),
+        conflate_key: None,
+        receipt: false,
+        from: None,
+    }
+}
+
+fn json(args: &impl Serialize) -> String {
+    serde_json::to_string(args).expect("news are plain values")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(number: u64) -> Told {
+        Told { number, realm: RealmId::new(0), news: News::Testaments(Vec::new()) }
+    }
+
+    fn numbers(released: Vec<Told>) -> Vec<u64> {
+        released.into_iter().map(|told| told.number).collect()
+    }
+
+    #[tokio::test]
+    async fn news_come_in_the_order_of_their_numbers() {
+        let (mut order, now) = (Order::new(), Instant::now());
+        for (came, released) in [(2, vec![]), (3, vec![]), (1, vec![1, 2, 3]), (4, vec![4]), (6, vec![])] {
+            order.insert(told(came));
+            assert_eq!(numbers(order.release(now)), released, "{came}");
+        }
+        assert_eq!(order.deadline, Some(now + GAP_TIME));
+        order.insert(told(5));
+        assert_eq!(numbers(order.release(now)), [5, 6]);
+        assert_eq!(order.deadline, None);
+    }
+
+    #[tokio::test]
+    async fn what_does_not_come_is_waited_for_a_while_only() {
+        let (mut order, now) = (Order::new(), Instant::now());
+        order.insert(told(2));
+        order.insert(told(3));
+        order.insert(told(7));
+        assert_eq!(numbers(order.release(now)), [0; 0]);
+        assert_eq!(numbers(order.release(now + GAP_TIME / 2)), [0; 0]);
+        assert_eq!(numbers(order.release(now + GAP_TIME)), [2, 3]);
+        assert_eq!(numbers(order.release(now + GAP_TIME)), [0; 0], "7 waits for its own time");
+        order.insert(told(1));
+        assert_eq!(numbers(order.release(now + GAP_TIME)), [1], "late is better than never");
+        assert_eq!(numbers(order.release(now + GAP_TIME * 2)), [7]);
+        order.insert(told(8));
+        assert_eq!(numbers(order.release(now + GAP_TIME * 2)), [8]);
+    }
+}

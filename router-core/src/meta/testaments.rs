@@ -1,0 +1,155 @@
+//! Testaments: publications that a session leaves behind (WAMP, "Session Testament").
+//!
+//! They are kept on the shard of the session, in the order in which they came, and go to the meta desk when it ends, however
+//! it ends. A session is detached and destroyed at once here; the two scopes are kept apart all the same, so that a client can
+//! take back those of one of them.
+
+use crate::access::Action;
+use crate::api::ApiPublication;
+use crate::ids::{RealmId, SessionId};
+use crate::session::{Refusal, State, error};
+use crate::shard::Shard;
+
+/// Testaments of one session.
+const COUNT_MAX: usize = 64;
+/// Bytes of all of them: topics, payloads and lists of receivers.
+const BYTES_MAX: usize = 64 << 10;
+
+/// When a testament is published. Both is when the session ends; what is for the first comes first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TestamentScope {
+    /// When its client is not there any more.
+    Detached,
+    /// When the session is forgotten.
+    Destroyed,
+}
+
+/// What is changed of a session's testaments.
+#[derive(Debug)]
+pub enum TestamentOrder {
+    /// One more.
+    Add {
+        /// When it is published.
+        scope: TestamentScope,
+        /// What. The actor's role is that of the session, whatever stands there.
+        publication: Box<ApiPublication>,
+    },
+    /// None of this scope is left.
+    Flush {
+        /// Which ones.
+        scope: TestamentScope,
+    },
+}
+
+impl TestamentOrder {
+    /// Bytes of what it brings.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Add { publication, .. } => bytes_of(publication),
+            Self::Flush { .. } => 0,
+        }
+    }
+}
+
+/// What a session leaves behind.
+#[derive(Debug, Default)]
+pub(crate) struct Testaments {
+    detached: Vec<ApiPublication>,
+    destroyed: Vec<ApiPublication>,
+    bytes: usize,
+}
+
+impl Testaments {
+    fn of(&mut self, scope: TestamentScope) -> &mut Vec<ApiPublication> {
+        match scope {
+            TestamentScope::Detached => &mut self.detached,
+            TestamentScope::Destroyed => &mut self.destroyed,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.detached.len() + self.destroyed.len()
+    }
+
+    fn add(&mut self, scope: TestamentScope, publication: ApiPublication) -> Result<(), Refusal> {
+        let bytes = self.bytes + bytes_of(&publication);
+        let words = if self.len() >= COUNT_MAX {
+            format!("this session has {COUNT_MAX} testaments, the most allowed")
+        } else if bytes > BYTES_MAX {
+            format!("the testaments of this session would have {bytes} bytes, more than {BYTES_MAX}")
+        } else {
+            self.bytes = bytes;
+            self.of(scope).push(publication);
+            return Ok(());
+        };
+        Err(Refusal::new(error::UNAVAILABLE, words + ": flush some with wamp.session.flush_testaments"))
+    }
+
+    fn flush(&mut self, scope: TestamentScope) {
+        let gone: usize = self.of(scope).drain(..).map(|publication| bytes_of(&publication)).sum();
+        self.bytes -= gone;
+    }
+
+    /// Those for the detached session before those for the destroyed one.
+    pub(crate) fn into_publications(self) -> Vec<ApiPublication> {
+        let Self { mut detached, destroyed, .. } = self;
+        detached.extend(destroyed);
+        detached
+    }
+}
+
+fn bytes_of(publication: &ApiPublication) -> usize {
+    let receivers = &publication.receivers;
+    let ids = [&receivers.exclude, &receivers.eligible];
+    let names = [
+        &receivers.exclude_authid,
+        &receivers.exclude_authrole,
+        &receivers.eligible_authid,
+        &receivers.eligible_authrole,
+    ];
+    let ids: usize = ids.into_iter().flatten().map(|ids| ids.len() * size_of::<u64>()).sum();
+    let names: usize =
+        names.into_iter().flatten().flatten().map(|name| size_of::<String>() + name.len()).sum();
+    let key = publication.conflate_key.as_ref().map_or(0, |key| key.len());
+    size_of::<ApiPublication>() + publication.topic.len() + publication.payload.len() + ids + names + key
+}
+
+impl Shard {
+    /// Changes what a session leaves behind. Whether its role may publish it is asked now, so that it is told, and once more
+    /// when it is published.
+    pub(crate) fn change_testaments(
+        &mut self,
+        session: SessionId,
+        realm: RealmId,
+        order: TestamentOrder,
+    ) -> Result<(), Refusal> {
+        let outlet = self.outlets.get(&session).copied();
+        let is_here = |outlet| {
+            self.session(outlet).is_some_and(|session| session.realm == realm && session.state == State::Open)
+        };
+        let Some(outlet) = outlet.filter(|outlet| is_here(*outlet)) else {
+            return Err(Refusal::new(error::NO_SUCH_SESSION, "the session has ended"));
+        };
+        let role = self.session(outlet).expect("just seen").role;
+        match order {
+            TestamentOrder::Flush { scope } => {
+                let Some(testaments) = self.testaments.get_mut(&session) else { return Ok(()) };
+                testaments.flush(scope);
+                if testaments.len() == 0 {
+                    self.testaments.remove(&session);
+                }
+                Ok(())
+            }
+            TestamentOrder::Add { scope, mut publication } => {
+                self.permit(realm, role, Action::Publish, &publication.topic)?;
+                publication.actor.role = role;
+                let testaments = self.testaments.entry(session).or_default();
+                let added = testaments.add(scope, *publication);
+                if testaments.len() == 0 {
+                    self.testaments.remove(&session);
+                }
+                added
+            }
+        }
+    }
+}
