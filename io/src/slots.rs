@@ -24,6 +24,7 @@
 use std::os::fd::OwnedFd;
 
 use fanwire_codec::http::HeadScanner;
+use fanwire_codec::ws::Kind;
 use fanwire_core::{Instant, Outlet};
 
 use crate::transport::Input;
@@ -133,9 +134,31 @@ const _: () = assert!(size_of::<Cold>() <= 96, "an idle connection stays small")
 pub(crate) struct Extra {
     /// Received and not yet looked at: an incomplete request head, or what came behind a pause.
     pub(crate) carry: Vec<u8>,
+    /// What is not worked off of the batch before [`carry`](Self::carry).
+    pub(crate) batch: Option<BatchRest>,
     pub(crate) head: HeadScanner,
     /// Payload of a WebSocket's latest ping, while the socket takes no pong.
     pub(crate) pong: Option<Vec<u8>>,
+}
+
+impl Extra {
+    /// Whether something that was received waits to be handled.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.batch.is_some() || !self.carry.is_empty()
+    }
+
+    /// Bytes that are kept of what was received.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.carry.capacity() + self.batch.as_ref().map_or(0, |batch| batch.bytes.capacity())
+    }
+}
+
+/// The rest of a batch, `bytes[at..]`, which are unmasked and were checked.
+#[derive(Debug)]
+pub(crate) struct BatchRest {
+    pub(crate) kind: Kind,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) at: usize,
 }
 
 /// Who or what ended a connection; the first reason counts.

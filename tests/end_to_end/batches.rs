@@ -10,7 +10,7 @@ use fanwire_codec::ws::handshake::{verify_response_with, write_request};
 use fanwire_codec::ws::{self, Kind, Limits, Pool, Received, Receiver, Role};
 use serde_json::{Value, json};
 
-use crate::support::{Client, Launch, dial, wire};
+use crate::support::{Client, Launch, dial, eventually, wire};
 
 const TOPIC: &str = "com.fanwire.batches";
 const KEY: [u8; 16] = *b"sixteen bytes...";
@@ -141,6 +141,25 @@ on_both_drivers! {
             assert_eq!(client.expect()[1], number, "in order, and none left out");
         }
         assert!(router.metric("fanwire_connections_throttled_total", "") > 0.0);
+    }
+
+    /// One batch of 48,000 calls has some 16 MB of answers: they wait for their reader, and so does what comes behind them.
+    fn a_long_batch_waits_for_the_reader_of_its_answers(driver: &str) {
+        const CALLS: u64 = 48_000;
+        let router = Launch::on(driver).set("limits.message", "16MiB").start();
+        let mut client = Batched::connect(router.wamp);
+        client.send(&[wire::hello()]);
+        assert_eq!(client.expect()[0], 2);
+        // Its refusal repeats the name: more than whatever buffers the kernel gives.
+        let procedure = format!("com.fanwire.{}", "nobody".repeat(40));
+        client.send(&(1..=CALLS).map(|number| json!([48, number, {}, procedure])).collect::<Vec<_>>());
+        client.send(&[publish(1, "behind it")]);
+        eventually("it is left in the middle", || router.metric("fanwire_connections_held_total", "") > 0.0);
+        assert!(router.metric("fanwire_outbox_bytes", "") < 4e6, "most of it is not answered yet");
+        for number in 1..=CALLS {
+            assert_eq!(client.expect()[2], number, "in order, and none left out");
+        }
+        assert_eq!(client.expect()[0], 17);
     }
 
     fn what_is_no_batch_ends_the_connection_after_what_came_before(driver: &str) {

@@ -15,7 +15,7 @@ use fanwire_codec::http::{HeadScanner, HttpError, RequestHead, parse_request};
 use fanwire_codec::rawsocket;
 use fanwire_codec::wamp2::batch::Batch;
 use fanwire_codec::ws::handshake::{Upgrade, write_accept};
-use fanwire_codec::ws::{Control, DirectRoom, Kind, Limits, Received, write_client_message, write_control};
+use fanwire_codec::ws::{Control, DirectRoom, Kind, Limits, Received, write_control};
 use fanwire_core::{Instant, Outlet};
 use rustix::event::epoll;
 use rustix::io::Errno;
@@ -28,7 +28,7 @@ use crate::handover::{HandedOver, is_for_control, peer};
 use crate::pressure::Level;
 use crate::request::{Refusal, RefusalReason, route};
 use crate::service::{Flow, Service};
-use crate::slots::{CloseReason, Cold, Hot, Stage, flag};
+use crate::slots::{BatchRest, CloseReason, Cold, Hot, Stage, flag};
 use crate::transport::{Input, Violation};
 
 /// How the handling of a piece of input ended.
@@ -84,13 +84,19 @@ impl<S: Service> Shard<S> {
         if hot.has(flag::UPGRADED)
             && !hot.has(flag::DISCARD)
             && let Some(extra) = &mut self.slots.cold[slot as usize].extra
-            && !extra.carry.is_empty()
+            && extra.is_waiting()
         {
-            let mut carry = std::mem::take(&mut extra.carry);
-            self.frames(slot, &mut carry);
+            let cost = match extra.batch.take() {
+                Some(batch) => self.rest_of_batch(slot, batch),
+                None => {
+                    let mut carry = std::mem::take(&mut extra.carry);
+                    self.frames(slot, &mut carry);
+                    carry.len()
+                }
+            };
             // The socket has its turn after the others'.
             self.make_ready(slot);
-            return carry.len();
+            return cost;
         }
         if hot.has(flag::TLS) {
             return self.receive_tls(slot);
@@ -172,9 +178,10 @@ impl<S: Service> Shard<S> {
         if hot.has(flag::DISCARD) {
             return;
         }
-        // The large frame before these bytes has paused the connection.
-        if hot.has(flag::PAUSED) {
-            self.slots.cold[slot as usize].extra.get_or_insert_default().carry.extend_from_slice(input);
+        // The large frame before these bytes has paused the connection, or is a batch that is not worked off.
+        let extra = &mut self.slots.cold[slot as usize].extra;
+        if hot.has(flag::PAUSED) || extra.as_ref().is_some_and(|extra| extra.batch.is_some()) {
+            extra.get_or_insert_default().carry.extend_from_slice(input);
             return;
         }
         match hot.stage {
@@ -391,36 +398,68 @@ impl<S: Service> Shard<S> {
                 break Outcome::Enough(at);
             }
         };
-        let done = talk.done(&links.counters);
+        let mut done = talk.done(&links.counters);
+        keep_batch(cold, &mut done);
         if let Outcome::Paused(at) | Outcome::Enough(at) = outcome
-            && (at < input.len() || done.batch_rest.is_some())
+            && at < input.len()
         {
-            carry(cold, frame, &done, &input[at..]);
+            cold.extra.get_or_insert_default().carry.extend_from_slice(&input[at..]);
         }
         self.after_frames(slot, done, outcome);
     }
 
     /// `count` bytes were received straight into the incomplete message.
     fn frames_direct(&mut self, slot: u32, count: usize) {
-        let Self { service, slots, frame, links, now, .. } = self;
+        let Self { service, slots, frame, links, now, throttle, .. } = self;
         let cold = &mut slots.cold[slot as usize];
         let hot = &mut slots.hot[slot as usize];
         let mut talk = Talk::new(*now, Outlet(slot), service, hot, frame, &cold.input);
+        talk.messages_left =
+            throttle.as_ref().map_or(u64::MAX, |throttle| throttle.messages_left(slot, *now));
         let outcome = match guarded(|| cold.input.direct_filled(count)) {
             Ok(Ok(None)) => Outcome::Consumed,
             Ok(Ok(Some(received))) => match talk.hear(received) {
                 Heard::GoOn => Outcome::Consumed,
-                Heard::Pause | Heard::Enough => Outcome::Paused(count),
+                Heard::Pause => Outcome::Paused(count),
+                Heard::Enough => Outcome::Enough(count),
                 Heard::Stop(outcome) => outcome,
             },
             Ok(Err(error)) => Outcome::Violated(error),
             Err(Panicked) => Outcome::Panicked,
         };
+        let mut done = talk.done(&links.counters);
+        keep_batch(cold, &mut done);
+        self.after_frames(slot, done, outcome);
+    }
+
+    /// Works off another piece of a batch. Returns what it cost, in bytes.
+    fn rest_of_batch(&mut self, slot: u32, mut batch: BatchRest) -> usize {
+        let Self { service, slots, frame, links, now, throttle, .. } = self;
+        let cold = &mut slots.cold[slot as usize];
+        let hot = &mut slots.hot[slot as usize];
+        // Nothing of it would be handled any more.
+        if hot.stage != Stage::Open {
+            return 0;
+        }
+        let mut talk = Talk::new(*now, Outlet(slot), service, hot, frame, &cold.input);
+        talk.messages_left =
+            throttle.as_ref().map_or(u64::MAX, |throttle| throttle.messages_left(slot, *now));
+        let (heard, rest_bytes) = talk.hear_piece(batch.kind, &mut batch.bytes[batch.at..]);
+        let handled = batch.bytes.len() - batch.at - rest_bytes;
+        let outcome = match heard {
+            Heard::GoOn => Outcome::Consumed,
+            Heard::Pause => Outcome::Paused(handled),
+            Heard::Enough => Outcome::Enough(handled),
+            Heard::Stop(outcome) => outcome,
+        };
         let done = talk.done(&links.counters);
-        if done.batch_rest.is_some() {
-            carry(cold, frame, &done, &[]);
+        let cost = handled.max(done.messages as usize * BATCHED_MESSAGE_COST);
+        if rest_bytes > 0 {
+            batch.at += handled;
+            cold.extra.get_or_insert_default().batch = Some(batch);
         }
         self.after_frames(slot, done, outcome);
+        cost
     }
 
     fn after_frames(&mut self, slot: u32, done: Done, outcome: Outcome) {
@@ -517,15 +556,11 @@ impl<S: Service> Shard<S> {
     }
 }
 
-/// Keeps what is left of a batch, as a frame of its own, and what came behind it.
-fn carry(cold: &mut Cold, frame: &mut BytesMut, done: &Done, behind: &[u8]) {
-    let carry = &mut cold.extra.get_or_insert_default().carry;
-    if let Some((kind, rest)) = &done.batch_rest {
-        frame.clear();
-        write_client_message(frame, *kind, &[rest], [0; 4]);
-        carry.extend_from_slice(frame);
+/// Keeps what is left of a batch. It is worked off before what came behind it.
+fn keep_batch(cold: &mut Cold, done: &mut Done) {
+    if let Some(batch) = done.batch_rest.take() {
+        cold.extra.get_or_insert_default().batch = Some(batch);
     }
-    carry.extend_from_slice(behind);
 }
 
 /// How many bytes a receive may bring straight into an incomplete message, and in all.
@@ -585,7 +620,9 @@ struct Done {
     /// The latest ping, not answered yet.
     pong_kept: Option<Vec<u8>>,
     /// What was not handled of a batch.
-    batch_rest: Option<(Kind, Vec<u8>)>,
+    batch_rest: Option<BatchRest>,
+    /// Bytes of batches that were handled.
+    batch_bytes: usize,
     service_closed: bool,
 }
 
@@ -666,21 +703,34 @@ impl<'a, S: Service> Talk<'a, S> {
 
     /// The messages of a batch; where it has to be left, the rest of it is kept.
     fn hear_batch(&mut self, kind: Kind, batch: &mut [u8]) -> Heard {
+        let (heard, rest_bytes) = self.hear_piece(kind, batch);
+        if rest_bytes > 0 {
+            let bytes = batch[batch.len() - rest_bytes..].to_vec();
+            self.done.batch_rest = Some(BatchRest { kind, bytes, at: 0 });
+        }
+        heard
+    }
+
+    /// As many messages of a batch as may be handled at once, and how many of its bytes are left to be handled.
+    fn hear_piece(&mut self, kind: Kind, batch: &mut [u8]) -> (Heard, usize) {
         let mut batch = Batch::new(kind, batch);
+        let mut left = batch.rest().len();
         loop {
             let message = match batch.next_message() {
                 Ok(Some(message)) => message,
-                Ok(None) => return Heard::GoOn,
-                Err(error) => return Heard::Stop(Outcome::Violated(Violation::Batch(error))),
+                Ok(None) => return (Heard::GoOn, 0),
+                Err(error) => return (Heard::Stop(Outcome::Violated(Violation::Batch(error))), 0),
             };
-            let mut heard = self.hear_message(kind, message);
-            if matches!(heard, Heard::GoOn) && self.done.heard() >= self.messages_left {
-                heard = Heard::Enough;
-            }
+            let heard = self.hear_message(kind, message);
+            let rest = batch.rest().len();
+            self.done.batch_bytes += std::mem::replace(&mut left, rest) - rest;
             if !matches!(heard, Heard::GoOn) {
-                let rest = batch.rest();
-                self.done.batch_rest = (!rest.is_empty()).then(|| (kind, rest.to_vec()));
-                return heard;
+                return (heard, rest);
+            }
+            let is_enough =
+                self.done.messages >= BATCH_MESSAGES_AT_ONCE || self.done.batch_bytes >= BATCH_BYTES_AT_ONCE;
+            if self.done.heard() >= self.messages_left || (is_enough && rest > 0) {
+                return (Heard::Enough, rest);
             }
         }
     }
@@ -744,3 +794,11 @@ pub(super) fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, Panicked> {
 
 /// Ping floods: answers of at most 127 bytes each, 2 KiB a receive.
 const PONGS_AT_ONCE: u32 = 16;
+
+/// A batch is left after so many messages or bytes of it, and goes on when others had their turn: one large message may
+/// hold 100,000 of them, and nothing is sent while they are routed.
+const BATCH_MESSAGES_AT_ONCE: u64 = 256;
+const BATCH_BYTES_AT_ONCE: usize = 64 << 10;
+
+/// What a message of a batch takes at least of a turn's bytes: the shortest have a dozen, and answers of a hundred.
+const BATCHED_MESSAGE_COST: usize = 64;

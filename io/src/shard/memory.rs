@@ -112,7 +112,7 @@ impl<S: Service> Shard<S> {
     fn shed_incomplete(&mut self, bytes: usize) -> usize {
         let held = |slot: u32| {
             let cold = &self.slots.cold[slot as usize];
-            let carried = cold.extra.as_ref().map_or(0, |extra| extra.carry.capacity());
+            let carried = cold.extra.as_ref().map_or(0, |extra| extra.held_bytes());
             (slot, cold.input.held_bytes() + carried + self.tls.incomplete_bytes(slot))
         };
         let is_open = |slot: &u32| self.slots.hot[*slot as usize].stage == Stage::Open;
