@@ -104,7 +104,7 @@ impl Checker<'_> {
 
     fn topics(&mut self, hook: &Hook, at: &dyn Fn(&str) -> String) {
         let policy = crate::wiring::match_policy(hook.match_policy);
-        if let Err(wrong) = check_pattern(&hook.uri, policy, UriRule::Loose) {
+        if let Err(wrong) = check_pattern(&hook.uri, policy, UriRule::Version1) {
             let help =
                 vec!["allowed: \"a.b.c\" (exact), \"a.b.\" or \"\" (prefix), \"a..c\" (wildcard)".into()];
             self.refuse(&at("uri"), format!("{:?}: {wrong}", hook.uri), help);

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     ids::RealmId,
     mutation::{Mutation, planted},
-    uri::MatchPolicy,
+    uri::{MatchPolicy, URI_BYTES_MAX},
 };
 use std::sync::Arc;
 
@@ -156,6 +156,8 @@ impl<E: Entry> Exact<E> {
     }
 
     fn look_up(table: &Table<E>, hash: u64, key: Key<'_>) -> Self {
+        // It stays here, for as long as others are looked up in its place.
+        debug_assert!(key.uri.len() <= URI_BYTES_MAX, "a URI is checked before it is looked for");
         let bucket = table.lock(hash);
         match bucket.find(key) {
             Some(entry) => Exact::Hit(Arc::clone(entry)),

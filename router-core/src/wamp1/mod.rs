@@ -39,7 +39,7 @@ use crate::login::Entrance;
 use crate::question::Denial;
 use crate::session::{Refusal, State, error};
 use crate::shard::{Flow, Shard};
-use crate::uri::MatchPolicy;
+use crate::uri::{MatchPolicy, UriRule, check_topic};
 
 pub use names::{NameMap, Wamp1};
 
@@ -145,6 +145,9 @@ impl Shard {
     fn subscribe_by_name(&mut self, now: Instant, outlet: Outlet, said: &str) -> Result<(), Refusal> {
         let name = self.resolved(outlet, said);
         let topic = self.config.wamp1.names.to_topic(&name).into_owned();
+        // Before it is looked for: what is looked for is remembered, and a name may be as long as a message.
+        check_topic(&topic, UriRule::Version1)
+            .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
         if self.ask_about_subscription(now, outlet, NO_REQUEST, (MatchPolicy::Exact, &topic)) {
             return Ok(());
         }
@@ -162,7 +165,9 @@ impl Shard {
     fn unsubscribe_by_name(&mut self, now: Instant, outlet: Outlet, said: &str) {
         let name = self.resolved(outlet, said);
         let topic = self.config.wamp1.names.to_topic(&name).into_owned();
-        if let Some((id, held)) = self.subscription_to(outlet, &topic)
+        if check_topic(&topic, UriRule::Version1).is_err() {
+            self.delivery.counters.requests_refused += 1;
+        } else if let Some((id, held)) = self.subscription_to(outlet, &topic)
             && held.as_deref().unwrap_or(&topic) == name
         {
             self.unsubscribe(now, outlet, id.get()).expect("the session holds it");

@@ -94,6 +94,7 @@ fn what_is_refused_is_told_to_callers_alone() {
         (r#"[5,""]"#.to_owned(), None),
         (r#"[5,"a..b"]"#.to_owned(), None),
         (format!(r#"[5,"{long}"]"#), None),
+        (format!(r#"[6,"{long}"]"#), None),
         (r#"[7,"other",1]"#.to_owned(), None),
         (r#"[7,"a b",1]"#.to_owned(), None),
         (r#"[7,"",1]"#.to_owned(), None),
