@@ -95,7 +95,9 @@ fn two_thousand_seeds_hold_all_rules() {
     let coverage = coverage.into_inner().expect("no run panics");
     println!("{seeds} seeds of {steps} steps met:\n{coverage}");
     if seeds * steps as u64 >= 2_000 * 2_000 {
-        let gaps = coverage.gaps(100, &[DropReason::Untranslatable.as_str()]);
+        // Everything said here has a form in each serializer, and no client takes only short messages.
+        let unmet = [DropReason::Untranslatable, DropReason::MessageTooLong].map(DropReason::as_str);
+        let gaps = coverage.gaps(100, &unmet);
         assert!(gaps.is_empty(), "the runs hardly ever met: {}", gaps.join(", "));
     }
 }
