@@ -227,8 +227,12 @@ impl Parts {
 /// Tells the shards when memory is short.
 fn memory_watch(budget: MemoryBudget, running: Arc<Running>, outboxes: Option<Arc<Outboxes>>) -> MemoryWatch {
     let tell = move |level, shed_bytes| {
-        let given = outboxes.as_ref().map_or(0, |outboxes| outboxes.shed(shed_bytes));
-        running.set_pressure(level, shed_bytes.saturating_sub(given));
+        running.set_pressure(level, shed_bytes);
+        // Not less for the shards: the events that wait there are held once for all who wait for them, so that the end of one
+        // of these may free nothing.
+        if let Some(outboxes) = &outboxes {
+            outboxes.shed(shed_bytes);
+        }
     };
     MemoryWatch::new(budget, Box::new(tell))
 }

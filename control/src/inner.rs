@@ -91,6 +91,11 @@ impl Inbox {
         Self { outbox: Arc::new(Outbox { sender, limits, messages, bytes, lost, overflow }), receiver }
     }
 
+    /// Whether nothing waits, neither events nor answers.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.receiver.is_empty()
+    }
+
     /// For the shard.
     pub(crate) fn outbox(&self) -> Arc<Outbox> {
         Arc::clone(&self.outbox)

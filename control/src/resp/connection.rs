@@ -144,6 +144,7 @@ impl Connection {
         let (ended, mut over) = (readiness.ended(), self.port.over.clone());
         tokio::pin!(ended);
         loop {
+            self.refuse_unanswered();
             if self.work_off().await? == Pause::More {
                 give_way().await;
                 continue;
@@ -177,7 +178,7 @@ impl Connection {
                 () = outbox.overflowed() => return Err(Ended::Slow),
                 () = held.shed.notified() => return Err(Ended::Memory),
                 () = &mut ended, if !self.is_last_call => self.is_last_call = true,
-                _ = over.wait_for(|over| *over), if !self.is_over => self.give_up(),
+                _ = over.wait_for(|over| *over), if !self.is_over => self.is_over = true,
                 written = writer.write(out), if has_output => match written {
                     Ok(count) => self.session.output.wrote(count),
                     Err(_) => return Ok(()),
@@ -209,9 +210,11 @@ impl Connection {
         self.is_last_call && !self.is_over && !self.session.subscriptions.is_empty()
     }
 
-    /// Nobody will answer what is asked: the client is told so, and hears what has come for it.
-    fn give_up(&mut self) {
-        self.is_over = true;
+    /// Nobody will answer what is asked any more, once the answers that had come are heard: the client is told so.
+    fn refuse_unanswered(&mut self) {
+        if !self.is_over || self.asked.is_empty() || !self.inbox.is_empty() {
+            return;
+        }
         let mut asked: Vec<(u64, Asked)> = self.asked.drain().collect();
         asked.sort_unstable_by_key(|(number, _)| *number);
         asked.into_iter().for_each(|(_, asked)| self.refuse(asked));

@@ -152,6 +152,7 @@ on_both_drivers! {
         assert!(!client.hears_more());
         listener.expect_message("channel", b"first");
         (0..reached).for_each(|_| listener.expect_message("channel", b"more"));
+        assert!(!listener.hears_more(), "what was refused was not published");
         assert!(router.wait(crate::support::PATIENCE).success());
     }
 
