@@ -2,8 +2,9 @@
 //!
 //! A realm's users have a few kinds of secrets, with these or those costs. An unknown name is given one of the kinds, and salts, as
 //! if it had always had them: all of it follows from the name and from a key that only the router has. The key is made of the
-//! secrets of one user, the same one as long as that one stays, so that it survives a restart and is the same on all routers with
-//! these users.
+//! hash of one user's ticket, the same one as long as that one stays, so that it survives a restart and is the same on all routers
+//! with these users. What other methods keep would not do: it follows from the password and from what the challenge tells, so
+//! whoever has seen the salts of a decoy could try passwords at home.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -31,14 +32,13 @@ pub(super) struct Decoys {
 const SHAPES_MAX: usize = 64;
 
 impl Decoys {
-    /// Like these users. `random`: the key of who has no users with secrets.
+    /// Like these users. `random`: the key of who has no users with tickets.
     pub(super) fn new(users: &HashMap<Box<str>, Arc<User>>, random: [u8; 32]) -> Self {
         let shape = |user: &Arc<User>| ((user.credentials.shape(), user.role_name.clone()), user.role);
         let shapes: BTreeMap<_, _> = users.values().map(shape).collect();
         let shapes = shapes.into_iter().map(|((shape, name), role)| (shape, role, name));
-        // Public keys are no secrets.
         let secrets = users.values().flat_map(|user| user.credentials.all());
-        let secrets = secrets.filter(|credential| !matches!(credential, Credential::Key(_)));
+        let secrets = secrets.filter(|credential| matches!(credential, Credential::Ticket(_)));
         let digest = |credential: Credential| {
             Sha256::new().chain_update("fanwire decoy").chain_update(credential.to_string()).finalize()
         };
