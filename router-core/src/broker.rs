@@ -470,7 +470,7 @@ impl Shard {
             if let Origin::Session { outlet, session } = entry.origin
                 && self.outlets.get(&session) != Some(&outlet)
             {
-                self.count_orphan(&entry);
+                self.drop_orphan(&entry);
                 continue;
             }
             let matched = self.delivery.counters.matched;
@@ -560,10 +560,18 @@ impl Shard {
         }
     }
 
-    fn count_orphan(&mut self, entry: &Parked) {
-        if let Waiting::Publication { left, .. } = &entry.what {
-            let count = u64::from(left.count_ones());
-            self.delivery.counters.drop_events(DropReason::PublisherGone, count);
+    /// Who asked has left.
+    fn drop_orphan(&mut self, entry: &Parked) {
+        match &entry.what {
+            Waiting::Publication { left, .. } => {
+                let count = u64::from(left.count_ones());
+                self.delivery.counters.drop_events(DropReason::PublisherGone, count);
+            }
+            // It may count for its callee, which will never have it.
+            Waiting::Call { number, .. } => {
+                self.forget_ended_call(*number);
+            }
+            Waiting::Part { .. } => {}
         }
     }
 

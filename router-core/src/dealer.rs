@@ -35,10 +35,11 @@ use crate::session::{Identity, Refusal, error};
 use crate::shard::Shard;
 use crate::subscription::too_many_patterns;
 use crate::uri::{self, MatchPolicy, UriRule};
-use calls::Standing;
 pub(crate) use calls::{CallExtras, Caller, PendingCall};
+use calls::{Standing, Timer};
+pub(crate) use cancel::EndedCalls;
 use parts::Part;
-use reroute::Reroute;
+use reroute::Wishes;
 
 impl Shard {
     // --- registrations -----------------------------------------------------------------------------------------
@@ -173,7 +174,7 @@ impl Shard {
         if let Some(&number) = session.calls.get(&request.request) {
             return self.call_on(now, outlet, number, request);
         }
-        if session.late_parts.is_some() && self.is_late_part(outlet, request) {
+        if session.ended_calls.is_some() && self.is_late_part(outlet, request) {
             return Ok(());
         }
         if !request.more {
@@ -199,13 +200,14 @@ impl Shard {
         let (realm, role, encoding, id) = (session.realm, session.role, session.encoding, session.id);
         let disclosure = self.permit_as(encoding.uri_rule(), realm, role, Action::Call, uri)?;
         let disclosed = self.discloses(realm, role, disclosure, request.disclose_me, uri)?;
-        let session = self.session(outlet).expect("as above");
-        if session.calls.len() >= self.config.limits.calls_max {
-            return Err(Refusal::new(
-                error::UNAVAILABLE,
-                format!("{} calls of this session are waiting, the most allowed", session.calls.len()),
-            ));
+        let pending = self.calls_of(now, outlet);
+        if pending >= self.config.limits.calls_max {
+            let words = format!(
+                "{pending} calls of this session are waiting or were interrupted a moment ago, the most allowed"
+            );
+            return Err(Refusal::new(error::UNAVAILABLE, words));
         }
+        let session = self.session(outlet).expect("as above");
         let caller = Caller::Session { outlet, request: request.request };
         if let Some(hook) = self.hook_of_call(realm, uri) {
             if request.more {
@@ -231,29 +233,23 @@ impl Shard {
             let words = format!("the callee of {uri} takes no calls in parts");
             return Err(Refusal::new(error::FEATURE_NOT_SUPPORTED, words));
         }
-        // WAMP, "Caller Identification": the callee may ask for it too, where nothing forbids it.
-        let disclosed = disclosed || picked.callee.disclose_caller && disclosure.decide(true) == Some(true);
+        let CallRequest { receive_progress, more, time, .. } = *request;
+        let wishes = Wishes { realm, disclosed, disclosure, receive_progress, more, time };
         let number = self.note_call(|_| PendingCall::of(caller, &picked, request.receive_progress));
         self.session_mut(outlet).expect("as above").calls.insert(request.request, number);
         let origin = Origin::Session { outlet, session: id };
-        let caller = self.disclosed(origin, disclosed);
-        let mut asks =
-            Asks { receive_progress: request.receive_progress, more: request.more, ..Asks::default() };
-        if let Some(time) = request.time {
-            if features.forward_timeout() {
-                asks.timeout_ms = NonZeroU64::new(time.as_millis() as u64);
-            } else {
-                self.start_timer(now, number, time);
-            }
+        let caller = self.disclosed(origin, wishes.disclosed_to(&picked.callee));
+        let asks = wishes.asks_of(&picked.callee);
+        let timer = time.map(|time| Timer::new(now, time));
+        if timer.is_some() && !features.forward_timeout() {
+            self.use_timer(number, timer);
         }
         if request.more {
             let part = Part::of(&picked, uri, caller.clone(), asks);
             self.extras_of(number).part = Some(part);
         }
         if picked.is_shared && features.call_reroute() && !request.more {
-            let part = Part::of(&picked, uri, caller.clone(), asks);
-            let payload = OwnedPayload::copy_from(encoding.serializer(), &payload);
-            self.extras_of(number).reroute = Some(Reroute { realm, part, payload, asked: Vec::new() });
+            self.keep_for_rerouting(number, wishes, uri, timer, encoding.serializer(), &payload);
         }
         let outgoing = Outgoing { number, picked: &mut picked, uri, caller, asks };
         self.send_call(now, origin, outgoing, encoding.serializer(), payload);

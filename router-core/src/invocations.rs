@@ -26,7 +26,7 @@ pub(crate) struct Invocations {
 struct Rarities {
     /// By their calls, from when somebody first looked for one among many until none is left.
     by_call: Option<HashMap<CallKey, u64, foldhash::fast::FixedState>>,
-    /// Those that were interrupted and that nobody waits for, until it says its last of them.
+    /// Those that were interrupted and that nobody waits for: whatever it says of them is ignored.
     interrupted: LateIds,
 }
 
@@ -94,8 +94,10 @@ impl Invocations {
     }
 
     /// Whether the callee may speak of what is not pending, because it was interrupted.
-    pub(crate) fn is_late(&mut self, invocation: u64, is_final: bool) -> bool {
-        self.rarities.as_mut().is_some_and(|rarities| rarities.interrupted.meets(invocation, is_final))
+    ///
+    /// After its last word too: a handler that cannot be stopped may go on behind what its library has said.
+    pub(crate) fn is_late(&mut self, invocation: u64) -> bool {
+        self.rarities.as_mut().is_some_and(|rarities| rarities.interrupted.meets(invocation, false))
     }
 
     /// The calls that never get their answer.
@@ -151,13 +153,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_interrupted_may_be_answered_once() {
+    fn what_was_interrupted_may_be_answered_more_than_once() {
         let mut invocations = Invocations::default();
         invocations.insert(1, Invoked { call: call(1), takes_progress: true });
-        assert!(!invocations.is_late(1, true), "nothing was interrupted");
+        assert!(!invocations.is_late(1), "nothing was interrupted");
         invocations.interrupt(1);
         assert_eq!(invocations.get(1), None);
-        assert!(invocations.is_late(1, false) && invocations.is_late(1, true));
-        assert!(!invocations.is_late(1, true), "it has had its last word");
+        assert!(invocations.is_late(1) && invocations.is_late(1));
+        assert!(!invocations.is_late(2), "another one");
     }
 }

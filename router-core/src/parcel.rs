@@ -103,6 +103,15 @@ pub(crate) enum Failure {
     Untranslatable,
     /// The callee has too many invocations that it did not answer.
     Overloaded,
+    /// There is no room on the way to another callee's shard.
+    NoRoom,
+}
+
+impl Failure {
+    /// Whether another callee may take the call: this one is not there any more, or has too much to do.
+    pub(crate) fn is_the_callees(self) -> bool {
+        matches!(self, Self::NotThere | Self::NotRegistered | Self::Overloaded)
+    }
 }
 
 /// What a parcel is sent for.

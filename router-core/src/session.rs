@@ -22,6 +22,7 @@ use hashbrown::HashMap;
 use crate::access::Access;
 use crate::announced::Announced;
 use crate::clock::Instant;
+use crate::dealer::EndedCalls;
 use crate::directory::Registration;
 use crate::echo::Place;
 use crate::encoding::Encoding;
@@ -29,7 +30,6 @@ use crate::handled::Handled;
 use crate::ids::{RealmId, RegistrationId, RoleId, SessionId, SubscriptionId};
 
 use crate::invocations::Invocations;
-use crate::late::LateIds;
 use crate::login::{ChannelId, LoginMethod};
 use crate::question::Asking;
 use crate::wamp1::Curies;
@@ -79,8 +79,8 @@ pub(crate) struct Session {
     pub(crate) invocations: Invocations,
     /// As caller: the call number by request id.
     pub(crate) calls: IdMap<u64>,
-    /// As caller: calls in parts that ended before their last part came.
-    pub(crate) late_parts: Option<Box<LateIds>>,
+    /// As caller: what few calls leave behind.
+    pub(crate) ended_calls: Option<Box<EndedCalls>>,
     /// What its HELLO said that it can do.
     pub(crate) announced: Announced,
     /// Something of this session waits, for room or for a verdict: its input is not read.
@@ -111,7 +111,7 @@ impl Session {
             last_invocation: 0,
             invocations: Invocations::default(),
             calls: IdMap::default(),
-            late_parts: None,
+            ended_calls: None,
             announced: Announced::default(),
             parked: false,
             close_code: 1000,

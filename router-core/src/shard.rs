@@ -99,6 +99,8 @@ pub struct Shard {
     pub(crate) call_extras: IdMap<CallExtras>,
     /// When calls are given up; as many as there are calls at most.
     pub(crate) call_timers: BTreeSet<(Instant, u64)>,
+    /// Bytes of arguments that are kept to ask another callee.
+    pub(crate) rerouting_bytes: usize,
     pub(crate) lanes: Lanes,
     pub(crate) spares: Spares,
     pub(crate) parked: VecDeque<crate::broker::Parked>,
@@ -168,6 +170,7 @@ impl Shard {
             last_call: 0,
             call_extras: IdMap::default(),
             call_timers: BTreeSet::new(),
+            rerouting_bytes: 0,
             lanes: Lanes::new(usize::from(shards), limits.ring_reserve(), limits.ring_bytes_max),
             spares: Spares::default(),
             parked: VecDeque::new(),

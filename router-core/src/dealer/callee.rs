@@ -116,7 +116,7 @@ impl Shard {
     ) -> bool {
         let session = self.session_mut(outlet).expect("an open session answers");
         let Some(Invoked { call, .. }) = session.invocations.remove(invocation) else {
-            return self.is_late_answer(outlet, invocation, true);
+            return self.is_late_answer(outlet, invocation);
         };
         let serializer = session.encoding.serializer();
         if call.shard == self.id {
@@ -141,7 +141,7 @@ impl Shard {
     ) -> bool {
         let session = self.session(outlet).expect("an open session answers");
         let Some(Invoked { call, takes_progress }) = session.invocations.get(invocation) else {
-            return self.is_late_answer(outlet, invocation, false);
+            return self.is_late_answer(outlet, invocation);
         };
         if !takes_progress {
             self.delivery.counters.results_discarded += 1;
@@ -162,7 +162,7 @@ impl Shard {
     pub(crate) fn fail_part(&mut self, outlet: Outlet, invocation: u64) -> bool {
         let session = self.session_mut(outlet).expect("an open session answers");
         let Some(Invoked { call, .. }) = session.invocations.get(invocation) else {
-            return self.is_late_answer(outlet, invocation, false);
+            return self.is_late_answer(outlet, invocation);
         };
         session.invocations.interrupt(invocation);
         let encoding = session.encoding;
@@ -182,9 +182,9 @@ impl Shard {
 
     /// Whether it speaks of what was interrupted, which it may have done before it knew.
     #[cold]
-    fn is_late_answer(&mut self, outlet: Outlet, invocation: u64, is_final: bool) -> bool {
+    fn is_late_answer(&mut self, outlet: Outlet, invocation: u64) -> bool {
         let session = self.session_mut(outlet).expect("an open session answers");
-        let is_late = session.invocations.is_late(invocation, is_final);
+        let is_late = session.invocations.is_late(invocation);
         self.delivery.counters.results_discarded += u64::from(is_late);
         is_late
     }

@@ -10,14 +10,14 @@
 //!
 //! The caller has its final answer on each arrow that leaves `Waiting` or `Killed`, but for that between the two. `Answered`
 //! calls count against their caller's limit: or one could burden a callee with any number of calls that nobody waits for. Who
-//! was interrupted need not answer, so those are forgotten.
+//! was interrupted need not answer, so those are forgotten, but count for a second more: callee and router had work with them.
 
 use std::time::Duration;
 
 use fanwire_codec::payload::{OwnedPayload, SharedPayload};
 use fanwire_codec::wamp2::{Payload, Serializer};
 
-use super::reroute::Reroute;
+use super::reroute::{Reroute, Unrouted};
 use super::{Part, Said, no_form};
 use crate::clock::Instant;
 use crate::delivery::Outlet;
@@ -100,6 +100,12 @@ pub(super) struct Timer {
     pub(super) time: Duration,
 }
 
+impl Timer {
+    pub(super) fn new(now: Instant, time: Duration) -> Self {
+        Self { at: now + time, time }
+    }
+}
+
 impl Shard {
     /// Gives a call its number, by which its answer will find the caller.
     pub(crate) fn note_call(&mut self, call: impl FnOnce(u64) -> PendingCall) -> u64 {
@@ -140,9 +146,18 @@ impl Shard {
 
     /// The one final answer of a call without a callee's words.
     pub(super) fn fail_call(&mut self, number: u64, why: Failure) {
-        if !matches!(why, Failure::Gone | Failure::Untranslatable) && self.reroute(number) {
-            return;
+        if !why.is_the_callees() {
+            return self.end_call(number, why);
         }
+        match self.reroute(number) {
+            Ok(()) => {}
+            Err(Unrouted::Nobody) => self.end_call(number, why),
+            Err(Unrouted::Failed(why)) => self.end_call(number, why),
+        }
+    }
+
+    /// The same, and nobody else is asked.
+    fn end_call(&mut self, number: u64, why: Failure) {
         // None: the caller left or cancelled.
         let Some(call) = self.conclude_call(number) else { return };
         let (uri, words) = match why {
@@ -155,6 +170,7 @@ impl Shard {
             Failure::Overloaded => {
                 (error::UNAVAILABLE, "the callee has too many calls waiting: try again later")
             }
+            Failure::NoRoom => (error::UNAVAILABLE, "the way to another callee is full: try again later"),
         };
         self.refuse_call(call.caller, uri, words);
     }
@@ -167,8 +183,10 @@ impl Shard {
             && *uri == error::UNAVAILABLE
             && self.callee_reroutes(number)
         {
-            if self.reroute(number) {
-                return;
+            match self.reroute(number) {
+                Ok(()) => return,
+                Err(Unrouted::Failed(why)) => return self.end_call(number, why),
+                Err(Unrouted::Nobody) => {}
             }
             *uri = error::NO_AVAILABLE_CALLEE;
         }
@@ -204,16 +222,17 @@ impl Shard {
         let encoding = self.session(outlet).expect("a call without its caller was abandoned").encoding;
         let Ok(payload) = source.get(encoding.serializer()) else {
             let words = no_form(encoding.serializer());
-            return self.give_up_call(number, error::INVALID_ARGUMENT, &words);
+            return self.give_up_call(now, number, error::INVALID_ARGUMENT, &words);
         };
         if !self.delivery.try_reply(outlet, |out| encoding.write_progress(request, payload, out)) {
-            return self.give_up_call(number, error::PAYLOAD_SIZE_EXCEEDED, TOO_LONG);
+            return self.give_up_call(now, number, error::PAYLOAD_SIZE_EXCEEDED, TOO_LONG);
         }
         self.delivery.counters.results_in_parts += 1;
         if call.has_extras {
             self.restart_timer(now, number);
             // What another callee says would not fit.
-            self.extras_of(number).reroute = None;
+            let reroute = self.extras_of(number).reroute.take();
+            self.drop_reroute(reroute);
         }
     }
 

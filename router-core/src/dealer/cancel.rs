@@ -1,5 +1,6 @@
 //! Calls that end before their callee has answered: cancelled by their callers, or because their time is over.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use fanwire_codec::wamp2::{CancelMode, Payload, Serializer};
@@ -14,10 +15,36 @@ use crate::parcel::{Errand, Interrupt, Interruption};
 use crate::session::error;
 use crate::shard::Shard;
 
+/// So long a call that was interrupted counts against its caller: else CALL and CANCEL in turns would be a way to send a callee
+/// more than it can read.
+const INTERRUPTED_COUNTS: Duration = Duration::from_secs(1);
+
+/// What ended calls of one caller leave behind.
+#[derive(Debug, Default)]
+pub(crate) struct EndedCalls {
+    /// Calls in parts that ended before their last part came.
+    pub(super) late_parts: LateIds,
+    /// Until when those that were interrupted count, in order; as many as it may make at most.
+    interrupted: VecDeque<Instant>,
+}
+
+impl EndedCalls {
+    fn add_interrupted(&mut self, until: Instant) {
+        self.interrupted.push_back(until);
+    }
+
+    fn count_interrupted(&mut self, now: Instant) -> usize {
+        while self.interrupted.front().is_some_and(|until| *until <= now) {
+            self.interrupted.pop_front();
+        }
+        self.interrupted.len()
+    }
+}
+
 impl Shard {
     /// The caller wants no answer any more (WAMP, "Call Canceling"). Without a mode it is `killnowait`: whoever can be
     /// interrupted need not work in vain. A callee that cannot be is left alone, in any mode.
-    pub(crate) fn cancel(&mut self, outlet: Outlet, request: u64, mode: Option<CancelMode>) {
+    pub(crate) fn cancel(&mut self, now: Instant, outlet: Outlet, request: u64, mode: Option<CancelMode>) {
         let number = self.session(outlet).and_then(|session| session.calls.get(&request).copied());
         // None: the answer and the CANCEL crossed.
         let Some(number) = number else { return };
@@ -34,7 +61,7 @@ impl Shard {
                 self.interrupt_callee(number, &call, Interrupt::Kill);
             }
             (_, CancelMode::KillNoWait) => {
-                self.give_up_call(number, error::CANCELED, "the caller cancelled the call");
+                self.give_up_call(now, number, error::CANCELED, "the caller cancelled the call");
             }
             (_, CancelMode::Skip) => {
                 self.skip_call(number, error::CANCELED, "the caller cancelled the call");
@@ -43,14 +70,26 @@ impl Shard {
     }
 
     /// Ends a call for its caller. Its callee is interrupted if it can be.
-    pub(super) fn give_up_call(&mut self, number: u64, uri: &'static str, words: &str) {
+    pub(super) fn give_up_call(&mut self, now: Instant, number: u64, uri: &'static str, words: &str) {
         let Some(call) = self.calls.get(&number) else { return };
         if !call.callee_features.call_canceling() {
             return self.skip_call(number, uri, words);
         }
         let Some(call) = self.conclude_call(number) else { return };
         self.interrupt_callee(number, &call, Interrupt::KillNoWait);
+        if let Caller::Session { outlet, .. } = call.caller
+            && let Some(session) = self.session_mut(outlet)
+        {
+            session.ended_calls.get_or_insert_default().add_interrupted(now + INTERRUPTED_COUNTS);
+        }
         self.refuse_call(call.caller, uri, words);
+    }
+
+    /// How many calls count against this caller: those without an answer, and those that were interrupted a moment ago.
+    pub(super) fn calls_of(&mut self, now: Instant, outlet: Outlet) -> usize {
+        let session = self.session_mut(outlet).expect("an open session calls");
+        let interrupted = session.ended_calls.as_mut().map_or(0, |ended| ended.count_interrupted(now));
+        session.calls.len() + interrupted
     }
 
     /// Ends a call for its caller. What its callee answers goes nowhere.
@@ -93,16 +132,25 @@ impl Shard {
 
     /// Gives the call so much time from now on.
     pub(crate) fn start_timer(&mut self, now: Instant, number: u64, time: Duration) {
-        let timer = Timer { at: now + time, time };
-        self.call_timers.insert((timer.at, number));
-        self.extras_of(number).timer = Some(timer);
+        self.use_timer(number, Some(Timer::new(now, time)));
+    }
+
+    /// The call is given up by this timer, if any, and by no other.
+    pub(super) fn use_timer(&mut self, number: u64, timer: Option<Timer>) {
+        let extras = self.extras_of(number);
+        let before = std::mem::replace(&mut extras.timer, timer);
+        if let Some(before) = before {
+            self.call_timers.remove(&(before.at, number));
+        }
+        if let Some(timer) = timer {
+            self.call_timers.insert((timer.at, number));
+        }
     }
 
     /// A part of the result has come (WAMP, "Progressive Call Results", "Timeouts").
     pub(super) fn restart_timer(&mut self, now: Instant, number: u64) {
         let timer = self.call_extras.get(&number).and_then(|extras| extras.timer);
-        if let Some(Timer { at, time }) = timer {
-            self.call_timers.remove(&(at, number));
+        if let Some(Timer { time, .. }) = timer {
             self.start_timer(now, number, time);
         }
     }
@@ -113,7 +161,7 @@ impl Shard {
             && at <= now
         {
             self.call_timers.pop_first();
-            self.give_up_call(number, error::TIMEOUT, "the call's time is over");
+            self.give_up_call(now, number, error::TIMEOUT, "the call's time is over");
         }
     }
 
@@ -131,6 +179,7 @@ impl Shard {
         if let Some(timer) = extras.timer {
             self.call_timers.remove(&(timer.at, number));
         }
+        self.drop_reroute(extras.reroute);
         if let (Some(_), Caller::Session { outlet, request, .. }) = (extras.part, call.caller) {
             self.note_late_parts(outlet, request);
         }
@@ -139,8 +188,7 @@ impl Shard {
     /// Parts of this request that come from now on are ignored (WAMP, "Continuations on Completed Calls").
     pub(super) fn note_late_parts(&mut self, outlet: Outlet, request: u64) {
         if let Some(session) = self.session_mut(outlet) {
-            let late: &mut LateIds = session.late_parts.get_or_insert_default();
-            late.add(request);
+            session.ended_calls.get_or_insert_default().late_parts.add(request);
         }
     }
 }

@@ -87,7 +87,10 @@ impl Shard {
     #[cold]
     pub(super) fn is_late_part(&mut self, outlet: Outlet, request: &CallRequest<'_>) -> bool {
         let session = self.session_mut(outlet).expect("it calls");
-        let late = session.late_parts.as_mut().is_some_and(|late| late.meets(request.request, !request.more));
+        let late = session
+            .ended_calls
+            .as_mut()
+            .is_some_and(|ended| ended.late_parts.meets(request.request, !request.more));
         self.delivery.counters.call_parts_discarded += u64::from(late);
         late
     }

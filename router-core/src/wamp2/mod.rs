@@ -224,7 +224,7 @@ impl Shard {
                     }
                 }
             }
-            Message::Cancel { request, mode } => self.cancel(outlet, request, mode),
+            Message::Cancel { request, mode } => self.cancel(now, outlet, request, mode),
             Message::Yield { request, options, payload } => {
                 let is_known = if options.progress == Some(true) {
                     self.answer_part(now, outlet, request, payload)

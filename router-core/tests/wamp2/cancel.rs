@@ -107,8 +107,34 @@ fn callers_that_leave_interrupt_their_callees() {
         assert_eq!(router.calls_pending(), 0);
         assert_eq!(router.say(callee, r#"[8,68,1,{},"wamp.error.canceled"]"#), Flow::Continue);
         assert!(router.hear(callee).is_empty(), "its last word came late");
-        router.say(callee, "[70,1,{}]");
+        // A handler that cannot be stopped goes on behind its library's ERROR.
+        assert_eq!(router.say(callee, r#"[70,1,{"progress":true}]"#), Flow::Continue);
+        assert_eq!(router.say(callee, "[70,1,{}]"), Flow::Continue);
+        assert!(router.hear(callee).is_empty(), "all that it says is late");
+        router.say(callee, "[70,2,{}]");
         assert_aborted(&router.hear(callee), "wamp.error.protocol_violation", 1002);
+    }
+}
+
+#[test]
+fn interrupted_calls_count_for_a_second() {
+    for places in PLACES {
+        let mut router = Router::with(2, Limits { calls_max: 3, ..Limits::default() });
+        let (callee, caller) = (router.join_able(places.0, &[], &["call_canceling"]), router.join(places.1));
+        router.say(callee, r#"[64,1,{},"p"]"#);
+        router.hear_one(callee);
+        for request in 1..=3 {
+            router.say(caller, &format!(r#"[48,{request},{{}},"p"]"#));
+            router.say(caller, &format!("[49,{request},{{}}]"));
+        }
+        assert_eq!((router.hear(caller).len(), router.calls_pending()), (3, 0));
+        assert_eq!(router.hear(callee).len(), 6);
+        router.say(caller, r#"[48,4,{},"p"]"#);
+        let error = router.hear_one(caller);
+        assert!(error.starts_with(r#"[8,48,4,{},"wamp.error.unavailable""#), "{error}");
+        router.pass(Duration::from_millis(1_001));
+        router.say(caller, r#"[48,5,{},"p"]"#);
+        assert_eq!(router.hear(callee).len(), 1);
     }
 }
 

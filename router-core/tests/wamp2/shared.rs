@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use fanwire_core::Flow;
+use fanwire_codec::rawsocket::MaxLength;
+use fanwire_codec::wamp2::Serializer;
+use fanwire_core::encoding::Framing;
+use fanwire_core::{Encoding, Flow, Limits};
 
 use crate::support::{Client, Router, number};
 
@@ -10,7 +13,16 @@ const REROUTES: &[&str] = &["call_reroute"];
 
 /// So many callees of `p`, on the shards in turn, and a caller on the second one.
 fn shared(options: &str, features: &[&str], count: usize) -> (Router, Vec<Client>, Client) {
-    let mut router = Router::new(2);
+    shared_within(Limits::default(), options, features, count)
+}
+
+fn shared_within(
+    limits: Limits,
+    options: &str,
+    features: &[&str],
+    count: usize,
+) -> (Router, Vec<Client>, Client) {
+    let mut router = Router::with(2, limits);
     let callees: Vec<Client> = (0..count).map(|place| router.join_able(place % 2, &[], features)).collect();
     let ids: Vec<u64> = callees.iter().map(|callee| register(&mut router, *callee, options)).collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "it is one registration");
@@ -307,6 +319,182 @@ fn a_call_under_way_to_a_callee_that_leaves_goes_to_another() {
     router.vanish(callees[0]);
     assert!(router.hear_one(caller).contains("wamp.error.canceled"));
     assert!(router.hear(callees[1]).is_empty());
+}
+
+#[test]
+fn eight_others_are_asked_at_most() {
+    let (mut router, callees, caller) = shared(&invoke("first"), REROUTES, 12);
+    router.say(caller, r#"[48,1,{},"p"]"#);
+    for place in 0..9 {
+        assert_eq!(invoked(&mut router, &callees), [(place, 1)]);
+        router.say(callees[place], &format!("[8,68,1,{UNAVAILABLE}"));
+    }
+    assert!(router.hear_one(caller).contains("wamp.error.no_available_callee"));
+    assert!(invoked(&mut router, &callees).is_empty());
+    assert_eq!(router.calls_pending(), 0);
+}
+
+#[test]
+fn those_who_cannot_take_a_call_are_passed_by_at_once() {
+    let mut router = Router::with(1, Limits { invocations_max: 1, ..Limits::default() });
+    let callees: Vec<Client> = (0..12).map(|_| router.join_able(0, &[], REROUTES)).collect();
+    for (place, callee) in callees.iter().enumerate() {
+        register(&mut router, *callee, &invoke("first"));
+        router.say(*callee, &format!(r#"[64,2,{{}},"own.{place}"]"#));
+        router.hear_one(*callee);
+    }
+    let caller = router.join(0);
+    for place in 0..8 {
+        router.say(caller, &format!(r#"[48,{},{{}},"own.{place}"]"#, place + 1));
+    }
+    assert_eq!(invoked(&mut router, &callees).len(), 8);
+    router.say(caller, r#"[48,100,{},"p"]"#);
+    assert_eq!(invoked(&mut router, &callees), [(8, 1)]);
+    assert_eq!(router.shards[0].counters().calls_rerouted, 8);
+    router.say(caller, r#"[48,101,{},"p"]"#);
+    let error = router.hear_one(caller);
+    assert!(error.starts_with(r#"[8,48,101,{},"wamp.error.unavailable""#), "{error}");
+    assert!(invoked(&mut router, &callees).is_empty());
+    assert_eq!(router.calls_pending(), 9);
+}
+
+#[test]
+fn a_call_that_is_too_long_for_its_callee_goes_to_nobody_else() {
+    let mut router = Router::new(1);
+    let short = Encoding::Wamp2(Serializer::Json, Framing::Raw(MaxLength::at_most(2048)));
+    let callees = [router.connect(0, short), router.connect(0, Serializer::Json)];
+    for callee in callees {
+        let hello = r#"[1,"realm1",{"roles":{"caller":{},"callee":{"features":{"call_reroute":true}}}}]"#;
+        router.say(callee, hello);
+        assert!(router.hear_one(callee).starts_with("[2,"));
+        register(&mut router, callee, &invoke("first"));
+    }
+    let caller = router.join(0);
+    router.say(caller, &format!(r#"[48,1,{{}},"p",["{}"]]"#, "x".repeat(3_000)));
+    assert!(router.hear_one(caller).contains("wamp.error.payload_size_exceeded"));
+    assert!(router.hear(callees[1]).is_empty());
+}
+
+/// Another session makes calls from shard 1 to shard 0 until there is no room on the way.
+fn fill_the_ring(router: &mut Router) -> Client {
+    let (callee, filler) = (router.join(0), router.join(1));
+    router.say(callee, r#"[64,1,{},"filler"]"#);
+    router.hear_one(callee);
+    let full = (1..100).any(|request| {
+        router.exchange(1);
+        router.say(filler, &format!(r#"[48,{request},{{}},"filler"]"#)) == Flow::Pause
+    });
+    assert!(full, "the ring is small");
+    filler
+}
+
+fn narrow() -> Limits {
+    Limits { ring_capacity: 4, ..Limits::default() }
+}
+
+#[test]
+fn another_callee_without_room_on_the_way_is_not_asked() {
+    let (mut router, callees, caller) = shared_within(narrow(), &invoke("last"), REROUTES, 2);
+    router.say(caller, r#"[48,1,{},"p"]"#);
+    assert_eq!(invoked(&mut router, &callees), [(1, 1)]);
+    fill_the_ring(&mut router);
+    router.say(callees[1], &format!("[8,68,1,{UNAVAILABLE}"));
+    let error = router.hear_one(caller);
+    assert!(error.starts_with(r#"[8,48,1,{},"wamp.error.unavailable""#), "{error}");
+    assert!(error.contains("is full"), "{error}");
+    assert!(router.hear(callees[0]).is_empty());
+}
+
+#[test]
+fn a_parked_call_whose_caller_leaves_counts_no_more() {
+    let (mut router, callees, caller) = shared_within(narrow(), r#"{"concurrency":1}"#, &[], 1);
+    let filler = fill_the_ring(&mut router);
+    assert_eq!(router.say(caller, r#"[48,1,{},"p"]"#), Flow::Pause);
+    router.vanish(caller);
+    router.vanish(filler);
+    assert!(router.hear(callees[0]).is_empty(), "it has never left");
+    assert_eq!(router.calls_pending(), 0);
+    let other = router.join(1);
+    assert_eq!(answering(&mut router, &callees, other, 1), [0]);
+}
+
+#[test]
+fn parts_for_a_caller_that_has_left_are_dropped_where_they_are_said() {
+    let (mut router, callees, caller) = shared(r#"{"concurrency":1}"#, &[], 1);
+    router.say(caller, r#"[48,1,{"receive_progress":true},"p"]"#);
+    assert_eq!(invoked(&mut router, &callees), [(0, 1)]);
+    router.vanish(caller);
+    router.settle();
+    router.say(callees[0], r#"[70,1,{"progress":true},[1]]"#);
+    router.settle();
+    let discarded: Vec<u64> = router.shards.iter().map(|shard| shard.counters().results_discarded).collect();
+    assert_eq!(discarded, [1, 0]);
+    router.say(callees[0], "[70,1,{}]");
+    router.settle();
+    assert_eq!(router.calls_pending(), 0);
+}
+
+#[test]
+fn long_arguments_are_the_first_callees_alone() {
+    for (length, goes_on) in [(60 * 1024, true), (65 * 1024, false)] {
+        let (mut router, callees, caller) = shared(&invoke("first"), REROUTES, 2);
+        router.say(caller, &format!(r#"[48,1,{{}},"p",["{}"]]"#, "x".repeat(length)));
+        router.hear_one(callees[0]);
+        router.say(callees[0], &format!("[8,68,1,{UNAVAILABLE}"));
+        assert_eq!(router.hear(callees[1]).len(), usize::from(goes_on));
+        assert_eq!(router.hear(caller).len(), usize::from(!goes_on));
+    }
+}
+
+#[test]
+fn what_is_kept_for_other_callees_is_bounded() {
+    const CALLS: usize = 600;
+    let (mut router, callees, caller) = shared(&invoke("first"), REROUTES, 2);
+    let long = "x".repeat(60 * 1024);
+    for request in 1..=CALLS {
+        router.say(caller, &format!(r#"[48,{request},{{}},"p",["{long}"]]"#));
+        router.hear_one(callees[0]);
+    }
+    let mut asked = 0;
+    for invocation in 1..=CALLS {
+        router.say(callees[0], &format!("[8,68,{invocation},{UNAVAILABLE}"));
+        asked += router.hear(callees[1]).len();
+    }
+    assert_eq!(asked, 32 * 1024 * 1024 / (long.len() + 2));
+    assert_eq!(router.hear(caller).len(), CALLS - asked);
+    // An answer makes room.
+    router.say(callees[1], "[70,1,{}]");
+    router.hear_one(caller);
+    router.say(caller, &format!(r#"[48,{},{{}},"p",["{long}"]]"#, CALLS + 1));
+    router.hear_one(callees[0]);
+    router.say(callees[0], &format!("[8,68,{},{UNAVAILABLE}", CALLS + 1));
+    assert_eq!(router.hear(callees[1]).len(), 1);
+}
+
+#[test]
+fn each_callee_is_asked_in_its_own_way() {
+    const BOTH: &[&str] = &["call_reroute", "call_timeout"];
+    for (first, second) in [(0, 1), (1, 0)] {
+        let mut router = Router::new(2);
+        let callees = [router.join_able(0, &[], BOTH), router.join_able(1, &[], BOTH)];
+        let eager = r#"{"invoke":"first","disclose_caller":true,"forward_timeout":true}"#;
+        for place in [first, second] {
+            register(&mut router, callees[place], if place == 0 { eager } else { r#"{"invoke":"first"}"# });
+        }
+        let caller = router.join(1);
+        router.say(caller, r#"[48,1,{"timeout":500},"p"]"#);
+        let check = |words: &str, place: usize| {
+            assert_eq!(words.contains(r#""timeout":500"#), place == 0, "{words}");
+            assert_eq!(words.contains(r#""caller":"#), place == 0, "{words}");
+        };
+        check(&router.hear_one(callees[first]), first);
+        router.say(callees[first], &format!("[8,68,1,{UNAVAILABLE}"));
+        check(&router.hear_one(callees[second]), second);
+        router.pass(Duration::from_millis(500));
+        let heard = router.hear(caller);
+        assert_eq!(heard.len(), usize::from(second == 1), "who is told the time keeps it: {heard:?}");
+        assert!(heard.iter().all(|error| error.contains("wamp.error.timeout")), "{heard:?}");
+    }
 }
 
 // --- taking over ---------------------------------------------------------------------------------------------------
