@@ -463,6 +463,8 @@ mod tests {
             "shards.driver=epoll",
             "message_center.queue=[{name=\"q\"}]",
             "hook=[{name=\"h\",url=\"http://127.0.0.1:9/\",events=[\"connect\"]}]",
+            "listener.0.endpoints={\"/ws\"=\"wamp\",\"/lua\"=\"lua\"}",
+            "lua=[{path=\"/lua\",file=\"examples/message-center.lua\",options={auth_url=\"http://127.0.0.1:9/\"}}]",
         ]);
         let (parts, _) = started(config).map_err(|refusal| refusal.0).expect("it starts");
         let page = get(parts.control.admin_address.expect("it has one"), "/metrics");

@@ -23,10 +23,10 @@ impl Shard {
         now: Instant,
         outlet: Outlet,
         serializer: Serializer,
-        message: Message<'_>,
+        message: &Message<'_>,
     ) {
         match message {
-            Message::Hello { realm, details } => self.hello(now, outlet, serializer, &realm, &details),
+            Message::Hello { realm, details } => self.hello(now, outlet, serializer, realm, details),
             Message::Abort { .. } => self.close(now, outlet, 1000, ""),
             other => {
                 let words = format!("{} came before HELLO", other.name());
@@ -41,12 +41,12 @@ impl Shard {
         now: Instant,
         outlet: Outlet,
         serializer: Serializer,
-        message: Message<'_>,
+        message: &Message<'_>,
     ) {
         match message {
             Message::Authenticate { signature, extra } => {
-                let extra = dictionary(serializer, Some(extra));
-                self.request_login(now, outlet, Ticket::new(&signature), extra);
+                let extra = dictionary(serializer, Some(*extra));
+                self.request_login(now, outlet, Ticket::new(signature), extra);
             }
             Message::Abort { .. } => self.close(now, outlet, 1000, ""),
             other => {

@@ -94,7 +94,8 @@ impl Shard {
         }
         let decode = || wamp2::decode(serializer, bytes, &DecodeLimits::default());
         let Some(decoded) = self.decode(now, outlet, decode) else { return };
-        match decoded {
+        // By reference from here on: a message is some hundred bytes, which would be moved at each step.
+        match &decoded {
             Ok(message) => self.receive_message(now, outlet, serializer, state, message),
             Err(_) if state == State::Closing => {}
             Err(DecodeError::Request(refused)) if state == State::Open => {
@@ -120,7 +121,7 @@ impl Shard {
         outlet: Outlet,
         serializer: Serializer,
         state: State,
-        message: Message<'_>,
+        message: &Message<'_>,
     ) {
         match state {
             State::Waiting => self.receive_first(now, outlet, serializer, message),
@@ -136,16 +137,16 @@ impl Shard {
         }
     }
 
-    fn receive_open(&mut self, now: Instant, outlet: Outlet, serializer: Serializer, message: Message<'_>) {
-        match message {
-            Message::Publish { request, options, topic, payload } => {
+    fn receive_open(&mut self, now: Instant, outlet: Outlet, serializer: Serializer, message: &Message<'_>) {
+        match *message {
+            Message::Publish { request, ref options, ref topic, payload } => {
                 let publish = PublishRequest {
                     acknowledge: options.acknowledge.then_some(request),
                     exclude_me: options.exclude_me.unwrap_or(true),
                     disclose_me: options.disclose_me.unwrap_or(false),
                     receivers: options.receivers.as_deref(),
                     conflate_key: options.conflate_key.as_deref(),
-                    uri: &topic,
+                    uri: topic,
                     payload,
                     plain: false,
                 };
@@ -165,11 +166,11 @@ impl Shard {
                     Err(_) => self.delivery.counters.requests_refused += 1,
                 }
             }
-            Message::Subscribe { request, options, topic } => {
-                if self.ask_about_subscription(now, outlet, request, (options.match_policy, &topic)) {
+            Message::Subscribe { request, options, ref topic } => {
+                if self.ask_about_subscription(now, outlet, request, (options.match_policy, topic)) {
                     return;
                 }
-                let done = self.subscribe(outlet, options.match_policy, &topic);
+                let done = self.subscribe(outlet, options.match_policy, topic);
                 self.reply_or_refuse(outlet, serializer, code::SUBSCRIBE, request, done, |subscription| {
                     Message::Subscribed { request, subscription: subscription.get() }
                 });
@@ -190,8 +191,8 @@ impl Shard {
                     Message::Unsubscribed { request }
                 });
             }
-            Message::Register { request, options, procedure } => {
-                let done = self.register(outlet, &procedure, &options);
+            Message::Register { request, ref options, ref procedure } => {
+                let done = self.register(outlet, procedure, options);
                 self.reply_or_refuse(outlet, serializer, code::REGISTER, request, done, |registration| {
                     Message::Registered { request, registration: registration.get() }
                 });
@@ -202,10 +203,10 @@ impl Shard {
                     Message::Unregistered { request }
                 });
             }
-            Message::Call { request, options, procedure, payload } => {
+            Message::Call { request, ref options, ref procedure, payload } => {
                 let call = CallRequest {
                     request,
-                    uri: &procedure,
+                    uri: procedure,
                     disclose_me: options.disclose_me.unwrap_or(false),
                     receive_progress: options.receive_progress.unwrap_or(false),
                     more: options.progress.unwrap_or(false),
@@ -225,7 +226,7 @@ impl Shard {
                 }
             }
             Message::Cancel { request, mode } => self.cancel(now, outlet, request, mode),
-            Message::Yield { request, options, payload } => {
+            Message::Yield { request, ref options, payload } => {
                 let is_known = if options.progress == Some(true) {
                     self.answer_part(now, outlet, request, payload)
                 } else {
@@ -236,8 +237,8 @@ impl Shard {
                     self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, &words);
                 }
             }
-            Message::Error { request_type: code::INVOCATION, request, error, payload } => {
-                if !self.answer(outlet, request, Said::Error(&error), payload) {
+            Message::Error { request_type: code::INVOCATION, request, ref error, payload } => {
+                if !self.answer(outlet, request, Said::Error(error), payload) {
                     let words = not_pending("ERROR", request);
                     self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, &words);
                 }
@@ -249,8 +250,8 @@ impl Shard {
                 self.close(now, outlet, 1000, "");
             }
             Message::Abort { .. } => self.close(now, outlet, 1000, ""),
-            other => {
-                let words = match &other {
+            ref other => {
+                let words = match other {
                     Message::Hello { .. } => "HELLO came a second time".to_owned(),
                     Message::Error { request_type, .. } => {
                         format!("ERROR of a client answers INVOCATION only, not message type {request_type}")
