@@ -92,7 +92,7 @@ impl Gathered {
         }
         if file.is_world_readable() {
             self.warn(format!(
-                "everybody on this machine can read {shown} and try tickets on its hashes: chmod o-r {shown}"
+                "everybody on this machine can read {shown}, try passwords on its hashes, and log in by what it keeps for wampcra: chmod o-r {shown}"
             ));
         }
         let line_of = |line: usize, source: String| Place::File {

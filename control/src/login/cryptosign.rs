@@ -2,7 +2,8 @@
 //! Authentication").
 //!
 //! What is signed are 32 random bytes, XORed with what the TLS connection alone has where the client wants that. So a signature is
-//! good for one login, and then for one connection.
+//! good for one login; and for one connection, where whoever is in between passes the challenge on as it is. One who chooses the
+//! challenge can undo the XOR, which is the specification's and cannot be mended here.
 
 use std::fmt;
 use std::str::FromStr;
