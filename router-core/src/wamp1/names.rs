@@ -10,6 +10,7 @@
 use std::borrow::Cow;
 
 use crate::ids::RealmId;
+use crate::uri;
 
 /// How version 1 is served.
 #[derive(Clone, Debug, Default)]
@@ -40,8 +41,11 @@ impl NameMap {
         replace(self.0.iter().map(|(from, to)| (&**from, &**to)), name)
     }
 
-    /// What version 1 calls an error of the realm.
+    /// What version 1 calls an error of the realm. WAMP's own have one name, whoever says them.
     pub(super) fn of_error<'a>(&self, uri: &'a str) -> Cow<'a, str> {
+        if uri::is_reserved(uri) {
+            return Cow::Borrowed(uri);
+        }
         replace(self.0.iter().map(|(to, from)| (&**from, &**to)), uri)
     }
 }
@@ -132,6 +136,10 @@ mod tests {
         for (name, topic) in [("http://x/a", "x.a"), ("http://x/event#a", "x.event.a"), ("y", "y")] {
             assert_eq!(names.to_topic(name), topic);
             assert_eq!(names.of_error(topic), name);
+        }
+        let names = NameMap::new([("http://x/", "")]);
+        for (error, told) in [("a.b", "http://x/a.b"), ("wamp.error.canceled", "wamp.error.canceled")] {
+            assert_eq!(names.of_error(error), told);
         }
     }
 }
