@@ -110,11 +110,14 @@ on_both_drivers! {
         let router = Router::on(driver);
         let mut client = Client::join_compressed(router.wamp, &Offer::default());
         client.subscribe(TOPIC);
+        // WELCOME is not short.
+        let deflated = || router.metric("fanwire_deflated_frames_total", "");
+        let before = deflated();
         for number in 0..5 {
             Client::join(router.wamp).publish(TOPIC, json!([number, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]));
             assert_eq!(client.expect_event()[0], number);
         }
-        assert_eq!(router.metric("fanwire_deflated_frames_total", ""), 0.0);
+        assert_eq!(deflated(), before);
     }
 
     /// 1009 at the limit that holds for the sender, and nobody else notices.
