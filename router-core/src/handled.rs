@@ -146,8 +146,9 @@ impl Shard {
 
     fn ask_handler(&mut self, now: Instant, outlet: Outlet, happening: Happening) {
         let Some((handler, realm)) = self.handler_of(outlet) else { return };
+        let begins = matches!(happening, Happening::Begins(_));
         let subject = Subject::Handled { client: self.client_id(outlet), happening };
-        self.ask(now, outlet, (None, realm), subject, Matter::Handled);
+        self.ask(now, outlet, (None, realm), subject, Matter::Handled { begins });
         self.questions.last_mut().expect("just asked").handler = Some(handler);
     }
 
@@ -165,7 +166,13 @@ impl Shard {
     }
 
     /// The handler has done its work on what happened, or failed to.
-    pub(crate) fn decide_handled(&mut self, now: Instant, outlet: Outlet, outcome: Result<Grant, Denial>) {
+    pub(crate) fn decide_handled(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        begins: bool,
+        outcome: Result<Grant, Denial>,
+    ) {
         let unsaid = self.delivery.unsaid(outlet);
         match outcome {
             Ok(grant) => {
@@ -176,7 +183,7 @@ impl Shard {
                     self.close(now, outlet, 1011, &refusal.words);
                 }
             }
-            Err(denial) => self.handler_failed(now, outlet, &denial),
+            Err(denial) => self.handler_failed(now, outlet, begins, &denial),
         }
         // As after any request: who does not read the answers is held back.
         if let Some(before) = unsaid {
@@ -185,7 +192,7 @@ impl Shard {
         self.listen_again(outlet);
     }
 
-    fn handler_failed(&mut self, now: Instant, outlet: Outlet, denial: &Denial) {
+    fn handler_failed(&mut self, now: Instant, outlet: Outlet, begins: bool, denial: &Denial) {
         self.delivery.counters.requests_refused += 1;
         let Some((handler, _)) = self.handler_of(outlet) else { return };
         let on_failure = self.config.handlers[usize::from(handler.0)].on_failure;
@@ -196,7 +203,8 @@ impl Shard {
             Denial::Refused | Denial::Told(_) => {
                 self.close(now, outlet, 1008, "the endpoint refuses this connection");
             }
-            Denial::Failed | Denial::Unavailable if on_failure == OnFailure::Close => {
+            // Nobody comes in by an outage of what would have checked it.
+            Denial::Failed | Denial::Unavailable if begins || on_failure == OnFailure::Close => {
                 self.close(now, outlet, 1011, "the endpoint's handler failed");
             }
             Denial::Failed | Denial::Unavailable => {}

@@ -292,7 +292,10 @@ pub(crate) enum Matter {
     /// What its message is answered.
     Message,
     /// What its handler wants done.
-    Handled,
+    Handled {
+        /// Of a connection that has just come.
+        begins: bool,
+    },
 }
 
 impl Asking {
@@ -422,7 +425,7 @@ impl Shard {
             Matter::Entrance(entrance) => self.decide_entrance(now, outlet, entrance, outcome),
             Matter::Request(held) => self.decide_request(now, outlet, held, outcome),
             Matter::Message => self.decide_message(now, outlet, outcome),
-            Matter::Handled => self.decide_handled(now, outlet, outcome),
+            Matter::Handled { begins } => self.decide_handled(now, outlet, begins, outcome),
         }
     }
 

@@ -105,7 +105,8 @@ pub(super) enum Kind {
 struct Order {
     /// The number that is next.
     next: u64,
-    waiting: BTreeMap<u64, Told>,
+    /// With when each came.
+    waiting: BTreeMap<u64, (Instant, Told)>,
     /// When the number that is missing has been waited for long enough.
     deadline: Option<Instant>,
 }
@@ -115,35 +116,27 @@ impl Order {
         Self { next: 1, waiting: BTreeMap::new(), deadline: None }
     }
 
-    fn insert(&mut self, told: Told) {
-        self.waiting.insert(told.number, told);
+    fn insert(&mut self, now: Instant, told: Told) {
+        self.waiting.insert(told.number, (now, told));
     }
 
-    /// What may be published by now.
+    /// What may be published by now: what comes next, what is late, since it has been waited for, and what is behind numbers that
+    /// did not come in time. Each waits for its own time at most, so many gaps take no longer than one.
     fn release(&mut self, now: Instant) -> Vec<Told> {
         let mut released = Vec::new();
-        if self.deadline.is_some_and(|deadline| deadline <= now) || self.waiting.len() >= NEWS_MAX {
-            self.skip();
-        }
-        while let Some(entry) = self.waiting.first_entry().filter(|entry| *entry.key() <= self.next) {
-            // One that is late comes at once: it has been waited for.
+        self.deadline = None;
+        loop {
+            let is_full = self.waiting.len() >= NEWS_MAX;
+            let Some(entry) = self.waiting.first_entry() else { break };
+            let due = entry.get().0 + GAP_TIME;
+            if *entry.key() > self.next && due > now && !is_full {
+                self.deadline = Some(due);
+                break;
+            }
             self.next = self.next.max(entry.key() + 1);
-            released.push(entry.remove());
-            self.deadline = None;
-        }
-        if self.waiting.is_empty() {
-            self.deadline = None;
-        } else {
-            self.deadline.get_or_insert(now + GAP_TIME);
+            released.push(entry.remove().1);
         }
         released
-    }
-
-    fn skip(&mut self) {
-        if let Some(first) = self.waiting.keys().next() {
-            self.next = *first;
-        }
-        self.deadline = None;
     }
 }
 
@@ -162,7 +155,8 @@ impl NewsDesk {
                 }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
             }
-            came.drain(..).for_each(|told| order.insert(told));
+            let now = Instant::now();
+            came.drain(..).for_each(|told| order.insert(now, told));
             let mut publications = Vec::new();
             for told in order.release(Instant::now()) {
                 self.write(told, &core.load(), &mut publications);
@@ -266,11 +260,11 @@ mod tests {
     async fn news_come_in_the_order_of_their_numbers() {
         let (mut order, now) = (Order::new(), Instant::now());
         for (came, released) in [(2, vec![]), (3, vec![]), (1, vec![1, 2, 3]), (4, vec![4]), (6, vec![])] {
-            order.insert(told(came));
+            order.insert(now, told(came));
             assert_eq!(numbers(order.release(now)), released, "{came}");
         }
         assert_eq!(order.deadline, Some(now + GAP_TIME));
-        order.insert(told(5));
+        order.insert(now, told(5));
         assert_eq!(numbers(order.release(now)), [5, 6]);
         assert_eq!(order.deadline, None);
     }
@@ -278,17 +272,21 @@ mod tests {
     #[tokio::test]
     async fn what_does_not_come_is_waited_for_a_while_only() {
         let (mut order, now) = (Order::new(), Instant::now());
-        order.insert(told(2));
-        order.insert(told(3));
-        order.insert(told(7));
+        for (number, came) in [(2, now), (3, now), (7, now + GAP_TIME / 2), (9, now + GAP_TIME / 2)] {
+            order.insert(came, told(number));
+        }
         assert_eq!(numbers(order.release(now)), [0; 0]);
         assert_eq!(numbers(order.release(now + GAP_TIME / 2)), [0; 0]);
         assert_eq!(numbers(order.release(now + GAP_TIME)), [2, 3]);
         assert_eq!(numbers(order.release(now + GAP_TIME)), [0; 0], "7 waits for its own time");
-        order.insert(told(1));
+        order.insert(now + GAP_TIME, told(1));
         assert_eq!(numbers(order.release(now + GAP_TIME)), [1], "late is better than never");
-        assert_eq!(numbers(order.release(now + GAP_TIME * 2)), [7]);
-        order.insert(told(8));
+        assert_eq!(
+            numbers(order.release(now + GAP_TIME * 3 / 2)),
+            [7, 9],
+            "two gaps take no longer than one"
+        );
+        order.insert(now + GAP_TIME * 2, told(8));
         assert_eq!(numbers(order.release(now + GAP_TIME * 2)), [8]);
     }
 }

@@ -74,8 +74,14 @@ impl Desk {
     ) -> Result<(), Refused> {
         arguments.expect(1, &[])?;
         let roles = arguments.texts(0, "filter_authroles")?;
-        let roles: Option<Vec<RoleId>> =
-            roles.map(|names| names.iter().filter_map(|name| self.role(caller.realm, name)).collect());
+        // As many as the realm has at most, however long the caller's list is: each session is compared with them.
+        let roles = roles.map(|names| {
+            let mut roles: Vec<RoleId> =
+                names.iter().filter_map(|name| self.role(caller.realm, name)).collect();
+            roles.sort_unstable();
+            roles.dedup();
+            roles
+        });
         let directory = self.shards.directory();
         let mut wants_more = true;
         for part in 0..directory.session_parts() {

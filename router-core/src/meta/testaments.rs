@@ -142,6 +142,11 @@ impl Shard {
             }
             TestamentOrder::Add { scope, mut publication } => {
                 self.permit(realm, role, Action::Publish, &publication.topic)?;
+                if self.config.access.hooks(realm).of_publication(&publication.topic).is_some() {
+                    let words = "a hook decides on publications to this topic, and there is nobody to ask it for when the \
+                                 session has ended";
+                    return Err(Refusal::new(error::NOT_AUTHORIZED, words));
+                }
                 publication.actor.role = role;
                 let testaments = self.testaments.entry(session).or_default();
                 let added = testaments.add(scope, *publication);

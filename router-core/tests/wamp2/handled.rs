@@ -147,6 +147,19 @@ fn a_handler_that_fails_ends_the_connection_or_not() {
 }
 
 #[test]
+fn nobody_comes_in_whose_beginning_failed() {
+    for handler in [CLOSES, KEEPS] {
+        for denial in [Denial::Failed, Denial::Unavailable] {
+            let mut router = Router::new(1);
+            let (client, _) = enter(&mut router, 0, handler);
+            let (question, _) = asked(&mut router, 0);
+            router.shards[0].handle_verdict(router.now, question.verdict(Err(denial)));
+            assert_eq!(router.hear_one(client), "close 1011");
+        }
+    }
+}
+
+#[test]
 fn nothing_follows_a_close_and_what_cannot_be_done_ends_it() {
     let mut router = Router::new(1);
     let (client, _) = entered(&mut router, 0, CLOSES);
