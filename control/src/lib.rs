@@ -19,6 +19,7 @@
 pub mod admin;
 pub mod api;
 pub mod bridge;
+mod calendar;
 pub mod connections;
 mod early;
 pub mod hooks;

@@ -19,7 +19,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::timestamp;
+use crate::calendar;
 
 /// What is kept of a secret. Its text is `$wampcra$i=ROUNDS$SALT$KEY`, or `$wampcra$plain$` and the secret in base64.
 #[derive(Clone, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl CraSecret {
             "authmethod": "wampcra",
             "authprovider": "static",
             "nonce": STANDARD.encode(nonce),
-            "timestamp": timestamp::now(),
+            "timestamp": calendar::to_the_millisecond(calendar::now()),
             "session": session,
         })
         .to_string();

@@ -24,8 +24,8 @@ use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::timestamp;
 use super::users::Why;
+use crate::calendar;
 use crate::hooks::HookUrl;
 
 /// Whose tokens are good, and what they say.
@@ -272,7 +272,7 @@ impl Tokens {
     /// How long it is still good.
     fn rest_of(&self, claims: &Map<String, Value>) -> Option<Duration> {
         let end = Duration::try_from_secs_f64(claims.get("exp")?.as_f64()?).ok()? + self.config.leeway;
-        Some(end.saturating_sub(timestamp::since_1970()))
+        Some(end.saturating_sub(calendar::since_1970()))
     }
 
     /// Whether the keys are to be asked for before a token is verified, or because it has an unknown one.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::calendar;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::json;
 
@@ -34,7 +35,7 @@ fn tokens(change: impl FnOnce(&mut TokenConfig)) -> Tokens {
 }
 
 fn now() -> u64 {
-    timestamp::since_1970().as_secs()
+    calendar::since_1970().as_secs()
 }
 
 fn claims() -> Value {

@@ -19,7 +19,6 @@ pub mod jwt;
 pub mod prover;
 pub(crate) mod refusals;
 pub mod scram;
-mod timestamp;
 pub mod users;
 
 use std::sync::Arc;

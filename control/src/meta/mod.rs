@@ -15,7 +15,6 @@ mod news;
 mod sessions;
 mod subscriptions;
 mod testaments;
-mod time;
 mod words;
 
 use std::sync::Arc;

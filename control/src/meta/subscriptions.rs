@@ -11,9 +11,9 @@ use fanwire_core::uri::{self, MatchPolicy, UriRule};
 use serde::Serialize;
 
 use super::sessions::{LIST_MAX, check_length};
-use super::time;
 use super::words::{Arguments, Refused, Said, error};
 use super::{Caller, Desk, breathe};
+use crate::calendar;
 
 /// Entries of one look into the directory, and sessions of one question to a shard.
 const PAGE: usize = 1_024;
@@ -34,7 +34,7 @@ impl<'a> EntryRow<'a> {
     pub(super) fn of_news(id: u64, details: &'a EntryDetails) -> Self {
         Self {
             id,
-            created: time::iso(fanwire_io::wall_clock(details.created)),
+            created: calendar::to_the_second(fanwire_io::wall_clock(details.created)),
             uri: &details.uri,
             policy: details.policy.name(),
             invoke: details.invoke.map(|policy| policy.name()),
@@ -44,7 +44,7 @@ impl<'a> EntryRow<'a> {
     fn of_topic(info: &'a TopicInfo) -> Self {
         Self {
             id: info.id.get(),
-            created: time::iso(fanwire_io::wall_clock(info.created)),
+            created: calendar::to_the_second(fanwire_io::wall_clock(info.created)),
             uri: &info.uri,
             policy: info.policy.name(),
             invoke: None,
