@@ -10,42 +10,24 @@ use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use bytes::BytesMut;
 use fanwire_codec::http::{HeadScanner, HttpError, RequestHead, parse_request};
-use fanwire_codec::rawsocket;
-use fanwire_codec::wamp2::batch::Batch;
 use fanwire_codec::ws::handshake::{Upgrade, write_accept};
-use fanwire_codec::ws::{Control, DirectRoom, Kind, Limits, Received, write_control};
+use fanwire_codec::ws::{Control, DirectRoom, Limits, write_control};
 use fanwire_core::{Instant, Outlet};
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, recv, recvmsg};
 
 use super::Shard;
+use super::talk::{Done, Outcome, Talk};
+use super::throttle::Throttle;
 use crate::config::EndpointId;
-use crate::counters::ShardCounters;
 use crate::handover::{HandedOver, is_for_control, peer};
 use crate::pressure::Level;
 use crate::request::{Refusal, RefusalReason, route};
 use crate::service::{Flow, Service};
 use crate::slots::{BatchRest, CloseReason, Cold, Hot, Stage, flag};
-use crate::transport::{Input, Violation};
-
-/// How the handling of a piece of input ended.
-enum Outcome {
-    /// All of it was consumed.
-    Consumed,
-    /// The service paused the connection; so many bytes were consumed.
-    Paused(usize),
-    /// Enough for one turn; so many bytes were consumed.
-    Enough(usize),
-    /// The peer's close frame came while we had said nothing of the kind.
-    PeerCloses(u16),
-    /// The peer's close frame answers ours.
-    PeerAnswers,
-    Violated(Violation),
-    Panicked,
-}
+use crate::transport::Input;
 
 impl<S: Service> Shard<S> {
     /// Receives within the turn's budget from the connections that have something, round-robin.
@@ -361,12 +343,11 @@ impl<S: Service> Shard<S> {
     /// Input of a WebSocket or RawSocket, all of it in `input`.
     fn frames(&mut self, slot: u32, input: &mut [u8]) {
         let Self { config, service, slots, pool, frame, links, now, throttle, .. } = self;
-        let messages_left = throttle.as_ref().map_or(u64::MAX, |throttle| throttle.messages_left(slot, *now));
+        let messages_left = messages_left(throttle.as_deref(), slot, *now);
         let cold = &mut slots.cold[slot as usize];
         let hot = &mut slots.hot[slot as usize];
         let limits = limits(config, hot, || service.login_bytes_max(Outlet(slot)));
-        let mut talk = Talk::new(*now, Outlet(slot), service, hot, frame, &cold.input);
-        talk.messages_left = messages_left;
+        let mut talk = Talk::new(*now, Outlet(slot), service, hot, frame, &cold.input, messages_left);
         let mut at = 0;
         let inflated = pool.inflated().bytes_out;
         let outcome = loop {
@@ -377,12 +358,11 @@ impl<S: Service> Shard<S> {
                     at += consumed;
                     match received {
                         None => break Outcome::Consumed,
-                        Some(received) => match talk.hear(received) {
-                            Heard::GoOn => {}
-                            Heard::Pause => break Outcome::Paused(at),
-                            Heard::Enough => break Outcome::Enough(at),
-                            Heard::Stop(outcome) => break outcome,
-                        },
+                        Some(received) => {
+                            if let Some(outcome) = talk.hear(received).ends(at) {
+                                break outcome;
+                            }
+                        }
                     }
                 }
                 Ok(Err(error)) => break Outcome::Violated(error),
@@ -393,7 +373,7 @@ impl<S: Service> Shard<S> {
             }
             // A few bytes may have become a megabyte each time: the others have their turn between two of those.
             if (pool.inflated().bytes_out - inflated) as usize >= config.turn.receive_bytes
-                || talk.done.heard() >= messages_left
+                || talk.is_enough()
             {
                 break Outcome::Enough(at);
             }
@@ -413,17 +393,11 @@ impl<S: Service> Shard<S> {
         let Self { service, slots, frame, links, now, throttle, .. } = self;
         let cold = &mut slots.cold[slot as usize];
         let hot = &mut slots.hot[slot as usize];
-        let mut talk = Talk::new(*now, Outlet(slot), service, hot, frame, &cold.input);
-        talk.messages_left =
-            throttle.as_ref().map_or(u64::MAX, |throttle| throttle.messages_left(slot, *now));
+        let messages_left = messages_left(throttle.as_deref(), slot, *now);
+        let mut talk = Talk::new(*now, Outlet(slot), service, hot, frame, &cold.input, messages_left);
         let outcome = match guarded(|| cold.input.direct_filled(count)) {
             Ok(Ok(None)) => Outcome::Consumed,
-            Ok(Ok(Some(received))) => match talk.hear(received) {
-                Heard::GoOn => Outcome::Consumed,
-                Heard::Pause => Outcome::Paused(count),
-                Heard::Enough => Outcome::Enough(count),
-                Heard::Stop(outcome) => outcome,
-            },
+            Ok(Ok(Some(received))) => talk.hear(received).ends(count).unwrap_or(Outcome::Consumed),
             Ok(Err(error)) => Outcome::Violated(error),
             Err(Panicked) => Outcome::Panicked,
         };
@@ -441,17 +415,11 @@ impl<S: Service> Shard<S> {
         if hot.stage != Stage::Open {
             return 0;
         }
-        let mut talk = Talk::new(*now, Outlet(slot), service, hot, frame, &cold.input);
-        talk.messages_left =
-            throttle.as_ref().map_or(u64::MAX, |throttle| throttle.messages_left(slot, *now));
+        let messages_left = messages_left(throttle.as_deref(), slot, *now);
+        let mut talk = Talk::new(*now, Outlet(slot), service, hot, frame, &cold.input, messages_left);
         let (heard, rest_bytes) = talk.hear_piece(batch.kind, &mut batch.bytes[batch.at..]);
         let handled = batch.bytes.len() - batch.at - rest_bytes;
-        let outcome = match heard {
-            Heard::GoOn => Outcome::Consumed,
-            Heard::Pause => Outcome::Paused(handled),
-            Heard::Enough => Outcome::Enough(handled),
-            Heard::Stop(outcome) => outcome,
-        };
+        let outcome = heard.ends(handled).unwrap_or(Outcome::Consumed);
         let done = talk.done(&links.counters);
         let cost = handled.max(done.messages as usize * BATCHED_MESSAGE_COST);
         if rest_bytes > 0 {
@@ -597,185 +565,9 @@ fn limits(config: &crate::config::Config, hot: &Hot, login: impl FnOnce() -> usi
     Limits { message_bytes_max }
 }
 
-/// What is heard in one piece of input, on its way to the service.
-struct Talk<'a, S> {
-    now: Instant,
-    outlet: Outlet,
-    service: &'a mut S,
-    hot: &'a mut Hot,
-    frame: &'a mut BytesMut,
-    is_batched: bool,
-    /// `None`: a WebSocket. Else the longest ping that can be answered.
-    raw_ping_bytes_max: Option<usize>,
-    /// How many messages may be heard now; a batch is left where it holds more.
-    messages_left: u64,
-    done: Done,
-}
-
-#[derive(Default)]
-struct Done {
-    messages: u64,
-    controls: u64,
-    pongs: u32,
-    /// The latest ping, not answered yet.
-    pong_kept: Option<Vec<u8>>,
-    /// What was not handled of a batch.
-    batch_rest: Option<BatchRest>,
-    /// Bytes of batches that were handled.
-    batch_bytes: usize,
-    service_closed: bool,
-}
-
-impl Done {
-    fn heard(&self) -> u64 {
-        self.messages + self.controls
-    }
-}
-
-enum Heard {
-    GoOn,
-    Pause,
-    Enough,
-    Stop(Outcome),
-}
-
-impl<'a, S: Service> Talk<'a, S> {
-    fn new(
-        now: Instant,
-        outlet: Outlet,
-        service: &'a mut S,
-        hot: &'a mut Hot,
-        frame: &'a mut BytesMut,
-        input: &Input,
-    ) -> Self {
-        let (is_batched, raw_ping_bytes_max) = (input.is_batched(), input.ping_bytes_max());
-        let (messages_left, done) = (u64::MAX, Done::default());
-        Self { now, outlet, service, hot, frame, is_batched, raw_ping_bytes_max, messages_left, done }
-    }
-
-    fn hear(&mut self, received: Received<'_>) -> Heard {
-        let open = self.hot.stage == Stage::Open && !self.done.service_closed;
-        match received {
-            Received::Message { kind, payload } if self.is_batched => self.hear_batch(kind, payload),
-            Received::Message { kind, payload } => self.hear_message(kind, payload),
-            Received::Ping(payload) => {
-                self.done.controls += 1;
-                match self.raw_ping_bytes_max {
-                    _ if !open => Heard::GoOn,
-                    None => {
-                        self.pong(payload);
-                        Heard::GoOn
-                    }
-                    Some(bytes_max) => self.raw_pong(payload, bytes_max),
-                }
-            }
-            // Whatever comes shows that the peer lives; which ping it answers does not matter.
-            Received::Pong(_) => {
-                self.done.controls += 1;
-                Heard::GoOn
-            }
-            Received::Close(body) => {
-                self.done.controls += 1;
-                if open {
-                    Heard::Stop(Outcome::PeerCloses(body.map_or(1000, |(code, _)| code)))
-                } else {
-                    Heard::Stop(Outcome::PeerAnswers)
-                }
-            }
-        }
-    }
-
-    fn hear_message(&mut self, kind: Kind, message: &mut [u8]) -> Heard {
-        self.done.messages += 1;
-        if self.hot.stage != Stage::Open || self.done.service_closed {
-            return Heard::GoOn;
-        }
-        match self.service.receive(self.now, self.outlet, kind, message) {
-            Flow::Continue => Heard::GoOn,
-            Flow::Pause => Heard::Pause,
-            Flow::Closing => {
-                // Only the peer's close frame is looked for from now on.
-                self.done.service_closed = true;
-                Heard::GoOn
-            }
-        }
-    }
-
-    /// The messages of a batch; where it has to be left, the rest of it is kept.
-    fn hear_batch(&mut self, kind: Kind, batch: &mut [u8]) -> Heard {
-        let (heard, rest_bytes) = self.hear_piece(kind, batch);
-        if rest_bytes > 0 {
-            let bytes = batch[batch.len() - rest_bytes..].to_vec();
-            self.done.batch_rest = Some(BatchRest { kind, bytes, at: 0 });
-        }
-        heard
-    }
-
-    /// As many messages of a batch as may be handled at once, and how many of its bytes are left to be handled.
-    fn hear_piece(&mut self, kind: Kind, batch: &mut [u8]) -> (Heard, usize) {
-        let mut batch = Batch::new(kind, batch);
-        let mut left = batch.rest().len();
-        loop {
-            let message = match batch.next_message() {
-                Ok(Some(message)) => message,
-                Ok(None) => return (Heard::GoOn, 0),
-                Err(error) => return (Heard::Stop(Outcome::Violated(Violation::Batch(error))), 0),
-            };
-            let heard = self.hear_message(kind, message);
-            let rest = batch.rest().len();
-            self.done.batch_bytes += std::mem::replace(&mut left, rest) - rest;
-            if !matches!(heard, Heard::GoOn) {
-                return (heard, rest);
-            }
-            let is_enough =
-                self.done.messages >= BATCH_MESSAGES_AT_ONCE || self.done.batch_bytes >= BATCH_BYTES_AT_ONCE;
-            if self.done.heard() >= self.messages_left || (is_enough && rest > 0) {
-                return (Heard::Enough, rest);
-            }
-        }
-    }
-
-    /// WAMP, "RawSocket Transport": each ping has its pong. Who sends them and reads nothing is cut as any slow consumer.
-    fn raw_pong(&mut self, payload: &[u8], bytes_max: usize) -> Heard {
-        if payload.len() > bytes_max {
-            let (bytes, bytes_max) = (payload.len() as u64, bytes_max as u64);
-            let error = rawsocket::ProtocolError::Unanswerable { bytes, bytes_max };
-            return Heard::Stop(Outcome::Violated(Violation::RawSocket(error)));
-        }
-        self.frame.clear();
-        rawsocket::write_frame(self.frame, rawsocket::FrameKind::Pong, payload);
-        self.service.push(self.now, self.outlet, self.frame);
-        Heard::GoOn
-    }
-
-    /// RFC 6455, 5.5.3: only the latest ping has to be answered. So a flood of them cannot fill the outbox: a few are
-    /// answered at once; beyond that, or while the socket takes nothing, the latest is kept.
-    fn pong(&mut self, payload: &[u8]) {
-        if self.hot.has(flag::BLOCKED) || self.done.pongs >= PONGS_AT_ONCE {
-            self.done.pong_kept = Some(payload.to_vec());
-            return;
-        }
-        self.done.pongs += 1;
-        self.frame.clear();
-        write_control(self.frame, Control::Pong, payload);
-        self.service.push(self.now, self.outlet, self.frame);
-    }
-
-    fn done(mut self, counters: &ShardCounters) -> Done {
-        if !self.hot.has(flag::BLOCKED)
-            && let Some(payload) = self.done.pong_kept.take()
-        {
-            self.done.pongs = 0;
-            self.pong(&payload);
-        }
-        if self.done.messages > 0 {
-            counters.received_messages.add(self.done.messages);
-        }
-        if self.done.controls > 0 {
-            counters.received_control_frames.add(self.done.controls);
-        }
-        self.done
-    }
+/// How many messages the connection may still send now.
+fn messages_left(throttle: Option<&Throttle>, slot: u32, now: Instant) -> u64 {
+    throttle.map_or(u64::MAX, |throttle| throttle.messages_left(slot, now))
 }
 
 /// The decoder panicked.
@@ -791,14 +583,6 @@ pub(super) fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, Panicked> {
     };
     catch_unwind(AssertUnwindSafe(decode)).map_err(|_| Panicked)
 }
-
-/// Ping floods: answers of at most 127 bytes each, 2 KiB a receive.
-const PONGS_AT_ONCE: u32 = 16;
-
-/// A batch is left after so many messages or bytes of it, and goes on when others had their turn: one large message may
-/// hold 100,000 of them, and nothing is sent while they are routed.
-const BATCH_MESSAGES_AT_ONCE: u64 = 256;
-const BATCH_BYTES_AT_ONCE: usize = 64 << 10;
 
 /// What a message of a batch takes at least of a turn's bytes: the shortest have a dozen, and answers of a hundred.
 const BATCHED_MESSAGE_COST: usize = 64;

@@ -27,6 +27,7 @@ mod ready;
 mod renewal;
 mod sharing;
 mod spin;
+mod talk;
 #[cfg(test)]
 mod tests;
 mod throttle;
