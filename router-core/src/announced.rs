@@ -7,15 +7,13 @@ use fanwire_codec::wamp2::{Feature, FeatureSet, Roles};
 pub(crate) struct Announced(u16);
 
 /// Each has the bit of its place.
-const OF_CALLEES: [Feature; 8] = [
+const OF_CALLEES: [Feature; 6] = [
     Feature::CallCanceling,
     Feature::CallReroute,
     Feature::CallTimeout,
-    Feature::CallTrustlevels,
     Feature::ProgressiveCallInvocations,
     Feature::ProgressiveCallResults,
     Feature::RegistrationRevocation,
-    Feature::SharedRegistration,
 ];
 /// The one that callers must have announced before they may use it; it follows those of callees.
 const OF_CALLERS: [Feature; 1] = [Feature::ProgressiveCallInvocations];

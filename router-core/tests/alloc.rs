@@ -118,6 +118,22 @@ fn steady_allocations(mut step: impl FnMut()) -> u64 {
     ALLOCATIONS.get() - before
 }
 
+/// Allocations of a publication by `publisher`, which so many receive.
+fn allocations_of(
+    shard: &mut Shard,
+    sink: &mut Sink,
+    publisher: Outlet,
+    message: &mut [u8],
+    receivers: u64,
+) -> u64 {
+    steady_allocations(|| {
+        let before = shard.counters().delivered;
+        assert_eq!(shard.receive(Instant::START, publisher, Kind::Text, message), Flow::Continue);
+        flush(shard, sink);
+        assert_eq!(shard.counters().delivered, before + receivers, "everybody got it");
+    })
+}
+
 #[test]
 fn a_publication_to_a_thousand_subscribers_allocates_nothing() {
     let (mut shard, mut sink) = (shard(), Sink(0));
@@ -129,14 +145,7 @@ fn a_publication_to_a_thousand_subscribers_allocates_nothing() {
     flush(&mut shard, &mut sink);
     shard.effects();
     let mut message = *br#"[16,77,{"acknowledge":true},"a.topic",[1,"payload"],{"k":"v"}]"#;
-    let allocations = steady_allocations(|| {
-        let before = sink.0;
-        let flow = shard.receive(Instant::START, publisher, Kind::Text, &mut message);
-        assert_eq!(flow, Flow::Continue);
-        flush(&mut shard, &mut sink);
-        assert!(sink.0 > before + 1_000 * 40, "everybody got it");
-    });
-    assert_eq!(allocations, 0);
+    assert_eq!(allocations_of(&mut shard, &mut sink, publisher, &mut message, 1_000), 0);
 }
 
 #[test]
@@ -154,14 +163,7 @@ fn a_publication_to_clients_of_both_protocols_allocates_nothing() {
     flush(&mut shard, &mut sink);
     shard.effects();
     let mut message = *br#"[16,77,{"acknowledge":true},"a.topic",[{"a":1}]]"#;
-    let allocations = steady_allocations(|| {
-        let before = shard.counters().delivered;
-        let flow = shard.receive(Instant::START, publisher, Kind::Text, &mut message);
-        assert_eq!(flow, Flow::Continue);
-        flush(&mut shard, &mut sink);
-        assert_eq!(shard.counters().delivered, before + 200, "everybody got it");
-    });
-    assert_eq!(allocations, 0);
+    assert_eq!(allocations_of(&mut shard, &mut sink, publisher, &mut message, 200), 0);
 }
 
 #[test]
@@ -181,14 +183,7 @@ fn a_publication_over_each_transport_allocates_nothing() {
     flush(&mut shard, &mut sink);
     shard.effects();
     let mut message = *br#"[16,77,{"acknowledge":true},"a.topic",[1,"payload"],{"k":"v"}]"#;
-    let allocations = steady_allocations(|| {
-        let before = shard.counters().delivered;
-        let flow = shard.receive(Instant::START, publisher, Kind::Text, &mut message);
-        assert_eq!(flow, Flow::Continue);
-        flush(&mut shard, &mut sink);
-        assert_eq!(shard.counters().delivered, before + 100, "everybody got it");
-    });
-    assert_eq!(allocations, 0);
+    assert_eq!(allocations_of(&mut shard, &mut sink, publisher, &mut message, 100), 0);
 }
 
 #[test]
@@ -204,14 +199,7 @@ fn a_publication_among_clients_of_version_1_allocates_nothing() {
     flush(&mut shard, &mut sink);
     shard.effects();
     let mut message = *br#"[7,"http://example.com/a#topic",{"a":1},false]"#;
-    let allocations = steady_allocations(|| {
-        let before = shard.counters().delivered;
-        let flow = shard.receive(Instant::START, Outlet(0), Kind::Text, &mut message);
-        assert_eq!(flow, Flow::Continue);
-        flush(&mut shard, &mut sink);
-        assert_eq!(shard.counters().delivered, before + 100);
-    });
-    assert_eq!(allocations, 0);
+    assert_eq!(allocations_of(&mut shard, &mut sink, Outlet(0), &mut message, 100), 0);
 }
 
 #[test]
@@ -226,14 +214,7 @@ fn what_is_said_in_an_echo_room_allocates_nothing() {
     flush(&mut shard, &mut sink);
     shard.effects();
     let mut message = *b"hello world!";
-    let allocations = steady_allocations(|| {
-        let before = shard.counters().delivered;
-        let flow = shard.receive(Instant::START, Outlet(0), Kind::Text, &mut message);
-        assert_eq!(flow, Flow::Continue);
-        flush(&mut shard, &mut sink);
-        assert_eq!(shard.counters().delivered, before + 100, "everybody got it");
-    });
-    assert_eq!(allocations, 0);
+    assert_eq!(allocations_of(&mut shard, &mut sink, Outlet(0), &mut message, 100), 0);
 }
 
 #[test]
@@ -248,14 +229,7 @@ fn a_publication_to_patterns_allocates_nothing() {
     flush(&mut shard, &mut sink);
     shard.effects();
     let mut message = *br#"[16,77,{"acknowledge":true},"a.topic",[1,"payload"],{"k":"v"}]"#;
-    let allocations = steady_allocations(|| {
-        let before = shard.counters().delivered;
-        let flow = shard.receive(Instant::START, publisher, Kind::Text, &mut message);
-        assert_eq!(flow, Flow::Continue);
-        flush(&mut shard, &mut sink);
-        assert_eq!(shard.counters().delivered, before + 200, "everybody got it twice");
-    });
-    assert_eq!(allocations, 0);
+    assert_eq!(allocations_of(&mut shard, &mut sink, publisher, &mut message, 200), 0);
 }
 
 #[test]
