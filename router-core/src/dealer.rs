@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanwire_codec::payload::OwnedPayload;
-use fanwire_codec::wamp2::{Feature, Payload, RegisterOptions, Serializer};
+use fanwire_codec::wamp2::{Feature, Payload, RegisterOptions, Revoked, Serializer};
 
 use crate::access::Action;
 use crate::broker::Origin;
@@ -89,7 +89,10 @@ impl Shard {
             invoke: options.invoke,
             concurrency: options.concurrency.and_then(NonZeroU64::new),
             force: options.force_reregister == Some(true),
+            at: self.turn_at,
+            heard: self.heard_of_registration(realm, uri),
         };
+        let limits = &self.config.limits;
         let registered = self
             .directory
             .register(realm, policy, uri, callee, &offer, limits.patterns_per_realm)
@@ -102,6 +105,7 @@ impl Shard {
                     _ => Refusal::new(error::PROCEDURE_ALREADY_EXISTS, words),
                 }
             })?;
+        self.tell_notes(registered.notes);
         if let Some(displaced) = registered.displaced {
             self.revoke_all(&displaced);
         }
@@ -130,9 +134,16 @@ impl Shard {
         session.patterns -= u32::from(registration.policy() != MatchPolicy::Exact);
         self.delivery.counters.registrations -= 1;
         if !planted(Mutation::RegistrationLeft) {
-            self.directory.unregister(&registration, id);
+            self.leave_registration(&registration, id);
         }
         Ok(())
+    }
+
+    /// A session of this shard, which has forgotten it, is no callee of this registration any more.
+    pub(crate) fn leave_registration(&mut self, registration: &Registration, session: SessionId) {
+        let heard = self.heard_of_registration(registration.realm(), registration.uri());
+        let notes = self.directory.unregister(registration, session, heard);
+        self.tell_notes(notes);
     }
 
     /// All callees of an entry that is no more lose their registration.
@@ -149,7 +160,8 @@ impl Shard {
         }
     }
 
-    /// A session's registration is another one's now. What it was asked before, it may still answer.
+    /// A session's registration is another one's now, and it is told if it understands that. What it was asked before, it may
+    /// still answer.
     fn revoke(&mut self, callee: SessionId, registration: RegistrationId) {
         let Some(&outlet) = self.outlets.get(&callee) else { return };
         let session = self.session_mut(outlet).expect("it has an id");
@@ -160,6 +172,7 @@ impl Shard {
         session.patterns -= u32::from(lost.policy() != MatchPolicy::Exact);
         self.delivery.counters.registrations -= 1;
         self.delivery.counters.withdrawn += 1;
+        self.tell_revoked(outlet, Revoked::Registration(registration.get()), FORCED_OUT);
     }
 
     // --- calls -------------------------------------------------------------------------------------------------
@@ -451,3 +464,6 @@ impl Part {
 pub(crate) fn no_form(serializer: Serializer) -> String {
     format!("the callee's answer has no form in {serializer}")
 }
+
+/// What a callee is told whose registration another one has forced from it. Crossbar says so too, and clients expect a URI.
+const FORCED_OUT: &str = "wamp.error.unregistered";

@@ -22,13 +22,18 @@ use crate::shard::Shard;
 mod news;
 mod testaments;
 
-pub(crate) use news::EntryEvent;
-pub use news::{Change, EntryDetails, EntryKind, News, ON_JOIN, ON_LEAVE};
+pub use news::{Change, EntryDetails, EntryEvent, EntryKind, News, ON_JOIN, ON_LEAVE};
 pub(crate) use testaments::Testaments;
 pub use testaments::{TestamentOrder, TestamentScope};
 
 /// Those that anybody may call whose role may call them.
-const ASKING: [&str; 11] = [
+const ASKING: [&str; 17] = [
+    "wamp.registration.count_callees",
+    "wamp.registration.get",
+    "wamp.registration.list",
+    "wamp.registration.list_callees",
+    "wamp.registration.lookup",
+    "wamp.registration.match",
     "wamp.session.add_testament",
     "wamp.session.count",
     "wamp.session.flush_testaments",
@@ -43,7 +48,8 @@ const ASKING: [&str; 11] = [
 ];
 
 /// Those that do something to others, and need a rule of their own.
-const ENDING: [&str; 5] = [
+const ENDING: [&str; 6] = [
+    "wamp.registration.remove_callee",
     "wamp.session.kill",
     "wamp.session.kill_all",
     "wamp.session.kill_by_authid",

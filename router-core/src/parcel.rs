@@ -119,7 +119,7 @@ impl Failure {
 pub(crate) enum Errand {
     Invoke(Invocation),
     Interrupt(Interruption),
-    /// Another callee has taken this registration's place.
+    /// Another callee has taken this registration's place: this one loses it, and is told.
     Revoke {
         callee: SessionId,
         registration: RegistrationId,

@@ -427,7 +427,7 @@ impl Shard {
         session.patterns = 0;
         for registration in registrations {
             self.delivery.counters.registrations -= 1;
-            self.directory.unregister(&registration, id);
+            self.leave_registration(&registration, id);
         }
         self.abandon_calls(calls.into_values());
         self.disown_invocations(invocations.into_calls());

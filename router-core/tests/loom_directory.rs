@@ -8,9 +8,11 @@
 
 use fanwire_core::{
     directory::{
-        Callee, CalleeFeatures, Candidates, Creation, Directory, Entry, Offer, RegistrationCache, TopicCache,
+        Callee, CalleeFeatures, Candidates, Creation, Directory, Entry, Heard, Note, Offer,
+        RegistrationCache, TopicCache,
     },
     ids::{RealmId, RoleId, SessionId, ShardId},
+    meta::EntryEvent,
     uri::{InvokePolicy, MatchPolicy},
 };
 use loom::{
@@ -190,7 +192,7 @@ fn who_saw_unregistered_and_registered_calls_the_new_callee() {
             let (directory, unregistered, registered) =
                 (directory.clone(), unregistered.clone(), registered.clone());
             move || {
-                directory.unregister(&old, callee(0).session);
+                directory.unregister(&old, callee(0).session, Heard::default());
                 unregistered.send();
                 directory.register(REALM, MatchPolicy::Exact, "p", callee(1), &Offer::default(), 9).unwrap();
                 registered.send();
@@ -219,7 +221,7 @@ fn callees_that_come_and_go_leave_the_others_reachable() {
         assert!(found(&mut cache, &directory).is_some());
         let leaver = thread::spawn({
             let directory = directory.clone();
-            move || directory.unregister(&old, callee(0).session)
+            move || directory.unregister(&old, callee(0).session, Heard::default())
         });
         let joined = Message::new();
         let joiner = thread::spawn({
@@ -358,5 +360,40 @@ fn news_of_entries_are_numbered_in_their_order() {
                 assert_eq!(deleted, None, "somebody is still there");
             }
         }
+    });
+}
+
+/// Somebody leaves while another one forces it out: whoever is first, each end is told once, and before the beginning that follows.
+#[test]
+fn a_registration_ends_once_whoever_ends_it() {
+    loom::model(|| {
+        let directory = Arc::new(Directory::new(1));
+        let events = [EntryEvent::Created, EntryEvent::Attached, EntryEvent::Detached, EntryEvent::Deleted];
+        let heard = events.into_iter().fold(Heard::default(), |heard, event| heard.with(event, true));
+        let offer = Offer { force: true, heard, ..Offer::default() };
+        let register = |directory: &Directory, index: u8| {
+            directory.register(REALM, MatchPolicy::Exact, "p", callee(index), &offer, 9).unwrap()
+        };
+        let first = register(&directory, 0);
+        let forcing = {
+            let directory = Arc::clone(&directory);
+            thread::spawn(move || register(&directory, 1).notes)
+        };
+        let mut notes = directory.unregister(&first.registration, callee(0).session, heard);
+        notes.extend(first.notes);
+        notes.extend(forcing.join().unwrap());
+        notes.sort_by_key(|note| note.number);
+        let told: Vec<_> = notes.iter().map(|note| (note.event, note.session)).collect();
+        let [first, second] = [callee(0).session, callee(1).session];
+        let expected = [
+            (EntryEvent::Created, first),
+            (EntryEvent::Attached, first),
+            (EntryEvent::Detached, first),
+            (EntryEvent::Deleted, first),
+            (EntryEvent::Created, second),
+            (EntryEvent::Attached, second),
+        ];
+        assert_eq!(told, expected);
+        assert!(notes.iter().zip(1..).all(|(Note { number, .. }, place)| *number == place));
     });
 }

@@ -94,12 +94,47 @@ async def subscriptions_are_told_and_described(clients):
     await inbox.stays_empty()
 
 
+async def registrations_are_told_and_described(clients):
+    observer, callee = await clients.join_many(2)
+    events = {}
+    for name in ["on_create", "on_register", "on_unregister", "on_delete"]:
+        events[name] = await subscribe(observer, f"wamp.registration.{name}")
+    uri, session = "com.fanwire.test.registered", callee._session_id
+    registration = await callee.register(lambda: "here", uri)
+    number = registration.id
+    (creator, details), _, _ = await events["on_create"].next()
+    expected = (session, number, uri, "exact", "single")
+    equal((creator, details["id"], details["uri"], details["match"], details["invoke"]), expected)
+    equal((await events["on_register"].next())[0], [session, number])
+    equal(await observer.call("wamp.registration.get", number), details)
+    for name in ["lookup", "match"]:
+        equal(await observer.call(f"wamp.registration.{name}", uri), number)
+    assert number in (await observer.call("wamp.registration.list"))["exact"]
+    equal(await observer.call("wamp.registration.list_callees", number), [session])
+    equal(await observer.call("wamp.registration.count_callees", number), 1)
+    await refused(observer.call("wamp.registration.get", 2**53), "wamp.error.no_such_registration")
+    equal(await observer.call(uri), "here")
+    # It announces revocation, and stays when it is told of one.
+    equal(await observer.call("wamp.registration.remove_callee", number, session, "com.fanwire.moved"), None)
+    equal((await events["on_unregister"].next())[0], [session, number])
+    equal((await events["on_delete"].next())[0], [session, number])
+    await refused(observer.call(uri), "wamp.error.no_such_procedure")
+    second = (await callee.register(lambda: "again", uri)).id
+    equal((await events["on_create"].next())[0][1]["id"], second)
+    options = base.RegisterOptions(force_reregister=True)
+    third = (await observer.register(lambda: "forced", uri, options=options)).id
+    equal((await events["on_delete"].next())[0], [session, second])
+    equal((await events["on_create"].next())[0][1]["id"], third)
+    equal(await callee.call(uri), "forced")
+
+
 CHECKS = [
     sessions_are_counted_listed_and_described,
     a_killed_session_hears_why,
     who_comes_and_goes_is_told,
     a_testament_is_published_when_its_session_is_cut,
     subscriptions_are_told_and_described,
+    registrations_are_told_and_described,
 ]
 
 

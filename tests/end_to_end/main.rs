@@ -36,6 +36,7 @@ mod message_center;
 mod message_center_preset;
 mod message_center_wire;
 mod meta;
+mod meta_registrations;
 mod overload;
 mod passwd;
 mod presets;

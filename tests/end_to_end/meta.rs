@@ -9,21 +9,21 @@ use crate::clients::{script, tool};
 use crate::support::{CHEAP_HASH, CHEAP_TICKET, Client, Folder, Heard, Launch, Router, eventually};
 
 /// A client, with its session's id.
-struct Member {
-    client: Client,
-    id: u64,
-    requests: u64,
+pub struct Member {
+    pub client: Client,
+    pub id: u64,
+    pub requests: u64,
 }
 
 impl Member {
-    fn join(router: &Router, realm: &str) -> Self {
+    pub fn join(router: &Router, realm: &str) -> Self {
         let mut client = Client::connect(router.wamp);
         let welcome = client.ask(json!([1, realm, {"roles": roles()}]));
         Self::welcomed(client, &welcome)
     }
 
     /// Announces nothing.
-    fn join_plain(router: &Router) -> Self {
+    pub fn join_plain(router: &Router) -> Self {
         let mut client = Client::connect(router.wamp);
         let roles = json!({"publisher": {}, "subscriber": {}, "caller": {}, "callee": {}});
         let welcome = client.ask(json!([1, "realm1", {"roles": roles}]));
@@ -31,13 +31,13 @@ impl Member {
     }
 
     /// The next event of a subscription by pattern: its topic and its arguments.
-    fn meta_event(&mut self) -> (String, Value) {
+    pub fn meta_event(&mut self) -> (String, Value) {
         let mut event = self.client.expect();
         assert_eq!(event[0], 36, "{event}");
         (event[3]["topic"].as_str().expect("a topic").to_owned(), event[4].take())
     }
 
-    fn log_in(router: &Router, user: &str) -> Self {
+    pub fn log_in(router: &Router, user: &str) -> Self {
         let mut client = Client::connect(router.wamp);
         let hello = json!({"roles": roles(), "authmethods": ["ticket"], "authid": user});
         let challenge = client.ask(json!([1, "realm1", hello]));
@@ -51,7 +51,7 @@ impl Member {
         Self { client, id: welcome[1].as_u64().expect("an id"), requests: 0 }
     }
 
-    fn subscribe(&mut self, topic: &str, policy: &str) -> u64 {
+    pub fn subscribe(&mut self, topic: &str, policy: &str) -> u64 {
         self.requests += 1;
         let subscribed = self.client.ask(json!([32, self.requests, {"match": policy}, topic]));
         assert_eq!(subscribed[0], 33, "{subscribed}");
@@ -66,7 +66,7 @@ impl Member {
     }
 
     /// The end of a session in this way, and whoever has it ends.
-    fn end(mut self, how: End) {
+    pub fn end(mut self, how: End) {
         match how {
             End::Goodbye => {
                 let goodbye = self.client.ask(json!([6, {}, "wamp.close.close_realm"]));
@@ -89,14 +89,14 @@ impl Member {
         }
     }
 
-    fn say_call(&mut self, procedure: &str, args: Value, kwargs: Value) -> u64 {
+    pub fn say_call(&mut self, procedure: &str, args: Value, kwargs: Value) -> u64 {
         self.requests += 1;
         self.client.send(json!([48, self.requests, {}, procedure, args, kwargs]));
         self.requests
     }
 
     /// RESULT's arguments, or ERROR's URI.
-    fn call_with(&mut self, procedure: &str, args: Value, kwargs: Value) -> Result<Value, String> {
+    pub fn call_with(&mut self, procedure: &str, args: Value, kwargs: Value) -> Result<Value, String> {
         let request = self.say_call(procedure, args, kwargs);
         let answer = self.client.expect();
         match answer[0].as_u64() {
@@ -109,11 +109,11 @@ impl Member {
         }
     }
 
-    fn call(&mut self, procedure: &str, args: Value) -> Value {
+    pub fn call(&mut self, procedure: &str, args: Value) -> Value {
         self.call_with(procedure, args, json!({})).unwrap_or_else(|error| panic!("{procedure}: {error}"))
     }
 
-    fn refused(&mut self, procedure: &str, args: Value) -> String {
+    pub fn refused(&mut self, procedure: &str, args: Value) -> String {
         self.call_with(procedure, args, json!({})).expect_err(procedure)
     }
 
@@ -132,7 +132,7 @@ impl Member {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum End {
+pub enum End {
     Goodbye,
     Abort,
     Violation,
@@ -147,7 +147,7 @@ fn roles() -> Value {
     json!({"publisher": {}, "subscriber": revocable, "caller": {}, "callee": revocable})
 }
 
-fn sorted(ids: &Value) -> Vec<u64> {
+pub fn sorted(ids: &Value) -> Vec<u64> {
     let mut ids: Vec<u64> =
         ids.as_array().expect("a list").iter().map(|id| id.as_u64().expect("an id")).collect();
     ids.sort_unstable();
@@ -155,15 +155,15 @@ fn sorted(ids: &Value) -> Vec<u64> {
 }
 
 /// On one shard and on two.
-fn each(driver: &str, check: impl Fn(&Router)) {
+pub fn each(driver: &str, check: impl Fn(&Router)) {
     for shards in ["1", "2"] {
         check(&Launch::on(driver).argument("--shards").argument(shards).start());
     }
 }
 
-const INVALID_ARGUMENT: &str = "wamp.error.invalid_argument";
-const INVALID_URI: &str = "wamp.error.invalid_uri";
-const NO_SUCH_SESSION: &str = "wamp.error.no_such_session";
+pub const INVALID_ARGUMENT: &str = "wamp.error.invalid_argument";
+pub const INVALID_URI: &str = "wamp.error.invalid_uri";
+pub const NO_SUCH_SESSION: &str = "wamp.error.no_such_session";
 
 on_both_drivers! {
     fn sessions_are_counted_listed_and_described(driver: &str) {

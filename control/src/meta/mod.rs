@@ -12,6 +12,7 @@
 
 mod figures;
 mod news;
+mod registrations;
 mod sessions;
 mod subscriptions;
 mod testaments;
@@ -192,6 +193,13 @@ impl Desk {
             "wamp.subscription.list_subscribers" => self.list_subscribers(caller, &arguments).await,
             "wamp.subscription.count_subscribers" => self.count_subscribers(caller, &arguments).await,
             "wamp.subscription.remove_subscriber" => self.remove_subscriber(caller, &arguments).await,
+            "wamp.registration.list" => self.list_registrations(caller, &arguments).await,
+            "wamp.registration.lookup" => self.lookup_registration(caller, &arguments),
+            "wamp.registration.match" => self.match_registration(caller, &arguments),
+            "wamp.registration.get" => self.get_registration(caller, &arguments).await,
+            "wamp.registration.list_callees" => self.list_callees(caller, &arguments).await,
+            "wamp.registration.count_callees" => self.count_callees(caller, &arguments).await,
+            "wamp.registration.remove_callee" => self.remove_callee(caller, &arguments).await,
             "wamp.session.kill" => self.kill(caller, &arguments).await,
             "wamp.session.kill_by_authid" => self.kill_by_authid(caller, &arguments).await,
             "wamp.session.kill_by_authrole" => self.kill_by_authrole(caller, &arguments).await,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fanwire_codec::wamp2::Revoked;
 use fanwire_core::api::{ApiAnswer, Ask, Revocation, SessionCursor, SessionFilter};
-use fanwire_core::directory::{TopicCursor, TopicFilter, TopicInfo};
+use fanwire_core::directory::{Registration, TopicCursor, TopicFilter, TopicInfo};
 use fanwire_core::ids::{SessionId, ShardId, SubscriptionId};
 use fanwire_core::meta::EntryDetails;
 use fanwire_core::uri::{self, MatchPolicy, UriRule};
@@ -16,7 +16,7 @@ use super::{Caller, Desk, breathe};
 use crate::calendar;
 
 /// Entries of one look into the directory, and sessions of one question to a shard.
-const PAGE: usize = 1_024;
+pub(super) const PAGE: usize = 1_024;
 
 /// What is told of a subscription or registration (WAMP, "Subscription Meta API" and "Registration Meta API").
 #[derive(Serialize)]
@@ -38,6 +38,16 @@ impl<'a> EntryRow<'a> {
             uri: &details.uri,
             policy: details.policy.name(),
             invoke: details.invoke.map(|policy| policy.name()),
+        }
+    }
+
+    pub(super) fn of_registration(registration: &'a Registration) -> Self {
+        Self {
+            id: registration.id().get(),
+            created: calendar::to_the_second(fanwire_io::wall_clock(registration.created())),
+            uri: registration.uri(),
+            policy: registration.policy().name(),
+            invoke: Some(registration.invoke().name()),
         }
     }
 

@@ -14,6 +14,7 @@ pub(super) mod error {
     pub(crate) const INVALID_ARGUMENT: &str = "wamp.error.invalid_argument";
     pub(crate) const INVALID_URI: &str = "wamp.error.invalid_uri";
     pub(crate) const NO_SUCH_PROCEDURE: &str = "wamp.error.no_such_procedure";
+    pub(crate) const NO_SUCH_REGISTRATION: &str = "wamp.error.no_such_registration";
     pub(crate) const NO_SUCH_SUBSCRIPTION: &str = "wamp.error.no_such_subscription";
     pub(crate) const NO_SUCH_SESSION: &str = "wamp.error.no_such_session";
     pub(crate) const PAYLOAD_SIZE_EXCEEDED: &str = "wamp.error.payload_size_exceeded";

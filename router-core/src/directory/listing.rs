@@ -1,13 +1,16 @@
-//! Listing the topics that somebody is subscribed to, a page at a time, for operators.
+//! Listing the topics that somebody is subscribed to, and what is registered, a page at a time.
 //!
 //! A page locks one bucket after another, each for as long as its entries are looked at, and looks at a bounded number of
 //! them. So it holds up no subscriber for longer than another subscriber would, however many topics there are.
 
 use std::sync::Arc;
 
-use super::{Directory, Topic};
+use super::{
+    Directory, Registration, Topic,
+    table::{Entry, Table},
+};
 use crate::clock::Instant;
-use crate::ids::{RealmId, SubscriptionId};
+use crate::ids::{RealmId, RegistrationId, SubscriptionId};
 use crate::uri::MatchPolicy;
 
 /// Which topics are meant: those that agree with everything that is there.
@@ -60,28 +63,51 @@ pub struct TopicInfo {
 impl Directory {
     /// At most `limit` of the topics that agree with `filter`, from `after` on.
     pub fn topics(&self, filter: TopicFilter<'_>, after: TopicCursor, limit: usize) -> TopicPage {
-        let mut page = TopicPage { topics: Vec::new(), next: None };
-        let mut looked_at = 0;
-        let mut cursor = after;
-        while (cursor.bucket as usize) < self.topics.bucket_count() {
-            if looked_at >= LOOKED_AT_MAX || page.topics.len() >= limit {
-                page.next = Some(cursor);
-                return page;
+        let id = |topic: &Topic| topic.id().get();
+        let (page, next) = self.topics.page(after, limit, id, |topic| filter.admits(topic));
+        TopicPage { topics: page.iter().map(|topic| TopicInfo::of(topic)).collect(), next }
+    }
+
+    /// At most `limit` of the realm's registrations, or the one with this id, from `after` on, and where to go on.
+    pub fn registrations(
+        &self,
+        realm: RealmId,
+        id: Option<RegistrationId>,
+        after: TopicCursor,
+        limit: usize,
+    ) -> (Vec<Arc<Registration>>, Option<TopicCursor>) {
+        let admits = |entry: &Registration| entry.realm() == realm && id.is_none_or(|id| id == entry.id());
+        self.registrations.page(after, limit, |entry| entry.id().get(), admits)
+    }
+}
+
+impl<E: Entry> Table<E> {
+    /// Some entries that are meant, by bucket and then by id, and where to go on.
+    fn page(
+        &self,
+        after: TopicCursor,
+        limit: usize,
+        id: impl Fn(&E) -> u64,
+        admits: impl Fn(&E) -> bool,
+    ) -> (Vec<Arc<E>>, Option<TopicCursor>) {
+        let (mut page, mut looked_at, mut cursor) = (Vec::new(), 0, after);
+        while (cursor.bucket as usize) < self.bucket_count() {
+            if looked_at >= LOOKED_AT_MAX || page.len() >= limit {
+                return (page, Some(cursor));
             }
             let mut found = Vec::new();
-            looked_at += self.topics.collect(cursor.bucket as usize, &mut found, |topic| {
-                let is_meant = topic.id().get() > cursor.after && filter.admits(topic);
-                is_meant.then(|| Arc::clone(topic))
+            looked_at += self.collect(cursor.bucket as usize, &mut found, |entry| {
+                (id(entry) > cursor.after && admits(entry)).then(|| Arc::clone(entry))
             });
-            found.sort_unstable_by_key(|topic| topic.id());
-            let room = limit - page.topics.len();
-            page.topics.extend(found.iter().take(room).map(|topic| TopicInfo::of(topic)));
+            found.sort_unstable_by_key(|entry| id(entry));
+            let room = limit - page.len();
             cursor = match found.get(room) {
-                Some(_) => TopicCursor { after: found[room - 1].id().get(), ..cursor },
+                Some(_) => TopicCursor { after: id(&found[room - 1]), ..cursor },
                 None => TopicCursor { bucket: cursor.bucket + 1, after: 0 },
             };
+            page.extend(found.into_iter().take(room));
         }
-        page
+        (page, None)
     }
 }
 

@@ -19,6 +19,7 @@ mod cache;
 mod listing;
 mod matches;
 mod members;
+mod notes;
 mod patterns;
 mod registration;
 mod sessions;
@@ -30,18 +31,21 @@ pub use cache::HandleCache;
 pub use listing::{TopicCursor, TopicFilter, TopicInfo, TopicPage};
 pub use matches::{Found, PatternMatches};
 pub use members::{Choice, Claim};
+pub use notes::{Heard, Note};
 pub use patterns::TooManyPatterns;
 pub use registration::{Callee, CalleeFeatures, Candidates, Offer, RegisterError, Registered, Registration};
 pub use sessions::SessionEntry;
 pub use table::Entry;
 pub use topic::Topic;
 
+use crate::meta::EntryEvent;
 use crate::mutation::{self, Mutation, planted};
 use crate::{
     clock::Instant,
     ids::{RealmId, RegistrationId, SessionId, ShardId, SubscriptionId},
     uri::MatchPolicy,
 };
+use notes::Notes;
 use patterns::Patterns;
 use sessions::Sessions;
 use std::sync::Arc;
@@ -239,6 +243,10 @@ impl Directory {
 
     /// Registers a procedure, or a prefix or wildcard, of which a realm has `patterns_max` different ones at most. When it
     /// returns, every caller that hears of it sees it: only then may REGISTERED be sent.
+    ///
+    /// # Errors
+    ///
+    /// Says why it was not registered; then nothing has changed, and there is nothing to tell.
     pub fn register(
         &self,
         realm: RealmId,
@@ -269,12 +277,18 @@ impl Directory {
             }
             Some(present) => present.joined_by(callee, offer),
         };
+        let mut notes = Notes::new(self, offer.heard);
         let entered = entered.map(|registration| {
             let registration = Arc::new(registration);
             if let Some(present) = &present {
                 present.retire();
                 bucket.remove(present);
             }
+            if present.as_ref().is_none_or(|present| present.id() != registration.id()) {
+                present.iter().for_each(|displaced| notes.add_end(displaced));
+                notes.add(EntryEvent::Created, callee.session, &registration);
+            }
+            notes.add(EntryEvent::Attached, callee.session, &registration);
             bucket.insert(Arc::clone(&registration));
             registration
         });
@@ -288,7 +302,7 @@ impl Directory {
         }
         let registration = entered?;
         let displaced = present.filter(|present| present.id() != registration.id());
-        Ok(Registered { registration, displaced })
+        Ok(Registered { registration, displaced, notes: notes.into_all() })
     }
 
     fn new_registration(&self, hash: u64, key: Key<'_>, callee: Callee, offer: &Offer) -> Registration {
@@ -299,8 +313,8 @@ impl Directory {
     }
 
     /// Takes a session's registration back. Callers that hold its handle see that it is retired; if others share it, there is
-    /// another one in its place. Doing it twice does nothing.
-    pub fn unregister(&self, registration: &Registration, session: SessionId) {
+    /// another one in its place. Doing it twice does nothing, and nothing is `heard` of it then.
+    pub fn unregister(&self, registration: &Registration, session: SessionId, heard: Heard) -> Vec<Note> {
         let (realm, policy, uri) = registration.key();
         let mut bucket = self.registrations.lock(registration.hash());
         // An entry of another id is another registration: this one was forced out.
@@ -308,18 +322,38 @@ impl Directory {
             present.id() == registration.id() && present.callees().any(|callee| callee.session == session)
         };
         let Some(present) = bucket.find(Key { realm, policy, uri }).filter(is_it).map(Arc::clone) else {
-            return;
+            return Vec::new();
         };
+        let mut notes = Notes::new(self, heard);
+        notes.add(EntryEvent::Detached, session, &present);
         present.retire();
         bucket.remove(&present);
         if let Some(others) = present.left_by(session) {
             bucket.insert(Arc::new(others));
-            return;
+            return notes.into_all();
         }
+        notes.add(EntryEvent::Deleted, session, &present);
         drop(bucket);
         if policy != MatchPolicy::Exact {
             self.registration_patterns.release(realm, policy, uri);
         }
+        notes.into_all()
+    }
+
+    /// The registrations to which a call of this procedure may go, in their precedence: the one of exactly this procedure, or
+    /// else those whose patterns cover it. Takes locks; callers use a [`RegistrationCache`].
+    pub fn candidates(&self, realm: RealmId, uri: &str) -> Vec<Arc<Registration>> {
+        if let Some(exact) = self.registration(realm, MatchPolicy::Exact, uri) {
+            return vec![exact];
+        }
+        let patterns = self.registration_patterns.matching(&self.registrations, realm, uri);
+        patterns.iter().flat_map(|matches| matches.entries()).cloned().collect()
+    }
+
+    /// The registration of this very procedure or pattern. Takes the bucket's lock; callers use a [`RegistrationCache`].
+    pub fn registration(&self, realm: RealmId, policy: MatchPolicy, uri: &str) -> Option<Arc<Registration>> {
+        let key = Key { realm, policy, uri };
+        self.registrations.lock(self.registrations.hash(key)).find(key).cloned()
     }
 
     /// Enters a session. False if the id is taken: then the shard draws another one.

@@ -1,12 +1,14 @@
 //! One registered procedure and who answers it: one callee, or several by a policy (`members.rs`).
 
 use super::{
-    PatternMatches, TooManyPatterns,
+    Heard, Note, PatternMatches, TooManyPatterns,
     members::{Choice, Member, Members},
     sync::{AtomicU64, Ordering},
     table::{Entry, Key},
+    topic::Kind,
 };
 use crate::{
+    clock::Instant,
     ids::{RealmId, RegistrationId, RoleId, SessionId, ShardId},
     uri::{InvokePolicy, MatchPolicy},
 };
@@ -80,15 +82,21 @@ pub struct Offer {
     pub concurrency: Option<NonZeroU64>,
     /// Others of its role lose the registration to it.
     pub force: bool,
+    /// When.
+    pub at: Instant,
+    /// What somebody wants to hear of it.
+    pub heard: Heard,
 }
 
-/// A registration, and who has lost it.
+/// A registration, who has lost it, and what is to be told of that.
 #[derive(Debug)]
 pub struct Registered {
     /// The entry, which another one with the same id may replace at any time.
     pub registration: Arc<Registration>,
     /// The entry that it was forced out of.
     pub displaced: Option<Arc<Registration>>,
+    /// In the order in which it happened.
+    pub notes: Vec<Note>,
 }
 
 /// Why a procedure or pattern was not registered.
@@ -151,7 +159,7 @@ pub struct Registration {
     hash: u64,
     uri: Box<str>,
     realm: RealmId,
-    policy: MatchPolicy,
+    kind: Kind,
     invoke: InvokePolicy,
     /// The first one.
     callee: Callee,
@@ -172,7 +180,7 @@ impl Registration {
             hash,
             uri: key.uri.into(),
             realm: key.realm,
-            policy: key.policy,
+            kind: Kind::new(key.policy, offer.at),
             invoke: offer.invoke,
             callee,
             members,
@@ -187,7 +195,7 @@ impl Registration {
             hash: self.hash,
             uri: self.uri.clone(),
             realm: self.realm,
-            policy: self.policy,
+            kind: self.kind,
             invoke: self.invoke,
             callee: members.list()[0].callee(),
             members: Some(Box::new(members)),
@@ -262,7 +270,12 @@ impl Registration {
 
     /// How the URI is compared.
     pub fn policy(&self) -> MatchPolicy {
-        self.policy
+        self.kind.policy()
+    }
+
+    /// When the first of its callees came, to the second.
+    pub fn created(&self) -> Instant {
+        self.kind.created()
     }
 
     /// The realm.
@@ -284,7 +297,7 @@ impl Registration {
 
 impl Entry for Registration {
     fn key(&self) -> (RealmId, MatchPolicy, &str) {
-        (self.realm, self.policy, &self.uri)
+        (self.realm, self.kind.policy(), &self.uri)
     }
 
     fn hash(&self) -> u64 {

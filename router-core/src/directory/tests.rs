@@ -130,11 +130,11 @@ fn a_procedure_has_one_callee() {
     let first = register(&directory, "p", 1).unwrap();
     assert_eq!(register(&directory, "p", 2).unwrap_err(), RegisterError::AlreadyRegistered);
     assert_eq!(exactly(cache.get(&directory, REALM, "p")).unwrap().callee(), callee(1));
-    directory.unregister(&first, callee(1).session);
-    directory.unregister(&first, callee(1).session);
+    directory.unregister(&first, callee(1).session, Heard::default());
+    directory.unregister(&first, callee(1).session, Heard::default());
     assert!(exactly(cache.get(&directory, REALM, "p")).is_none());
     let second = register(&directory, "p", 2).unwrap();
-    directory.unregister(&first, callee(1).session);
+    directory.unregister(&first, callee(1).session, Heard::default());
     assert_eq!(exactly(cache.get(&directory, REALM, "p")).unwrap().id(), second.id());
     assert_eq!(directory.registration_count(), 1);
 }
@@ -207,7 +207,7 @@ proptest! {
                 }
                 Op::Unregister { procedure } => {
                     if let Some((session, registration)) = registered.remove(&procedure) {
-                        directory.unregister(&registration, callee(session).session);
+                        directory.unregister(&registration, callee(session).session, Heard::default());
                     }
                 }
                 Op::Call { procedure, shard: on } => {

@@ -12,6 +12,7 @@ use fanwire_codec::wamp2::{InvokePolicy, Serializer};
 use crate::api::ApiPublication;
 use crate::clock::Instant;
 use crate::delivery::Outlet;
+use crate::directory::{Heard, Note, Registration};
 use crate::ids::{RealmId, RoleId, SessionId};
 use crate::login::LoginMethod;
 use crate::shard::Shard;
@@ -97,13 +98,33 @@ pub struct EntryDetails {
     pub created: Instant,
 }
 
+impl EntryDetails {
+    /// What is told of a registration.
+    pub fn of(registration: &Registration) -> Self {
+        Self {
+            uri: registration.uri().into(),
+            policy: registration.policy(),
+            invoke: Some(registration.invoke()),
+            created: registration.created(),
+        }
+    }
+}
+
 /// Which event a change is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum EntryEvent {
+pub enum EntryEvent {
+    /// There was none before: `on_create`.
     Created,
+    /// Somebody is one of its members now: `on_subscribe`, `on_register`.
     Attached,
+    /// Somebody is none any more: `on_unsubscribe`, `on_unregister`.
     Detached,
+    /// That was the last one: `on_delete`.
     Deleted,
+}
+
+impl EntryEvent {
+    const ALL: [Self; 4] = [Self::Created, Self::Attached, Self::Detached, Self::Deleted];
 }
 
 /// By [`EntryKind`] and [`EntryEvent`].
@@ -150,6 +171,30 @@ impl Shard {
     /// of those of the meta API itself.
     pub(crate) fn hears_of(&mut self, kind: EntryKind, event: EntryEvent, realm: RealmId, uri: &str) -> bool {
         !uri.starts_with("wamp.") && self.is_heard(realm, ENTRY_TOPICS[kind as usize][event as usize])
+    }
+
+    /// What somebody wants to hear of that happens to a registration of `uri`.
+    pub(crate) fn heard_of_registration(&mut self, realm: RealmId, uri: &str) -> Heard {
+        let kind = EntryKind::Registration;
+        EntryEvent::ALL.into_iter().fold(Heard::default(), |heard, event| {
+            let wants = self.hears_of(kind, event, realm, uri);
+            heard.with(event, wants)
+        })
+    }
+
+    /// Tells what has become of registrations, as far as somebody wanted to hear of it.
+    pub(crate) fn tell_notes(&mut self, notes: Vec<Note>) {
+        for Note { number, event, session, registration } in notes {
+            let change = match event {
+                EntryEvent::Created => Change::Created(Box::new(EntryDetails::of(&registration))),
+                EntryEvent::Attached => Change::Attached,
+                EntryEvent::Detached => Change::Detached,
+                EntryEvent::Deleted => Change::Deleted,
+            };
+            let (kind, id) = (EntryKind::Registration, registration.id().get());
+            let news = News::Entry { kind, session: Some(session), id, change };
+            self.tell_news(registration.realm(), number, news);
+        }
     }
 
     /// A session has become a member. `of`: its realm, and what it is a member of.

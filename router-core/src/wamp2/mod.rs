@@ -63,6 +63,8 @@ const ROLES: Roles = Roles {
         Feature::PatternBasedRegistration,
         Feature::ProgressiveCallInvocations,
         Feature::ProgressiveCallResults,
+        Feature::RegistrationMetaApi,
+        Feature::RegistrationRevocation,
         Feature::SessionMetaApi,
         Feature::SharedRegistration,
         Feature::TestamentMetaApi,

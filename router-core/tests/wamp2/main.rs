@@ -18,6 +18,7 @@ mod message_center;
 mod message_center_changes;
 mod message_center_model;
 mod meta;
+mod meta_registrations;
 mod pattern;
 mod plain;
 mod progress;

@@ -17,7 +17,7 @@ use fanwire_core::uri::MatchPolicy;
 
 use crate::support::{Client, Router, number};
 
-const REALM1: u32 = 0;
+pub const REALM1: u32 = 0;
 
 pub fn ask(router: &mut Router, shard: usize, ask: Ask) -> ApiAnswer {
     let (sender, receiver) = channel();
@@ -216,7 +216,7 @@ fn ten_thousand_sessions_are_sent_away_in_pages() {
 }
 
 /// All that a shard tells, by number.
-fn news(router: &mut Router, shard: usize) -> Vec<(u64, News)> {
+pub fn news(router: &mut Router, shard: usize) -> Vec<(u64, News)> {
     let questions: Vec<_> = router.shards[shard].questions().collect();
     let told = questions.into_iter().map(|question| match question.subject {
         Subject::News { number, news } => (number, news),

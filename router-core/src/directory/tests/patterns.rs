@@ -139,12 +139,12 @@ fn a_refused_registration_leaves_no_trace() {
         register("b.", 2).unwrap_err(),
         RegisterError::TooManyPatterns(TooManyPatterns::InRealm { patterns_max: 1 })
     );
-    directory.unregister(&first, callee(1).session);
-    directory.unregister(&first, callee(1).session);
+    directory.unregister(&first, callee(1).session, Heard::default());
+    directory.unregister(&first, callee(1).session, Heard::default());
     assert!(matches!(cache.get(&directory, REALM, "a.x"), Candidates::Nobody));
     let second = register("b.", 2).unwrap();
     assert!(matches!(cache.get(&directory, REALM, "b.x"), Candidates::Patterns(_)));
-    directory.unregister(&second, callee(2).session);
+    directory.unregister(&second, callee(2).session, Heard::default());
     assert_eq!(directory.registration_count(), 0);
 }
 
