@@ -301,13 +301,15 @@ impl Outbox {
     /// Empties everything, for the next connection that needs an outbox.
     pub(super) fn reset(&mut self) {
         self.clear_replies();
-        self.backlog.clear();
-        if self.backlog.capacity() > KEEP_PIECES {
-            self.backlog = VecDeque::new();
+        // Both are hardly ever there; looking is cheaper than dropping nothing.
+        if !self.backlog.is_empty() {
+            self.backlog.clear();
         }
-        // Hardly ever there; looking is cheaper than dropping nothing.
         if self.waiting.is_some() {
             self.waiting = None;
+        }
+        if self.backlog.capacity() > KEEP_PIECES {
+            self.backlog = VecDeque::new();
         }
         self.backlog_bytes = 0;
         self.backlog_messages = 0;
