@@ -205,6 +205,34 @@ pub enum Mutation {
     AskedCallNeverEnds,
     /// A call that a hook denies has a result.
     AskedCallDenialForgotten,
+    /// A callee is interrupted whether it can be or not.
+    InterruptsAnybody,
+    /// `kill` does not wait for the callee's answer.
+    KillAwaitsNothing,
+    /// Parts of a result go on coming after the caller has given the call up.
+    PartsAfterEnd,
+    /// Parts of a result come to who wants none.
+    PartsUnasked,
+    /// The time of a call is never over.
+    TimeNeverOver,
+    /// A call's timer stays when the call has ended.
+    TimerOutlivesCall,
+    /// A part of a result gives its call no more time.
+    TimerNotRestarted,
+    /// Who was interrupted breaks the rules by answering.
+    LateAnswerIsViolation,
+    /// A part of a call that has ended is a call.
+    LatePartIsCall,
+    /// A part that finds no room on its way disappears.
+    PartLost,
+    /// A callee is told of timeouts though it leaves them to the router.
+    TimeoutToldToAll,
+    /// The callees of a caller that leaves work on.
+    LeaverForgetsCallees,
+    /// The last part of a call looks as if others followed.
+    LastPartUntold,
+    /// What few calls have stays when their caller leaves.
+    ExtrasOutliveCaller,
     /// Decoding a message panics. Not for the simulation to find: the session must end with 1011 and nothing else.
     DecoderPanics,
 }

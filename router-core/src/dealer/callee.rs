@@ -96,6 +96,10 @@ impl Shard {
         let encoding = session.encoding;
         let mode = match why {
             Interrupt::Kill => CancelMode::Kill,
+            Interrupt::KillNoWait if planted(Mutation::LateAnswerIsViolation) => {
+                session.invocations.remove(request);
+                CancelMode::KillNoWait
+            }
             Interrupt::KillNoWait => {
                 session.invocations.interrupt(request);
                 CancelMode::KillNoWait
@@ -143,7 +147,7 @@ impl Shard {
         let Some(Invoked { call, takes_progress }) = session.invocations.get(invocation) else {
             return self.is_late_answer(outlet, invocation);
         };
-        if !takes_progress {
+        if !takes_progress && !planted(Mutation::PartsUnasked) {
             self.delivery.counters.results_discarded += 1;
             return true;
         }
@@ -193,7 +197,7 @@ impl Shard {
     pub(super) fn send_or_park(&mut self, now: Instant, origin: Origin, to: ShardId, parcel: Box<Parcel>) {
         if self.lanes.has_room(to) {
             self.lanes.stage(to, Item::Call(parcel));
-        } else {
+        } else if !planted(Mutation::PartLost) {
             self.park_part(now, origin, to, parcel);
         }
     }

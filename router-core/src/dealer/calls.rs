@@ -24,6 +24,7 @@ use crate::delivery::Outlet;
 use crate::directory::{CalleeFeatures, Claim};
 use crate::encoding::Source;
 use crate::ids::{SessionId, ShardId};
+use crate::mutation::{Mutation, planted};
 use crate::parcel::{CallKey, Failure, Interrupt};
 use crate::question::{Denial, Grant};
 use crate::session::error;
@@ -213,7 +214,10 @@ impl Shard {
 
     /// A part of a result; others follow.
     pub(super) fn progress_call(&mut self, now: Instant, number: u64, source: &Source<'_>) {
-        let waits = |call: &&PendingCall| call.takes_progress && call.standing != Standing::Answered;
+        let waits = |call: &&PendingCall| {
+            (call.takes_progress || planted(Mutation::PartsUnasked))
+                && (call.standing != Standing::Answered || planted(Mutation::PartsAfterEnd))
+        };
         let Some(&call) = self.calls.get(&number).filter(waits) else {
             self.delivery.counters.results_discarded += 1;
             return;
@@ -287,8 +291,11 @@ impl Shard {
             }
             let Some(call) = self.calls.remove(&number) else { continue };
             self.delivery.counters.calls_pending -= 1;
-            if call.has_extras {
+            if call.has_extras && !planted(Mutation::ExtrasOutliveCaller) {
                 self.drop_extras(number, &call);
+            }
+            if planted(Mutation::LeaverForgetsCallees) {
+                continue;
             }
             // WAMP, "Caller Leaving During an RPC Invocation".
             if call.callee_features.call_canceling() {

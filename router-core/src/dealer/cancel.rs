@@ -50,7 +50,10 @@ impl Shard {
         let Some(number) = number else { return };
         let Some(call) = self.calls.get_mut(&number) else { return };
         let mode = match mode.unwrap_or(CancelMode::KillNoWait) {
-            _ if !call.callee_features.call_canceling() => CancelMode::Skip,
+            _ if !call.callee_features.call_canceling() && !planted(Mutation::InterruptsAnybody) => {
+                CancelMode::Skip
+            }
+            CancelMode::Kill if planted(Mutation::KillAwaitsNothing) => CancelMode::KillNoWait,
             mode => mode,
         };
         match (call.standing, mode) {
@@ -72,7 +75,7 @@ impl Shard {
     /// Ends a call for its caller. Its callee is interrupted if it can be.
     pub(super) fn give_up_call(&mut self, now: Instant, number: u64, uri: &'static str, words: &str) {
         let Some(call) = self.calls.get(&number) else { return };
-        if !call.callee_features.call_canceling() {
+        if !call.callee_features.call_canceling() && !planted(Mutation::InterruptsAnybody) {
             return self.skip_call(number, uri, words);
         }
         let Some(call) = self.conclude_call(number) else { return };
@@ -102,7 +105,7 @@ impl Shard {
             call.standing = Standing::Answered;
         }
         let call = *call;
-        if call.takes_progress {
+        if call.takes_progress && !planted(Mutation::PartsAfterEnd) {
             self.interrupt_callee(number, &call, Interrupt::DropProgress);
         }
         self.refuse_call(call.caller, uri, words);
@@ -142,7 +145,9 @@ impl Shard {
         if let Some(before) = before {
             self.call_timers.remove(&(before.at, number));
         }
-        if let Some(timer) = timer {
+        if let Some(timer) = timer
+            && !planted(Mutation::TimeNeverOver)
+        {
             self.call_timers.insert((timer.at, number));
         }
     }
@@ -150,7 +155,9 @@ impl Shard {
     /// A part of the result has come (WAMP, "Progressive Call Results", "Timeouts").
     pub(super) fn restart_timer(&mut self, now: Instant, number: u64) {
         let timer = self.call_extras.get(&number).and_then(|extras| extras.timer);
-        if let Some(Timer { time, .. }) = timer {
+        if let Some(Timer { time, .. }) = timer
+            && !planted(Mutation::TimerNotRestarted)
+        {
             self.start_timer(now, number, time);
         }
     }
@@ -176,7 +183,9 @@ impl Shard {
     #[cold]
     pub(super) fn drop_extras(&mut self, number: u64, call: &PendingCall) {
         let Some(extras) = self.call_extras.remove(&number) else { return };
-        if let Some(timer) = extras.timer {
+        if let Some(timer) = extras.timer
+            && !planted(Mutation::TimerOutlivesCall)
+        {
             self.call_timers.remove(&(timer.at, number));
         }
         self.drop_reroute(extras.reroute);
@@ -187,6 +196,9 @@ impl Shard {
 
     /// Parts of this request that come from now on are ignored (WAMP, "Continuations on Completed Calls").
     pub(super) fn note_late_parts(&mut self, outlet: Outlet, request: u64) {
+        if planted(Mutation::LatePartIsCall) {
+            return;
+        }
         if let Some(session) = self.session_mut(outlet) {
             session.ended_calls.get_or_insert_default().late_parts.add(request);
         }

@@ -12,6 +12,7 @@ use crate::clock::Instant;
 use crate::delivery::Outlet;
 use crate::encoding::Source;
 use crate::ids::RegistrationId;
+use crate::mutation::{Mutation, planted};
 use crate::parcel::{Asks, Errand, Invocation};
 use crate::session::Identity;
 use crate::shard::Shard;
@@ -54,7 +55,8 @@ impl Shard {
         // The last part takes with it what was kept for it.
         let part = if request.more { part.clone() } else { slot.take().expect("as above") };
         let Part { uri, registration, is_pattern, caller, asks } = part;
-        let asks = Asks { more: request.more, continues: true, ..asks };
+        let more = request.more || planted(Mutation::LastPartUntold);
+        let asks = Asks { more, continues: true, ..asks };
         let procedure = is_pattern.then_some(uri);
         let key = self.key_of(number);
         let session = self.session(outlet).expect("it calls");

@@ -20,6 +20,7 @@ use crate::directory::{Callee, CalleeFeatures};
 use crate::encoding::Source;
 use crate::ids::{RealmId, SessionId};
 use crate::lanes::Item;
+use crate::mutation::{Mutation, planted};
 use crate::parcel::{Asks, Errand, Failure, Interrupt, Invocation};
 use crate::shard::Shard;
 
@@ -43,7 +44,8 @@ impl Wishes {
 
     /// What this callee is asked.
     pub(super) fn asks_of(&self, callee: &Callee) -> Asks {
-        let forwarded = self.time.filter(|_| callee.features.forward_timeout());
+        let is_told = callee.features.forward_timeout() || planted(Mutation::TimeoutToldToAll);
+        let forwarded = self.time.filter(|_| is_told);
         let timeout_ms = forwarded.and_then(|time| NonZeroU64::new(time.as_millis() as u64));
         Asks { receive_progress: self.receive_progress, more: self.more, timeout_ms, ..Asks::default() }
     }

@@ -1,12 +1,16 @@
 //! One modelled client: what it knows from what it saw, and hence what it can sensibly ask next. It judges nothing.
 
+mod calls;
+
 use super::{
     echo::ROOM_REQUEST,
-    history::{ClientId, Lists, Op, Person, Protocol, Say, Seen, Tag},
+    history::{Abilities, ClientId, Lists, Op, Person, Protocol, Say, Seen, Tag},
     names::{GAPS, PATTERN_BIT, PATTERN_COUNT, REALM_BIT, is_gaps},
     plan::{Act, Plan},
     rng::Rng,
 };
+use calls::Work;
+pub use calls::{TIMEOUT_MAX_MS, abilities};
 use fanwire_codec::wamp2::Serializer;
 use fanwire_core::Outlet;
 use std::collections::{BTreeMap, VecDeque};
@@ -54,14 +58,26 @@ pub struct Client {
     asked: BTreeMap<u64, Asked>,
     subscriptions: BTreeMap<u64, u8>,
     registrations: BTreeMap<u64, u8>,
-    invocations: Vec<(u64, Tag)>,
+    work: Work,
+    abilities: Abilities,
+}
+
+/// Who a client says that it is, and what it can do.
+#[derive(Clone, Copy, Default)]
+pub struct Greeting {
+    pub by_ticket: Option<bool>,
+    pub role: u8,
+    pub abilities: Abilities,
 }
 
 #[derive(Clone, Copy)]
 enum Asked {
     Subscribe(u8),
     Register(u8),
-    Call,
+    /// More parts of it may follow, to this procedure.
+    Call {
+        more: Option<u8>,
+    },
 }
 
 /// More than this many operations ahead of the router, no client writes.
@@ -74,9 +90,9 @@ impl Client {
         outlet: Outlet,
         serializer: Serializer,
         realm: u8,
-        by_ticket: Option<bool>,
-        role: u8,
+        greeting: Greeting,
     ) -> Self {
+        let Greeting { by_ticket, role, abilities } = greeting;
         Self {
             id,
             shard,
@@ -90,7 +106,7 @@ impl Client {
             room: None,
             refused: false,
             wants_out: false,
-            pipeline: VecDeque::from([(Op::Hello { realm, by_ticket }, 0)]),
+            pipeline: VecDeque::from([(Op::Hello { realm, by_ticket, abilities }, 0)]),
             by_ticket,
             told_of_gaps: false,
             role,
@@ -106,7 +122,8 @@ impl Client {
             asked: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             registrations: BTreeMap::new(),
-            invocations: Vec::new(),
+            work: Work::default(),
+            abilities,
         }
     }
 
@@ -119,7 +136,7 @@ impl Client {
     }
 
     pub fn has_invocations(&self) -> bool {
-        !self.invocations.is_empty()
+        self.work.has_invocations()
     }
 
     /// Takes note of what it saw.
@@ -158,7 +175,8 @@ impl Client {
                     self.registrations.insert(*registration, procedure);
                 }
             }
-            Seen::Invocation { request, tag, .. } => self.invocations.push((*request, *tag)),
+            Seen::Invocation { request, tag, asked, .. } => self.work.invoked(*request, *tag, asked),
+            Seen::Interrupt { request, mode } => self.work.interrupted(*request, *mode),
             Seen::Result { request, .. } | Seen::Error { request, .. } => drop(self.asked.remove(request)),
             _ => {}
         }
@@ -223,31 +241,20 @@ impl Client {
             Act::Register => {
                 let procedure = self.or_pattern(procedure, plan, rng);
                 let request = self.ask(Some(Asked::Register(procedure)));
-                Op::Register { request, procedure }
+                Op::Register { request, procedure, offer: calls::offer(rng) }
             }
             Act::Unregister => {
                 let Some((registration, procedure)) = take_one(&mut self.registrations, rng) else { return };
                 Op::Unregister { request: self.ask(None), registration, procedure }
             }
-            Act::Call => {
-                let tag = self.tag(procedure);
-                let disclose = rng.chance(plan.disclosed);
-                Op::Call { request: self.ask(Some(Asked::Call)), tag, disclose }
-            }
+            Act::Call => self.call(procedure, plan, rng),
             Act::Cancel => {
-                let calls = self.asked.iter().filter(|(_, asked)| matches!(asked, Asked::Call));
-                let calls: Vec<u64> = calls.map(|(request, _)| *request).collect();
-                if calls.is_empty() {
-                    return;
-                }
-                Op::Cancel { request: rng.pick(&calls) }
+                let Some(cancel) = self.cancel(rng) else { return };
+                cancel
             }
             Act::Answer => {
-                if self.invocations.is_empty() {
-                    return;
-                }
-                let (invocation, tag) = self.invocations.swap_remove(rng.below(self.invocations.len()));
-                if rng.chance(80) { Op::Yield { invocation, tag } } else { Op::Fail { invocation, tag } }
+                let Some(answer) = self.work.answer(plan, rng) else { return };
+                answer
             }
             Act::Goodbye => {
                 self.joined = false;

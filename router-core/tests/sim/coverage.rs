@@ -1,9 +1,12 @@
 //! What the runs met: a simulation that never fills a ring proves nothing about full rings.
 
 use super::{
-    history::{Answerer, ClientId, Decision, Event, Inner, NOT_TOLD, Op, Order, Protocol, Ruling, Seen},
+    history::{
+        Answerer, Asked, ClientId, Decision, Event, Inner, NOT_TOLD, Op, Order, Protocol, Ruling, Seen, Wants,
+    },
     names,
 };
+use fanwire_codec::wamp2::CancelMode;
 use fanwire_core::login::LoginMethod;
 use fanwire_core::{Arrival, Counters, DropReason, LoginOutcome};
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,6 +105,24 @@ const MUST_HAPPEN: &[&str] = &[
     "order refused for want of room",
     "several clients found by uid",
     "saw a message of a backend",
+    "CALL in parts",
+    "CALL with timeout",
+    "CALL for a result in parts",
+    "CALL of another part",
+    "CALL of a last part",
+    "CANCEL",
+    "CANCEL by skip",
+    "CANCEL by kill",
+    "CANCEL by killnowait",
+    "YIELD of a part",
+    "saw INVOCATION with timeout",
+    "saw INVOCATION in parts",
+    "saw INVOCATION for a result in parts",
+    "saw INTERRUPT by kill",
+    "saw INTERRUPT",
+    "saw a part of a result",
+    "saw a call time out",
+    "saw feature_not_supported",
 ];
 
 /// `rooms`: who is in one.
@@ -165,8 +186,17 @@ fn name(event: &Event, rooms: &BTreeSet<ClientId>) -> &'static str {
             Op::Register { procedure, .. } if names::is_pattern(*procedure) => "REGISTER by pattern",
             Op::Register { .. } => "REGISTER",
             Op::Unregister { .. } => "UNREGISTER",
+            Op::Call { wants: Wants { more: true, .. }, .. } => "CALL in parts",
+            Op::Call { wants: Wants { timeout_ms: Some(_), .. }, .. } => "CALL with timeout",
+            Op::Call { wants: Wants { progress: true, .. }, .. } => "CALL for a result in parts",
             Op::Call { .. } => "CALL",
-            Op::Cancel { .. } => "CANCEL",
+            Op::CallOn { more: true, .. } => "CALL of another part",
+            Op::CallOn { .. } => "CALL of a last part",
+            Op::Cancel { mode: None, .. } => "CANCEL",
+            Op::Cancel { mode: Some(CancelMode::Skip), .. } => "CANCEL by skip",
+            Op::Cancel { mode: Some(CancelMode::Kill), .. } => "CANCEL by kill",
+            Op::Cancel { mode: Some(CancelMode::KillNoWait), .. } => "CANCEL by killnowait",
+            Op::YieldPart { .. } => "YIELD of a part",
             Op::Yield { .. } => "YIELD",
             Op::Fail { .. } => "ERROR of a callee",
             Op::Say { .. } => "says something at the message center",
@@ -189,6 +219,16 @@ fn name(event: &Event, rooms: &BTreeSet<ClientId>) -> &'static str {
             Seen::Gap { .. } => "saw a gap",
             Seen::Registered { .. } => "saw REGISTERED",
             Seen::Unregistered { .. } => "saw UNREGISTERED",
+            Seen::Invocation { asked: Asked { timeout_ms: Some(_), .. }, .. } => {
+                "saw INVOCATION with timeout"
+            }
+            Seen::Invocation { asked: Asked { more: true, .. }, .. } => "saw INVOCATION in parts",
+            Seen::Invocation { asked: Asked { progress: true, .. }, .. } => {
+                "saw INVOCATION for a result in parts"
+            }
+            Seen::Interrupt { mode: CancelMode::Kill, .. } => "saw INTERRUPT by kill",
+            Seen::Interrupt { .. } => "saw INTERRUPT",
+            Seen::Part { .. } => "saw a part of a result",
             Seen::Invocation { procedure: Some(_), .. } => "saw INVOCATION by pattern",
             Seen::Invocation { .. } => "saw INVOCATION",
             Seen::Result { .. } => "saw RESULT",
@@ -197,6 +237,8 @@ fn name(event: &Event, rooms: &BTreeSet<ClientId>) -> &'static str {
                 "wamp.error.option_disallowed.disclose_me" => "saw disclose_me refused",
                 "timed out" => "saw a call by API time out",
                 "wamp.error.canceled" => "saw canceled",
+                "wamp.error.timeout" => "saw a call time out",
+                "wamp.error.feature_not_supported" => "saw feature_not_supported",
                 "wamp.error.not_authorized" => "saw not_authorized",
                 "wamp.error.authorization_failed" => "saw authorization_failed",
                 "wamp.error.unavailable" => "saw unavailable",

@@ -1,6 +1,6 @@
 //! What happened, as the clients know it: the checkers judge by this alone, and the trace hash is over it.
 
-use fanwire_codec::wamp2::ReceiverLists;
+use fanwire_codec::wamp2::{CancelMode, ReceiverLists};
 use std::borrow::Cow;
 
 /// One connection with its session; never used again.
@@ -91,6 +91,48 @@ impl Lists {
     }
 }
 
+/// What a client says in HELLO that it can do: all but the last as a callee.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Abilities {
+    /// It can be interrupted.
+    pub canceling: bool,
+    /// It says results in parts.
+    pub progress: bool,
+    /// It takes calls in parts.
+    pub parts: bool,
+    /// It looks after timeouts.
+    pub timeout: bool,
+    /// As a caller: it may send calls in parts.
+    pub calls_in_parts: bool,
+}
+
+/// What a caller wants beside an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Wants {
+    /// The result in parts, if the callee likes.
+    pub progress: bool,
+    /// More parts of the call follow.
+    pub more: bool,
+    pub timeout_ms: Option<u64>,
+}
+
+/// How a callee registers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Offer {
+    /// It wants to be told of timeouts.
+    pub forward_timeout: bool,
+}
+
+/// What an invocation says beside the call itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Asked {
+    /// The caller takes the result in parts.
+    pub progress: bool,
+    /// More parts of the call follow.
+    pub more: bool,
+    pub timeout_ms: Option<u64>,
+}
+
 /// What a client asked of the router. It counts from when the shard was given the message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
@@ -98,6 +140,7 @@ pub enum Op {
     Hello {
         realm: u8,
         by_ticket: Option<bool>,
+        abilities: Abilities,
     },
     Authenticate {
         right: bool,
@@ -127,6 +170,7 @@ pub enum Op {
     Register {
         request: u64,
         procedure: u8,
+        offer: Offer,
     },
     Unregister {
         request: u64,
@@ -137,9 +181,23 @@ pub enum Op {
         request: u64,
         tag: Tag,
         disclose: bool,
+        wants: Wants,
+    },
+    /// Another part of a call.
+    CallOn {
+        request: u64,
+        tag: Tag,
+        more: bool,
     },
     Cancel {
         request: u64,
+        mode: Option<CancelMode>,
+    },
+    /// A part of a result, the how manieth; counted from 0.
+    YieldPart {
+        invocation: u64,
+        tag: Tag,
+        part: u32,
     },
     Yield {
         invocation: u64,
@@ -224,6 +282,18 @@ pub enum Seen {
         procedure: Option<String>,
         tag: Tag,
         caller: Option<Person>,
+        asked: Asked,
+    },
+    /// The callee should come to an end.
+    Interrupt {
+        request: u64,
+        mode: CancelMode,
+    },
+    /// A part of a result.
+    Part {
+        request: u64,
+        tag: Tag,
+        part: u32,
     },
     Result {
         request: u64,

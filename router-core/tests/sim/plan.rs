@@ -141,6 +141,12 @@ pub struct Plan {
     pub listed: usize,
     /// Percent of publications and calls with `disclose_me`.
     pub disclosed: usize,
+    /// Percent of clients that can do what a client may leave out, of calls and results in parts, and of calls with a timeout.
+    pub able: usize,
+    pub in_parts: usize,
+    pub timed: usize,
+    /// Whether there is a time in which no callee says anything.
+    pub hushed: bool,
     /// Whether there is a hook, percent of its questions that it denies, fails to answer, and never answers.
     pub hooked: bool,
     pub denied: usize,
@@ -205,14 +211,22 @@ impl Plan {
             Step::Inner => rng.pick(&[0, 20, 60]),
             Step::Order => rng.pick(&[0, 0, 20, 60]),
         });
+        // Else there are few callees, and nearly all calls find none.
+        let calling = rng.chance(40);
         let act_weights = ACTS.map(|act| match act {
+            Act::Subscribe | Act::Publish if calling => rng.pick(&[0, 10]),
+            Act::Register if calling => rng.pick(&[15, 40]),
+            Act::Unregister if calling => rng.pick(&[0, 0, 3, 15]),
+            Act::Call if calling => rng.pick(&[60, 150, 300]),
+            Act::Cancel if calling => rng.pick(&[0, 10, 40]),
+            Act::Answer if calling => rng.pick(&[20, 60, 200]),
             Act::Subscribe => rng.pick(&[20, 60]),
             Act::Unsubscribe => rng.pick(&[0, 5, 30, 80]),
             Act::Publish => rng.pick(&[4, 20, 60, 150]),
             Act::Register => rng.pick(&[0, 5, 20]),
             Act::Unregister => rng.pick(&[0, 3, 15, 60]),
             Act::Call => rng.pick(&[0, 20, 60]),
-            Act::Cancel => rng.pick(&[0, 0, 2, 10]),
+            Act::Cancel => rng.pick(&[0, 0, 2, 10, 30]),
             Act::Answer => rng.pick(&[5, 20, 60]),
             Act::Goodbye => rng.pick(&[0, 0, 1]),
             Act::Violate => rng.pick(&[0, 0, 1]),
@@ -243,10 +257,10 @@ impl Plan {
             seed,
             steps,
             shards,
-            realms: rng.pick(&[1, 1, 2]),
+            realms: if calling { 1 } else { rng.pick(&[1, 1, 2]) },
             clients_max: rng.pick(&[3, 8, 20, 60]),
-            echoing: rng.pick(&[0, 0, 30, 70]),
-            centered: rng.pick(&[0, 0, 30, 70]),
+            echoing: if calling { 0 } else { rng.pick(&[0, 0, 30, 70]) },
+            centered: if calling { 0 } else { rng.pick(&[0, 0, 30, 70]) },
             rooms,
             queues,
             by_ticket: rng.pick(&[0, 50, 100, 100]),
@@ -264,6 +278,10 @@ impl Plan {
             include_me: rng.pick(&[0, 30, 100]),
             listed: rng.pick(&[0, 10, 60]),
             disclosed: rng.pick(&[0, 30]),
+            able: rng.pick(&[0, 50, 80, 100]),
+            in_parts: rng.pick(&[0, 0, 30, 70]),
+            timed: rng.pick(&[0, 0, 20, 60]),
+            hushed: rng.chance(25),
             hooked,
             denied: rng.pick(&[0, 20]),
             failed: rng.pick(&[0, 0, 20]),

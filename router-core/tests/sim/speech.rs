@@ -1,7 +1,7 @@
 //! WAMP as the modelled clients speak it: operations to bytes, bytes to what was seen.
 
 use super::{
-    history::{ClientId, Op, Person, Seen, Tag},
+    history::{Abilities, Asked, ClientId, Op, Person, Seen, Tag},
     names,
     plan::REALMS,
 };
@@ -9,8 +9,8 @@ use bytes::BytesMut;
 use fanwire_codec::{
     payload::OwnedPayload,
     wamp2::{
-        self, CallOptions, DecodeLimits, HelloDetails, Message, Payload, PublishOptions, RegisterOptions,
-        Roles, Serializer, SubscribeOptions, YieldOptions, code,
+        self, CallOptions, DecodeLimits, Feature, FeatureSet, HelloDetails, Message, Payload, PublishOptions,
+        RegisterOptions, Roles, Serializer, SubscribeOptions, YieldOptions, code,
     },
     ws::Kind,
 };
@@ -33,19 +33,21 @@ pub fn kind(serializer: Serializer) -> Kind {
 
 /// The bytes of one operation; publications and calls carry `padding` bytes beside their tag.
 pub fn speak(from: ClientId, serializer: Serializer, op: &Op, padding: usize) -> Vec<u8> {
-    let args = |tag: &Tag| arguments(serializer, tag, padding);
     let payload_bytes = match op {
-        Op::Publish { tag, .. } | Op::Call { tag, .. } | Op::Yield { tag, .. } | Op::Fail { tag, .. } => {
-            args(tag)
-        }
+        Op::Publish { tag, .. }
+        | Op::Call { tag, .. }
+        | Op::CallOn { tag, .. }
+        | Op::Yield { tag, .. }
+        | Op::Fail { tag, .. } => arguments(serializer, tag, padding),
+        Op::YieldPart { tag, part, .. } => list_of_one(serializer, &tagged_part(tag, *part, padding)),
         _ => Vec::new(),
     };
     let payload = Payload { args: Some(&payload_bytes), kwargs: None };
     let message = match op {
-        Op::Hello { realm, by_ticket } => Message::Hello {
+        Op::Hello { realm, by_ticket, abilities } => Message::Hello {
             realm: REALMS[usize::from(*realm)].into(),
             details: HelloDetails {
-                roles: Roles::CLIENT,
+                roles: roles(abilities),
                 authid: by_ticket.map(|_| authid(from).into()),
                 authmethods: by_ticket.map(|_| "ticket".into()).into_iter().collect(),
                 ..Default::default()
@@ -81,23 +83,39 @@ pub fn speak(from: ClientId, serializer: Serializer, op: &Op, padding: usize) ->
             topic: names::uri(tag.name).into(),
             payload,
         },
-        Op::Register { request, procedure } => {
+        Op::Register { request, procedure, offer } => {
             let (match_policy, procedure) = names::request(*procedure);
-            let options = RegisterOptions { match_policy, ..Default::default() };
+            let forward_timeout = offer.forward_timeout.then_some(true);
+            let options = RegisterOptions { match_policy, forward_timeout, ..Default::default() };
             Message::Register { request: *request, options, procedure: procedure.into() }
         }
         Op::Unregister { request, registration, .. } => {
             Message::Unregister { request: *request, registration: *registration }
         }
-        Op::Call { request, tag, disclose } => Message::Call {
+        Op::Call { request, tag, disclose, wants } => Message::Call {
             request: *request,
-            options: CallOptions { disclose_me: disclose.then_some(true), ..Default::default() },
+            options: CallOptions {
+                timeout_ms: wants.timeout_ms,
+                receive_progress: wants.progress.then_some(true),
+                progress: wants.more.then_some(true),
+                disclose_me: disclose.then_some(true),
+            },
             procedure: names::uri(tag.name).into(),
             payload,
         },
-        Op::Cancel { request } => Message::Cancel { request: *request, mode: None },
+        // Of the options of later parts this one alone counts.
+        Op::CallOn { request, tag, more } => Message::Call {
+            request: *request,
+            options: CallOptions { progress: Some(*more), ..Default::default() },
+            procedure: names::uri(tag.name).into(),
+            payload,
+        },
+        Op::Cancel { request, mode } => Message::Cancel { request: *request, mode: *mode },
         Op::Yield { invocation, .. } => {
             Message::Yield { request: *invocation, options: YieldOptions::default(), payload }
+        }
+        Op::YieldPart { invocation, .. } => {
+            Message::Yield { request: *invocation, options: YieldOptions { progress: Some(true) }, payload }
         }
         Op::Fail { invocation, .. } => Message::Error {
             request_type: code::INVOCATION,
@@ -152,7 +170,19 @@ pub fn understand(serializer: Serializer, got: Kind, bytes: &[u8]) -> Result<See
         Message::Invocation { request, registration, payload, details } => {
             let procedure = details.procedure.map(Cow::into_owned);
             let caller = told(details.caller, details.caller_authid, details.caller_authrole)?;
-            Seen::Invocation { request, registration, procedure, tag: tagged(payload)?, caller }
+            let asked = Asked {
+                progress: details.receive_progress == Some(true),
+                more: details.progress == Some(true),
+                timeout_ms: details.timeout_ms,
+            };
+            Seen::Invocation { request, registration, procedure, tag: tagged(payload)?, caller, asked }
+        }
+        Message::Interrupt { request, options } => {
+            Seen::Interrupt { request, mode: options.mode.ok_or("INTERRUPT has no mode")? }
+        }
+        Message::Result { request, payload, details } if details.progress == Some(true) => {
+            let part = payload.args.and_then(read_part).ok_or("a part of a result was lost or changed")?;
+            Seen::Part { request, tag: tagged(payload)?, part }
         }
         Message::Result { request, payload, .. } => Seen::Result { request, tag: tagged(payload)? },
         Message::Error { request_type, request, error, payload } => {
@@ -161,6 +191,21 @@ pub fn understand(serializer: Serializer, got: Kind, bytes: &[u8]) -> Result<See
         }
         other => return Err(format!("a router does not send {}", other.name())),
     })
+}
+
+/// What HELLO says of it.
+fn roles(abilities: &Abilities) -> Roles {
+    let callee = [
+        (abilities.canceling, Feature::CallCanceling),
+        (abilities.progress, Feature::ProgressiveCallResults),
+        (abilities.parts, Feature::ProgressiveCallInvocations),
+        (abilities.timeout, Feature::CallTimeout),
+    ];
+    let callee: Vec<Feature> =
+        callee.into_iter().filter_map(|(has, feature)| has.then_some(feature)).collect();
+    let caller: &[Feature] =
+        if abilities.calls_in_parts { &[Feature::ProgressiveCallInvocations] } else { &[] };
+    Roles { callee: Some(FeatureSet::of(&callee)), caller: Some(FeatureSet::of(caller)), ..Roles::CLIENT }
 }
 
 /// How a publication names what it is about.
@@ -211,9 +256,17 @@ pub fn tagged(tag: &Tag, padding: usize) -> String {
     format!("<{}.{}.{}>{}", tag.from.0, tag.number, tag.name, "x".repeat(padding))
 }
 
+/// The same for a part of a result.
+fn tagged_part(tag: &Tag, part: u32, padding: usize) -> String {
+    format!("{}{part}:{}", tagged(tag, 0), "x".repeat(padding))
+}
+
 /// A list of one such string.
 pub fn arguments(serializer: Serializer, tag: &Tag, padding: usize) -> Vec<u8> {
-    let text = tagged(tag, padding);
+    list_of_one(serializer, &tagged(tag, padding))
+}
+
+fn list_of_one(serializer: Serializer, text: &str) -> Vec<u8> {
     match serializer {
         Serializer::Json => format!("[\"{text}\"]").into_bytes(),
         Serializer::MsgPack | Serializer::Cbor => {
@@ -240,6 +293,13 @@ pub fn read_tag(args: &[u8]) -> Option<Tag> {
     let number = numbers.next()?.parse().ok()?;
     let name = numbers.next()?.parse().ok()?;
     Some(Tag { from, number, name })
+}
+
+/// The number of a part of a result, if it is one.
+fn read_part(args: &[u8]) -> Option<u32> {
+    let start = args.iter().rposition(|&byte| byte == b'>')? + 1;
+    let length = args[start..].iter().position(|&byte| byte == b':')?;
+    std::str::from_utf8(&args[start..start + length]).ok()?.parse().ok()
 }
 
 /// WAMP, "Binary conversion of JSON Strings": what a list of one has, if that is binary. What is not in the alphabet ends it.

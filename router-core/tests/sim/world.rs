@@ -186,6 +186,9 @@ impl World {
             self.step(step)?;
             self.steps_done += 1;
         }
+        if self.plan.hushed {
+            self.hush()?;
+        }
         self.settle()?;
         self.jury.facts.losses = self.losses();
         (self.jury.facts.shed, self.jury.facts.shed_for_room) = self.shed();
@@ -225,6 +228,7 @@ impl World {
     fn tell(&mut self, event: Event) -> Verdict {
         event.hash(&mut self.hash);
         self.jury.facts.losses = self.losses();
+        self.jury.facts.now = self.now;
         self.moves += 1;
         let verdict = self.jury.observe(&event);
         self.log.push(event);

@@ -80,6 +80,14 @@ pub fn empty(shard: usize, counters: &Counters) -> Verdict {
     }
 }
 
+/// The same for what they have in their tables.
+pub fn empty_tables(shard: usize, tables: &[(&'static str, usize)]) -> Verdict {
+    match tables.iter().find(|(_, size)| *size != 0) {
+        Some((name, size)) => Err(format!("shard {shard} still has {size} of {name} after everybody left")),
+        None => Ok(()),
+    }
+}
+
 /// The same for what the shards share.
 pub fn empty_directory(directory: &Directory) -> Verdict {
     let left = (directory.topic_count(), directory.registration_count(), directory.session_count());

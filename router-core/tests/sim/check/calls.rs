@@ -116,7 +116,7 @@ impl Calls {
 
     fn did(&mut self, client: ClientId, op: &Op, facts: &Facts) {
         match op {
-            Op::Register { request, procedure } => {
+            Op::Register { request, procedure, .. } => {
                 self.registering.insert((client, *request), *procedure);
                 // A second REGISTER of one's own is refused and changes nothing.
                 if !matches!(self.own.get(&(client, *procedure)), Some(Own::Register(_))) {

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Default)]
 pub struct Disclosed {
     asked: BTreeMap<Tag, bool>,
+    /// The same, of calls by their requests.
+    calls: BTreeMap<(ClientId, u64), bool>,
     /// Who is in a room and was disclosed; it does not know itself who it is.
     met: BTreeMap<ClientId, Person>,
     /// Requests that must be refused.
@@ -22,12 +24,19 @@ impl Checker for Disclosed {
         match event {
             Event::Did {
                 client,
-                op: Op::Publish { tag, request, disclose, .. } | Op::Call { tag, request, disclose },
+                op: Op::Publish { tag, request, disclose, .. } | Op::Call { tag, request, disclose, .. },
             } => {
                 self.asked.insert(*tag, *disclose);
+                self.calls.insert((*client, *request), *disclose);
                 if *disclose && disclosure(tag.name) == Disclosure::Never {
                     self.refused.insert((*client, *request));
                 }
+                Ok(())
+            }
+            // As the first part of the call.
+            Event::Did { client, op: Op::CallOn { request, tag, .. } } => {
+                let disclose = self.calls.get(&(*client, *request)).copied().unwrap_or_default();
+                self.asked.insert(*tag, disclose);
                 Ok(())
             }
             Event::Saw { client, seen } => match seen {

@@ -31,6 +31,8 @@ struct Session {
     /// What stands, as far as the session's client knows.
     subscriptions: BTreeMap<u64, u8>,
     registrations: BTreeMap<u64, u8>,
+    /// Id of the last invocation: further parts of a call have older ones, and come whatever became of the registration.
+    last_invocation: u64,
 }
 
 impl Checker for Lifecycle {
@@ -48,7 +50,7 @@ impl Checker for Lifecycle {
                     Op::Unsubscribe { request, subscription, .. } => {
                         session.unsubscribing.insert(*request, *subscription);
                     }
-                    Op::Register { request, procedure } => {
+                    Op::Register { request, procedure, .. } => {
                         session.registering.insert(*request, *procedure);
                     }
                     Op::Unregister { request, registration, .. } => {
@@ -142,7 +144,9 @@ impl Lifecycle {
                     return Err(format!("{client:?} saw UNREGISTERED of what it had not registered"));
                 }
             }
-            Seen::Invocation { registration, tag, procedure: told, .. } => {
+            Seen::Invocation { request, .. } if *request <= session.last_invocation => {}
+            Seen::Invocation { request, registration, tag, procedure: told, .. } => {
+                session.last_invocation = *request;
                 match session.registrations.get(registration) {
                     None => {
                         return Err(format!(
@@ -153,6 +157,8 @@ impl Lifecycle {
                 }
             }
             Seen::Published { .. }
+            | Seen::Interrupt { .. }
+            | Seen::Part { .. }
             | Seen::Result { .. }
             | Seen::Error { .. }
             | Seen::Stayed

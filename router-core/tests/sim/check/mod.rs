@@ -7,7 +7,10 @@
 //! | O3 | invocations of one caller reach one callee in call order, also across procedures | `order` |
 //! | O4, O5 | no INVOCATION before REGISTERED or after UNREGISTERED | `lifecycle` |
 //! | O6 | who publishes (calls) after somebody saw SUBSCRIBED (REGISTERED) reaches them | `reach`, `calls` |
-//! | O7 | one RESULT or ERROR, and it is the callee's answer (progressive results are a later edition's) | `calls` |
+//! | O7 | exactly one final RESULT or ERROR, and it is the callee's answer, or there is a reason for another one | `replies`, `calls`, `endings` |
+//! | O7 | parts of a result, and of a call, come in order, all of them, and none after the end; only to who wants them | `parts` |
+//! | – | callees are interrupted for a reason, and only those that can be; who is left alone works on | `interrupts` |
+//! | – | a call whose time is over, or that was cancelled, ends though its callee says nothing | `endings` |
 //! | O8 | PUBLISHED is never before its effects | `reach` |
 //! | O9 | a session's own requests take effect in order | `reach`, `calls` |
 //! | O10 | GOODBYE, ABORT and the close frame are last | `lifecycle`, and for bytes the modelled sockets |
@@ -37,24 +40,28 @@ mod calls;
 mod closing;
 mod disclosed;
 mod echo;
+mod endings;
 mod gaps;
 mod hooks;
 mod inner;
+mod interrupts;
 mod lifecycle;
 mod lists;
 mod logins;
 mod messages;
 mod order;
 mod orders;
+mod parts;
 mod reach;
 mod replies;
 
 use super::{
-    history::{ClientId, Event, Op, Person, Protocol, Seen},
+    history::{Abilities, ClientId, Event, Op, Person, Protocol, Seen},
     messages::Queues,
     names,
     rules::Rules,
 };
+use fanwire_core::Instant;
 
 /// What all judges need to know of the clients.
 pub struct Facts {
@@ -78,6 +85,8 @@ pub struct Facts {
     pub rooms_are_named: bool,
     /// Lines of history so far.
     pub line: u64,
+    /// When the last one was written.
+    pub now: Instant,
 }
 
 struct ClientFacts {
@@ -87,6 +96,7 @@ struct ClientFacts {
     /// Somebody told the router to send it away.
     sent_away: bool,
     person: Option<Person>,
+    abilities: Abilities,
 }
 
 impl Facts {
@@ -122,6 +132,11 @@ impl Facts {
         self.clients[client.0 as usize].person.as_ref()
     }
 
+    /// What its HELLO has announced.
+    pub fn abilities(&self, client: ClientId) -> Abilities {
+        self.clients[client.0 as usize].abilities
+    }
+
     /// Index in `names::ROLES`; before its WELCOME a client has none, and nothing.
     pub fn role(&self, client: ClientId) -> u8 {
         let role =
@@ -149,7 +164,11 @@ impl Facts {
                     leaving: false,
                     sent_away: false,
                     person: None,
+                    abilities: Abilities::default(),
                 });
+            }
+            Event::Did { client, op: Op::Hello { abilities, .. } } => {
+                self.clients[client.0 as usize].abilities = *abilities;
             }
             // Who says in a room what its role may not say has to go.
             Event::Did { client, op: Op::Publish { tag, .. } }
@@ -189,6 +208,11 @@ pub type Verdict = Result<(), String>;
 trait Checker {
     fn observe(&mut self, event: &Event, facts: &Facts) -> Verdict;
 
+    /// The same, but that no callee has said anything for longer than any call waits.
+    fn hushed(&mut self, _facts: &Facts) -> Verdict {
+        Ok(())
+    }
+
     /// Everything has come to rest with its clients still there: what is still owed, is lost.
     fn settled(&mut self, _facts: &Facts) -> Verdict {
         Ok(())
@@ -215,6 +239,7 @@ impl Jury {
                 clients: Vec::new(),
                 losses: 0,
                 line: 0,
+                now: Instant::START,
                 sources: 0,
             },
             checkers: vec![
@@ -228,6 +253,9 @@ impl Jury {
                 Box::new(reach::Reach::default()),
                 Box::new(replies::Replies::default()),
                 Box::new(calls::Calls::default()),
+                Box::new(parts::Parts::default()),
+                Box::new(interrupts::Interrupts::default()),
+                Box::new(endings::Endings::default()),
                 Box::new(api::Api::default()),
                 Box::new(closing::Closing::default()),
                 Box::new(orders::Orders::default()),
@@ -240,6 +268,10 @@ impl Jury {
     pub fn observe(&mut self, event: &Event) -> Verdict {
         self.facts.observe(event);
         self.checkers.iter_mut().try_for_each(|checker| checker.observe(event, &self.facts))
+    }
+
+    pub fn hushed(&mut self) -> Verdict {
+        self.checkers.iter_mut().try_for_each(|checker| checker.hushed(&self.facts))
     }
 
     pub fn settled(&mut self) -> Verdict {

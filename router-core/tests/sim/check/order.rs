@@ -29,7 +29,7 @@ impl Checker for Order {
                 self.published.insert((tag.from, tag.number), published);
                 Ok(())
             }
-            Event::Did { op: Op::Call { tag, .. }, .. } => {
+            Event::Did { op: Op::Call { tag, .. } | Op::CallOn { tag, .. }, .. } => {
                 self.called.insert((tag.from, tag.number), *tag);
                 Ok(())
             }

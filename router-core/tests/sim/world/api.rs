@@ -5,7 +5,7 @@
 use super::{Home, Verdict, World};
 use crate::{
     client,
-    history::{ClientId, Event, Lists, Op, Seen, Tag},
+    history::{ClientId, Event, Lists, Op, Seen, Tag, Wants},
     names::{self, REALM_BIT},
     speech,
 };
@@ -122,7 +122,7 @@ impl World {
         let ops = if rng.chance(20) {
             let tag = source.tag(realm | rng.below(plan.procedures) as u8);
             vec![(
-                Op::Call { request: source.request(), tag, disclose: false },
+                Op::Call { request: source.request(), tag, disclose: false, wants: Wants::default() },
                 rng.pick(&plan.payload_bytes),
             )]
         } else {

@@ -3,7 +3,7 @@
 use super::{Verdict, World};
 use crate::{
     center,
-    client::Client,
+    client::{self, Client, Greeting},
     echo::{self, ROOM_REQUEST},
     history::{ClientId, Event, Op, Person, Protocol, Seen},
     names,
@@ -20,7 +20,7 @@ impl World {
             let (id, shard) = (ClientId(index), self.rng.below(self.plan.shards));
             let realm = self.rng.below(self.plan.realms) as u8;
             let outlet = Outlet(u32::MAX);
-            let mut source = Client::new(id, shard, outlet, Serializer::Json, realm, None, 0);
+            let mut source = Client::new(id, shard, outlet, Serializer::Json, realm, Greeting::default());
             source.protocol = Protocol::Api;
             self.clients.push(source);
             self.api.add(id, shard, realm);
@@ -67,7 +67,9 @@ impl World {
             home.shard.use_compression(self.now, outlet, &agreement);
         }
         let realm = if protocol == Protocol::Wamp { self.rng.below(self.plan.realms) as u8 } else { 0 };
-        let mut newcomer = Client::new(client, at, outlet, serializer, realm, by_ticket, role);
+        let abilities = client::abilities(&self.plan, &mut self.rng);
+        let greeting = Greeting { by_ticket, role, abilities };
+        let mut newcomer = Client::new(client, at, outlet, serializer, realm, greeting);
         newcomer.protocol = protocol;
         newcomer.told_of_gaps = protocol == Protocol::Wamp && self.rng.chance(self.plan.told_of_gaps);
         if let Some(right) = by_ticket.filter(|_| protocol == Protocol::Center) {

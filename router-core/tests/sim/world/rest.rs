@@ -1,13 +1,30 @@
 //! The end of a run: everything comes to rest, everybody leaves, and nothing is left.
 
 use super::{Verdict, World};
-use crate::{check::accounting, plan::Act};
+use crate::{check::accounting, client, plan::Act};
 use fanwire_core::{FlushBudget, Readiness};
 use std::time::Duration;
 
 impl World {
     /// No new wishes: everything on its way arrives, everybody reads and answers, until nothing moves.
     pub(super) fn settle(&mut self) -> Verdict {
+        self.come_to_rest(true)
+    }
+
+    /// The same, but that no callee says anything, and that the time of each call passes.
+    pub(super) fn hush(&mut self) -> Verdict {
+        self.come_to_rest(false)?;
+        self.now = self.now + Duration::from_millis(2 * client::TIMEOUT_MAX_MS);
+        for at in 0..self.homes.len() {
+            self.fire(at)?;
+            self.obey()?;
+        }
+        self.come_to_rest(false)?;
+        self.jury.facts.losses = self.losses();
+        self.jury.hushed()
+    }
+
+    fn come_to_rest(&mut self, callees_answer: bool) -> Verdict {
         for home in &mut self.homes {
             home.sockets.short_writes = 0;
         }
@@ -44,7 +61,7 @@ impl World {
                 self.writable(client);
                 self.read(client, usize::MAX)?;
                 let state = &mut self.clients[client.0 as usize];
-                while state.joined && state.has_invocations() && state.pipeline.len() < 16 {
+                while callees_answer && state.joined && state.has_invocations() && state.pipeline.len() < 16 {
                     state.act(Act::Answer, &self.plan, &[], &mut self.rng);
                 }
                 self.hand(client, usize::MAX)?;
@@ -54,7 +71,8 @@ impl World {
             // Several rounds, because a modelled socket may say EAGAIN for no reason.
             idle_rounds = if self.moves == before && sends == sends_before { idle_rounds + 1 } else { 0 };
             if idle_rounds >= 20 {
-                return self.is_at_rest();
+                self.is_at_rest()?;
+                return if callees_answer { self.api.are_answered() } else { Ok(()) };
             }
         }
         Err(format!("the world does not come to rest in {ROUNDS_MAX} rounds"))
@@ -91,7 +109,6 @@ impl World {
                 return Err(format!("shard {at} is at rest with items for other shards"));
             }
         }
-        self.api.are_answered()?;
         for client in &self.live {
             let state = &self.clients[client.0 as usize];
             if state.paused && !state.deaf {
@@ -125,6 +142,7 @@ impl World {
         self.all_inners_leave()?;
         for (at, home) in self.homes.iter().enumerate() {
             accounting::empty(at, home.shard.counters())?;
+            accounting::empty_tables(at, &home.shard.table_sizes())?;
         }
         self.all_ends_are_told()?;
         self.nothing_is_awaited()?;
