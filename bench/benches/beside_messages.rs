@@ -23,7 +23,7 @@ fn payloads() -> [(&'static str, Vec<u8>); 2] {
 /// A PUBLISH with this list in this serializer.
 fn message(serializer: Serializer, list: &[u8]) -> Vec<u8> {
     let args = transcoded(list, serializer);
-    publish(serializer, Payload { args: Some(&args), kwargs: None })
+    publish(serializer, Payload { args: Some(&args), kwargs: None, ..Payload::EMPTY })
 }
 
 fn ours(serializer: Serializer, message: &[u8]) {
@@ -120,7 +120,7 @@ fn validating(criterion: &mut Criterion) {
 fn encoding(criterion: &mut Criterion) {
     for serializer in Serializer::ALL {
         let args = transcoded(SMALL, serializer);
-        let payload = Payload { args: Some(&args), kwargs: None };
+        let payload = Payload { args: Some(&args), kwargs: None, ..Payload::EMPTY };
         let mut out = BytesMut::with_capacity(1 << 10);
         let mut group = criterion.benchmark_group(format!("encode EVENT, {serializer:?}"));
         group.bench_function("fanwire", |bencher| {
@@ -163,7 +163,10 @@ fn encoding(criterion: &mut Criterion) {
 
 fn transcoding(criterion: &mut Criterion) {
     for (size, list) in payloads() {
-        let json = OwnedPayload::copy_from(Serializer::Json, &Payload { args: Some(&list), kwargs: None });
+        let json = OwnedPayload::copy_from(
+            Serializer::Json,
+            &Payload { args: Some(&list), kwargs: None, ..Payload::EMPTY },
+        );
         let mut group = criterion.benchmark_group(format!("transcode JSON, {size}"));
         group.throughput(Throughput::Bytes(list.len() as u64));
         for to in [Serializer::MsgPack, Serializer::Cbor] {
@@ -191,7 +194,7 @@ fn transcoding(criterion: &mut Criterion) {
         group.finish();
         let packed = OwnedPayload::copy_from(
             Serializer::MsgPack,
-            &Payload { args: Some(&transcoded(&list, Serializer::MsgPack)), kwargs: None },
+            &Payload { args: Some(&transcoded(&list, Serializer::MsgPack)), kwargs: None, ..Payload::EMPTY },
         );
         let mut group = criterion.benchmark_group(format!("transcode MessagePack, {size}"));
         group.bench_function("fanwire, to Json", |bencher| {

@@ -74,7 +74,7 @@ fn messages(criterion: &mut Criterion) {
         request: 77,
         options: Default::default(),
         topic: "a.topic".into(),
-        payload: Payload { args: Some(args), kwargs: None },
+        payload: Payload { args: Some(args), kwargs: None, ..Payload::EMPTY },
     };
     let mut msgpack = BytesMut::new();
     encode(&publish, Serializer::MsgPack, &mut msgpack);

@@ -118,7 +118,11 @@ fn envelope(count: u64, serializer: Serializer) {
 
 fn whole(count: u64, serializer: Serializer) {
     let args = transcoded(SMALL, serializer);
-    decode_all(count, serializer, &publish(serializer, Payload { args: Some(&args), kwargs: None }));
+    decode_all(
+        count,
+        serializer,
+        &publish(serializer, Payload { args: Some(&args), kwargs: None, ..Payload::EMPTY }),
+    );
 }
 
 fn decode_all(count: u64, serializer: Serializer, message: &[u8]) {
@@ -133,7 +137,7 @@ const SMALL: &[u8] = br#"[1,"a payload of sixty bytes and four, as is usual in c
 
 fn event(count: u64, serializer: Serializer) {
     let args = transcoded(SMALL, serializer);
-    let payload = Payload { args: Some(&args), kwargs: None };
+    let payload = Payload { args: Some(&args), kwargs: None, ..Payload::EMPTY };
     let mut out = BytesMut::with_capacity(1 << 10);
     for _ in 0..count {
         out.clear();
@@ -164,7 +168,8 @@ fn fan_out(count: u64, burst: u32) {
     let publisher = bare.join(SUBSCRIBERS);
     bare.flush();
     let (before, sends) = (bare.shard.counters().delivered, bare.sink.sends);
-    let mut message = publish(Serializer::Json, Payload { args: Some(SMALL), kwargs: None });
+    let mut message =
+        publish(Serializer::Json, Payload { args: Some(SMALL), kwargs: None, ..Payload::EMPTY });
     for _ in 0..count {
         for _ in 0..burst {
             bare.say(publisher, &mut message);

@@ -15,7 +15,7 @@ pub fn publish(serializer: Serializer, payload: Payload<'_>) -> Vec<u8> {
 
 /// A JSON list in another serializer.
 pub fn transcoded(list: &[u8], serializer: Serializer) -> Vec<u8> {
-    let payload = Payload { args: Some(list), kwargs: None };
+    let payload = Payload { args: Some(list), kwargs: None, ..Payload::EMPTY };
     let transcoded = OwnedPayload::copy_from(Serializer::Json, &payload).transcode(serializer);
     let transcoded = transcoded.expect("the list is sound");
     transcoded.view().args.expect("it has arguments").to_vec()

@@ -99,7 +99,7 @@ proptest! {
     ) {
         let (list, dict) = (Value::from(args.clone()), Value::from_iter(kwargs.clone()));
         let (list_text, dict_text) = (list.to_string(), dict.to_string());
-        let payload = Payload { args: Some(list_text.as_bytes()), kwargs: Some(dict_text.as_bytes()) };
+        let payload = Payload { args: Some(list_text.as_bytes()), kwargs: Some(dict_text.as_bytes()), ..Payload::EMPTY };
         let mut out = BytesMut::new();
         encode_event(&name, &payload, &mut out);
         let data = match (&args[..], kwargs.is_empty()) {

@@ -139,7 +139,7 @@ fn written(write: impl FnOnce(&mut BytesMut)) -> String {
 
 fn payload<'a>(args: &'a str, kwargs: &'a str) -> Payload<'a> {
     let part = |text: &'a str| (!text.is_empty()).then_some(text.as_bytes());
-    Payload { args: part(args), kwargs: part(kwargs) }
+    Payload { args: part(args), kwargs: part(kwargs), ..Payload::EMPTY }
 }
 
 #[test]
@@ -249,7 +249,7 @@ proptest! {
     ) {
         let (list, dict) = (Value::from(args.clone()), Value::from_iter(kwargs.clone()));
         let (list_text, dict_text) = (list.to_string(), dict.to_string());
-        let payload = Payload { args: Some(list_text.as_bytes()), kwargs: Some(dict_text.as_bytes()) };
+        let payload = Payload { args: Some(list_text.as_bytes()), kwargs: Some(dict_text.as_bytes()), ..Payload::EMPTY };
         let value_of = |args: &[Value]| match (args, kwargs.is_empty()) {
             ([], true) => Value::Null,
             ([one], true) => one.clone(),

@@ -134,7 +134,7 @@ fn a_call_and_its_answer_allocate_nothing() {
 
 #[test]
 fn a_payload_is_copied_in_one_piece_and_translated_once() {
-    let payload = Payload { args: Some(b"[1,2,3]"), kwargs: Some(b"{\"a\":1}") };
+    let payload = Payload { args: Some(b"[1,2,3]"), kwargs: Some(b"{\"a\":1}"), ..Payload::EMPTY };
     // One for the bytes, one for the count of their owners.
     let (count, bytes) = allocations(|| OwnedPayload::copy_from(Serializer::Json, &payload).clone());
     assert!(count <= 2 && bytes < 100, "{count} allocations, {bytes} bytes");
@@ -241,7 +241,7 @@ proptest! {
             let (_, spent) = allocations(|| drop(black_box(decode(serializer, &bytes, &limits))));
             prop_assert!(spent < HOSTILE_BYTES_MAX, "{spent} bytes for decoding {bytes:02x?}");
             for to in Serializer::ALL {
-                let owned = OwnedPayload::copy_from(serializer, &Payload { args: Some(&bytes), kwargs: None });
+                let owned = OwnedPayload::copy_from(serializer, &Payload { args: Some(&bytes), kwargs: None, ..Payload::EMPTY });
                 let (_, spent) = allocations(|| drop(black_box(owned.transcode(to))));
                 prop_assert!(spent < HOSTILE_BYTES_MAX, "{spent} bytes for {bytes:02x?} in {to}");
             }

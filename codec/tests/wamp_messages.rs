@@ -12,7 +12,7 @@ use wamp_support::{Lengths, as_json, cbor, decoded, encoded, serialized};
 const NO_PAYLOAD: Payload<'static> = Payload::EMPTY;
 
 fn args(args: &'static str) -> Payload<'static> {
-    Payload { args: Some(args.as_bytes()), kwargs: None }
+    Payload { args: Some(args.as_bytes()), kwargs: None, ..Payload::EMPTY }
 }
 
 fn words(text: &'static str) -> Cow<'static, str> {
@@ -95,7 +95,11 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
                 request_type: 48,
                 request: 7814135,
                 error: words("com.myapp.error"),
-                payload: Payload { args: Some(br#"["locked"]"#), kwargs: Some(br#"{"severity":3}"#) },
+                payload: Payload {
+                    args: Some(br#"["locked"]"#),
+                    kwargs: Some(br#"{"severity":3}"#),
+                    ..Payload::EMPTY
+                },
             },
         ),
         (
@@ -123,6 +127,7 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
                 payload: Payload {
                     args: Some(b"[]"),
                     kwargs: Some(br#"{"color":"orange","sizes":[23,42,7]}"#),
+                    ..Payload::EMPTY
                 },
             },
         ),
@@ -257,6 +262,7 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
                 payload: Payload {
                     args: Some(br#"["johnny"]"#),
                     kwargs: Some(br#"{"firstname":"John","surname":"Doe"}"#),
+                    ..Payload::EMPTY
                 },
             },
         ),
@@ -279,7 +285,11 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
             Message::Yield {
                 request: 6131533,
                 options: YieldOptions { progress: Some(true) },
-                payload: Payload { args: Some(b"[]"), kwargs: Some(br#"{"userid":123,"karma":10}"#) },
+                payload: Payload {
+                    args: Some(b"[]"),
+                    kwargs: Some(br#"{"userid":123,"karma":10}"#),
+                    ..Payload::EMPTY
+                },
             },
         ),
     ]
@@ -331,7 +341,7 @@ fn white_space_and_escapes_do_not_matter() {
 fn payload_is_forwarded_byte_for_byte() {
     let payload = r#"[9007199254740993, -0, 1.10, 1E2, "\u0061\/", {"a":1,"a":2}]"#;
     let text = format!(r#"[16,1,{{}},"a",{payload}]"#);
-    let Ok(Message::Publish { payload: Payload { args: Some(args), kwargs: None }, .. }) =
+    let Ok(Message::Publish { payload: Payload { args: Some(args), kwargs: None, .. }, .. }) =
         decoded(Serializer::Json, text.as_bytes())
     else {
         panic!("that is a PUBLISH");
@@ -340,7 +350,7 @@ fn payload_is_forwarded_byte_for_byte() {
     // Wide integers, an extension and binary: valid, so left alone.
     let payload = b"\x94\xd3\0\0\0\0\0\0\0\x01\xd4\x05\x00\xc4\x01\xff\xd9\x01a";
     let bytes = [&b"\x95\x10\x01\x80\xa1a"[..], payload].concat();
-    let Ok(Message::Publish { payload: Payload { args: Some(args), kwargs: None }, .. }) =
+    let Ok(Message::Publish { payload: Payload { args: Some(args), kwargs: None, .. }, .. }) =
         decoded(Serializer::MsgPack, &bytes)
     else {
         panic!("that is a PUBLISH");
@@ -349,7 +359,7 @@ fn payload_is_forwarded_byte_for_byte() {
     // The same in CBOR: a wide integer, a tag, an open list of a chunked text, a half float and a simple value.
     let payload = b"\x85\x1b\0\0\0\0\0\0\0\x01\xc1\x00\x9f\x7f\x61a\xff\xff\xf9\x3c\x00\xf8\xff";
     let bytes = [&b"\x85\x10\x01\xa0\x61a"[..], payload].concat();
-    let Ok(Message::Publish { payload: Payload { args: Some(args), kwargs: None }, .. }) =
+    let Ok(Message::Publish { payload: Payload { args: Some(args), kwargs: None, .. }, .. }) =
         decoded(Serializer::Cbor, &bytes)
     else {
         panic!("that is a PUBLISH");
@@ -715,7 +725,7 @@ fn keyword_arguments_alone_get_an_empty_list_before_them() {
         (Serializer::MsgPack, b"\x81\xa1a\x01", b"\x95\x46\x01\x80\x90\x81\xa1a\x01"),
         (Serializer::Cbor, b"\xa1\x61a\x01", b"\x85\x18\x46\x01\xa0\x80\xa1\x61a\x01"),
     ] {
-        let payload = Payload { args: None, kwargs: Some(kwargs) };
+        let payload = Payload { args: None, kwargs: Some(kwargs), ..Payload::EMPTY };
         let message = Message::Yield { request: 1, options: YieldOptions::default(), payload };
         assert_eq!(encoded(&message, serializer), bytes);
     }

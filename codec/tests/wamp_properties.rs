@@ -71,6 +71,7 @@ fn payload(serializer: Serializer) -> BoxedStrategy<Payload<'static>> {
     .prop_map(move |(args, kwargs)| Payload {
         args: leaked(serializer, args),
         kwargs: leaked(serializer, kwargs),
+        ..Payload::EMPTY
     })
     .boxed()
 }
@@ -368,7 +369,7 @@ fn nearly_cbor() -> BoxedStrategy<Vec<u8>> {
 }
 
 fn translated(from: Serializer, to: Serializer, value: &[u8]) -> Result<Vec<u8>, TranscodeError> {
-    let owned = OwnedPayload::copy_from(from, &Payload { args: Some(value), kwargs: None });
+    let owned = OwnedPayload::copy_from(from, &Payload { args: Some(value), kwargs: None, ..Payload::EMPTY });
     Ok(owned.transcode(to)?.view().args.expect("a value stays a value").to_vec())
 }
 
@@ -581,7 +582,7 @@ proptest! {
             }
             for to in Serializer::ALL {
                 // Unvalidated on purpose: translators must not panic on anything.
-                let _ = OwnedPayload::copy_from(serializer, &Payload { args: Some(&bytes), kwargs: None }).transcode(to);
+                let _ = OwnedPayload::copy_from(serializer, &Payload { args: Some(&bytes), kwargs: None, ..Payload::EMPTY }).transcode(to);
             }
         }
     }

@@ -136,7 +136,8 @@ fn absent_elements_stay_absent() {
     for (args, kwargs) in [(None, None), (Some(&b"[]"[..]), None), (None, Some(&b"{}"[..]))] {
         let payload = OwnedPayload::checked(Serializer::Json, args, kwargs).unwrap();
         let packed = payload.transcode(Serializer::MsgPack).unwrap();
-        let expected = Payload { args: args.map(|_| &b"\x90"[..]), kwargs: kwargs.map(|_| &b"\x80"[..]) };
+        let kwargs = kwargs.map(|_| &b"\x80"[..]);
+        let expected = Payload { args: args.map(|_| &b"\x90"[..]), kwargs, ..Payload::EMPTY };
         assert_eq!(packed.view(), expected);
         assert_eq!(packed.transcode(Serializer::Json).unwrap(), payload);
     }
@@ -166,7 +167,7 @@ fn payloads_from_elsewhere_are_checked() {
 fn payloads_that_nobody_checked_do_no_harm() {
     for text in ["1\"rue{\"", "tru{", "[1", "}", "{\"a\"", "\"", "[\"\\u0000A\"", "1true{\"", "-", "[[[,,,]"]
     {
-        let payload = Payload { args: Some(text.as_bytes()), kwargs: None };
+        let payload = Payload { args: Some(text.as_bytes()), kwargs: None, ..Payload::EMPTY };
         // Some error or some bytes, but never a panic.
         for to in Serializer::ALL {
             let _ = OwnedPayload::copy_from(Serializer::Json, &payload).transcode(to);

@@ -341,7 +341,7 @@ mod tests {
                     for id in [1, 100, 128, 40_000, 1 << 20, ID_MAX] {
                         let mut bytes = BytesMut::new();
                         encode(
-                            &message(kind, id, Payload { args: Some(&args), kwargs: None }),
+                            &message(kind, id, Payload { args: Some(&args), kwargs: None, ..Payload::EMPTY }),
                             serializer,
                             &mut bytes,
                         );
@@ -366,7 +366,7 @@ mod tests {
             for kind in KINDS {
                 let mut good = BytesMut::new();
                 encode(
-                    &message(kind, 1_000, Payload { args: Some(&args), kwargs: None }),
+                    &message(kind, 1_000, Payload { args: Some(&args), kwargs: None, ..Payload::EMPTY }),
                     serializer,
                     &mut good,
                 );
@@ -413,11 +413,17 @@ mod tests {
         let mut msgpack = Pattern::new(Serializer::MsgPack, 40);
         let args = msgpack.stamped(&stamp).to_vec();
         let longer = [&[0xdc, 0, 1, 0xda, 0, 40][..], &args[3..]].concat();
-        assert_eq!(msgpack.read_payload(&Payload { args: Some(&longer), kwargs: None }), Some(stamp));
+        assert_eq!(
+            msgpack.read_payload(&Payload { args: Some(&longer), kwargs: None, ..Payload::EMPTY }),
+            Some(stamp)
+        );
         let mut cbor = Pattern::new(Serializer::Cbor, 40);
         let args = cbor.stamped(&stamp).to_vec();
         let open = [&[0x9f, 0x79, 0, 40][..], &args[3..], b"\xff"].concat();
-        assert_eq!(cbor.read_payload(&Payload { args: Some(&open), kwargs: None }), Some(stamp));
+        assert_eq!(
+            cbor.read_payload(&Payload { args: Some(&open), kwargs: None, ..Payload::EMPTY }),
+            Some(stamp)
+        );
     }
 
     #[test]
@@ -429,11 +435,18 @@ mod tests {
             for damage in [good.len() - 4, 40] {
                 let mut args = good.clone();
                 args[damage] = b'~';
-                assert_eq!(pattern.read_payload(&Payload { args: Some(&args), kwargs: None }), None);
+                assert_eq!(
+                    pattern.read_payload(&Payload { args: Some(&args), kwargs: None, ..Payload::EMPTY }),
+                    None
+                );
             }
-            assert_eq!(pattern.read_payload(&Payload { args: None, kwargs: None }), None);
+            assert_eq!(pattern.read_payload(&Payload { args: None, kwargs: None, ..Payload::EMPTY }), None);
             assert_eq!(
-                pattern.read_payload(&Payload { args: Some(&good), kwargs: Some(b"{\"a\":1}") }),
+                pattern.read_payload(&Payload {
+                    args: Some(&good),
+                    kwargs: Some(b"{\"a\":1}"),
+                    ..Payload::EMPTY
+                }),
                 None
             );
         }

@@ -47,7 +47,7 @@ pub fn write_publication(
         Some((script, finder)) => script.publish(connection, topic, finder.stamped(stamp), tools),
         None => {
             let options = PublishOptions { acknowledge, ..PublishOptions::default() };
-            let payload = Payload { args: Some(pattern.stamped(stamp)), kwargs: None };
+            let payload = Payload { args: Some(pattern.stamped(stamp)), kwargs: None, ..Payload::EMPTY };
             let request = connection.take_request();
             let message = Message::Publish { request, options, topic: topic.into(), payload };
             connection.push(&message, tools.scratch, tools.masks);

@@ -117,7 +117,7 @@ impl Rpc {
         let caller = &mut self.callers[index];
         let stamp = Stamp { publisher: caller.number, sequence: caller.sent, run: self.run, intended_ns };
         caller.sent += 1;
-        let payload = Payload { args: Some(self.pattern.stamped(&stamp)), kwargs: None };
+        let payload = Payload { args: Some(self.pattern.stamped(&stamp)), kwargs: None, ..Payload::EMPTY };
         let request = connection.take_request();
         let tools = &mut context.tools;
         let procedure = (&*self.procedures[caller.number as usize % self.procedures.len()]).into();
@@ -273,7 +273,7 @@ impl Scenario for Rpc {
             }
             Role::Callee(_) => {
                 if let Some((request, stamp, args)) = self.pattern.recognise(Kind::Invocation, message) {
-                    let payload = Payload { args: Some(args), kwargs: None };
+                    let payload = Payload { args: Some(args), kwargs: None, ..Payload::EMPTY };
                     self.handle_invocation(connection, request, stamp, payload, context);
                     return Ok(());
                 }

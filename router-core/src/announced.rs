@@ -7,18 +7,26 @@ use fanwire_codec::wamp2::{Feature, FeatureSet, Roles};
 pub(crate) struct Announced(u16);
 
 /// Each has the bit of its place.
-const OF_CALLEES: [Feature; 6] = [
+const OF_CALLEES: [Feature; 7] = [
     Feature::CallCanceling,
     Feature::CallReroute,
     Feature::CallTimeout,
+    Feature::PayloadPassthruMode,
     Feature::ProgressiveCallInvocations,
     Feature::ProgressiveCallResults,
     Feature::RegistrationRevocation,
 ];
-/// The one that callers must have announced before they may use it; it follows those of callees.
-const OF_CALLERS: [Feature; 1] = [Feature::ProgressiveCallInvocations];
-/// What subscribers may be told; it follows that.
+/// Those that callers must have announced before they may use them; they follow those of callees.
+const OF_CALLERS: [Feature; 2] = [Feature::ProgressiveCallInvocations, Feature::PayloadPassthruMode];
+/// What subscribers may be told; it follows those.
 const OF_SUBSCRIBERS: [Feature; 1] = [Feature::SubscriptionRevocation];
+/// What publishers must have announced before they may use it; it follows that.
+const OF_PUBLISHERS: [Feature; 1] = [Feature::PayloadPassthruMode];
+
+const CALLERS_AT: usize = OF_CALLEES.len();
+const SUBSCRIBERS_AT: usize = CALLERS_AT + OF_CALLERS.len();
+const PUBLISHERS_AT: usize = SUBSCRIBERS_AT + OF_SUBSCRIBERS.len();
+const _: () = assert!(PUBLISHERS_AT + OF_PUBLISHERS.len() <= u16::BITS as usize, "each feature has a bit");
 
 impl Announced {
     /// What HELLO says.
@@ -32,25 +40,40 @@ impl Announced {
         };
         Self(
             announced(roles.callee, &OF_CALLEES)
-                | announced(roles.caller, &OF_CALLERS) << OF_CALLEES.len()
-                | announced(roles.subscriber, &OF_SUBSCRIBERS) << (OF_CALLEES.len() + OF_CALLERS.len()),
+                | announced(roles.caller, &OF_CALLERS) << CALLERS_AT
+                | announced(roles.subscriber, &OF_SUBSCRIBERS) << SUBSCRIBERS_AT
+                | announced(roles.publisher, &OF_PUBLISHERS) << PUBLISHERS_AT,
         )
     }
 
     /// Whether the callee has this feature, which is one of those that are kept.
     pub(crate) fn as_callee(self, feature: Feature) -> bool {
         let place = OF_CALLEES.iter().position(|kept| *kept == feature).expect("it is kept");
+        self.has(place)
+    }
+
+    fn has(self, place: usize) -> bool {
         self.0 >> place & 1 == 1
+    }
+
+    /// Whether the publisher may publish what only its receivers understand.
+    pub(crate) fn publishes_passthru(self) -> bool {
+        self.has(PUBLISHERS_AT)
+    }
+
+    /// Whether the caller may say, and is told, what only it and the callee understand.
+    pub(crate) fn calls_passthru(self) -> bool {
+        self.has(CALLERS_AT + 1)
     }
 
     /// Whether it understands that a subscription is taken from it.
     pub(crate) fn subscription_revocation(self) -> bool {
-        self.0 >> (OF_CALLEES.len() + OF_CALLERS.len()) & 1 == 1
+        self.has(SUBSCRIBERS_AT)
     }
 
     /// Whether the caller may send a call in parts.
     pub(crate) fn calls_in_parts(self) -> bool {
-        self.0 >> OF_CALLEES.len() & 1 == 1
+        self.has(CALLERS_AT)
     }
 }
 
@@ -71,6 +94,16 @@ mod tests {
         let as_subscriber = Announced::of(&Roles { subscriber: Some(set), ..Roles::default() });
         assert!(as_subscriber.subscription_revocation() && !as_subscriber.calls_in_parts());
         assert!(!as_caller.subscription_revocation() && !as_callee.subscription_revocation());
+        let set = FeatureSet::of(&[Feature::PayloadPassthruMode]);
+        let announced = |roles| {
+            let announced = Announced::of(&roles);
+            let as_callee = announced.as_callee(Feature::PayloadPassthruMode);
+            (announced.publishes_passthru(), announced.calls_passthru(), as_callee)
+        };
+        assert_eq!(announced(Roles { publisher: Some(set), ..Roles::default() }), (true, false, false));
+        assert_eq!(announced(Roles { caller: Some(set), ..Roles::default() }), (false, true, false));
+        assert_eq!(announced(Roles { callee: Some(set), ..Roles::default() }), (false, false, true));
+        assert_eq!(announced(Roles { subscriber: Some(set), ..Roles::default() }), (false, false, false));
         assert_eq!(Announced::of(&Roles::CLIENT), Announced::default());
     }
 }

@@ -81,7 +81,8 @@ impl Shard {
                 CalleeFeatures::FORWARD_TIMEOUT,
                 options.forward_timeout == Some(true) && has(Feature::CallTimeout),
             )
-            .with(CalleeFeatures::CALL_REROUTE, has(Feature::CallReroute));
+            .with(CalleeFeatures::CALL_REROUTE, has(Feature::CallReroute))
+            .with(CalleeFeatures::PAYLOAD_PASSTHRU_MODE, has(Feature::PayloadPassthruMode));
         let disclose_caller = options.disclose_caller.unwrap_or(false);
         let callee =
             Callee { shard: self.id, session: id, role, disclose_caller, features, outlet: outlet.0 };
@@ -222,7 +223,11 @@ impl Shard {
         }
         let session = self.session(outlet).expect("as above");
         let caller = Caller::Session { outlet, request: request.request };
+        let wanted = Wanted { passthru: payload.passthru.is_some(), asked: &[] };
         if let Some(hook) = self.hook_of_call(realm, uri) {
+            if wanted.passthru {
+                return Err(no_passthru("the hook that answers it"));
+            }
             if request.more {
                 return Err(Refusal::new(error::FEATURE_NOT_SUPPORTED, "a hook takes no calls in parts"));
             }
@@ -237,8 +242,13 @@ impl Shard {
             self.ask_for_result(now, Some(hook), realm, number, subject);
             return Ok(());
         }
-        let mut picked = match self.pick(realm, uri, &[]) {
-            Err(_) if meta::is_procedure(uri) => return self.call_meta(now, outlet, request),
+        let mut picked = match self.pick(realm, uri, wanted) {
+            Err(_) if meta::is_procedure(uri) => {
+                if wanted.passthru {
+                    return Err(no_passthru("the router"));
+                }
+                return self.call_meta(now, outlet, request);
+            }
             picked => picked?,
         };
         let features = picked.callee.features;
@@ -310,18 +320,19 @@ impl Shard {
     ///
     /// A pattern's callee gets only what its role might have registered by name; or a broad pattern would be a way to
     /// procedures that narrower rules keep from it.
-    pub(crate) fn pick(&mut self, realm: RealmId, uri: &str, asked: &[SessionId]) -> Result<Picked, Refusal> {
+    pub(crate) fn pick(&mut self, realm: RealmId, uri: &str, wanted: Wanted<'_>) -> Result<Picked, Refusal> {
         let nobody = || Refusal::new(error::NO_SUCH_PROCEDURE, format!("nobody has registered {uri}"));
+        // Nobody of those who might be asked.
+        let nobody_of = || if wanted.passthru { no_passthru("none of its callees") } else { nobody() };
         let random = &mut self.random;
-        let is_new = |callee: &Callee| asked.is_empty() || !asked.contains(&callee.session);
         let matches = match self.procedures.get(&self.directory, realm, uri) {
             Candidates::Nobody => return Err(nobody()),
-            Candidates::Exact(registration) if registration.members().is_none() && asked.is_empty() => {
+            Candidates::Exact(registration) if registration.members().is_none() && wanted.is_anybody() => {
                 return Ok(Picked::new(registration, registration.callee(), false, None));
             }
             Candidates::Exact(registration) => {
-                let choice = registration.choose(random, is_new);
-                return Picked::chosen(registration, false, choice).unwrap_or_else(|| Err(nobody()));
+                let choice = registration.choose(random, |callee| wanted.admits(callee));
+                return Picked::chosen(registration, false, choice).unwrap_or_else(|| Err(nobody_of()));
             }
             Candidates::Patterns(matches) => matches,
         };
@@ -333,8 +344,12 @@ impl Shard {
                 || planted(Mutation::CalleeUnchecked)
         };
         let choose = |registration: &Arc<Registration>| {
-            let choice = registration.choose(&mut *random, |callee| is_new(callee) && may(callee));
+            let choice = registration.choose(&mut *random, |callee| wanted.admits(callee) && may(callee));
+            // Who cannot take it does not make room for the callees of a less precise pattern: they mean something else.
+            let mut others = registration.callees().filter(|callee| wanted.is_new(callee) && may(callee));
+            let mut knows_none = || wanted.passthru && others.next().is_some();
             Picked::chosen(registration, true, choice)
+                .or_else(|| knows_none().then(|| Err(no_passthru("none of its callees"))))
         };
         let picked = if planted(Mutation::LeastPreciseCallee) {
             matches.entries().iter().rev().find_map(choose)
@@ -343,6 +358,39 @@ impl Shard {
         };
         picked.unwrap_or_else(|| Err(nobody()))
     }
+}
+
+/// Which callees may be asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    /// Those alone that take what the router does not understand (WAMP, "Payload Passthru Mode").
+    pub(crate) passthru: bool,
+    /// None of those that had the call before.
+    pub(crate) asked: &'a [SessionId],
+}
+
+impl Wanted<'_> {
+    /// Any callee at all.
+    pub(crate) const ANYBODY: Wanted<'static> = Wanted { passthru: false, asked: &[] };
+
+    fn is_anybody(&self) -> bool {
+        self.asked.is_empty() && !self.passthru
+    }
+
+    fn admits(&self, callee: &Callee) -> bool {
+        (!self.passthru || callee.features.payload_passthru_mode()) && self.is_new(callee)
+    }
+
+    fn is_new(&self, callee: &Callee) -> bool {
+        self.asked.is_empty() || !self.asked.contains(&callee.session)
+    }
+}
+
+/// WAMP, "Payload Passthru Mode": the callee would not know what it got.
+#[cold]
+fn no_passthru(who: &str) -> Refusal {
+    let words = format!("{who} takes no payload passthru: leave the ppt_ options out");
+    Refusal::new(error::FEATURE_NOT_SUPPORTED, words)
 }
 
 /// What a session asks for when it calls.

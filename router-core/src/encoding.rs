@@ -352,6 +352,15 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// Whether only its receivers understand it.
+    #[inline]
+    pub(crate) fn is_passthru(&self) -> bool {
+        match self {
+            Self::Borrowed { payload, .. } => payload.passthru.is_some(),
+            Self::Shared(shared) => shared.view().passthru.is_some(),
+        }
+    }
+
     /// How long it is as it came.
     pub(crate) fn bytes(&self) -> usize {
         let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);

@@ -11,7 +11,7 @@
 
 use std::num::NonZeroU64;
 
-use fanwire_codec::wamp2::{Payload, Serializer};
+use fanwire_codec::wamp2::{Passthru, Payload, Serializer};
 
 use crate::encoding::Source;
 use crate::ids::{RegistrationId, SessionId, ShardId};
@@ -133,9 +133,10 @@ pub(crate) struct Parcel {
     /// None in a spare one.
     errand: Option<Errand>,
     serializer: Serializer,
-    /// The list of arguments, then the dictionary; empty: not there (a value takes at least one byte).
+    /// The list of arguments, the dictionary, and what is said of them; empty: not there (a value takes at least one byte).
     bytes: Vec<u8>,
-    args_bytes: usize,
+    args_end: u32,
+    kwargs_end: u32,
 }
 
 impl Parcel {
@@ -155,13 +156,18 @@ impl Parcel {
 
     /// The payload.
     pub(crate) fn source(&self) -> Source<'_> {
-        let (args, kwargs) = self.bytes.split_at(self.args_bytes);
-        let args = Some(args).filter(|args| !args.is_empty());
-        let kwargs = Some(kwargs).filter(|kwargs| !kwargs.is_empty());
-        Source::borrowed(self.serializer, Payload { args, kwargs })
+        let (rest, passthru) = self.bytes.split_at(self.kwargs_end as usize);
+        let (args, kwargs) = rest.split_at(self.args_end as usize);
+        let there = |bytes: &'_ [u8]| !bytes.is_empty();
+        let payload = Payload {
+            args: Some(args).filter(|args| there(args)),
+            kwargs: Some(kwargs).filter(|kwargs| there(kwargs)),
+            passthru: Some(passthru).filter(|bytes| there(bytes)).map(Passthru::in_dict),
+        };
+        Source::borrowed(self.serializer, payload)
     }
 
-    /// Bytes of the payload.
+    /// Bytes of the payload, and of what is said of it.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
@@ -181,12 +187,16 @@ impl Spares {
         payload: Payload<'_>,
     ) -> Box<Parcel> {
         let mut parcel = self.0.pop().unwrap_or_else(|| {
-            Box::new(Parcel { errand: None, serializer, bytes: Vec::new(), args_bytes: 0 })
+            Box::new(Parcel { errand: None, serializer, bytes: Vec::new(), args_end: 0, kwargs_end: 0 })
         });
         let args = payload.args.unwrap_or_default();
         parcel.bytes.extend_from_slice(args);
         parcel.bytes.extend_from_slice(payload.kwargs.unwrap_or_default());
-        parcel.args_bytes = args.len();
+        let end = |length: usize| u32::try_from(length).expect("messages are limited far below 4 GiB");
+        (parcel.args_end, parcel.kwargs_end) = (end(args.len()), end(parcel.bytes.len()));
+        if let Some(passthru) = payload.passthru {
+            parcel.bytes.extend_from_slice(&passthru.to_dict(serializer));
+        }
         parcel.serializer = serializer;
         parcel.errand = Some(errand);
         parcel
@@ -217,7 +227,7 @@ mod tests {
     #[test]
     fn a_parcel_used_again_has_nothing_of_before() {
         let mut spares = Spares::default();
-        let payload = Payload { args: Some(b"[1,2]"), kwargs: Some(b"{\"a\":3}") };
+        let payload = Payload { args: Some(b"[1,2]"), kwargs: Some(b"{\"a\":3}"), ..Payload::EMPTY };
         let mut first = spares.pack(answer(1), Serializer::Json, payload);
         assert_eq!(first.len(), 12);
         assert!(first.source().get(Serializer::Json).is_ok_and(|got| got == payload));
@@ -225,8 +235,11 @@ mod tests {
         first.take_errand();
         let place = std::ptr::from_ref(&*first);
         spares.keep(first);
-        let second =
-            spares.pack(answer(2), Serializer::MsgPack, Payload { args: None, kwargs: Some(b"\x80") });
+        let second = spares.pack(
+            answer(2),
+            Serializer::MsgPack,
+            Payload { args: None, kwargs: Some(b"\x80"), ..Payload::EMPTY },
+        );
         assert!(std::ptr::eq(&*second, place), "it is the same one");
         let got = second.source();
         let got = got.get(Serializer::MsgPack).expect("no translation is needed");
@@ -237,7 +250,11 @@ mod tests {
     fn neither_many_nor_large_parcels_are_kept() {
         let mut spares = Spares::default();
         let large = vec![b'1'; SPARE_BYTES_MAX + 1];
-        let large = spares.pack(answer(0), Serializer::Json, Payload { args: Some(&large), kwargs: None });
+        let large = spares.pack(
+            answer(0),
+            Serializer::Json,
+            Payload { args: Some(&large), kwargs: None, ..Payload::EMPTY },
+        );
         spares.keep(large);
         assert!(spares.0.is_empty());
         let parcels: Vec<_> = (0..SPARES_MAX as u64 + 5)

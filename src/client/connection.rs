@@ -297,7 +297,7 @@ impl Connection {
     /// A dictionary in what is spoken.
     fn dictionary(&self, value: &serde_json::Value) -> OwnedPayload {
         let json = value.to_string();
-        let payload = Payload { args: None, kwargs: Some(json.as_bytes()) };
+        let payload = Payload { args: None, kwargs: Some(json.as_bytes()), ..Payload::EMPTY };
         let payload = OwnedPayload::copy_from(Serializer::Json, &payload).transcode(self.serializer);
         payload.expect("strings and numbers have a form everywhere")
     }
@@ -306,7 +306,8 @@ impl Connection {
     fn object(&self, bytes: Option<&[u8]>) -> Result<serde_json::Map<String, serde_json::Value>, Failure> {
         let wrong = || Failure::Refused("the router sent a dictionary that we cannot read".to_owned());
         let kwargs = bytes.filter(|bytes| !bytes.is_empty());
-        let payload = OwnedPayload::copy_from(self.serializer, &Payload { args: None, kwargs });
+        let payload =
+            OwnedPayload::copy_from(self.serializer, &Payload { args: None, kwargs, ..Payload::EMPTY });
         let json = payload.transcode(Serializer::Json).map_err(|_| wrong())?;
         let read = |bytes: &[u8]| serde_json::from_slice(bytes).map_err(|_| wrong());
         json.view().kwargs.map_or_else(|| Ok(serde_json::Map::new()), read)

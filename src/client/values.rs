@@ -57,7 +57,7 @@ impl Values {
     pub fn to_payload(&self, serializer: Serializer) -> Result<OwnedPayload, Failure> {
         // WAMP: whoever sends keyword arguments sends a list before them, be it empty.
         let args = self.args.as_deref().or(self.kwargs.as_ref().map(|_| &b"[]"[..]));
-        let json = Payload { args, kwargs: self.kwargs.as_deref() };
+        let json = Payload { args, kwargs: self.kwargs.as_deref(), ..Payload::EMPTY };
         OwnedPayload::copy_from(Serializer::Json, &json)
             .transcode(serializer)
             .map_err(|error| Failure::Usage(format!("the arguments have no form in {serializer}: {error}")))
@@ -188,7 +188,8 @@ mod tests {
 
     #[test]
     fn what_is_received_stays_on_its_line() {
-        let payload = Payload { args: Some("[\n\"a\u{9b}31m\\n\"\r]".as_bytes()), kwargs: None };
+        let payload =
+            Payload { args: Some("[\n\"a\u{9b}31m\\n\"\r]".as_bytes()), kwargs: None, ..Payload::EMPTY };
         let values = Values::from_payload(Serializer::Json, &payload).expect("it is JSON");
         assert_eq!(values.for_people(), "\"a\\u009b31m\\n\"");
     }

@@ -38,7 +38,8 @@ mod tests {
     use super::*;
 
     fn event(args: Option<&str>, kwargs: Option<&str>) -> String {
-        let payload = Payload { args: args.map(str::as_bytes), kwargs: kwargs.map(str::as_bytes) };
+        let payload =
+            Payload { args: args.map(str::as_bytes), kwargs: kwargs.map(str::as_bytes), ..Payload::EMPTY };
         written(|out| encode_event("@user", &payload, out))
     }
 

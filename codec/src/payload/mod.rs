@@ -50,7 +50,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 
 use crate::malformed::{Flaw, Malformed};
-use crate::wamp2::{Payload, Serializer};
+use crate::wamp2::{Passthru, Payload, Serializer};
 use crate::{cbor, json, msgpack};
 
 use from_binary::{CborSource, MsgPackSource};
@@ -67,6 +67,8 @@ pub struct OwnedPayload {
     /// Where the elements are in `bytes`; empty: not there (a value takes at least one byte).
     args: Range<u32>,
     kwargs: Range<u32>,
+    /// A dictionary with the attributes of [`Passthru`] alone.
+    passthru: Range<u32>,
     serializer: Serializer,
 }
 
@@ -75,10 +77,12 @@ impl OwnedPayload {
     pub fn copy_from(serializer: Serializer, payload: &Payload<'_>) -> Self {
         let args = payload.args.unwrap_or_default();
         let kwargs = payload.kwargs.unwrap_or_default();
-        let mut bytes = BytesMut::with_capacity(args.len() + kwargs.len());
+        let passthru = payload.passthru.map(|passthru| passthru.to_dict(serializer)).unwrap_or_default();
+        let mut bytes = BytesMut::with_capacity(args.len() + kwargs.len() + passthru.len());
         bytes.extend_from_slice(args);
         bytes.extend_from_slice(kwargs);
-        Self::new(serializer, bytes, args.len())
+        bytes.extend_from_slice(&passthru);
+        Self::new(serializer, bytes, args.len(), args.len() + kwargs.len())
     }
 
     /// Checks and copies a payload from elsewhere, such as a command line.
@@ -105,14 +109,16 @@ impl OwnedPayload {
                 return Err(Malformed::new(Flaw::KwargsNoDict, 0));
             }
         }
-        Ok(Self::copy_from(serializer, &Payload { args, kwargs }))
+        Ok(Self::copy_from(serializer, &Payload { args, kwargs, passthru: None }))
     }
 
-    fn new(serializer: Serializer, bytes: BytesMut, args_bytes: usize) -> Self {
+    /// The elements end at these places, the last one with the bytes.
+    fn new(serializer: Serializer, bytes: BytesMut, args_end: usize, kwargs_end: usize) -> Self {
         let position = |at: usize| u32::try_from(at).expect("messages are limited far below 4 GiB");
-        let args = 0..position(args_bytes);
-        let kwargs = args.end..position(bytes.len());
-        Self { bytes: bytes.freeze(), args, kwargs, serializer }
+        let args = 0..position(args_end);
+        let kwargs = args.end..position(kwargs_end);
+        let passthru = kwargs.end..position(bytes.len());
+        Self { bytes: bytes.freeze(), args, kwargs, passthru, serializer }
     }
 
     /// What the bytes are written in.
@@ -122,13 +128,18 @@ impl OwnedPayload {
 
     /// The payload, for encoding it.
     pub fn view(&self) -> Payload<'_> {
-        let element = |range: &Range<u32>| {
-            (!range.is_empty()).then(|| &self.bytes[range.start as usize..range.end as usize])
-        };
-        Payload { args: element(&self.args), kwargs: element(&self.kwargs) }
+        Payload {
+            args: self.element(&self.args),
+            kwargs: self.element(&self.kwargs),
+            passthru: self.element(&self.passthru).map(Passthru::in_dict),
+        }
     }
 
-    /// Bytes of both elements.
+    fn element(&self, range: &Range<u32>) -> Option<&[u8]> {
+        (!range.is_empty()).then(|| &self.bytes[range.start as usize..range.end as usize])
+    }
+
+    /// Bytes of all elements, and of what is said of them.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
@@ -146,9 +157,11 @@ impl OwnedPayload {
         let view = self.view();
         let mut out = BytesMut::with_capacity(self.len() + self.len() / 4);
         transcode_value(self.serializer, to, view.args, &mut out)?;
-        let args_bytes = out.len();
+        let args_end = out.len();
         transcode_value(self.serializer, to, view.kwargs, &mut out)?;
-        Ok(Self::new(to, out, args_bytes))
+        let kwargs_end = out.len();
+        transcode_value(self.serializer, to, self.element(&self.passthru), &mut out)?;
+        Ok(Self::new(to, out, args_end, kwargs_end))
     }
 }
 

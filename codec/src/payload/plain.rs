@@ -118,7 +118,7 @@ impl OwnedPayload {
             }
         }
         let length = out.len();
-        Self::new(Serializer::MsgPack, out, length)
+        Self::new(Serializer::MsgPack, out, length, length)
     }
 
     /// The payload of bytes that came as binary, text or not: one argument, binary.
@@ -128,7 +128,7 @@ impl OwnedPayload {
         msgpack::write_binary_head(&mut out, plain.len());
         out.put_slice(plain);
         let length = out.len();
-        Self::new(Serializer::MsgPack, out, length)
+        Self::new(Serializer::MsgPack, out, length, length)
     }
 
     /// The payload of JSON text: its value is the one argument. `None` if it is none.
@@ -139,7 +139,7 @@ impl OwnedPayload {
         out.put_slice(plain);
         out.put_u8(b']');
         let length = out.len();
-        Some(Self::new(Serializer::Json, out, length))
+        Some(Self::new(Serializer::Json, out, length, length))
     }
 
     /// Appends the plain bytes of the payload, by the table above.

@@ -47,7 +47,7 @@ pub fn encode_error(call_id: &str, uri: &str, payload: &Payload<'_>, out: &mut B
                 out.put_u8(b',');
                 // A list again, and a value by the same rule.
                 let rest = [b"[", rest, b"]"].concat();
-                write_value(&Payload { args: Some(&rest), kwargs: payload.kwargs }, out);
+                write_value(&Payload { args: Some(&rest), kwargs: payload.kwargs, ..Payload::EMPTY }, out);
             }
         }
         first => {

@@ -10,6 +10,7 @@ use super::options::{
     MatchPolicy, PublishOptions, RECEIVERS_MAX, ReceiverLists, RegisterOptions, ResultDetails,
     SubscribeOptions, WelcomeDetails, YieldOptions,
 };
+use super::passthru::{Found, Passthru};
 use super::read::{Items, Kind, Reader};
 use super::read_cbor::CborReader;
 use super::read_json::JsonReader;
@@ -79,6 +80,7 @@ fn decode_from<'a, R: Reader<'a>>(reader: R) -> Result<Message<'a>, DecodeError>
         items: Items(0),
         ended: false,
         message_type: None,
+        passthru: None,
         fault: None,
         unportable: false,
     };
@@ -189,19 +191,21 @@ fn set<'a, T>(
 const PORTABLE: &str = "readable for everybody: without lone surrogates and without numbers beyond a double";
 
 /// The elements of one message, taken from left to right.
-struct Elements<R> {
+struct Elements<'a, R> {
     reader: R,
     items: Items,
     /// The end of the list was met; it must not be asked for more.
     ended: bool,
     message_type: Option<u64>,
+    /// What the options or details say of the payload.
+    passthru: Option<Passthru<'a>>,
     /// The first wrong option. Reading goes on, so that the rest is known to be sound.
     fault: Option<Fault>,
     /// The payload is [`Malformed::is_only_unportable`]: it was not read to its end, and the fault says so.
     unportable: bool,
 }
 
-impl<'a, R: Reader<'a>> Elements<R> {
+impl<'a, R: Reader<'a>> Elements<'a, R> {
     fn message(&mut self) -> Result<Message<'a>, DecodeError> {
         let type_code = self.begin()?;
         let result = self.body(type_code);
@@ -327,7 +331,7 @@ impl<'a, R: Reader<'a>> Elements<R> {
             return Err(ViolationKind::WrongElement { element: "REQUEST.Type", expected: "a message type" });
         }
         let request = self.id("REQUEST.Request")?;
-        self.dict("Details", |_, _| Ok(false))?;
+        self.payload_dict("Details", |_, _| Ok(false))?;
         Ok(Message::Error { request_type, request, error: self.string("Error")?, payload: self.payload()? })
     }
 
@@ -376,11 +380,44 @@ impl<'a, R: Reader<'a>> Elements<R> {
         element: &'static str,
         on_key: impl FnMut(&mut Values<'_, R>, &str) -> Result<bool, ViolationKind>,
     ) -> Result<(), ViolationKind> {
-        match self.next(element)? {
+        let kind = self.next(element)?;
+        self.dict_of(kind, element, on_key)
+    }
+
+    #[inline]
+    fn dict_of(
+        &mut self,
+        kind: Kind,
+        element: &'static str,
+        on_key: impl FnMut(&mut Values<'_, R>, &str) -> Result<bool, ViolationKind>,
+    ) -> Result<(), ViolationKind> {
+        match kind {
             Kind::Dict => walk_dict(&mut self.reader, &mut self.fault, on_key),
             Kind::Absent => Ok(self.reader.skip().map(drop)?),
             _ => Err(ViolationKind::WrongElement { element, expected: "a dictionary" }),
         }
+    }
+
+    /// Reads the dictionary of a message with a payload, of which it may say something.
+    #[inline]
+    fn payload_dict(
+        &mut self,
+        element: &'static str,
+        mut on_key: impl FnMut(&mut Values<'_, R>, &str) -> Result<bool, ViolationKind>,
+    ) -> Result<(), ViolationKind> {
+        let kind = self.next(element)?;
+        let start = self.reader.position();
+        let mut found = Found::default();
+        self.dict_of(kind, element, |values, key| Ok(on_key(values, key)? || found.key(values, key)?))?;
+        match found.is_passthru() {
+            Ok(false) => {}
+            Ok(true) => {
+                self.reader.rewind(start);
+                self.passthru = Some(Passthru::in_dict(self.reader.skip()?));
+            }
+            Err((subject, expected)) => drop(self.fault.get_or_insert(Fault { subject, expected })),
+        }
+        Ok(())
     }
 
     fn raw_dict(&mut self, element: &'static str) -> Result<&'a [u8], ViolationKind> {
@@ -403,7 +440,7 @@ impl<'a, R: Reader<'a>> Elements<R> {
     fn payload(&mut self) -> Result<Payload<'a>, ViolationKind> {
         let args = self.payload_element(Kind::List, "Arguments", "a list")?;
         let kwargs = self.payload_element(Kind::Dict, "ArgumentsKw", "a dictionary")?;
-        Ok(Payload { args, kwargs })
+        Ok(Payload { args, kwargs, passthru: self.passthru })
     }
 
     #[inline]
@@ -440,7 +477,7 @@ impl<'a, R: Reader<'a>> Elements<R> {
     fn publish_options(&mut self) -> Result<PublishOptions<'a>, ViolationKind> {
         let mut options = PublishOptions::default();
         let mut room = RECEIVERS_MAX;
-        self.dict("Options", |values, key| {
+        self.payload_dict("Options", |values, key| {
             match key {
                 "acknowledge" => options.acknowledge = values.bool("acknowledge")?.unwrap_or(false),
                 "exclude_me" => options.exclude_me = values.bool("exclude_me")?,
@@ -469,7 +506,7 @@ impl<'a, R: Reader<'a>> Elements<R> {
 
     fn event_details(&mut self) -> Result<EventDetails<'a>, ViolationKind> {
         let mut details = EventDetails::default();
-        self.dict("Details", |values, key| {
+        self.payload_dict("Details", |values, key| {
             match key {
                 "topic" => details.topic = values.string("topic")?,
                 "publisher" => details.publisher = values.id("publisher")?,
@@ -485,7 +522,7 @@ impl<'a, R: Reader<'a>> Elements<R> {
 
     fn call_options(&mut self) -> Result<CallOptions, ViolationKind> {
         let mut options = CallOptions::default();
-        self.dict("Options", |values, key| {
+        self.payload_dict("Options", |values, key| {
             match key {
                 "timeout" => options.timeout_ms = values.integer("timeout")?,
                 "receive_progress" => options.receive_progress = values.bool("receive_progress")?,
@@ -522,7 +559,7 @@ impl<'a, R: Reader<'a>> Elements<R> {
 
     fn invocation_details(&mut self) -> Result<InvocationDetails<'a>, ViolationKind> {
         let mut details = InvocationDetails::default();
-        self.dict("Details", |values, key| {
+        self.payload_dict("Details", |values, key| {
             match key {
                 "procedure" => details.procedure = values.string("procedure")?,
                 "caller" => details.caller = values.id("caller")?,
@@ -540,7 +577,7 @@ impl<'a, R: Reader<'a>> Elements<R> {
 
     fn progress(&mut self, element: &'static str) -> Result<Option<bool>, ViolationKind> {
         let mut progress = None;
-        self.dict(element, |values, key| {
+        self.payload_dict(element, |values, key| {
             if key == "progress" {
                 progress = values.bool("progress")?;
             }

@@ -14,6 +14,7 @@ use super::options::{
     MatchPolicy, PublishOptions, ReceiverLists, RegisterOptions, ResultDetails, Roles, SubscribeOptions,
     WelcomeDetails, YieldOptions,
 };
+use super::passthru::About;
 use super::write::{CborWriter, JsonWriter, MsgPackWriter, Pairs, Writer, write_dict};
 use crate::{cbor, json, msgpack};
 
@@ -25,12 +26,14 @@ use crate::{cbor, json, msgpack};
 ///     encode(&Message::Published { request: 7, publication: 4429313566 }, Serializer::Json, &mut out);
 ///     assert_eq!(&out[..], b"[17,7,4429313566]");
 pub fn encode(message: &Message<'_>, serializer: Serializer, out: &mut BytesMut) {
+    let payload = payload_of(message);
+    let about = about(serializer, &payload);
     match serializer {
-        Serializer::Json => write_head(message, &mut JsonWriter::new(out)),
-        Serializer::MsgPack => write_head(message, &mut MsgPackWriter::new(out)),
-        Serializer::Cbor => write_head(message, &mut CborWriter::new(out)),
+        Serializer::Json => write_head(message, about, &mut JsonWriter::new(out)),
+        Serializer::MsgPack => write_head(message, about, &mut MsgPackWriter::new(out)),
+        Serializer::Cbor => write_head(message, about, &mut CborWriter::new(out)),
     }
-    append_payload(serializer, &payload_of(message), out);
+    append_payload(serializer, &payload, out);
 }
 
 /// Appends an EVENT.
@@ -45,7 +48,8 @@ pub fn encode_event(
 ) {
     reserve(payload, out);
     let elements = 4 + element_count(payload);
-    with_writer(serializer, out, Ids([code::EVENT, subscription, publication], elements), details);
+    let about = about(serializer, payload);
+    with_writer(serializer, out, Ids([code::EVENT, subscription, publication], elements), details, about);
     append_payload(serializer, payload, out);
 }
 
@@ -61,7 +65,8 @@ pub fn encode_invocation(
 ) {
     reserve(payload, out);
     let elements = 4 + element_count(payload);
-    with_writer(serializer, out, Ids([code::INVOCATION, request, registration], elements), details);
+    let about = about(serializer, payload);
+    with_writer(serializer, out, Ids([code::INVOCATION, request, registration], elements), details, about);
     append_payload(serializer, payload, out);
 }
 
@@ -76,7 +81,8 @@ pub fn encode_result(
 ) {
     reserve(payload, out);
     let elements = 3 + element_count(payload);
-    with_writer(serializer, out, Ids([code::RESULT, request], elements), details);
+    let about = about(serializer, payload);
+    with_writer(serializer, out, Ids([code::RESULT, request], elements), details, about);
     append_payload(serializer, payload, out);
 }
 
@@ -121,7 +127,7 @@ pub fn encode_revocation(serializer: Serializer, revoked: Revoked, reason: &str,
         Revoked::Subscription(id) => (code::UNSUBSCRIBED, Revocation { key: "subscription", id, reason }),
         Revoked::Registration(id) => (code::UNREGISTERED, Revocation { key: "registration", id, reason }),
     };
-    with_writer(serializer, out, Ids([code, 0], 3), &details);
+    with_writer(serializer, out, Ids([code, 0], 3), &details, None);
     append_payload(serializer, &Payload::default(), out);
 }
 
@@ -198,17 +204,24 @@ fn element_count(payload: &Payload<'_>) -> u32 {
 /// The integers at the beginning of a message, and how many elements it has in all.
 struct Ids<const N: usize>([u64; N], u32);
 
+/// What the dictionary of a message has to say of its payload.
+#[inline]
+fn about<'a>(serializer: Serializer, payload: &Payload<'a>) -> Option<About<'a>> {
+    payload.passthru.map(|passthru| About { passthru, serializer })
+}
+
 #[inline]
 fn with_writer<const N: usize>(
     serializer: Serializer,
     out: &mut BytesMut,
     ids: Ids<N>,
     details: &impl Pairs,
+    about: Option<About<'_>>,
 ) {
     match serializer {
-        Serializer::Json => write_ids_and_dict(&mut JsonWriter::new(out), ids, details),
-        Serializer::MsgPack => write_ids_and_dict(&mut MsgPackWriter::new(out), ids, details),
-        Serializer::Cbor => write_ids_and_dict(&mut CborWriter::new(out), ids, details),
+        Serializer::Json => write_ids_and_dict(&mut JsonWriter::new(out), ids, details, about),
+        Serializer::MsgPack => write_ids_and_dict(&mut MsgPackWriter::new(out), ids, details, about),
+        Serializer::Cbor => write_ids_and_dict(&mut CborWriter::new(out), ids, details, about),
     }
 }
 
@@ -217,9 +230,28 @@ fn write_ids_and_dict<const N: usize>(
     writer: &mut impl Writer,
     Ids(ids, elements): Ids<N>,
     dict: &impl Pairs,
+    about: Option<About<'_>>,
 ) {
     write_ids(writer, ids, elements);
-    write_dict(writer, dict);
+    match about {
+        None => write_dict(writer, dict),
+        Some(about) => write_dict_about(writer, dict, about),
+    }
+}
+
+#[cold]
+fn write_dict_about(writer: &mut impl Writer, dict: &impl Pairs, about: About<'_>) {
+    write_dict(writer, &Both(dict, about));
+}
+
+/// The pairs of a message's dictionary, and those about its payload.
+struct Both<'a, 'p, P>(&'a P, About<'p>);
+
+impl<P: Pairs> Pairs for Both<'_, '_, P> {
+    fn write(&self, writer: &mut impl Writer) {
+        self.0.write(writer);
+        self.1.write(writer);
+    }
 }
 
 #[inline]
@@ -244,7 +276,7 @@ fn payload_of<'a>(message: &Message<'a>) -> Payload<'a> {
 }
 
 /// Writes everything before the payload; JSON's list stays open.
-fn write_head(message: &Message<'_>, writer: &mut impl Writer) {
+fn write_head(message: &Message<'_>, about: Option<About<'_>>, writer: &mut impl Writer) {
     let code = message.type_code();
     let more = element_count(&payload_of(message));
     match message {
@@ -254,10 +286,10 @@ fn write_head(message: &Message<'_>, writer: &mut impl Writer) {
             write_dict(writer, details);
         }
         Message::Welcome { session, details } => {
-            write_ids_and_dict(writer, Ids([code, *session], 3), details)
+            write_ids_and_dict(writer, Ids([code, *session], 3), details, about)
         }
         Message::Abort { reason, message } | Message::Goodbye { reason, message } => {
-            write_ids_and_dict(writer, Ids([code], 3), &Words(message.as_deref()));
+            write_ids_and_dict(writer, Ids([code], 3), &Words(message.as_deref()), about);
             writer.str(reason);
         }
         Message::Challenge { method: string, extra } | Message::Authenticate { signature: string, extra } => {
@@ -266,24 +298,23 @@ fn write_head(message: &Message<'_>, writer: &mut impl Writer) {
             if extra.is_empty() { writer.empty_dict() } else { writer.raw(extra) }
         }
         Message::Error { request_type, request, error, .. } => {
-            write_ids(writer, [code, *request_type, *request], 5 + more);
-            writer.empty_dict();
+            write_ids_and_dict(writer, Ids([code, *request_type, *request], 5 + more), &Words(None), about);
             writer.str(error);
         }
         Message::Publish { request, options, topic, .. } => {
-            write_ids_and_dict(writer, Ids([code, *request], 4 + more), options);
+            write_ids_and_dict(writer, Ids([code, *request], 4 + more), options, about);
             writer.str(topic);
         }
         Message::Subscribe { request, options, topic } => {
-            write_ids_and_dict(writer, Ids([code, *request], 4), options);
+            write_ids_and_dict(writer, Ids([code, *request], 4), options, about);
             writer.str(topic);
         }
         Message::Call { request, options, procedure, .. } => {
-            write_ids_and_dict(writer, Ids([code, *request], 4 + more), options);
+            write_ids_and_dict(writer, Ids([code, *request], 4 + more), options, about);
             writer.str(procedure);
         }
         Message::Register { request, options, procedure } => {
-            write_ids_and_dict(writer, Ids([code, *request], 4), options);
+            write_ids_and_dict(writer, Ids([code, *request], 4), options, about);
             writer.str(procedure);
         }
         Message::Published { request: first, publication: second }
@@ -297,22 +328,22 @@ fn write_head(message: &Message<'_>, writer: &mut impl Writer) {
             write_ids(writer, [code, *request], 2);
         }
         Message::Event { subscription, publication, details, .. } => {
-            write_ids_and_dict(writer, Ids([code, *subscription, *publication], 4 + more), details);
+            write_ids_and_dict(writer, Ids([code, *subscription, *publication], 4 + more), details, about);
         }
         Message::Invocation { request, registration, details, .. } => {
-            write_ids_and_dict(writer, Ids([code, *request, *registration], 4 + more), details);
+            write_ids_and_dict(writer, Ids([code, *request, *registration], 4 + more), details, about);
         }
         Message::Cancel { request, mode } => {
-            write_ids_and_dict(writer, Ids([code, *request], 3), &Mode(*mode))
+            write_ids_and_dict(writer, Ids([code, *request], 3), &Mode(*mode), about)
         }
         Message::Interrupt { request, options } => {
-            write_ids_and_dict(writer, Ids([code, *request], 3), options)
+            write_ids_and_dict(writer, Ids([code, *request], 3), options, about)
         }
         Message::Result { request, details, .. } => {
-            write_ids_and_dict(writer, Ids([code, *request], 3 + more), details);
+            write_ids_and_dict(writer, Ids([code, *request], 3 + more), details, about);
         }
         Message::Yield { request, options, .. } => {
-            write_ids_and_dict(writer, Ids([code, *request], 3 + more), options);
+            write_ids_and_dict(writer, Ids([code, *request], 3 + more), options, about);
         }
     }
 }

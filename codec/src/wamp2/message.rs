@@ -6,6 +6,7 @@ use super::options::{
     CallOptions, CancelMode, EventDetails, HelloDetails, InterruptOptions, InvocationDetails, PublishOptions,
     RegisterOptions, ResultDetails, SubscribeOptions, WelcomeDetails, YieldOptions,
 };
+use super::passthru::Passthru;
 
 /// Application payload: the bytes of `Arguments` and `ArgumentsKw` in the message's serializer, validated, untouched.
 ///
@@ -16,11 +17,13 @@ pub struct Payload<'a> {
     pub args: Option<&'a [u8]>,
     /// A dictionary.
     pub kwargs: Option<&'a [u8]>,
+    /// What is said of it in options or details, where it is for its receivers alone to understand.
+    pub passthru: Option<Passthru<'a>>,
 }
 
 impl Payload<'_> {
     /// No arguments at all.
-    pub const EMPTY: Payload<'static> = Payload { args: None, kwargs: None };
+    pub const EMPTY: Payload<'static> = Payload { args: None, kwargs: None, passthru: None };
 }
 
 /// One WAMP message. Names are the specification's; ids are in 1..=2^53; URIs are any string, their rules are the

@@ -23,6 +23,7 @@ mod error;
 mod features;
 mod message;
 mod options;
+mod passthru;
 mod read;
 mod read_cbor;
 mod read_json;
@@ -45,6 +46,7 @@ pub use options::{
     MatchPolicy, PublishOptions, RECEIVERS_MAX, ReceiverLists, RegisterOptions, ResultDetails, Roles,
     SubscribeOptions, WelcomeDetails, YieldOptions,
 };
+pub use passthru::Passthru;
 
 // A JSON message is read alike in every protocol.
 pub(crate) use read::{Items, Kind, Reader};

@@ -410,8 +410,11 @@ mod tests {
         let uri = prop_oneof!["[a-z.]{0,40}", "\\PC{0,8}", "[a-z]{250,260}"];
         (0..4, id, uri, any::<bool>(), select(&ARGS[..]), select(&KWARGS[..])).prop_map(
             move |(kind, request, uri, acknowledge, args, kwargs)| {
-                let payload =
-                    Payload { args: args.map(str::as_bytes), kwargs: args.and(kwargs).map(str::as_bytes) };
+                let payload = Payload {
+                    args: args.map(str::as_bytes),
+                    kwargs: args.and(kwargs).map(str::as_bytes),
+                    ..Payload::EMPTY
+                };
                 let owned = OwnedPayload::copy_from(Serializer::Json, &payload).transcode(serializer);
                 let owned = owned.expect("the payloads above are sound");
                 let (uri, payload) = (Cow::from(uri), owned.view());

@@ -198,7 +198,7 @@ pub fn as_json(message: &Message<'_>, serializer: Serializer) -> Value {
         | Message::Error { payload, .. } => {
             args = payload.args.map(translate);
             kwargs = payload.kwargs.map(translate);
-            *payload = Payload { args: args.as_deref(), kwargs: kwargs.as_deref() };
+            *payload = Payload { args: args.as_deref(), kwargs: kwargs.as_deref(), ..Payload::EMPTY };
             parsed(Serializer::Json, &encoded(&message, Serializer::Json))
         }
         Message::Challenge { extra, .. } | Message::Authenticate { extra, .. } => {

@@ -226,7 +226,10 @@ fn object(extra: &OwnedPayload) -> Result<Map<String, Value>, Why> {
 
 fn payload(dictionary: &Value) -> OwnedPayload {
     let bytes = dictionary.to_string();
-    OwnedPayload::copy_from(Serializer::Json, &Payload { args: None, kwargs: Some(bytes.as_bytes()) })
+    OwnedPayload::copy_from(
+        Serializer::Json,
+        &Payload { args: None, kwargs: Some(bytes.as_bytes()), ..Payload::EMPTY },
+    )
 }
 
 fn random<const N: usize>() -> [u8; N] {

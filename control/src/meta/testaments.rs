@@ -1,11 +1,11 @@
 //! `wamp.session.add_testament` and `flush_testaments`.
 
 use fanwire_codec::payload::OwnedPayload;
-use fanwire_codec::wamp2::{ReceiverLists, Serializer};
+use fanwire_codec::wamp2::{self, Payload, ReceiverLists, Serializer};
 use fanwire_core::api::{Actor, ApiAnswer, ApiPublication, Ask, TestamentOrder, TestamentScope};
 use fanwire_core::ids::RoleId;
 use fanwire_core::uri::{self, UriRule};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::words::{Arguments, Refused, Said, error, parse_dict};
 use super::{Caller, Desk};
@@ -22,6 +22,34 @@ struct PublishOptions {
     eligible_authid: Option<OneOrMore<String>>,
     eligible_authrole: Option<OneOrMore<String>>,
     x_conflate_key: Option<Box<str>>,
+    #[serde(flatten)]
+    passthru: Passthru,
+}
+
+/// What is said of a payload that only its receivers understand (WAMP, "Payload Passthru Mode").
+#[derive(Default, Deserialize, Serialize, PartialEq)]
+#[serde(default)]
+struct Passthru {
+    ppt_scheme: Option<Box<str>>,
+    ppt_serializer: Option<Box<str>>,
+    ppt_cipher: Option<Box<str>>,
+    ppt_keyid: Option<Box<str>>,
+}
+
+impl Passthru {
+    /// The payload with this.
+    fn attach(&self, payload: OwnedPayload) -> Result<OwnedPayload, Refused> {
+        if *self == Self::default() {
+            return Ok(payload);
+        }
+        if self.ppt_scheme.as_deref().unwrap_or_default().is_empty() {
+            let words = "ppt_scheme must be a string that is not empty, since there are other ppt_ options";
+            return Err(Refused::argument(words.to_owned()));
+        }
+        let dict = serde_json::to_vec(self).expect("a few strings");
+        let passthru = Some(wamp2::Passthru::in_dict(&dict));
+        Ok(OwnedPayload::copy_from(payload.serializer(), &Payload { passthru, ..payload.view() }))
+    }
 }
 
 /// As in PUBLISH.
@@ -60,6 +88,7 @@ impl Desk {
         let options: Option<PublishOptions> =
             arguments.keyword("publish_options").map(|value| parse_dict(value, words)).transpose()?;
         let options = options.unwrap_or_default();
+        let payload = options.passthru.attach(payload)?;
         let publication = Box::new(ApiPublication {
             // The session's role, which its shard knows.
             actor: Actor { realm: caller.realm, role: RoleId::new(0) },
@@ -115,5 +144,36 @@ fn scope(arguments: &Arguments<'_>) -> Result<TestamentScope, Refused> {
         other => {
             Err(Refused::argument(format!("scope is {other}, and must be \"detached\" or \"destroyed\"")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_a_payload_stays_with_it_and_needs_a_scheme() {
+        for (options, expected) in [
+            ("{}", Ok(None)),
+            (r#"{"ppt_scheme":null,"exclude":1}"#, Ok(None)),
+            (
+                r#"{"ppt_keyid":"k\"","ppt_scheme":"x","exclude":1}"#,
+                Ok(Some(r#"{"ppt_scheme":"x","ppt_keyid":"k\""}"#)),
+            ),
+            (r#"{"ppt_keyid":"k"}"#, Err(error::INVALID_ARGUMENT)),
+            (r#"{"ppt_scheme":""}"#, Err(error::INVALID_ARGUMENT)),
+        ] {
+            let read: PublishOptions = serde_json::from_str(options).expect("options");
+            let payload = OwnedPayload::checked(Serializer::Json, Some(b"[1]"), None).expect("JSON");
+            let attached = read.passthru.attach(payload).map_err(|refused| refused.uri);
+            let said = attached.map(|payload| {
+                let view = payload.view();
+                assert_eq!(view.args, Some(&b"[1]"[..]));
+                let dict = view.passthru.map(|passthru| passthru.to_dict(Serializer::Json));
+                dict.map(|dict| String::from_utf8(dict.to_vec()).expect("JSON"))
+            });
+            assert_eq!(said, expected.map(|dict| dict.map(str::to_owned)), "{options}");
+        }
+        assert!(serde_json::from_str::<PublishOptions>(r#"{"ppt_scheme":1}"#).is_err());
     }
 }

@@ -8,7 +8,7 @@ use super::{ApiAnswer, ApiCall, ApiRefusal, ApiReply, CallFailure};
 use crate::access::Action;
 use crate::broker::Origin;
 use crate::clock::Instant;
-use crate::dealer::{Caller, Outgoing, PendingCall, Said, no_form};
+use crate::dealer::{Caller, Outgoing, PendingCall, Said, Wanted, no_form};
 use crate::encoding::Source;
 use crate::meta;
 use crate::mutation::{Mutation, planted};
@@ -39,7 +39,7 @@ impl Shard {
             let subject = Subject::Rpc { who: None, uri: procedure, payload };
             return self.ask_for_result(now, Some(hook), actor.realm, number, subject);
         }
-        let mut picked = permitted.and_then(|()| self.pick(actor.realm, &procedure, &[]));
+        let mut picked = permitted.and_then(|()| self.pick(actor.realm, &procedure, Wanted::ANYBODY));
         if picked.as_ref().is_err_and(|why| why.uri == error::NO_SUCH_PROCEDURE)
             && meta::is_procedure(&procedure)
         {

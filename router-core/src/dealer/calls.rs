@@ -193,6 +193,9 @@ impl Shard {
         }
         // None: the caller left or cancelled.
         let Some(call) = self.conclude_call(number) else { return };
+        if source.is_passthru() && !self.takes_passthru(call.caller) {
+            return self.refuse_call(call.caller, error::FEATURE_NOT_SUPPORTED, NO_PASSTHRU);
+        }
         let Caller::Session { outlet, request, .. } = call.caller else {
             return self.answer_api_call(number, said, source);
         };
@@ -222,6 +225,9 @@ impl Shard {
             self.delivery.counters.results_discarded += 1;
             return;
         };
+        if source.is_passthru() && !self.takes_passthru(call.caller) {
+            return self.give_up_call(now, number, error::FEATURE_NOT_SUPPORTED, NO_PASSTHRU);
+        }
         let Caller::Session { outlet, request, .. } = call.caller else { return };
         let encoding = self.session(outlet).expect("a call without its caller was abandoned").encoding;
         let Ok(payload) = source.get(encoding.serializer()) else {
@@ -238,6 +244,13 @@ impl Shard {
             let reroute = self.extras_of(number).reroute.take();
             self.drop_reroute(reroute);
         }
+    }
+
+    /// Whether a callee may answer what the router does not understand (WAMP, "Payload Passthru Mode").
+    #[cold]
+    fn takes_passthru(&self, caller: Caller) -> bool {
+        let Caller::Session { outlet, .. } = caller else { return false };
+        self.session(outlet).is_some_and(|session| session.announced.calls_passthru())
     }
 
     /// A hook has answered a call, or could not.
@@ -311,4 +324,6 @@ impl Shard {
     }
 }
 
+const NO_PASSTHRU: &str =
+    "the callee answered with ppt_ options, and this caller announced no payload_passthru_mode";
 const TOO_LONG: &str = "the answer of the callee is longer than this client takes";

@@ -14,7 +14,7 @@ use crate::encoding::Source;
 use crate::ids::RegistrationId;
 use crate::mutation::{Mutation, planted};
 use crate::parcel::{Asks, Errand, Invocation};
-use crate::session::Identity;
+use crate::session::{Identity, error};
 use crate::shard::Shard;
 
 /// What the first part of a call said, for the others.
@@ -50,6 +50,11 @@ impl Shard {
         let part = slot.as_ref().expect("as above");
         if *part.uri != *request.uri || call.standing != Standing::Waiting {
             self.delivery.counters.call_parts_discarded += 1;
+            return Ok(());
+        }
+        if request.payload.passthru.is_some() && !call.callee_features.payload_passthru_mode() {
+            let words = "the callee takes no payload passthru: leave the ppt_ options out of all parts";
+            self.give_up_call(now, number, error::FEATURE_NOT_SUPPORTED, words);
             return Ok(());
         }
         // The last part takes with it what was kept for it.

@@ -13,7 +13,7 @@ use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::{Payload, Serializer};
 
 use super::calls::{Caller, PendingCall, Standing, Timer};
-use super::{Invoking, Picked};
+use super::{Invoking, Picked, Wanted};
 use crate::access::Disclosure;
 use crate::broker::Origin;
 use crate::directory::{Callee, CalleeFeatures};
@@ -135,7 +135,9 @@ impl Shard {
         let mut end = Unrouted::Nobody;
         while reroute.asked.len() < HOPS_MAX {
             reroute.asked.push(call.callee);
-            let Ok(picked) = self.pick(reroute.wishes.realm, &reroute.uri, &reroute.asked) else {
+            let passthru = reroute.payload.view().passthru.is_some();
+            let wanted = Wanted { passthru, asked: &reroute.asked };
+            let Ok(picked) = self.pick(reroute.wishes.realm, &reroute.uri, wanted) else {
                 return Err(end);
             };
             let Picked { callee, .. } = picked;

@@ -45,6 +45,8 @@ impl CalleeFeatures {
     pub const FORWARD_TIMEOUT: Self = Self(4);
     /// What it does not want to answer goes to another one.
     pub const CALL_REROUTE: Self = Self(8);
+    /// It takes arguments that only the caller and it understand.
+    pub const PAYLOAD_PASSTHRU_MODE: Self = Self(16);
 
     /// With this one too, if `has` says so.
     #[must_use]
@@ -65,6 +67,11 @@ impl CalleeFeatures {
     /// Whether what it does not want to answer goes to another one.
     pub const fn call_reroute(self) -> bool {
         self.0 & Self::CALL_REROUTE.0 != 0
+    }
+
+    /// Whether it takes arguments that only the caller and it understand.
+    pub const fn payload_passthru_mode(self) -> bool {
+        self.0 & Self::PAYLOAD_PASSTHRU_MODE.0 != 0
     }
 
     /// Whether it looks after the callers' timeouts itself.

@@ -103,7 +103,7 @@ impl Shard {
             receivers: None,
             conflate_key: None,
             uri: &topic,
-            payload: Payload { args: Some(&args), kwargs: None },
+            payload: Payload { args: Some(&args), kwargs: None, ..Payload::EMPTY },
             plain: true,
         };
         let published = self.publish(now, outlet, request);

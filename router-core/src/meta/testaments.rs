@@ -130,7 +130,10 @@ impl Shard {
         let Some(outlet) = outlet.filter(|outlet| is_here(*outlet)) else {
             return Err(Refusal::new(error::NO_SUCH_SESSION, "the session has ended"));
         };
-        let role = self.session(outlet).expect("just seen").role;
+        let (role, announced) = {
+            let here = self.session(outlet).expect("just seen");
+            (here.role, here.announced)
+        };
         match order {
             TestamentOrder::Flush { scope } => {
                 let Some(testaments) = self.testaments.get_mut(&session) else { return Ok(()) };
@@ -146,6 +149,10 @@ impl Shard {
                     let words = "a hook decides on publications to this topic, and there is nobody to ask it for when the \
                                  session has ended";
                     return Err(Refusal::new(error::NOT_AUTHORIZED, words));
+                }
+                if publication.payload.view().passthru.is_some() && !announced.publishes_passthru() {
+                    let words = "publish_options have ppt_ options, and HELLO announced no payload_passthru_mode as publisher";
+                    return Err(Refusal::new(error::FEATURE_NOT_SUPPORTED, words));
                 }
                 publication.actor.role = role;
                 let testaments = self.testaments.entry(session).or_default();

@@ -27,7 +27,7 @@ pub(crate) fn event(topic: &str, payload: Payload<'_>, out: &mut BytesMut) {
 /// An event that says what of another subscription was lost.
 pub(crate) fn gap(topic: &str, of: SubscriptionId, lost: u64, reason: &str, out: &mut BytesMut) {
     let args = format!(r#"[{{"subscription":{},"lost":{lost},"reason":"{reason}"}}]"#, of.get());
-    event(topic, Payload { args: Some(args.as_bytes()), kwargs: None }, out);
+    event(topic, Payload { args: Some(args.as_bytes()), kwargs: None, ..Payload::EMPTY }, out);
 }
 
 pub(super) fn result(call_id: &str, payload: Payload<'_>, out: &mut BytesMut) {

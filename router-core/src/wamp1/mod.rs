@@ -131,7 +131,7 @@ impl Shard {
                     receivers: receivers.as_deref(),
                     conflate_key: None,
                     uri: &uri,
-                    payload: Payload { args: Some(&args), kwargs: None },
+                    payload: Payload { args: Some(&args), kwargs: None, ..Payload::EMPTY },
                     plain: false,
                 };
                 if self.publish(now, outlet, request).is_err() {
@@ -198,7 +198,7 @@ impl Shard {
         session.words.get_or_insert_default().call_ids.insert(request, call_id.into());
         let uri = self.topic_of(outlet, procedure);
         let list = self.in_a_list(args);
-        let payload = Payload { args: Some(&list), kwargs: None };
+        let payload = Payload { args: Some(&list), kwargs: None, ..Payload::EMPTY };
         let call = CallRequest {
             request,
             uri: &uri,

@@ -62,7 +62,7 @@ pub(crate) fn gap(
     out: &mut BytesMut,
 ) {
     let kwargs = format!(r#"{{"subscription":{},"lost":{lost},"reason":"{reason}"}}"#, of.get());
-    let payload = Payload { args: Some(b"[]"), kwargs: Some(kwargs.as_bytes()) };
+    let payload = Payload { args: Some(b"[]"), kwargs: Some(kwargs.as_bytes()), ..Payload::EMPTY };
     let payload = OwnedPayload::copy_from(Serializer::Json, &payload);
     let payload = payload.transcode(serializer).expect("numbers and words have a form everywhere");
     event(serializer, subscription, publication, None, None, payload.view(), out);

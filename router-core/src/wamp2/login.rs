@@ -256,7 +256,7 @@ impl Shard {
 /// A dictionary of a client's, kept as it wrote it.
 fn dictionary(serializer: Serializer, bytes: Option<&[u8]>) -> OwnedPayload {
     let kwargs = bytes.filter(|bytes| !bytes.is_empty());
-    OwnedPayload::copy_from(serializer, &Payload { args: None, kwargs })
+    OwnedPayload::copy_from(serializer, &Payload { args: None, kwargs, ..Payload::EMPTY })
 }
 
 fn quoted_list(names: &[&str]) -> String {

@@ -24,6 +24,7 @@ use fanwire_codec::wamp2::{
 };
 use fanwire_codec::ws;
 
+use crate::announced::Announced;
 use crate::broker::{PublishRequest, Published};
 use crate::clock::Instant;
 use crate::dealer::{CallRefusal, CallRequest, Said};
@@ -48,6 +49,7 @@ pub(crate) const ENCODINGS: [Encoding; Encoding::ALIKE] = [
 const ROLES: Roles = Roles {
     broker: Some(FeatureSet::of(&[
         Feature::PatternBasedSubscription,
+        Feature::PayloadPassthruMode,
         Feature::PublisherExclusion,
         Feature::PublisherIdentification,
         Feature::SessionMetaApi,
@@ -61,6 +63,7 @@ const ROLES: Roles = Roles {
         Feature::CallTimeout,
         Feature::CallerIdentification,
         Feature::PatternBasedRegistration,
+        Feature::PayloadPassthruMode,
         Feature::ProgressiveCallInvocations,
         Feature::ProgressiveCallResults,
         Feature::RegistrationMetaApi,
@@ -142,6 +145,9 @@ impl Shard {
     fn receive_open(&mut self, now: Instant, outlet: Outlet, serializer: Serializer, message: &Message<'_>) {
         match *message {
             Message::Publish { request, ref options, ref topic, payload } => {
+                if payload.passthru.is_some() && !self.announced(outlet).publishes_passthru() {
+                    return self.abort_passthru(now, outlet, serializer, "PUBLISH", "publisher");
+                }
                 let publish = PublishRequest {
                     acknowledge: options.acknowledge.then_some(request),
                     exclude_me: options.exclude_me.unwrap_or(true),
@@ -206,6 +212,9 @@ impl Shard {
                 });
             }
             Message::Call { request, ref options, ref procedure, payload } => {
+                if payload.passthru.is_some() && !self.announced(outlet).calls_passthru() {
+                    return self.abort_passthru(now, outlet, serializer, "CALL", "caller");
+                }
                 let call = CallRequest {
                     request,
                     uri: procedure,
@@ -228,6 +237,13 @@ impl Shard {
                 }
             }
             Message::Cancel { request, mode } => self.cancel(now, outlet, request, mode),
+            Message::Yield { payload, .. }
+            | Message::Error { request_type: code::INVOCATION, payload, .. }
+                if payload.passthru.is_some()
+                    && !self.announced(outlet).as_callee(Feature::PayloadPassthruMode) =>
+            {
+                self.abort_passthru(now, outlet, serializer, message.name(), "callee");
+            }
             Message::Yield { request, ref options, payload } => {
                 let is_known = if options.progress == Some(true) {
                     self.answer_part(now, outlet, request, payload)
@@ -264,6 +280,26 @@ impl Shard {
                 self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, &words);
             }
         }
+    }
+
+    #[cold]
+    fn announced(&self, outlet: Outlet) -> Announced {
+        self.session(outlet).expect("an open session").announced
+    }
+
+    /// WAMP, "Payload Passthru Mode": who has not announced it must not use it.
+    #[cold]
+    fn abort_passthru(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        serializer: Serializer,
+        message: &str,
+        role: &str,
+    ) {
+        let words =
+            format!("{message} has ppt_ options, and HELLO announced no payload_passthru_mode as {role}");
+        self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, &words);
     }
 
     /// GOODBYE of ours, without a message where there are no words: the close code follows when the client answers.

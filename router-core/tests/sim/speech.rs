@@ -42,7 +42,7 @@ pub fn speak(from: ClientId, serializer: Serializer, op: &Op, padding: usize) ->
         Op::YieldPart { tag, part, .. } => list_of_one(serializer, &tagged_part(tag, *part, padding)),
         _ => Vec::new(),
     };
-    let payload = Payload { args: Some(&payload_bytes), kwargs: None };
+    let payload = Payload { args: Some(&payload_bytes), kwargs: None, ..Payload::EMPTY };
     let message = match op {
         Op::Hello { realm, by_ticket, abilities } => Message::Hello {
             realm: REALMS[usize::from(*realm)].into(),
@@ -220,7 +220,7 @@ fn gap(serializer: Serializer, subscription: u64, kwargs: &[u8]) -> Result<Seen,
         Serializer::MsgPack => &[0x90],
         Serializer::Cbor => &[0x80],
     };
-    let payload = Payload { args: Some(empty), kwargs: Some(kwargs) };
+    let payload = Payload { args: Some(empty), kwargs: Some(kwargs), ..Payload::EMPTY };
     let payload = OwnedPayload::copy_from(serializer, &payload);
     let payload =
         payload.transcode(Serializer::Json).map_err(|error| format!("a gap cannot be read: {error}"))?;

@@ -19,6 +19,7 @@ mod message_center_changes;
 mod message_center_model;
 mod meta;
 mod meta_registrations;
+mod passthru;
 mod pattern;
 mod plain;
 mod progress;

@@ -250,7 +250,7 @@ fn who_comes_and_goes_is_told_only_if_somebody_listens() {
     assert!(!router.shards[0].has_questions(), "nobody listens any more");
 }
 
-fn testament(realm: u32, scope: TestamentScope, word: &str) -> TestamentOrder {
+pub fn testament(realm: u32, scope: TestamentScope, word: &str) -> TestamentOrder {
     let publication = Box::new(ApiPublication {
         actor: Actor { realm: RealmId::new(realm), role: RoleId::new(0) },
         topic: "com.will".into(),

@@ -190,7 +190,10 @@ impl World {
         let serializer = self.rng.pick(&Serializer::ALL);
         let payload = |tag: &Tag, padding: usize| {
             let args = speech::arguments(serializer, tag, padding);
-            OwnedPayload::copy_from(serializer, &Payload { args: Some(&args), kwargs: None })
+            OwnedPayload::copy_from(
+                serializer,
+                &Payload { args: Some(&args), kwargs: None, ..Payload::EMPTY },
+            )
         };
         if let [(Op::Call { tag, .. }, padding)] = ops {
             let timeout = Duration::from_nanos(self.rng.pick(&[1_000_000, 50_000_000, 10_000_000_000]));
