@@ -13,12 +13,20 @@ import asyncio
 import os
 import sys
 
-import autobahn_python as ours
 import cbor2
-from autobahn.wamp.types import CallResult, PublishOptions
+import txaio
+
+txaio.use_asyncio()
+from autobahn.wamp.types import CallResult  # noqa: E402
+
+PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "suite")
+sys.path.insert(0, PROGRAM)
+import support as ours  # noqa: E402
+from autobahn_client import Asyncio, Client  # noqa: E402
 
 PREFIX = "com.fanwire.cross"
-HERE = os.path.dirname(os.path.abspath(__file__))
+HERE = os.path.dirname(PROGRAM)
+PATIENCE_S = 20
 PARTNERS = [(c, s) for c in ("python", "autobahn", "wampy") for s in ("json", "msgpack", "cbor")]
 # JavaScript has no other integers than these.
 VALUES = [value for value in ours.VALUES if not isinstance(value, int) or abs(value) < 2**53] + [2**53 - 1, 1 - 2**53]
@@ -37,7 +45,7 @@ def untagged(values):
 
 def command(client, serializer, url):
     if client == "python":
-        start = [sys.executable, os.path.join(HERE, "autobahn_python.py")]
+        start = [sys.executable, PROGRAM]
     else:
         start = ["node", os.path.join(HERE, "javascript.mjs"), "--client", client]
     compression = ["--compression"] if PARTNERS.index((client, serializer)) % 2 else []
@@ -61,7 +69,7 @@ class Partners:
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(*command(client, serializer, self.url), stdout=pipe)
         self.processes.append(process)
-        line = await asyncio.wait_for(process.stdout.readline(), ours.PATIENCE_S)
+        line = await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
         if line.strip() != b"ready":
             raise AssertionError(f"{client} {serializer} did not start: {line!r}")
 
@@ -98,9 +106,9 @@ async def call_fails_as_said(session, name):
 async def publication_is_seen(session, name):
     inbox = await ours.subscribe(session, f"{PREFIX}.{name}.seen")
     values = values_for(name)
-    await session.publish(f"{PREFIX}.cast", *values, every=values, options=PublishOptions(acknowledge=True))
-    await session.publish(f"{PREFIX}.cast", BLOB, options=PublishOptions(acknowledge=True))
-    await session.publish(f"{PREFIX}.cast", options=PublishOptions(acknowledge=True))
+    await session.publish(f"{PREFIX}.cast", *values, every=values, options=ours.ACKNOWLEDGED)
+    await session.publish(f"{PREFIX}.cast", BLOB, options=ours.ACKNOWLEDGED)
+    await session.publish(f"{PREFIX}.cast", options=ours.ACKNOWLEDGED)
     found = [(untagged(args), kwargs) for args, kwargs, _ in await inbox.take(3)]
     ours.equal(found, [(values, {"every": values}), ([BLOB], {}), ([], {})], f"what {name} saw")
     await inbox.subscription.unsubscribe()
@@ -111,12 +119,12 @@ async def check_all(url, partners):
     async with Partners(partners, url):
         # Several sessions ask, so that they are on all shards, where the partners are on some.
         for number, asker in enumerate(("json", "msgpack", "cbor") * 4):
-            clients = ours.Clients(url, asker, compression=number % 2 == 1)
+            clients = ours.Clients(Client(Asyncio(), url, asker, compression=number % 2 == 1))
             session = await clients.join()
             for client, serializer in partners:
                 for check in (call_echoes, call_echoes_binary, call_fails_as_said, publication_is_seen):
                     try:
-                        await asyncio.wait_for(check(session, f"{client}_{serializer}"), ours.PATIENCE_S)
+                        await asyncio.wait_for(check(session, f"{client}_{serializer}"), PATIENCE_S)
                         passed += 1
                     except Exception as error:
                         failed += 1

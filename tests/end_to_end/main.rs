@@ -50,6 +50,7 @@ mod service;
 mod shutdown;
 mod slow_consumers;
 mod start_up;
+mod suites;
 mod tls;
 mod traffic;
 mod wamp1;

@@ -5,7 +5,6 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::clients::{script, tool};
 use crate::support::{CHEAP_HASH, CHEAP_TICKET, Client, Folder, Heard, Launch, Router, eventually};
 
 /// A client, with its session's id.
@@ -706,18 +705,5 @@ allow = ["call", "subscribe"]
             assert_eq!(&member.refused(&format!("wamp.subscription.{name}"), args.clone()), expected, "{name} {args}");
         }
         assert_eq!(member.call("wamp.subscription.list_subscribers", json!([id])), json!([[session]]));
-    }
-
-    fn python_uses_the_meta_api(driver: &str) {
-        let Some(program) = tool("FANWIRE_PYTHON") else { return };
-        each(driver, |router| {
-            for serializer in ["json", "msgpack", "cbor"] {
-                let mut command = std::process::Command::new(&program);
-                command.arg(script("meta_python.py")).args(["--url", &router.url(), "--serializer", serializer]);
-                let output = command.output().expect("the interpreter starts");
-                let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-                assert!(output.status.success(), "{serializer}:\n{said}");
-            }
-        });
     }
 }

@@ -6,6 +6,7 @@
 
 use std::env;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -222,7 +223,7 @@ fn shard_counts(place: &Workplace) -> &'static [u8] {
 }
 
 /// The end-to-end tests with programs of others: their clients, Redis, PHP, a browser.
-const FOREIGN: &str = "test(/^(articles|clients|live_room|queues|redis|server_api|wamp1)::/)";
+const FOREIGN: &str = "test(/^(articles|clients|live_room|queues|redis|server_api|suites|wamp1)::/)";
 
 fn process(place: &Workplace) -> Result<Outcome> {
     ensure_built(place)?;
@@ -250,9 +251,11 @@ fn stress(place: &Workplace) -> Result<Outcome> {
 }
 
 fn clients(place: &Workplace) -> Result<Outcome> {
-    let (python, node) = match (tools::python(place), tools::node(place)) {
-        (Ok(python), Ok(node)) => (python, node),
-        (Err(why), _) | (_, Err(why)) => return Ok(Outcome::Skipped(why)),
+    let installed =
+        tools::python(place).and_then(|python| Ok((python, tools::node(place)?, tools::wamp_async(place)?)));
+    let (python, node, wamp_async) = match installed {
+        Ok(installed) => installed,
+        Err(why) => return Ok(Outcome::Skipped(why)),
     };
     if let Err(why) = tools::programs(place) {
         return Ok(Outcome::Skipped(why));
@@ -265,6 +268,7 @@ fn clients(place: &Workplace) -> Result<Outcome> {
         let mut tools = vec![
             ("FANWIRE_PYTHON", python.display().to_string()),
             ("FANWIRE_NODE_MODULES", node.display().to_string()),
+            ("FANWIRE_WAMP_ASYNC", wamp_async.display().to_string()),
         ];
         match &python2 {
             Ok((python, modules)) => tools.extend([
@@ -410,18 +414,23 @@ fn load(place: &Workplace) -> Result<Outcome> {
 }
 
 /// A server that ends with this value.
-struct Server {
+pub struct Server {
     child: Child,
     /// The first `ws://` that it printed.
-    url: String,
+    pub url: String,
 }
 
 impl Server {
     /// Starts a program of the release build and waits for the `ws://` that it prints.
     fn start(place: &Workplace, program: &str, arguments: &[&str]) -> Result<Self> {
-        let mut command = place.command(place.released(program));
+        Self::start_program(place, &place.released(program), arguments)
+    }
+
+    /// The same of any program.
+    pub fn start_program(place: &Workplace, program: &Path, arguments: &[&str]) -> Result<Self> {
+        let mut command = place.command(program);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
+        let mut child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
         let lines = BufReader::new(child.stdout.take().context("piped above")?).lines();
         let mut server = Self { child, url: String::new() };
         let (sender, receiver) = channel();
@@ -435,7 +444,7 @@ impl Server {
         });
         match receiver.recv_timeout(MINUTE) {
             Ok(url) => server.url = url,
-            Err(_) => bail!("{program} did not say where it listens"),
+            Err(_) => bail!("{} did not say where it listens", program.display()),
         }
         Ok(server)
     }

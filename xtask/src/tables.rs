@@ -1,13 +1,12 @@
-//! The tables of `docs/performance.md`: what stands between two markers is written by a task.
+//! Tables of pages in `docs`: what stands between two markers is written by a task.
 
 use anyhow::{Context, Result};
 
 /// Replaces what stands between `<!-- name -->` and `<!-- /name -->`.
 pub fn replace(page: &str, name: &str, with: &str) -> Result<String> {
     let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
-    let from =
-        page.find(&begin).with_context(|| format!("docs/performance.md has no {begin}"))? + begin.len();
-    let to = from + page[from..].find(&end).with_context(|| format!("docs/performance.md has no {end}"))?;
+    let from = page.find(&begin).with_context(|| format!("the page has no {begin}"))? + begin.len();
+    let to = from + page[from..].find(&end).with_context(|| format!("the page has no {end}"))?;
     Ok(format!("{}{}\n{}", &page[..from], with.trim_end(), &page[to..]))
 }
 

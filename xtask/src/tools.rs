@@ -159,6 +159,22 @@ pub fn python2(place: &Workplace) -> Result<(PathBuf, PathBuf), String> {
     Ok((PathBuf::from(path.trim()), modules))
 }
 
+/// The suite of the crate `wamp_async`, which is a package of its own: the crate is old, and so is what it depends on.
+pub fn wamp_async(place: &Workplace) -> Tool {
+    let target = place.target.join("wamp-async");
+    let build = || {
+        let mut command = place.cargo(["build", "--locked", "--quiet"]);
+        command.current_dir(place.root.join("tests/clients/wamp_async"));
+        command.env("CARGO_TARGET_DIR", &target).env("CARGO_PROFILE_DEV_DEBUG", "0").env_remove("RUSTFLAGS");
+        run_quietly(place, command, INSTALL_TIME)
+    };
+    // It speaks TLS through OpenSSL.
+    build()
+        .or_else(|error| if apt(place, &["libssl-dev", "pkg-config"]) { build() } else { Err(error) })
+        .map_err(|error| format!("the suite of wamp_async could not be built: {error:#}"))?;
+    Ok(target.join("debug/wamp-async-suite"))
+}
+
 /// The `node_modules` folder with the pinned clients of `tests/clients/package-lock.json`.
 pub fn node(place: &Workplace) -> Tool {
     if !(exists("node") && exists("npm")) {

@@ -107,7 +107,7 @@ impl<'a> Arguments<'a> {
 
     /// The id at this place. `what` it is one of.
     pub(super) fn id(&self, place: usize, what: &str) -> Result<u64, Refused> {
-        let id = self.positional(place).and_then(|value| value.get().parse().ok());
+        let id = self.positional(place).and_then(|value| whole(value.get()));
         id.filter(|id| (1..=SessionId::MAX.get()).contains(id)).ok_or_else(|| {
             Refused::argument(format!(
                 "positional argument {place} must be the id of a {what}, a whole number from 1 to 2^53"
@@ -192,6 +192,13 @@ impl<'a> Arguments<'a> {
     }
 }
 
+/// The whole number that this JSON says. Clients for JavaScript have one type of numbers, and send great ones as floats.
+fn whole(json: &str) -> Option<u64> {
+    let exact = || json.parse().ok();
+    let float = || json.parse::<f64>().ok().filter(|number| number.fract() == 0.0 && *number >= 0.0);
+    exact().or_else(|| float().map(|number| number as u64))
+}
+
 /// A dictionary as this type, or words that say what it must be. Lists would do for the parser.
 pub(super) fn parse_dict<T: DeserializeOwned>(
     value: &RawValue,
@@ -210,3 +217,26 @@ pub(super) fn parse<T: DeserializeOwned>(
 
 /// It goes to each session that is sent away.
 const MESSAGE_BYTES_MAX: usize = 4 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::whole;
+
+    #[test]
+    fn whole_numbers_may_be_written_as_floats() {
+        for (json, number) in [
+            ("1", Some(1)),
+            ("7.0", Some(7)),
+            ("9007199254740992.0", Some(1 << 53)),
+            ("9007199254740992", Some(1 << 53)),
+            ("3e3", Some(3000)),
+            ("1.5", None),
+            ("-1.0", None),
+            ("-1", None),
+            ("\"1\"", None),
+            ("true", None),
+        ] {
+            assert_eq!(whole(json), number, "{json}");
+        }
+    }
+}
