@@ -25,9 +25,9 @@ const EXIT_LATE: u8 = 4;
 /// Asks, prints the conversation, and says by the exit status how it ended.
 pub fn hook_test(args: &HookTestArgs, sources: &Sources) -> ExitCode {
     let asked = sources.load().map_err(|problems| problems.to_string()).and_then(|loaded| {
-        let (hook, config) = choose(args, &loaded)?;
         let core = wiring::core_config(&loaded, 1, |realms| Access::new(realms, 0))
             .map_err(|error| format!("error: {error}"))?;
+        let (hook, config) = choose(args, &loaded, &core.access)?;
         let sample = sample(args, &loaded, &hook)?;
         let heading = format!("hook {:?} is asked about {}", config.name, sample.event);
         Ok((heading, ask(&config, &core.access, &sample)?, hook))
@@ -45,15 +45,15 @@ pub fn hook_test(args: &HookTestArgs, sources: &Sources) -> ExitCode {
 }
 
 /// The hook that is meant.
-fn choose(args: &HookTestArgs, loaded: &Loaded) -> Result<(Hook, HookConfig), String> {
+fn choose(args: &HookTestArgs, loaded: &Loaded, access: &Access) -> Result<(Hook, HookConfig), String> {
     let hooks = &loaded.config.hook;
     if let Some(url) = &args.url {
         let mut hook = Hook::at("test", url);
         hook.events = vec![args.event.unwrap_or(HookEvent::Connect)];
         hook.body = args.body;
         let url = url.parse().map_err(|wrong| format!("error: --url: {wrong}"))?;
-        let read = crate::config::hooks::ReadHook { url, headers: Vec::new() };
-        let config = wiring::hook(&hook, &read);
+        let read = crate::config::hooks::ReadHook { url: Some(url), headers: Vec::new() };
+        let config = wiring::hook(&loaded.config, &hook, &read, access);
         return Ok((hook, config));
     }
     if hooks.is_empty() {
@@ -72,7 +72,13 @@ fn choose(args: &HookTestArgs, loaded: &Loaded) -> Result<(Hook, HookConfig), St
         Some(name) => format!("error: there is no hook {name:?}; hooks: {}", names()),
         None => "error: no hook of the configuration is asked about that; name one with --name".to_owned(),
     })?;
-    Ok((hooks[index].clone(), wiring::hook(&hooks[index], &loaded.hooks[index])))
+    let hook = hooks[index].clone();
+    if !hook.procedure.is_empty() {
+        let words = "is asked by a call: try it with `fanwire call`, as a user who may call it";
+        return Err(format!("error: hook {:?} {words}: {}", hook.name, hook.procedure));
+    }
+    let config = wiring::hook(&loaded.config, &hook, &loaded.hooks[index], access);
+    Ok((hook, config))
 }
 
 fn sample(args: &HookTestArgs, loaded: &Loaded, hook: &Hook) -> Result<Sample, String> {

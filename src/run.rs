@@ -138,8 +138,9 @@ impl Parts {
         let directory = Arc::new(Directory::new(random()));
         let shared = Arc::clone(&directory);
         let names = Arc::new(ArcSwap::new(Arc::clone(&core)));
+        let hooks = wiring::hooks(&loaded, &core.access);
         let (hook_queue, hook_desk) =
-            hooks::desk(wiring::hooks(&loaded), Arc::clone(&names)).map_err(|e| Refusal(e.to_string()))?;
+            hooks::desk(hooks, Arc::clone(&names)).map_err(|e| Refusal(e.to_string()))?;
         let hook_figures = hook_desk.figures();
         let (meta_queue, meta_desk) = meta::desk();
         let resp = resp.map(|listener| RespDesk::new(listener, wiring::resp(&loaded, &core.access)));
@@ -162,6 +163,7 @@ impl Parts {
                 Box::new(move |from, question| match (question.queue, question.hook) {
                     _ if question.handler.is_some() => lua.submit(from, question),
                     (Some(_), _) => queues.submit(&question),
+                    (None, Some(_)) if logins.knows(&question) => logins.submit(from, question),
                     (None, Some(_)) => hooks.submit(from, question),
                     (None, None) if MetaQueue::is_for(&question) => meta.submit(from, question),
                     (None, None) => logins.submit(from, question),

@@ -9,7 +9,7 @@ use fanwire_control::api::keys::{self, ApiKeys, Grant, Principal};
 use fanwire_control::api::routes::PATH_PREFIXES;
 use fanwire_control::api::{ApiConfig, ApiLimits};
 use fanwire_control::bridge::{BridgeConfig, QueueLimits};
-use fanwire_control::hooks::{BodyForm, HookConfig};
+use fanwire_control::hooks::{BodyForm, HookConfig, Target};
 use fanwire_control::login::LoginLimits;
 use fanwire_control::login::jwt::TokenConfig;
 use fanwire_control::login::users::{User, Users};
@@ -20,7 +20,7 @@ use fanwire_control::tick::TickConfig;
 use fanwire_core::access::{self, Access};
 use fanwire_core::api::Actor;
 use fanwire_core::handled::{Handler, HandlerId, OnFailure as OnFailed};
-use fanwire_core::hooks::{HookEvent, HookId, HookRule};
+use fanwire_core::hooks::{HookEvent, HookId, HookRule, HookScope};
 use fanwire_core::ids::RealmId;
 use fanwire_core::login::LoginMethod;
 use fanwire_core::message_center::{MessageCenter, OnError};
@@ -270,21 +270,35 @@ fn hook_rule((hook, index): (&Hook, u16)) -> HookRule {
         uri: hook.uri.clone(),
         match_policy: match_policy(hook.match_policy),
         // Headers have no room for it, and whoever is not asked about it can share its answer.
-        payload: hook.payload && hook.body != HookBody::Header,
+        payload: hook.payload && hook.body != HookBody::Header && hook.procedure.is_empty(),
+        scope: HookScope { methods: hook_methods(hook) },
     }
 }
 
+/// How clients may log in that a hook decides on.
+fn hook_methods(hook: &Hook) -> Vec<LoginMethod> {
+    if hook.methods.is_empty() {
+        return vec![LoginMethod::Ticket];
+    }
+    hook.methods.iter().filter_map(|name| LoginMethod::from_name(name)).collect()
+}
+
 /// How the control thread asks the hooks.
-pub fn hooks(loaded: &Loaded) -> Vec<HookConfig> {
-    let hook = |(hook, read): (&Hook, &ReadHook)| self::hook(hook, read);
+pub fn hooks(loaded: &Loaded, access: &Access) -> Vec<HookConfig> {
+    let hook = |(hook, read): (&Hook, &ReadHook)| self::hook(&loaded.config, hook, read, access);
     loaded.config.hook.iter().zip(&loaded.hooks).map(hook).collect()
 }
 
 /// How one hook is asked.
-pub fn hook(hook: &Hook, read: &ReadHook) -> HookConfig {
+pub fn hook(config: &Config, hook: &Hook, read: &ReadHook, access: &Access) -> HookConfig {
+    let procedure = || Target::Procedure {
+        realm: hook.procedure_realm(config).and_then(|name| access.realm(name)).expect("realms were checked"),
+        uri: hook.procedure.as_str().into(),
+    };
     HookConfig {
         name: hook.name.clone(),
-        url: read.url.clone(),
+        target: read.url.clone().map_or_else(procedure, Target::Page),
+        methods: hook_methods(hook),
         events: hook.events.iter().map(|event| hook_event(*event)).collect(),
         body: match hook.body {
             HookBody::Json => BodyForm::Json,

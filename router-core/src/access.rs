@@ -357,26 +357,20 @@ impl Access {
     /// Whether sessions of this realm may log in by this method.
     pub fn offers(&self, realm: RealmId, method: LoginMethod) -> bool {
         let realm = &self.realms[realm.index()];
-        match method {
-            LoginMethod::Anonymous => realm.anonymous_role.is_some(),
-            // A hook decides by what it is sent: by tickets alone.
-            LoginMethod::Ticket => {
-                realm.login_methods.contains(&method) || realm.hooks.authenticate.is_some()
-            }
-            _ => realm.login_methods.contains(&method),
-        }
+        let has_role = method == LoginMethod::Anonymous && realm.anonymous_role.is_some();
+        has_role || realm.offers(method)
     }
 
     /// Whether any realm has logins that can be bound to a connection.
     pub(crate) fn offers_bound_logins(&self) -> bool {
         let bound = [LoginMethod::WampScram, LoginMethod::Cryptosign];
-        self.realms.iter().any(|realm| bound.iter().any(|method| realm.login_methods.contains(method)))
+        self.realms.iter().any(|realm| bound.iter().any(|method| realm.offers(*method)))
     }
 
     /// Whether a ticket can be shown without saying whose it is: a hook, or a token, tells.
     pub(crate) fn tickets_say_who(&self, realm: RealmId) -> bool {
         let realm = &self.realms[realm.index()];
-        realm.tickets_say_who || realm.hooks.authenticate.is_some()
+        realm.tickets_say_who || realm.hooks.login_methods.contains(&LoginMethod::Ticket)
     }
 
     /// What is kept of a publication's `x_conflate_key`.
@@ -384,7 +378,7 @@ impl Access {
         self.hasher().hash_one(key)
     }
 
-    /// From now on these hooks are asked. A realm whose logins one of them decides on offers tickets.
+    /// From now on these hooks are asked. A realm whose logins one of them decides on offers its methods.
     pub fn set_hooks(&mut self, rules: &[HookRule]) {
         for realm in &mut self.realms {
             realm.hooks = RealmHooks::new(rules, &realm.name);
@@ -518,6 +512,11 @@ impl Realm {
                 })?);
         }
         Ok(realm)
+    }
+
+    /// Whether its users, or a hook, know this method.
+    fn offers(&self, method: LoginMethod) -> bool {
+        self.login_methods.contains(&method) || self.hooks.login_methods.contains(&method)
     }
 
     fn role(&self, name: &str) -> Option<RoleId> {

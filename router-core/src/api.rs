@@ -165,7 +165,7 @@ pub const CLOSE_KILLED: &str = "wamp.close.killed";
 pub struct Actor {
     /// Where it acts.
     pub realm: RealmId,
-    /// As what; [`RoleId::ROUTER`] may publish whatever it wants.
+    /// As what; [`RoleId::ROUTER`] may publish and call whatever it wants.
     pub role: RoleId,
 }
 

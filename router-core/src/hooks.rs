@@ -22,6 +22,7 @@ use crate::broker::PublishRequest;
 use crate::clock::Instant;
 use crate::delivery::Outlet;
 use crate::ids::RealmId;
+use crate::login::LoginMethod;
 use crate::mutation::{Mutation, planted};
 use crate::question::{Denial, Grant, Matter, Subject};
 use crate::session::{Refusal, error};
@@ -49,7 +50,7 @@ impl HookId {
 pub enum HookEvent {
     /// A session is about to be welcomed, however it logged in.
     Connect,
-    /// A client logs in by ticket.
+    /// A client logs in by a method that the hook decides on.
     Authenticate,
     /// A session subscribes, and its role may.
     Subscribe,
@@ -110,6 +111,15 @@ pub struct HookRule {
     pub match_policy: MatchPolicy,
     /// Whether it is told what is published.
     pub payload: bool,
+    /// About whom, and who answers.
+    pub scope: HookScope,
+}
+
+/// Whom a hook is asked about; by default everybody, and tickets alone where it decides on logins.
+#[derive(Clone, Debug, Default)]
+pub struct HookScope {
+    /// How clients may log in that it decides on; empty: by tickets.
+    pub methods: Vec<LoginMethod>,
 }
 
 /// The hooks of one realm.
@@ -117,6 +127,8 @@ pub struct HookRule {
 pub(crate) struct RealmHooks {
     pub(crate) connect: Option<HookId>,
     pub(crate) authenticate: Option<HookId>,
+    /// How clients can log in that it decides on.
+    pub(crate) login_methods: Vec<LoginMethod>,
     pub(crate) message: Option<HookId>,
     pub(crate) disconnect: Option<HookId>,
     rpc: Vec<TopicHook>,
@@ -149,7 +161,13 @@ impl RealmHooks {
             for event in &rule.events {
                 match event {
                     HookEvent::Connect => _ = hooks.connect.get_or_insert(rule.hook),
-                    HookEvent::Authenticate => _ = hooks.authenticate.get_or_insert(rule.hook),
+                    HookEvent::Authenticate if hooks.authenticate.is_some() => {}
+                    HookEvent::Authenticate => {
+                        hooks.authenticate = Some(rule.hook);
+                        let methods = &rule.scope.methods;
+                        hooks.login_methods =
+                            if methods.is_empty() { vec![LoginMethod::Ticket] } else { methods.clone() };
+                    }
                     HookEvent::Message => _ = hooks.message.get_or_insert(rule.hook),
                     HookEvent::Rpc => hooks.rpc.push(topics()),
                     HookEvent::Disconnect => _ = hooks.disconnect.get_or_insert(rule.hook),
@@ -380,6 +398,7 @@ mod tests {
             uri: uri.to_owned(),
             match_policy: MatchPolicy::Prefix,
             payload: false,
+            scope: HookScope::default(),
         }
     }
 

@@ -106,6 +106,8 @@ pub enum Proof {
     Ticket(Ticket),
     /// The answer to a challenge.
     Answer(Answer),
+    /// Nothing: it does not say who it is, and a hook decides as what it comes in.
+    Nothing,
 }
 
 /// AUTHENTICATE, and what it answers.
@@ -211,9 +213,11 @@ impl Entrance {
         Self { role: Some(role), ..Self::to_be_proved(realm, LoginMethod::Anonymous, None) }
     }
 
-    /// Takes what was granted. A login that gives no role, or nobody's name, cannot be told from a broken one.
+    /// Takes what was granted. A login that gives no role, or nobody's name where there has to be one, cannot be told from a
+    /// broken one.
     fn take(&mut self, grant: Grant) -> Result<(), Denial> {
         let is_login = self.role.is_none();
+        let is_named = self.method != LoginMethod::Anonymous;
         if is_login || grant.authid.is_some() {
             self.provider = grant.provider;
         }
@@ -221,7 +225,11 @@ impl Entrance {
         self.authid = grant.authid.or(self.authid.take());
         self.extra = grant.extra.map(|extra| *extra).or(self.extra.take());
         self.ends_after = grant.ends_after.or(self.ends_after);
-        if self.role.is_none() || is_login && self.authid.is_none() { Err(Denial::Failed) } else { Ok(()) }
+        if self.role.is_none() || is_login && is_named && self.authid.is_none() {
+            Err(Denial::Failed)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -248,8 +256,11 @@ impl Shard {
         session.state = State::Verifying;
         let channel = session.take_channel();
         let (realm, authid) = (entrance.realm, entrance.authid.clone());
+        let hooks = self.config.access.hooks(realm);
+        let knows = |method: &LoginMethod| hooks.login_methods.contains(method);
+        let hook = hooks.authenticate.filter(|_| methods.iter().any(knows));
         let subject = Subject::Hello { authid, methods, extra, session: id, channel };
-        self.ask(now, outlet, (None, realm), subject, Matter::Entrance(entrance));
+        self.ask(now, outlet, (hook, realm), subject, Matter::Entrance(entrance));
     }
 
     /// It has to answer this, for which it is listened to again.
@@ -280,6 +291,13 @@ impl Shard {
         self.config.access.offers_bound_logins()
     }
 
+    /// The session says nothing of who it is, and a hook decides as what it comes in.
+    pub(crate) fn request_entrance(&mut self, now: Instant, outlet: Outlet, realm: RealmId) {
+        self.session_mut(outlet).expect("it says HELLO").state = State::Verifying;
+        let entrance = Entrance::to_be_proved(realm, LoginMethod::Anonymous, None);
+        self.verify(now, outlet, entrance, Proof::Nothing);
+    }
+
     /// The session shows who it is: asks whether that is so. It is not listened to until the verdict.
     pub(crate) fn request_login(
         &mut self,
@@ -302,8 +320,10 @@ impl Shard {
     /// Asks whether the proof is good.
     pub(crate) fn verify(&mut self, now: Instant, outlet: Outlet, entrance: Entrance, proof: Proof) {
         let realm = entrance.realm;
+        // What the answer to a challenge must be was found out before the challenge.
+        let is_answer = matches!(proof, Proof::Answer(_));
         let subject = Subject::Login { authid: entrance.authid.clone(), proof };
-        let hook = self.config.access.hooks(realm).authenticate;
+        let hook = self.config.access.hooks(realm).authenticate.filter(|_| !is_answer);
         self.ask(now, outlet, (hook, realm), subject, Matter::Entrance(entrance));
     }
 

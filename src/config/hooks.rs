@@ -3,18 +3,21 @@
 use std::time::Duration;
 
 use fanwire_control::hooks::{FIELDS, HeaderName, HeaderValue, HookUrl};
-use fanwire_core::uri::{UriRule, check_pattern};
+use fanwire_core::access::{Access, Action};
+use fanwire_core::login::LoginMethod;
+use fanwire_core::uri::{UriRule, check_pattern, check_topic};
 
 use super::load::Origins;
 use super::problem::{Problem, nearest};
-use super::schema::{Config, Hook, HookBody, HookEvent, NO_ROLE, OnFailure};
+use super::schema::{Config, Hook, HookBody, HookEvent, NO_ROLE, OnFailure, Realm, Role};
 use super::units::{Count, Time};
+use crate::wiring;
 
 /// A hook whose texts were read.
 #[derive(Clone, Debug)]
 pub struct ReadHook {
-    /// Where it is.
-    pub url: HookUrl,
+    /// Where it is; `None`: it is a procedure.
+    pub url: Option<HookUrl>,
     /// Sent with each request.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -42,6 +45,9 @@ pub fn gather(config: &Config, origins: &Origins) -> Gathered {
     }
     checker.gathered
 }
+
+/// What a procedure can be asked about.
+const ASKED_BY_CALL: [HookEvent; 1] = [HookEvent::Authenticate];
 
 /// Each has a queue, and lines of metrics.
 const HOOKS_MAX: usize = 64;
@@ -74,14 +80,108 @@ impl Checker<'_> {
             self.refuse(&at(&format!("fields.{nth}")), format!("{name:?} is told by no question"), help);
         }
         let headers = self.headers(hook, index);
+        self.warn(config, hook);
+        if !hook.procedure.is_empty() {
+            self.procedure(config, hook, &at);
+            self.gathered.hooks.push(ReadHook { url: None, headers });
+            return;
+        }
+        if !hook.methods.is_empty() || !hook.procedure_realm.is_empty() {
+            let help = vec!["name a procedure, or leave them out".to_owned()];
+            self.refuse(&at("methods"), "methods and procedure_realm are for procedures".to_owned(), help);
+        }
         match hook.url.parse::<HookUrl>() {
             Ok(url) => {
-                self.warn(config, hook, &url);
-                self.gathered.hooks.push(ReadHook { url, headers });
+                self.warn_of_url(hook, &url);
+                self.gathered.hooks.push(ReadHook { url: Some(url), headers });
             }
             Err(wrong) => {
                 let help = vec!["allowed: such as \"http://127.0.0.1:8000/fanwire\"".to_owned()];
                 self.refuse(&at("url"), wrong, help);
+            }
+        }
+    }
+
+    /// What a procedure must be like.
+    fn procedure(&mut self, config: &Config, hook: &Hook, at: &dyn Fn(&str) -> String) {
+        let mut refuse = |part: &str, wrong: String, help: &str| {
+            self.refuse(&at(part), wrong, vec![help.to_owned()]);
+        };
+        if !hook.url.is_empty() {
+            refuse("url", "it has a procedure, too".to_owned(), "keep one of the two");
+        }
+        let is_plain = hook.headers.is_empty() && hook.fields.is_empty() && hook.body == HookBody::Json;
+        if !is_plain {
+            refuse(
+                "headers",
+                "a procedure is asked without HTTP".to_owned(),
+                "leave out body, fields and headers",
+            );
+        }
+        if hook.on_failure == OnFailure::Allow {
+            refuse("on_failure", "what a procedure does not answer is denied".to_owned(), "leave it out");
+        }
+        for event in hook.events.iter().filter(|event| !ASKED_BY_CALL.contains(event)) {
+            let event = wiring::hook_event(*event);
+            refuse("events", format!("no procedure is asked about {event}"), "allowed: \"authenticate\"");
+        }
+        for (nth, name) in hook.methods.iter().enumerate() {
+            if LoginMethod::from_name(name).is_none() {
+                let known: Vec<_> = LoginMethod::ALL.iter().map(|method| method.name()).collect();
+                let help = format!("allowed: some of {}", known.join(", "));
+                refuse(&format!("methods.{nth}"), format!("{name:?} is no method"), &help);
+            }
+        }
+        let Some(name) = hook.procedure_realm(config) else {
+            return refuse(
+                "procedure_realm",
+                "there are several realms".to_owned(),
+                "name the one where it is registered",
+            );
+        };
+        let Some(realm) = config.realm.iter().find(|realm| realm.name == name) else {
+            return refuse(
+                "procedure_realm",
+                format!("there is no realm {name:?}"),
+                "name one of the configuration's",
+            );
+        };
+        // What else is wrong with the realm is told elsewhere.
+        let Ok(access) = Access::new(&[wiring::realm(config, realm, &[])], 0) else { return };
+        let id = access.realm(name).expect("it is the only one");
+        let may = |role: &Role| {
+            let role = access.role(id, &role.name).expect("it is one of the realm's");
+            access.authorize(id, role, Action::Register, &hook.procedure)
+        };
+        if check_topic(&hook.procedure, UriRule::Loose).is_err() {
+            refuse(
+                "procedure",
+                format!("{:?} is no URI", hook.procedure),
+                "allowed: such as \"com.shop.authenticate\"",
+            );
+        } else if !realm.role.iter().any(may) {
+            let wrong = format!("no role of realm {name:?} may register {}", hook.procedure);
+            refuse("procedure", wrong, "allow it to the role of the program that answers");
+        } else if realm.anonymous().is_some_and(may) {
+            let wrong = format!("anonymous clients of realm {name:?} may register {}", hook.procedure);
+            let help = "keep it from their role, or anybody can decide; or set anonymous_role = \"none\"";
+            refuse("procedure", wrong, help);
+        }
+        let decides = hook.events.contains(&HookEvent::Authenticate);
+        let is_meant = |realm: &&Realm| hook.realms.is_empty() || hook.realms.contains(&realm.name);
+        if decides && is_meant(&realm) && realm.user.is_empty() && realm.users_file().is_none() {
+            let wrong =
+                format!("nobody can log in to realm {name:?} before somebody answers, and nobody can answer");
+            let help = "give the realm a user for the program that answers, or let that be in another realm";
+            refuse("procedure_realm", wrong, help);
+        }
+        if decides && hook.methods.iter().any(|method| method == LoginMethod::Anonymous.name()) {
+            for realm in config.realm.iter().filter(is_meant).filter(|realm| realm.anonymous().is_some()) {
+                let wrong = format!(
+                    "realm {:?} has an anonymous_role, which others than WAMP's clients get unasked",
+                    realm.name
+                );
+                refuse("methods", wrong, "set the realm's anonymous_role = \"none\"");
             }
         }
     }
@@ -103,7 +203,7 @@ impl Checker<'_> {
     }
 
     fn topics(&mut self, hook: &Hook, at: &dyn Fn(&str) -> String) {
-        let policy = crate::wiring::match_policy(hook.match_policy);
+        let policy = wiring::match_policy(hook.match_policy);
         if let Err(wrong) = check_pattern(&hook.uri, policy, UriRule::Version1) {
             let help =
                 vec!["allowed: \"a.b.c\" (exact), \"a.b.\" or \"\" (prefix), \"a..c\" (wildcard)".into()];
@@ -125,7 +225,8 @@ impl Checker<'_> {
         }
         let is_meant = |name: &String| hook.realms.is_empty() || hook.realms.contains(name);
         for realm in config.realm.iter().filter(|realm| is_meant(&realm.name)) {
-            if !realm.user.is_empty() || realm.users_file().is_some() {
+            // A procedure is asked about those who are not in there.
+            if hook.procedure.is_empty() && (!realm.user.is_empty() || realm.users_file().is_some()) {
                 let wrong = format!(
                     "realm {:?} has users of its own; the hook would never leave it to them",
                     realm.name
@@ -176,7 +277,7 @@ impl Checker<'_> {
         headers
     }
 
-    fn warn(&mut self, config: &Config, hook: &Hook, url: &HookUrl) {
+    fn warn(&mut self, config: &Config, hook: &Hook) {
         // Each waits for its turn and for its reply.
         let questions =
             [HookEvent::Authenticate, HookEvent::Connect].iter().filter(|&event| hook.events.contains(event));
@@ -198,16 +299,19 @@ impl Checker<'_> {
             );
             self.gathered.warnings.push(words);
         }
-        if hook.events.contains(&HookEvent::Authenticate) && !url.is_tls() && !url.is_local() {
-            let words =
-                format!("hook {:?}: tickets cross the network as they are to {url}: use https", hook.name);
-            self.gathered.warnings.push(words);
-        }
         if hook.on_failure == OnFailure::Allow {
             let words = format!(
                 "hook {:?}: while it fails, everything that it would decide on is allowed",
                 hook.name
             );
+            self.gathered.warnings.push(words);
+        }
+    }
+
+    fn warn_of_url(&mut self, hook: &Hook, url: &HookUrl) {
+        if hook.events.contains(&HookEvent::Authenticate) && !url.is_tls() && !url.is_local() {
+            let words =
+                format!("hook {:?}: tickets cross the network as they are to {url}: use https", hook.name);
             self.gathered.warnings.push(words);
         }
     }

@@ -577,6 +577,81 @@ fn the_realm_of_the_api_is_that_of_the_queues() {
     assert!(problems.contains("http_api.realm") && problems.contains("realm1"), "{problems}");
 }
 
+/// Two realms, and a hook that is a procedure of one of them.
+const PROCEDURE: &str = r#"
+[[realm]]
+name = "shop"
+anonymous_role = "none"
+[[realm.role]]
+name = "member"
+
+[[realm]]
+name = "admin"
+anonymous_role = "none"
+users_file = "users.txt"
+[[realm.role]]
+name = "backend"
+[[realm.role.permission]]
+uri = "com.shop."
+match = "prefix"
+allow = ["register"]
+
+[[hook]]
+name = "users"
+procedure = "com.shop.login"
+procedure_realm = "admin"
+realms = ["shop"]
+events = ["authenticate"]
+"#;
+
+#[test]
+fn procedures_that_are_asked_are_checked() {
+    let loaded = with_users(PROCEDURE, "", 0o600).expect("right");
+    assert!(loaded.hooks[0].url.is_none() && loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let with = |line: &str| PROCEDURE.replace("events = [", &format!("{line}\nevents = ["));
+    let methods = |name: &str| with(&format!("methods = [\"ticket\", {name:?}]"));
+    with_users(&methods("wampcra"), "", 0o600).expect("right");
+    with_users(&methods("anonymous"), "", 0o600).expect("right");
+    let open = "anonymous_role = \"backend\"";
+    let of = |realm: &str| PROCEDURE.replace("procedure_realm = \"admin\"\n", realm);
+    for (text, wanted) in [
+        (with("url = \"http://a/\""), "keep one of the two"),
+        (with("headers = { a = \"b\" }"), "a procedure is asked without HTTP"),
+        (with("body = \"form\""), "a procedure is asked without HTTP"),
+        (with("on_failure = \"allow\""), "what a procedure does not answer is denied"),
+        (methods("password"), "\"password\" is no method"),
+        (PROCEDURE.replace("[\"authenticate\"]", "[\"rpc\"]"), "no procedure is asked about rpc"),
+        (of(""), "no role of realm \"shop\" may register com.shop.login"),
+        (of("").replace("realms = [\"shop\"]\n", ""), "there are several realms"),
+        (of("procedure_realm = \"nowhere\"\n"), "there is no realm \"nowhere\""),
+        (PROCEDURE.replace("com.shop.login", "com shop"), "\"com shop\" is no URI"),
+        (
+            PROCEDURE.replace("com.shop.login", "wamp.login"),
+            "no role of realm \"admin\" may register wamp.login",
+        ),
+        (PROCEDURE.replace("[\"register\"]", "[\"call\"]"), "no role of realm \"admin\" may register"),
+        (
+            PROCEDURE.replacen("anonymous_role = \"none\"\nusers", &format!("{open}\nusers"), 1),
+            "anonymous clients of realm",
+        ),
+        (
+            PROCEDURE
+                .replace("realms = [\"shop\"]", "realms = [\"admin\"]")
+                .replace("users_file = \"users.txt\"\n", ""),
+            "nobody can log in to realm \"admin\" before somebody answers",
+        ),
+        (
+            methods("anonymous").replacen("anonymous_role = \"none\"", "anonymous_role = \"member\"", 1),
+            "realm \"shop\" has an anonymous_role",
+        ),
+    ] {
+        let words = with_users(&text, "", 0o600).expect_err(wanted);
+        assert!(words.contains(wanted), "{wanted}: {words}");
+    }
+    let page = hook("methods = [\"wampcra\"]");
+    assert!(refused(&page).contains("are for procedures"), "{}", refused(&page));
+}
+
 /// A hook with one line changed or added.
 fn hook(line: &str) -> String {
     let name = line.split(' ').next().expect("a key");

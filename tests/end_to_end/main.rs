@@ -12,6 +12,7 @@ mod support;
 mod access;
 mod admin;
 mod articles;
+mod authenticators;
 mod batches;
 mod channels;
 mod checks;

@@ -102,8 +102,9 @@ pub(crate) struct Fetched {
 impl Client {
     /// Reads the machine's certificates, if one of the hooks needs them.
     pub(super) fn new(hooks: &[HookConfig]) -> Result<Self, TlsError> {
-        let roots = match hooks.iter().find(|hook| hook.url.is_tls()) {
-            Some(hook) => native_roots().map_err(|why| TlsError { url: hook.url.clone(), why })?,
+        let mut urls = hooks.iter().filter_map(|hook| hook.target.url());
+        let roots = match urls.find(|url| url.is_tls()) {
+            Some(url) => native_roots().map_err(|why| TlsError { url: url.clone(), why })?,
             None => RootCertStore::empty(),
         };
         let idle_max = hooks.iter().map(|hook| hook.max_in_flight).max().unwrap_or_default();
@@ -149,10 +150,11 @@ impl Client {
     pub(super) async fn ask(
         &self,
         hook: &HookConfig,
+        url: &HookUrl,
         message: &Message,
         may_repeat: bool,
     ) -> Result<Received, Failure> {
-        let request = || message.request(hook.url.uri(), hook.body, &hook.headers);
+        let request = || message.request(url.uri(), hook.body, &hook.headers);
         let fetched = self.fetch(request, may_repeat, hook.timeout, REPLY_BYTES_MAX).await?;
         Ok(Received { status: fetched.status, body: fetched.body })
     }

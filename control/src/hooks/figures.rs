@@ -60,6 +60,7 @@ impl Outcome {
             Err(Failure::Redirect(_)) => Self::Redirect,
             Err(Failure::Status(_)) => Self::Status,
             Err(Failure::TooLarge) => Self::TooLarge,
+            Err(Failure::Callee(_)) => Self::Status,
             Err(Failure::Invalid(_) | Failure::Panicked) => Self::Invalid,
             Err(Failure::BreakerOpen) => Self::BreakerOpen,
             Err(Failure::Untranslatable(_)) => Self::Untranslatable,

@@ -1,7 +1,7 @@
-//! Hooks: programs of the operator's that are asked, or told, by HTTP.
+//! Hooks: programs of the operator's that are asked, or told, by HTTP, or by a call of a procedure that they have registered.
 //!
 //! ```text
-//! shards ─Question─▶ queue of the hook ─▶ known already? joins an equal one? is the hook down? ─▶ POST ─▶ Verdict ─▶ shard
+//! shards ─Question─▶ queue of the hook ─▶ known already? joins an equal one? is the hook down? ─▶ POST, or CALL ─▶ Verdict ─▶ shard
 //!            └ no room: answered at once, as `on_failure` says
 //! ```
 //!
@@ -18,11 +18,13 @@ mod figures;
 mod memory;
 mod message;
 mod probe;
+mod procedure;
 mod reply;
 mod room;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc as sync;
@@ -31,13 +33,16 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use fanwire_core::CoreConfig;
 use fanwire_core::hooks::HookEvent;
-use fanwire_core::ids::ShardId;
+use fanwire_core::ids::{RealmId, ShardId};
+use fanwire_core::login::{LoginMethod, Proof};
 use fanwire_core::question::{Denial, Grant, Question, Subject, Told, Verdict};
 pub use hyper::http::{HeaderName, HeaderValue};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::Shards;
+use crate::login::dynamic::Likeness;
+use crate::login::exchange::asks_for_ticket;
 use crate::login::refusals::Refusals;
 use breaker::{Breaker, Pass};
 pub(crate) use client::{Client, Fetched, fetch};
@@ -59,7 +64,7 @@ pub struct HookConfig {
     /// Its name, for metrics and the log.
     pub name: String,
     /// Where it is.
-    pub url: HookUrl,
+    pub target: Target,
     /// What it is asked about.
     pub events: Vec<HookEvent>,
     /// How it is asked.
@@ -80,6 +85,41 @@ pub struct HookConfig {
     pub allow_on_failure: bool,
     /// Role of who is let in where the reply names none.
     pub role: Option<String>,
+    /// How clients may log in that it decides on.
+    pub methods: Vec<LoginMethod>,
+}
+
+/// Where a hook is asked.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// By HTTP.
+    Page(HookUrl),
+    /// By a call.
+    Procedure {
+        /// The realm where it is registered.
+        realm: RealmId,
+        /// Its URI.
+        uri: Box<str>,
+    },
+}
+
+impl Target {
+    /// The address, if there is one.
+    pub fn url(&self) -> Option<&HookUrl> {
+        match self {
+            Self::Page(url) => Some(url),
+            Self::Procedure { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Page(url) => url.fmt(f),
+            Self::Procedure { uri, .. } => write!(f, "procedure {uri}"),
+        }
+    }
 }
 
 impl HookConfig {
@@ -220,6 +260,7 @@ impl HookDesk {
                         client: self.client.clone(),
                         shards: Arc::clone(&shards),
                         refusals: Refusals::default(),
+                        likeness: RefCell::default(),
                         config,
                         figures,
                     };
@@ -256,6 +297,8 @@ struct Hook {
     memory: RefCell<Memory<Queued>>,
     in_flight: Arc<Semaphore>,
     refusals: Refusals,
+    /// How those look whom it does not know.
+    likeness: RefCell<Likeness>,
 }
 
 /// A question that needs a request, and what equal ones are known by.
@@ -296,8 +339,10 @@ impl Hook {
     /// What equal questions are known by. A ticket may be good for one login only, so logins are equal only where it is
     /// configured that answers hold.
     fn key(&self, question: &Question) -> Option<Key> {
-        let is_login = question.subject.event() == HookEvent::Authenticate;
-        if is_login && self.config.cache.is_zero() { None } else { Key::of(question) }
+        // A procedure is told which session asks, and may answer each as it likes.
+        let is_own =
+            question.subject.event() == HookEvent::Authenticate || self.config.target.url().is_none();
+        if is_own && self.config.cache.is_zero() { None } else { Key::of(question) }
     }
 
     /// Answers what needs no request, and gives back the rest.
@@ -305,6 +350,11 @@ impl Hook {
         let (event, now) = (queued.event(), Instant::now());
         if !queued.question.is_wanted() && !queued.is_told() {
             self.figures.count(event, Outcome::Abandoned);
+            return None;
+        }
+        if let Some(outcome) = self.known_beforehand(&queued.question) {
+            self.figures.count(event, Outcome::Cached);
+            self.give_verdict(&queued, outcome);
             return None;
         }
         let queued = match &key {
@@ -316,6 +366,30 @@ impl Hook {
             return None;
         }
         Some((queued, key))
+    }
+
+    /// What needs no asking: a ticket's challenge is always the same, and what it does not decide on it does not allow.
+    fn known_beforehand(&self, question: &Question) -> Option<Result<Grant, Denial>> {
+        match &question.subject {
+            Subject::Hello { .. } if self.method_of(question) == Some(LoginMethod::Ticket) => {
+                Some(Ok(asks_for_ticket()))
+            }
+            Subject::Hello { .. } | Subject::Login { .. } if self.method_of(question).is_none() => {
+                Some(Err(Denial::Refused))
+            }
+            _ => None,
+        }
+    }
+
+    /// How somebody logs in: the first of the client's methods that the hook decides on.
+    fn method_of(&self, question: &Question) -> Option<LoginMethod> {
+        let knows = |method: &LoginMethod| self.config.methods.contains(method);
+        match &question.subject {
+            Subject::Hello { methods, .. } => methods.iter().copied().find(knows),
+            Subject::Login { proof: Proof::Ticket(_), .. } => Some(LoginMethod::Ticket).filter(knows),
+            Subject::Login { proof: Proof::Nothing, .. } => Some(LoginMethod::Anonymous).filter(knows),
+            _ => None,
+        }
     }
 
     /// Answers it if the answer to an equal question holds, or when the one comes that is being asked; else gives it back.
@@ -363,14 +437,25 @@ impl Hook {
             tracing::error!(hook = self.config.name, %event, "the router panicked over a question");
         }
         for queued in std::iter::once(&*queued).chain(joined.iter().flatten()) {
-            self.give_verdict(queued, self.outcome(event, &outcome));
+            let verdict = self.outcome(&queued.question, &outcome);
+            self.log_refusal(&queued.question, &verdict, outcome.as_ref().err());
+            self.send_verdict(queued, verdict);
         }
     }
 
     /// What follows for who asked.
-    fn outcome(&self, event: HookEvent, outcome: &Result<Reply, Failure>) -> Result<Grant, Denial> {
+    fn outcome(&self, question: &Question, outcome: &Result<Reply, Failure>) -> Result<Grant, Denial> {
+        let event = question.subject.event();
         match outcome {
+            // Nobody learns whether that is because of the name.
+            Ok(Reply(Err(Denial::Refused))) if matches!(question.subject, Subject::Hello { .. }) => {
+                self.challenge_nobody(question)
+            }
             Ok(reply) => reply.outcome(),
+            Err(failure) if self.is_of_procedure(event) && failure.was_asked() => match question.subject {
+                Subject::Hello { .. } => self.challenge_nobody(question),
+                _ => Err(Denial::Refused),
+            },
             // Whatever `on_failure` says: it is for outages, and these are none.
             Err(Failure::Untranslatable(why)) => {
                 let (error, message) = (Some(INVALID_ARGUMENT.into()), Some((*why).into()));
@@ -381,8 +466,16 @@ impl Hook {
         }
     }
 
+    /// Whether it is a login that a procedure decides on.
+    fn is_of_procedure(&self, event: HookEvent) -> bool {
+        event == HookEvent::Authenticate && self.config.target.url().is_none()
+    }
+
     async fn exchange(self: Rc<Self>, queued: Rc<Queued>) -> Result<Reply, Failure> {
         let question = &queued.question;
+        if let Target::Procedure { realm, uri } = &self.config.target {
+            return self.call(queued.shard, (*realm, uri), question).await;
+        }
         let core = self.core.load_full();
         // Before the breaker is asked: what cannot be sent must not use up the one question of a second.
         let message = Message::of(
@@ -407,7 +500,8 @@ impl Hook {
         let may_repeat = question.subject.event() != HookEvent::Disconnect;
         let began = Instant::now();
         self.figures.begin();
-        let received = self.client.ask(&self.config, message, may_repeat).await;
+        let url = self.config.target.url().expect("procedures are called");
+        let received = self.client.ask(&self.config, url, message, may_repeat).await;
         self.figures.end(began.elapsed());
         // Roles may be others by now.
         let core = self.core.load();
@@ -422,7 +516,7 @@ impl Hook {
             breaker.note(pass, outcome.is_ok(), Instant::now());
         }
         self.figures.set_open(breaker.is_open());
-        let (hook, url) = (&self.config.name, &self.config.url);
+        let (hook, url) = (&self.config.name, &self.config.target);
         match outcome {
             Err(failure) if breaker.is_open() && !was_open => {
                 tracing::warn!(hook, %url, %failure, "the hook fails, and is tried once a second from now on");
@@ -440,22 +534,31 @@ impl Hook {
         self.give_verdict(queued, self.config.on_failure(event, denial));
     }
 
-    /// Of a login that the hook does not want. What failed is in the log elsewhere.
-    fn log_refusal(&self, question: &Question, outcome: &Result<Grant, Denial>) {
-        if let (Subject::Login { authid, .. }, Err(Denial::Refused | Denial::Told(_))) =
-            (&question.subject, outcome)
-        {
-            let (core, user) = (self.core.load(), authid.as_deref().unwrap_or_default());
-            let why = format!("the hook {:?} does not allow it", self.config.name);
-            self.refusals.log(core.access.realm_name(question.realm), user, &why);
-        }
+    /// Of a login that the hook does not want, or that a procedure leaves without an answer: who is challenged for that has to be
+    /// found in the log, too.
+    fn log_refusal(&self, question: &Question, outcome: &Result<Grant, Denial>, failure: Option<&Failure>) {
+        let (Subject::Login { authid, .. } | Subject::Hello { authid, .. }) = &question.subject else {
+            return;
+        };
+        let name = &self.config.name;
+        let why = match (outcome, failure) {
+            (Ok(_) | Err(Denial::Refused), Some(failure)) => format!("hook {name:?}: {failure}"),
+            (Err(Denial::Refused | Denial::Told(_)), _) => format!("the hook {name:?} does not allow it"),
+            _ => return,
+        };
+        let (core, user) = (self.core.load(), authid.as_deref().unwrap_or_default());
+        self.refusals.log(core.access.realm_name(question.realm), user, &why);
     }
 
     fn give_verdict(&self, queued: &Queued, outcome: Result<Grant, Denial>) {
+        self.log_refusal(&queued.question, &outcome, None);
+        self.send_verdict(queued, outcome);
+    }
+
+    fn send_verdict(&self, queued: &Queued, outcome: Result<Grant, Denial>) {
         if queued.is_told() {
             return;
         }
-        self.log_refusal(&queued.question, &outcome);
         let shard = queued.shard;
         if let Err(verdict) = self.shards.answer(shard, queued.question.verdict(outcome)) {
             // Its mailbox is full for a moment.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::client::Client;
 use super::message::Message;
 use super::reply::{Asked, Failure, Received, Reply};
-use super::{HookConfig, TlsError};
+use super::{HookConfig, HookUrl, TlsError};
 
 /// What is asked. Not to be printed: it holds a ticket.
 #[derive(Clone)]
@@ -65,7 +65,12 @@ pub enum Decision {
 /// # Errors
 ///
 /// If there is nobody to trust for an `https` address.
+///
+/// # Panics
+///
+/// If the hook is no URL.
 pub async fn probe(hook: &HookConfig, access: &Access, sample: &Sample) -> Result<Probe, TlsError> {
+    let url = hook.target.url().expect("the caller has looked");
     let client = Client::new(std::slice::from_ref(hook))?;
     let realm = access.realm(&sample.realm).expect("the caller has looked for it");
     let subject = sample.subject(access, realm);
@@ -74,7 +79,7 @@ pub async fn probe(hook: &HookConfig, access: &Access, sample: &Sample) -> Resul
         match Message::of((realm, Some(Sample::client())), &subject, access, hook.body, &hook.fields) {
             Ok(message) => message,
             Err(failure) => {
-                let nothing = format!("POST {}\n", hook.url.uri());
+                let nothing = format!("POST {}\n", url.uri());
                 return Ok(Probe {
                     request: nothing,
                     reply: None,
@@ -83,9 +88,9 @@ pub async fn probe(hook: &HookConfig, access: &Access, sample: &Sample) -> Resul
                 });
             }
         };
-    let request = request_words(hook, &message);
+    let request = request_words(hook, url, &message);
     let began = Instant::now();
-    let received = client.ask(hook, &message, sample.event != HookEvent::Disconnect).await;
+    let received = client.ask(hook, url, &message, sample.event != HookEvent::Disconnect).await;
     let took = began.elapsed();
     let reply = received.as_ref().ok().map(reply_words);
     let verdict = received
@@ -147,9 +152,9 @@ impl Sample {
 /// One that looks like one.
 const SAMPLE_SESSION: u64 = 4_503_599_627_370_496;
 
-fn request_words(hook: &HookConfig, message: &Message) -> String {
-    let request = message.request(hook.url.uri(), hook.body, &hook.headers);
-    let mut out = format!("{} {}\n", request.method(), hook.url.uri());
+fn request_words(hook: &HookConfig, url: &HookUrl, message: &Message) -> String {
+    let request = message.request(url.uri(), hook.body, &hook.headers);
+    let mut out = format!("{} {}\n", request.method(), url.uri());
     for (name, value) in request.headers() {
         let value = String::from_utf8_lossy(value.as_bytes());
         writeln!(out, "{name}: {value}").expect("writing to a string succeeds");

@@ -17,6 +17,7 @@ use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::Serializer;
 use fanwire_core::ANONYMOUS_AUTHID_PREFIX;
 use fanwire_core::access::Access;
+use fanwire_core::login::Proof;
 use fanwire_core::question::{Answer, Denial, Grant, Question, Subject, Told};
 use fanwire_core::uri::{UriRule, check_topic};
 use serde::Deserialize;
@@ -31,7 +32,7 @@ pub(super) struct Received {
 
 /// A hook's decision. It is the same for all equal questions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reply(Result<Grant, Denial>);
+pub(super) struct Reply(pub(super) Result<Grant, Denial>);
 
 /// Why there is no decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub enum Failure {
     Untranslatable(&'static str),
     /// It was not asked, because it has failed too often.
     BreakerOpen,
+    /// The procedure's callee answered with this error.
+    Callee(String),
     /// A bug of the router's.
     Panicked,
 }
@@ -64,9 +67,15 @@ impl Failure {
         match self {
             // Request timeout and too many requests are about the hook's load, all others about this one request.
             Self::Status(status) => !(400..=499).contains(status) || matches!(status, 408 | 429),
-            Self::Untranslatable(_) | Self::BreakerOpen | Self::Panicked => false,
+            // What a callee raises may be about this one client.
+            Self::Untranslatable(_) | Self::BreakerOpen | Self::Panicked | Self::Callee(_) => false,
             _ => true,
         }
+    }
+
+    /// Whether it was asked: then its silence, or its nonsense, may be about this one client.
+    pub(super) fn was_asked(&self) -> bool {
+        matches!(self, Self::Timeout | Self::TooLarge | Self::Invalid(_) | Self::Callee(_))
     }
 }
 
@@ -88,6 +97,7 @@ impl fmt::Display for Failure {
             Self::Invalid(why) => write!(f, "the reply cannot be understood: {why}"),
             Self::Untranslatable(why) => write!(f, "it cannot be asked that: {why}"),
             Self::BreakerOpen => f.write_str("it has failed too often to be asked now"),
+            Self::Callee(error) => write!(f, "its callee answers with the error {error}"),
             Self::Panicked => f.write_str("the router panicked over it"),
         }
     }
@@ -101,20 +111,20 @@ const NAME_BYTES_MAX: usize = 255;
 /// The fields of a body that are looked at. Others may be there.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Fields {
-    allow: Option<bool>,
-    uid: Option<Name>,
-    authid: Option<Name>,
-    role: Option<String>,
-    extra: Option<Box<RawValue>>,
-    error: Option<String>,
-    message: Option<String>,
+pub(super) struct Fields {
+    pub(super) allow: Option<bool>,
+    pub(super) uid: Option<Name>,
+    pub(super) authid: Option<Name>,
+    pub(super) role: Option<String>,
+    pub(super) extra: Option<Box<RawValue>>,
+    pub(super) error: Option<String>,
+    pub(super) message: Option<String>,
 }
 
 /// Databases like numbers.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Name {
+pub(super) enum Name {
     Text(String),
     Number(i64),
     Large(u64),
@@ -202,9 +212,9 @@ impl Asked<'_> {
         }
     }
 
-    fn grant(&self, fields: Fields) -> Result<Reply, Failure> {
+    pub(super) fn grant(&self, fields: Fields) -> Result<Reply, Failure> {
         let (is_login, claimed) = match self.subject {
-            Subject::Login { authid, .. } => (true, authid.as_deref()),
+            Subject::Login { authid, .. } | Subject::Hello { authid, .. } => (true, authid.as_deref()),
             Subject::Connect { authid, .. } => (false, authid.as_deref()),
             // About a request there is no more to say than yes.
             _ => return Ok(Reply::default()),
@@ -225,7 +235,7 @@ impl Asked<'_> {
                     "it has 1 to 255 bytes, no control characters, and does not begin with \"anonymous-\"";
                 return Err(Failure::Invalid(format!("{authid:?} cannot be an authid: {rule}")));
             }
-            (None, None) if is_login => {
+            (None, None) if is_login && !self.is_anonymous() => {
                 let words =
                     "it lets somebody in whom neither client nor reply names: it needs \"authid\" or \"uid\"";
                 return Err(Failure::Invalid(words.to_owned()));
@@ -259,6 +269,13 @@ impl Asked<'_> {
         let extra = fields.extra.map(dictionary).transpose()?;
         let authid = authid.map(Into::into);
         Ok(Reply(Ok(Grant { role, authid, provider: "hook", extra, ..Grant::default() })))
+    }
+}
+
+impl Asked<'_> {
+    /// Who comes in need not have a name.
+    fn is_anonymous(&self) -> bool {
+        matches!(self.subject, Subject::Login { proof: Proof::Nothing, .. })
     }
 }
 
@@ -311,7 +328,7 @@ fn answer_to_call(body: &[u8]) -> Result<Reply, Failure> {
 }
 
 /// Only an object: a list would be taken for its fields, and an empty one for yes.
-fn object(body: &[u8]) -> Result<Fields, String> {
+pub(super) fn object(body: &[u8]) -> Result<Fields, String> {
     if body.first() != Some(&b'{') {
         return Err("it does not begin with {".to_owned());
     }
@@ -324,7 +341,7 @@ fn is_name(name: &str) -> bool {
         && !name.starts_with(ANONYMOUS_AUTHID_PREFIX)
 }
 
-fn denial(fields: Fields) -> Denial {
+pub(super) fn denial(fields: Fields) -> Denial {
     let error = fields.error.filter(|uri| check_topic(uri, UriRule::Loose).is_ok());
     let message = fields.message.map(|text| text.chars().take(MESSAGE_CHARACTERS_MAX).collect::<String>());
     if error.is_none() && message.is_none() {

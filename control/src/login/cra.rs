@@ -63,6 +63,46 @@ impl CraSecret {
         Self { salting: None, key: Zeroizing::new(secret.to_owned()) }
     }
 
+    /// Of the key that somebody else has derived, in base64. `key_bytes`: how long he says it is.
+    ///
+    /// # Errors
+    ///
+    /// In words: what cannot be so.
+    pub(super) fn derived(
+        key: &str,
+        salt: &str,
+        rounds: Option<u32>,
+        key_bytes: Option<u32>,
+    ) -> Result<Self, String> {
+        let rounds = rounds.filter(|rounds| (1..=ROUNDS_MAX).contains(rounds));
+        let rounds = rounds.ok_or_else(|| format!("\"iterations\" is not 1 to {ROUNDS_MAX}"))?;
+        let length =
+            STANDARD.decode(key).map_err(|_| "\"secret\" is no derived key: it is not base64")?.len();
+        if length == 0 || key_bytes.is_some_and(|said| said as usize != length) {
+            return Err(format!("\"keylen\" is not the {length} bytes that \"secret\" has"));
+        }
+        let salting = Salting { rounds, salt: salt.to_owned() };
+        Ok(Self { salting: Some(salting), key: Zeroizing::new(key.to_owned()) })
+    }
+
+    /// Like this one, and nobody's. `chance` gives the same for the same words.
+    pub(super) fn decoy_like(&self, chance: impl Fn(&str) -> [u8; 32]) -> Self {
+        let like = |what: &str, length: usize| {
+            let text = (0..).flat_map(|part| STANDARD.encode(chance(&format!("{what} {part}"))).into_bytes());
+            text.filter(|byte| *byte != b'=').take(length).map(char::from).collect::<String>()
+        };
+        let salting = self.salting.as_ref();
+        let salting =
+            salting.map(|like_it| Salting { rounds: like_it.rounds, salt: like("salt", like_it.salt.len()) });
+        let key: Vec<u8> = chance("key").into_iter().cycle().take(self.key_bytes()).collect();
+        Self { salting, key: Zeroizing::new(STANDARD.encode(key)) }
+    }
+
+    /// How long the client has to make the key.
+    fn key_bytes(&self) -> usize {
+        STANDARD.decode(&*self.key).map_or(KEY_BYTES, |key| key.len())
+    }
+
     pub(super) fn shape(&self) -> CraShape {
         CraShape(self.salting.as_ref().map(|salting| salting.rounds))
     }
@@ -77,7 +117,7 @@ impl CraSecret {
     pub(super) fn challenge(
         &self,
         authid: &str,
-        role: &str,
+        (role, provider): (&str, &str),
         session: u64,
         nonce: &[u8; 16],
     ) -> (Value, String) {
@@ -85,7 +125,7 @@ impl CraSecret {
             "authid": authid,
             "authrole": role,
             "authmethod": "wampcra",
-            "authprovider": "static",
+            "authprovider": provider,
             "nonce": STANDARD.encode(nonce),
             "timestamp": calendar::to_the_millisecond(calendar::now()),
             "session": session,
@@ -95,7 +135,7 @@ impl CraSecret {
         if let Some(Salting { rounds, salt }) = &self.salting {
             extra["salt"] = salt.as_str().into();
             extra["iterations"] = (*rounds).into();
-            extra["keylen"] = KEY_BYTES.into();
+            extra["keylen"] = self.key_bytes().into();
         }
         (extra, text)
     }
@@ -204,14 +244,14 @@ mod tests {
             ),
             (CraSecret::plain("swordfish"), Zeroizing::new("swordfish".to_owned())),
         ] {
-            let (extra, text) = secret.challenge("ann \"x\"", "member", 17, &[1; 16]);
+            let (extra, text) = secret.challenge("ann \"x\"", ("member", "static"), 17, &[1; 16]);
             assert_eq!(extra["challenge"], text.as_str());
             assert_eq!(extra.get("salt").is_some(), secret.salting.is_some());
             let said: Value = serde_json::from_str(&text).expect("it is JSON");
             assert_eq!((&said["authid"], &said["session"]), (&json!("ann \"x\""), &json!(17)));
             let signature = sign(&key, &text);
             assert!(secret.has_signed(&text, &signature));
-            let (_, other) = secret.challenge("ann \"x\"", "member", 17, &[2; 16]);
+            let (_, other) = secret.challenge("ann \"x\"", ("member", "static"), 17, &[2; 16]);
             for (text, signature) in
                 [(&other, &*signature), (&text, ""), (&text, &signature[1..]), (&text, "é")]
             {

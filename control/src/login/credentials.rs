@@ -141,6 +141,13 @@ impl Credentials {
         self.all().next().is_none()
     }
 
+    /// Of the same kinds with the same costs, and nobody's. `chance` gives the same for the same words.
+    pub(super) fn decoy(&self, chance: impl Fn(&str) -> [u8; 32]) -> Self {
+        let cra = self.cra.as_ref().map(|cra| cra.decoy_like(|what| chance(&format!("cra {what}"))));
+        let scram = self.scram.as_ref().map(|keys| keys.decoy_like(|what| chance(&format!("scram {what}"))));
+        Self { ticket: None, cra, scram, keys: Vec::new() }
+    }
+
     pub(super) fn shape(&self) -> Shape {
         Shape {
             ticket: self.ticket.is_some(),

@@ -111,6 +111,12 @@ pub(super) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
+/// The same where any length will do.
+pub(super) fn unhex_all(text: &str) -> Option<Vec<u8>> {
+    let byte = |pair: &[u8]| unhex::<1>(std::str::from_utf8(pair).ok()?).map(|[byte]| byte);
+    text.as_bytes().chunks(2).map(byte).collect()
+}
+
 impl FromStr for PublicKey {
     type Err = String;
 

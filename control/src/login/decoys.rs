@@ -75,7 +75,7 @@ impl Decoys {
 }
 
 /// Bytes that nobody can foresee without the key.
-fn chance(key: &[u8; 32], name: &str, what: &str) -> [u8; 32] {
+pub(super) fn chance(key: &[u8; 32], name: &str, what: &str) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length is a key");
     [what, "\0", name].iter().for_each(|part| mac.update(part.as_bytes()));
     mac.finalize().into_bytes().into()

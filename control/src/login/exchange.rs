@@ -25,7 +25,18 @@ struct Kept {
     authid: Box<str>,
     /// `None`: nobody.
     user: Option<Arc<User>>,
+    /// Where a program knows the user, and not the configuration: what WELCOME says of it.
+    dynamic: Option<Option<OwnedPayload>>,
     step: Step,
+}
+
+/// Whom a program has vouched for.
+pub(super) struct Vouched {
+    pub(super) authid: Box<str>,
+    /// `None`: for nobody.
+    pub(super) user: Option<Arc<User>>,
+    /// For WELCOME.
+    pub(super) extra: Option<OwnedPayload>,
 }
 
 enum Step {
@@ -77,11 +88,6 @@ impl Users {
             return Err(Why::UnknownProof);
         };
         let realm = self.realm(question.realm).ok_or(Why::UnknownUser)?;
-        let asks_for_ticket = || {
-            let challenge =
-                Challenge { method: LoginMethod::Ticket, extra: payload(&Map::new().into()), exchange: None };
-            Grant { challenge: Some(Box::new(challenge)), ..Grant::default() }
-        };
         // A token is a ticket, and says itself whose it is.
         let takes_tokens = !realm.tokens.is_empty();
         if takes_tokens && methods[0] == LoginMethod::Ticket {
@@ -105,8 +111,10 @@ impl Users {
             }
             (None, None) => return Err(Why::UnknownProof),
         };
-        let (extra, step) = begin(shown, &name, method, &hello, session.get(), channel.as_deref())?;
-        let exchange = step.map(|step| Exchange::new(Kept { authid: name.clone(), user, step }));
+        let (extra, step) =
+            begin(shown, &name, (method, "static"), &hello, session.get(), channel.as_deref())?;
+        let exchange =
+            step.map(|step| Exchange::new(Kept { authid: name.clone(), user, dynamic: None, step }));
         let challenge = Challenge { method, extra: payload(&extra), exchange };
         Ok(Grant { authid: Some(name), challenge: Some(Box::new(challenge)), ..Grant::default() })
     }
@@ -131,6 +139,11 @@ impl Users {
         if !is_right {
             return Err(Why::WrongSecret);
         }
+        if let Some(extra) = &kept.dynamic {
+            let extra = merged(extra.as_ref(), told)?.map(Box::new);
+            let (authid, provider) = (Some(kept.authid.clone()), DYNAMIC);
+            return Ok(Grant { authid, extra, provider, ..Grant::of_user(user.role) });
+        }
         // Whoever was changed since has to begin anew.
         let now = self.realm(realm).and_then(|realm| realm.user(&kept.authid));
         if now != Some(user) {
@@ -141,11 +154,46 @@ impl Users {
     }
 }
 
+/// The challenge for somebody of whom a program has told. `shown`: by whose secrets; `name`: whom the client says it is, with its
+/// `authextra`, the session's id and what its connection alone has.
+pub(super) fn challenge(
+    method: LoginMethod,
+    name: &str,
+    shown: &User,
+    vouched: Vouched,
+    (hello, session, channel): (&Map<String, Value>, u64, Option<&ChannelId>),
+) -> Result<Grant, Why> {
+    let (extra, step) = begin(shown, name, (method, DYNAMIC), hello, session, channel)?;
+    let Vouched { authid, user, extra: told } = vouched;
+    let kept = |step| Kept { authid: authid.clone(), user, dynamic: Some(told), step };
+    let exchange = step.map(|step| Exchange::new(kept(step)));
+    let challenge = Challenge { method, extra: payload(&extra), exchange };
+    Ok(Grant { authid: Some(authid), challenge: Some(Box::new(challenge)), ..Grant::default() })
+}
+
+/// Who vouches for users that are not in the configuration, as Crossbar says it.
+pub(crate) const DYNAMIC: &str = "dynamic";
+
+/// The challenge of who has to send a ticket, which is nobody's in particular.
+pub(crate) fn asks_for_ticket() -> Grant {
+    let challenge =
+        Challenge { method: LoginMethod::Ticket, extra: payload(&Map::new().into()), exchange: None };
+    Grant { challenge: Some(Box::new(challenge)), ..Grant::default() }
+}
+
+/// What WELCOME says: what a program has said of the user, and what belongs to the method.
+fn merged(said: Option<&OwnedPayload>, told: Option<Value>) -> Result<Option<OwnedPayload>, Why> {
+    let Some(Value::Object(told)) = told else { return Ok(said.cloned()) };
+    let mut all = said.map_or_else(|| Ok(Map::new()), object)?;
+    all.extend(told);
+    Ok(Some(payload(&all.into())))
+}
+
 /// The first step of `method`, by the secrets of `user`.
 fn begin(
     user: &User,
     name: &str,
-    method: LoginMethod,
+    (method, provider): (LoginMethod, &str),
     hello: &Map<String, Value>,
     session: u64,
     channel: Option<&ChannelId>,
@@ -154,7 +202,7 @@ fn begin(
         LoginMethod::Ticket => Ok((Value::Object(Map::new()), None)),
         LoginMethod::WampCra => {
             let secret = user.credentials.cra.clone().ok_or(Why::UnknownProof)?;
-            let (extra, challenge) = secret.challenge(name, &user.role_name, session, &random());
+            let (extra, challenge) = secret.challenge(name, (&user.role_name, provider), session, &random());
             Ok((extra, Some(Step::WampCra { secret, challenge })))
         }
         LoginMethod::WampScram | LoginMethod::Scram => {
@@ -214,7 +262,7 @@ pub(super) fn text_of<'a>(dictionary: &'a Map<String, Value>, key: &str) -> Resu
 }
 
 /// A client's dictionary.
-fn object(extra: &OwnedPayload) -> Result<Map<String, Value>, Why> {
+pub(crate) fn object(extra: &OwnedPayload) -> Result<Map<String, Value>, Why> {
     let wrong =
         || Why::Malformed("authextra, or what came with AUTHENTICATE, has values that JSON does not have");
     let extra = extra.transcode(Serializer::Json).map_err(|_| wrong())?;
@@ -232,7 +280,7 @@ fn payload(dictionary: &Value) -> OwnedPayload {
     )
 }
 
-fn random<const N: usize>() -> [u8; N] {
+pub(super) fn random<const N: usize>() -> [u8; N] {
     thread_local! {
         static RANDOM: RefCell<Box<dyn FnMut() -> u64>> = RefCell::new(Box::new(fanwire_io::random_source()));
     }

@@ -13,7 +13,8 @@ pub mod cra;
 pub mod credentials;
 pub mod cryptosign;
 mod decoys;
-mod exchange;
+pub(crate) mod dynamic;
+pub(crate) mod exchange;
 pub mod hash;
 pub mod jwt;
 pub mod prover;
@@ -48,9 +49,19 @@ pub struct LoginLimits {
 
 /// Where shards put what has to be verified.
 #[derive(Clone, Debug)]
-pub struct LoginQueue(mpsc::Sender<(ShardId, Question)>);
+pub struct LoginQueue {
+    queue: mpsc::Sender<(ShardId, Question)>,
+    users: Arc<ArcSwap<Users>>,
+}
 
 impl LoginQueue {
+    /// Whether a question that is for a hook is about a user of the configuration, or a token of an issuer's: then the hook is
+    /// not asked.
+    pub fn knows(&self, question: &Question) -> bool {
+        matches!(question.subject, Subject::Hello { .. } | Subject::Login { .. })
+            && self.users.load().knows(question)
+    }
+
     /// Queues a login. Never blocks.
     ///
     /// # Errors
@@ -58,7 +69,7 @@ impl LoginQueue {
     /// The verdict, if there is no room or nobody verifies any more.
     pub fn submit(&self, from: ShardId, question: Question) -> Result<(), Verdict> {
         let full = |error: mpsc::error::TrySendError<_>| error.into_inner();
-        let queued = self.0.try_send((from, question)).map_err(full);
+        let queued = self.queue.try_send((from, question)).map_err(full);
         queued.map_err(|(_, question): (ShardId, Question)| question.verdict(Err(Denial::Busy)))
     }
 }
@@ -111,13 +122,13 @@ pub fn desk(users: Users, limits: LoginLimits) -> (LoginQueue, LoginDesk) {
         at_once: limits.at_once.max(1),
         done: Arc::new(Done::default()),
     };
-    (LoginQueue(queue), desk)
+    (LoginQueue { queue, users: desk.users() }, desk)
 }
 
 impl LoginDesk {
     /// What the metrics page reads.
     pub fn figures(&self, queue: &LoginQueue) -> LoginFigures {
-        LoginFigures { queue: queue.0.downgrade(), done: Arc::clone(&self.done) }
+        LoginFigures { queue: queue.queue.downgrade(), done: Arc::clone(&self.done) }
     }
 
     /// Where other users are put: for all verdicts from then on.

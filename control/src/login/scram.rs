@@ -27,6 +27,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use super::cryptosign::{unhex, unhex_all};
 use super::exchange::{Binding, text_of};
 use super::hash::{DerivationFailed, MEMORY_KIB_MAX, PASSES_MAX};
 use super::users::Why;
@@ -120,6 +121,70 @@ impl ScramKeys {
             Kdf::Pbkdf2 { .. } => None,
         };
         Ok(Self { kdf, salt: STANDARD.encode(salt), standard: Keys::of(&*salted), autobahn })
+    }
+
+    /// Of what somebody else has made of a password: `keys` are StoredKey and ServerKey, in hexadecimal digits or base64, and
+    /// the salt is written like them. For one dialect, `autobahn` or the specification's; `cost` are iterations and KiB.
+    ///
+    /// # Errors
+    ///
+    /// In words: what cannot be so.
+    pub(super) fn told(
+        autobahn: bool,
+        kdf: &str,
+        cost: (Option<u32>, Option<u32>),
+        salt: &str,
+        keys: (&str, &str),
+    ) -> Result<Self, String> {
+        let kdf = match (kdf, cost) {
+            ("argon2id-13", (Some(passes), Some(memory_kib))) if autobahn => {
+                Kdf::Argon2id { memory_kib, passes }
+            }
+            ("argon2id13", (Some(passes), Some(memory_kib))) if !autobahn => {
+                Kdf::Argon2id { memory_kib, passes }
+            }
+            ("pbkdf2", (Some(rounds), _)) if !autobahn => Kdf::Pbkdf2 { rounds },
+            ("argon2id-13" | "argon2id13" | "pbkdf2", (Some(_), None)) => {
+                return Err("\"memory\" is missing, or this dialect of SCRAM has another \"kdf\"".into());
+            }
+            ("argon2id-13" | "argon2id13" | "pbkdf2", (None, _)) => {
+                return Err("\"iterations\" is missing".into());
+            }
+            _ => return Err("this dialect of SCRAM has another \"kdf\"".into()),
+        };
+        let is_right = match kdf {
+            Kdf::Argon2id { memory_kib, passes } => passes > 0 && (8..=MEMORY_KIB_MAX).contains(&memory_kib),
+            Kdf::Pbkdf2 { rounds } => (PBKDF2_ROUNDS_MIN..=super::cra::ROUNDS_MAX).contains(&rounds),
+        };
+        if !is_right {
+            return Err("\"iterations\" or \"memory\" is out of range".into());
+        }
+        let is_hex = keys.0.len() == 64;
+        let key = |text: &str| {
+            let bytes = || STANDARD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+            let key = if is_hex { unhex::<32>(text) } else { bytes() };
+            key.ok_or_else(|| "a key is not 32 bytes, all in hexadecimal digits or all in base64".to_owned())
+        };
+        let keys = Keys { stored: key(keys.0)?, server: key(keys.1)? };
+        let salt = if is_hex { unhex_all(salt) } else { STANDARD.decode(salt).ok() };
+        let salt = salt
+            .filter(|salt| salt.len() >= 8)
+            .ok_or("\"salt\" is not 8 bytes at least, written like the keys")?;
+        Ok(Self { kdf, salt: STANDARD.encode(salt), standard: keys, autobahn: autobahn.then_some(keys) })
+    }
+
+    /// Like these, and nobody's.
+    pub(super) fn decoy_like(&self, chance: impl Fn(&str) -> [u8; 32]) -> Self {
+        let length = STANDARD.decode(&self.salt).map_or(16, |salt| salt.len());
+        let salt: Vec<u8> = (0..).flat_map(|part| chance(&format!("salt {part}"))).take(length).collect();
+        let key = chance("key");
+        let keys = Keys { stored: key, server: key };
+        Self {
+            kdf: self.kdf,
+            salt: STANDARD.encode(salt),
+            standard: keys,
+            autobahn: self.autobahn.map(|_| keys),
+        }
     }
 
     pub(super) fn shape(&self) -> Kdf {

@@ -10,6 +10,7 @@ use fanwire_core::question::{Denial, Question, Subject, Told};
 use super::credentials::Credentials;
 use super::cryptosign::PublicKey;
 use super::decoys::Decoys;
+use super::exchange::object;
 use super::jwt::{TokenConfig, Tokens, is_token};
 
 /// All users, as configured.
@@ -153,6 +154,24 @@ impl Users {
             one.name == other.name && one.by_name == other.by_name && tokens
         };
         self.realms.len() == others.realms.len() && self.realms.iter().zip(&others.realms).all(is_same)
+    }
+
+    /// Whether somebody who says who it is is one of them, or brings a token of theirs.
+    pub(super) fn knows(&self, question: &Question) -> bool {
+        let Some(realm) = self.realm(question.realm) else { return false };
+        match &question.subject {
+            Subject::Login { authid, proof: Proof::Ticket(ticket) } => {
+                let is_user = authid.as_deref().is_some_and(|name| realm.user(name).is_some());
+                is_user || !realm.tokens.is_empty() && is_token(ticket.expose())
+            }
+            Subject::Hello { authid: Some(authid), .. } => realm.user(authid).is_some(),
+            // By a key alone.
+            Subject::Hello { authid: None, extra, .. } if !realm.by_key.is_empty() => {
+                let key = object(extra).and_then(|hello| PublicKey::of_hello(&hello));
+                key.is_ok_and(|key| realm.by_key(key).1.is_some())
+            }
+            _ => false,
+        }
     }
 
     /// The name of a realm, for the log.

@@ -10,12 +10,14 @@ use crate::broker::Origin;
 use crate::clock::Instant;
 use crate::dealer::{Caller, Outgoing, PendingCall, Said, Wanted, no_form};
 use crate::encoding::Source;
+use crate::ids::RoleId;
 use crate::meta;
 use crate::mutation::{Mutation, planted};
 use crate::parcel::Asks;
 use crate::question::Subject;
 use crate::session::{Refusal, error};
 use crate::shard::Shard;
+use crate::uri::{UriRule, check_topic};
 
 impl Desk {
     /// The reply of a call that has no answer yet.
@@ -29,7 +31,13 @@ impl Desk {
 impl Shard {
     pub(super) fn call_for_api(&mut self, now: Instant, call: ApiCall, reply: ApiReply) {
         let ApiCall { actor, procedure, payload, timeout } = call;
-        let permitted = self.permit(actor.realm, actor.role, Action::Call, &procedure).map(drop);
+        let permitted = if actor.role == RoleId::ROUTER {
+            // It asks whom the configuration names; who answers must have been allowed to register that.
+            check_topic(&procedure, UriRule::Loose)
+                .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))
+        } else {
+            self.permit(actor.realm, actor.role, Action::Call, &procedure).map(drop)
+        };
         let permitted = permitted.and_then(|()| self.desk.has_room_for_calls());
         if let Some(hook) = self.hook_of_call(actor.realm, &procedure)
             && permitted.is_ok()

@@ -166,6 +166,9 @@ impl Shard {
     ) {
         let first = methods[0];
         if first == LoginMethod::Anonymous {
+            if self.config.access.hooks(realm).login_methods.contains(&first) {
+                return self.request_entrance(now, outlet, realm);
+            }
             let role = self.config.access.anonymous_role(realm).expect("the realm offers it");
             return self.let_in(now, outlet, Entrance::anonymous(realm, role));
         }

@@ -333,6 +333,7 @@ fn hook() -> HookRule {
         uri: names::HOOKED_PREFIX.to_owned(),
         match_policy: MatchPolicy::Prefix,
         payload: false,
+        scope: Default::default(),
     }
 }
 

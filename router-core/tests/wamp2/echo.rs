@@ -3,7 +3,7 @@
 use fanwire_codec::ws::Kind;
 use fanwire_codec::ws::deflate::{Agreement, Direction};
 use fanwire_core::echo::{EchoRooms, MessageTemplate, RoomRule};
-use fanwire_core::hooks::{HookEvent, HookId, HookRule};
+use fanwire_core::hooks::{HookEvent, HookId, HookRule, HookScope};
 use fanwire_core::message_center::MessageCenter;
 use fanwire_core::question::{Denial, Grant, Subject};
 use fanwire_core::uri::MatchPolicy;
@@ -117,6 +117,7 @@ fn hook(events: &[HookEvent]) -> HookRule {
         uri: String::new(),
         match_policy: MatchPolicy::Prefix,
         payload: true,
+        scope: HookScope::default(),
     }
 }
 

@@ -3,7 +3,7 @@
 use fanwire_codec::ws;
 use fanwire_core::api::{ApiAnswer, ApiRequest, Ask, Order};
 use fanwire_core::handled::{Beginning, HandlerId, Happening};
-use fanwire_core::hooks::{HookEvent, HookId, HookRule};
+use fanwire_core::hooks::{HookEvent, HookId, HookRule, HookScope};
 use fanwire_core::ids::ClientId;
 use fanwire_core::question::{Answer, Denial, Grant, Question, Subject};
 use fanwire_core::uri::MatchPolicy;
@@ -196,6 +196,7 @@ fn a_hook_for_connects_decides_first() {
         uri: String::new(),
         match_policy: MatchPolicy::Prefix,
         payload: false,
+        scope: HookScope::default(),
     };
     for (outcome, heard) in [(Ok(Grant::default()), None), (Err(Denial::Refused), Some("close 1008"))] {
         let mut router = Router::hooked(1, Limits::default(), std::slice::from_ref(&rule));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::Serializer;
-use fanwire_core::hooks::{HookEvent, HookId, HookRule};
+use fanwire_core::hooks::{HookEvent, HookId, HookRule, HookScope};
 use fanwire_core::login::LoginMethod;
 use fanwire_core::question::{Denial, Grant, Question, Subject, Told};
 use fanwire_core::uri::MatchPolicy;
@@ -22,6 +22,7 @@ fn rule(events: &[HookEvent], uri: &str) -> HookRule {
         uri: uri.to_owned(),
         match_policy: MatchPolicy::Prefix,
         payload: true,
+        scope: HookScope::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use fanwire_codec::message_center::ErrorCode;
 use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::Kind;
-use fanwire_core::hooks::{HookEvent, HookId, HookRule};
+use fanwire_core::hooks::{HookEvent, HookId, HookRule, HookScope};
 use fanwire_core::ids::RoleId;
 use fanwire_core::login::Proof;
 use fanwire_core::message_center::{ChannelRule, MessageCenter, OnError};
@@ -50,6 +50,7 @@ pub fn hook(number: u16, event: HookEvent, prefix: &str) -> HookRule {
         uri: prefix.to_owned(),
         match_policy: MatchPolicy::Prefix,
         payload: false,
+        scope: HookScope::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use fanwire_core::api::{
     Actor, ApiAnswer, ApiCall, ApiPublication, ApiRequest, Ask, CallFailure, Dismissal, Revocation, Revoked,
     SessionCursor, SessionFilter, TestamentOrder, TestamentScope,
 };
-use fanwire_core::hooks::{HookEvent, HookId, HookRule};
+use fanwire_core::hooks::{HookEvent, HookId, HookRule, HookScope};
 use fanwire_core::ids::{RealmId, RoleId, SessionId};
 use fanwire_core::meta::{EntryKind, News};
 use fanwire_core::question::{Answer, Denial, Grant, Subject, Told};
@@ -141,6 +141,7 @@ fn a_hook_that_answers_everything_does_not_answer_meta_procedures() {
         uri: String::new(),
         match_policy: MatchPolicy::Prefix,
         payload: true,
+        scope: HookScope::default(),
     };
     let mut router = Router::hooked(1, Limits::default(), &[rule]);
     let client = router.join(0);

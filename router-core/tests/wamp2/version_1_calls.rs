@@ -1,6 +1,6 @@
 //! Calls of clients of WAMP version 1, answered by callees of version 2.
 
-use fanwire_core::hooks::{HookEvent, HookId, HookRule};
+use fanwire_core::hooks::{HookEvent, HookId, HookRule, HookScope};
 use fanwire_core::question::{Denial, Grant, Subject};
 use fanwire_core::uri::MatchPolicy;
 use fanwire_core::{Flow, Limits};
@@ -158,6 +158,7 @@ fn a_hook_answers_like_a_callee() {
         uri: "p".to_owned(),
         match_policy: MatchPolicy::Exact,
         payload: true,
+        scope: HookScope::default(),
     };
     let nothing = |_: &_| Default::default();
     let mut router = Router::with_version_1(1, Limits::default(), &[hook], "realm1", &[], nothing);

@@ -1,7 +1,7 @@
 //! What clients of WAMP version 1 may not do, and what ends their sessions.
 
 use fanwire_codec::ws::Kind;
-use fanwire_core::hooks::{HookEvent, HookId, HookRule};
+use fanwire_core::hooks::{HookEvent, HookId, HookRule, HookScope};
 use fanwire_core::question::{Denial, Grant, Question, Subject};
 use fanwire_core::uri::MatchPolicy;
 use fanwire_core::{Flow, Limits};
@@ -160,6 +160,7 @@ fn hook(events: &[HookEvent]) -> HookRule {
         uri: String::new(),
         match_policy: MatchPolicy::Prefix,
         payload: true,
+        scope: HookScope::default(),
     }
 }
 

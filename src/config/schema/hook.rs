@@ -1,16 +1,16 @@
-//! Programs that are asked by HTTP.
+//! Programs that are asked.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::NO_ROLE;
 use super::realm::Match;
+use super::{Config, NO_ROLE};
 use crate::config::describe::described;
 use crate::config::units::{Count, Time};
 
 described! {
-    /// A program that is asked, or told, by HTTP.
+    /// A program that is asked, or told, by HTTP; or asked by a call.
     #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
     #[serde(deny_unknown_fields)]
     pub struct Hook {
@@ -19,7 +19,23 @@ described! {
         pub name: String,
         /// Where it is asked, by POST: `http://` or `https://`. It is not followed elsewhere, and no proxy is used.
         #[acts(restart)]
+        #[serde(default)]
         pub url: String,
+        /// In place of `url`: a WAMP procedure that is called, such as `com.shop.authenticate`. See [logins](logins.md#authenticators).
+        ///
+        /// Some role must be allowed to register it, and the role of anonymous clients must not.
+        #[acts(restart)]
+        #[serde(default)]
+        pub procedure: String,
+        /// The realm where `procedure` is registered; left out: that of `realms`, or of the configuration, if there is one alone.
+        #[acts(restart)]
+        #[serde(default)]
+        pub procedure_realm: String,
+        /// How clients may log in that `authenticate` decides on, where it is a procedure: some of `ticket` (if left out),
+        /// `wampcra`, `wamp-scram`, `scram`, `cryptosign`, `anonymous`.
+        #[acts(restart)]
+        #[serde(default)]
+        pub methods: Vec<String>,
         /// What it is asked about: some of `connect`, `authenticate`, `subscribe`, `publish`, `message`, `rpc`, `disconnect`.
         ///
         /// `authenticate` decides on tickets, in place of the realm's users; `connect` on every session before its welcome;
@@ -99,6 +115,9 @@ impl Hook {
         Self {
             name: name.to_owned(),
             url: url.to_owned(),
+            procedure: String::new(),
+            procedure_realm: String::new(),
+            methods: Vec::new(),
             events: vec![HookEvent::Disconnect],
             realms: Vec::new(),
             uri: String::new(),
@@ -113,6 +132,16 @@ impl Hook {
             on_failure: OnFailure::default(),
             role: Self::default_role(),
             headers: BTreeMap::new(),
+        }
+    }
+
+    /// The name of the realm where its procedure is, if that can be told.
+    pub fn procedure_realm<'a>(&'a self, config: &'a Config) -> Option<&'a str> {
+        match (&*self.procedure_realm, &self.realms[..], &config.realm[..]) {
+            ("", [only], _) => Some(only),
+            ("", _, [only]) => Some(&only.name),
+            ("", ..) => None,
+            (named, ..) => Some(named),
         }
     }
 
