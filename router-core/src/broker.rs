@@ -450,7 +450,7 @@ impl Shard {
         self.park(now, origin, Waiting::Call { to, parcel: Some(parcel), number });
     }
 
-    /// The same for a part of a call or of a result.
+    /// Parks a part of a call or of a result until there is room for it on its way and at its receiver.
     pub(crate) fn park_part(&mut self, now: Instant, origin: Origin, to: ShardId, parcel: Box<Parcel>) {
         self.park(now, origin, Waiting::Part { to, parcel: Some(parcel) });
     }
@@ -548,7 +548,13 @@ impl Shard {
             }
             // Its caller waits no more: it was given up before it could leave.
             Waiting::Call { number, .. } if self.forget_ended_call(*number) => Some(Tried::Done),
-            Waiting::Call { to, parcel, .. } | Waiting::Part { to, parcel } => {
+            Waiting::Part { to, parcel } => {
+                if let Some(waiting) = parcel.take() {
+                    *parcel = self.try_part(now, entry.since, entry.origin, *to, waiting).err();
+                }
+                parcel.is_none().then_some(Tried::Done)
+            }
+            Waiting::Call { to, parcel, .. } => {
                 if !self.lanes.has_room(*to) {
                     return None;
                 }

@@ -7,6 +7,7 @@
 mod callee;
 mod calls;
 mod cancel;
+mod flow;
 mod parts;
 mod reroute;
 
@@ -38,6 +39,7 @@ use crate::uri::{self, MatchPolicy, UriRule};
 pub(crate) use calls::{CallExtras, Caller, PendingCall};
 use calls::{Standing, Timer};
 pub(crate) use cancel::EndedCalls;
+pub(crate) use flow::{HeldParts, Window};
 use parts::Part;
 use reroute::Wishes;
 

@@ -2,6 +2,7 @@
 
 use hashbrown::HashMap;
 
+use crate::dealer::Window;
 use crate::late::LateIds;
 use crate::parcel::CallKey;
 use crate::session::IdMap;
@@ -28,6 +29,8 @@ struct Rarities {
     by_call: Option<HashMap<CallKey, u64, foldhash::fast::FixedState>>,
     /// Those that were interrupted and that nobody waits for: whatever it says of them is ignored.
     interrupted: LateIds,
+    /// What is under way to other shards of results in parts.
+    windows: IdMap<Window>,
 }
 
 impl Invocations {
@@ -61,7 +64,7 @@ impl Invocations {
     pub(crate) fn remove(&mut self, invocation: u64) -> Option<Invoked> {
         let invoked = self.pending.remove(&invocation)?;
         if self.rarities.is_some() {
-            self.unindex(invoked.call);
+            self.unindex(invoked.call, invocation);
         }
         Some(invoked)
     }
@@ -77,6 +80,12 @@ impl Invocations {
         let by_call = self.pending.iter().map(|(id, invoked)| (invoked.call, *id)).collect();
         let by_call = self.rarities.get_or_insert_default().by_call.insert(by_call);
         by_call.get(&call).copied()
+    }
+
+    /// What is under way of its result, if that is wanted in parts.
+    pub(crate) fn window_of(&mut self, invocation: u64) -> Option<&mut Window> {
+        self.pending.get(&invocation).filter(|invoked| invoked.takes_progress)?;
+        Some(self.rarities.get_or_insert_default().windows.entry(invocation).or_default())
     }
 
     /// It takes no results in parts any more.
@@ -110,9 +119,10 @@ impl Invocations {
     }
 
     #[cold]
-    fn unindex(&mut self, call: CallKey) {
+    fn unindex(&mut self, call: CallKey, invocation: u64) {
         let is_last = self.pending.is_empty();
         let Some(rarities) = &mut self.rarities else { return };
+        rarities.windows.remove(&invocation);
         if is_last {
             rarities.by_call = None;
         } else if let Some(by_call) = &mut rarities.by_call {

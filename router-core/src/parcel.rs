@@ -81,8 +81,10 @@ pub(crate) struct Answer {
 pub(crate) enum Outcome {
     /// The callee's result; what it says is in the parcel.
     Result,
-    /// A part of it; others follow.
-    Progress,
+    /// A part of it; others follow. The invocation is the one that its callee answers.
+    Progress {
+        invocation: u64,
+    },
     /// The callee's error of this URI; what it says is in the parcel.
     Error(Box<str>),
     Failed(Failure),
@@ -105,6 +107,8 @@ pub(crate) enum Failure {
     Overloaded,
     /// There is no room on the way to another callee's shard.
     NoRoom,
+    /// The callee takes the parts of the call too slowly.
+    Stuck,
 }
 
 impl Failure {
@@ -125,6 +129,24 @@ pub(crate) enum Errand {
         registration: RegistrationId,
     },
     Answer(Answer),
+    /// Parts were taken.
+    Credit(Credit),
+}
+
+/// So much of the parts that somebody has sent was taken on their receiver's shard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Credit {
+    pub(crate) sender: Sender,
+    pub(crate) bytes: usize,
+}
+
+/// Who has sent parts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sender {
+    /// The caller, who sent them in this call.
+    Caller { number: u64 },
+    /// This callee, as results of this invocation.
+    Callee { session: SessionId, invocation: u64 },
 }
 
 /// An errand with its payload.
@@ -137,19 +159,45 @@ pub(crate) struct Parcel {
     bytes: Vec<u8>,
     args_end: u32,
     kwargs_end: u32,
+    /// Of a part: what its sender wants to hear was taken, once this is; 0: nothing.
+    pub(crate) credit: usize,
 }
 
 impl Parcel {
+    pub(crate) fn errand(&self) -> Option<&Errand> {
+        self.errand.as_ref()
+    }
+
+    /// Whether it is a part of a call, but for the first, or of a result, but for the last.
+    #[inline]
+    pub(crate) fn is_part(&self) -> bool {
+        match &self.errand {
+            Some(Errand::Invoke(invocation)) => invocation.asks.continues,
+            Some(Errand::Answer(answer)) => matches!(answer.outcome, Outcome::Progress { .. }),
+            _ => false,
+        }
+    }
+
+    /// The call of which it is a step, that must not pass the one before; `here` is where it was received.
+    pub(crate) fn call(&self, here: ShardId) -> Option<CallKey> {
+        match self.errand.as_ref()? {
+            Errand::Invoke(invocation) => Some(invocation.call),
+            Errand::Answer(answer) => Some(CallKey { shard: here, number: answer.number }),
+            Errand::Interrupt(_) | Errand::Revoke { .. } | Errand::Credit(_) => None,
+        }
+    }
+
     /// What it is sent for. The payload stays.
     pub(crate) fn take_errand(&mut self) -> Errand {
         self.errand.take().expect("a parcel under way has an errand")
     }
 
-    /// Whether it is the end of a call, on one side or the other. There are as many as calls; of parts there are any number.
+    /// Whether it ends a call, on one side or the other, or lets its parts go on. Of these there are as many as calls, and as the
+    /// parts under way; of parts there are any number.
     pub(crate) fn ends_call(&self) -> bool {
         match &self.errand {
-            Some(Errand::Answer(answer)) => !matches!(answer.outcome, Outcome::Progress),
-            Some(Errand::Interrupt(_) | Errand::Revoke { .. }) => true,
+            Some(Errand::Answer(answer)) => !matches!(answer.outcome, Outcome::Progress { .. }),
+            Some(Errand::Interrupt(_) | Errand::Revoke { .. } | Errand::Credit(_)) => true,
             Some(Errand::Invoke(_)) | None => false,
         }
     }
@@ -187,7 +235,8 @@ impl Spares {
         payload: Payload<'_>,
     ) -> Box<Parcel> {
         let mut parcel = self.0.pop().unwrap_or_else(|| {
-            Box::new(Parcel { errand: None, serializer, bytes: Vec::new(), args_end: 0, kwargs_end: 0 })
+            let bytes = Vec::new();
+            Box::new(Parcel { errand: None, serializer, bytes, args_end: 0, kwargs_end: 0, credit: 0 })
         });
         let args = payload.args.unwrap_or_default();
         parcel.bytes.extend_from_slice(args);
@@ -207,6 +256,7 @@ impl Spares {
         if self.0.len() < SPARES_MAX && parcel.bytes.capacity() <= SPARE_BYTES_MAX {
             parcel.bytes.clear();
             parcel.errand = None;
+            parcel.credit = 0;
             self.0.push(parcel);
         }
     }

@@ -15,7 +15,7 @@ use crate::api::Desk;
 use crate::clock::Instant;
 use crate::config::{Compression, CoreConfig};
 use crate::counters::{Arrival, Counters, DropReason, LoginOutcome};
-use crate::dealer::{CallExtras, PendingCall};
+use crate::dealer::{CallExtras, HeldParts, PendingCall};
 use crate::delivery::{Delivery, FlushBudget, Notice, Outlet, Wire};
 use crate::directory::{Directory, RegistrationCache, TopicCache};
 use crate::encoding::Encoding;
@@ -101,6 +101,7 @@ pub struct Shard {
     pub(crate) call_timers: BTreeSet<(Instant, u64)>,
     /// Bytes of arguments that are kept to ask another callee.
     pub(crate) rerouting_bytes: usize,
+    pub(crate) held_parts: HeldParts,
     pub(crate) lanes: Lanes,
     pub(crate) spares: Spares,
     pub(crate) parked: VecDeque<crate::broker::Parked>,
@@ -171,6 +172,7 @@ impl Shard {
             call_extras: IdMap::default(),
             call_timers: BTreeSet::new(),
             rerouting_bytes: 0,
+            held_parts: HeldParts::default(),
             lanes: Lanes::new(usize::from(shards), limits.ring_reserve(), limits.ring_bytes_max),
             spares: Spares::default(),
             parked: VecDeque::new(),
@@ -461,7 +463,7 @@ impl Shard {
                 }
             }
             Item::Receipt { number, matched } => self.receipt_came(number, from, matched),
-            Item::Call(parcel) => self.handle_parcel(now, from, parcel),
+            Item::Call(parcel) => self.handle_parcel(now, parcel),
         }
         self.apply_notices(now);
     }
@@ -487,6 +489,10 @@ impl Shard {
     pub fn retry_parked(&mut self, now: Instant) {
         if !self.parked.is_empty() {
             self.try_parked(now);
+            self.apply_notices(now);
+        }
+        if !self.held_parts.is_empty() {
+            self.try_held(now);
             self.apply_notices(now);
         }
         self.continue_requests(now);
@@ -534,7 +540,8 @@ impl Shard {
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let retry = (!self.parked.is_empty() || !self.lanes.is_empty()).then_some(self.turn_at + RETRY);
+        let waits = !(self.parked.is_empty() && self.held_parts.is_empty() && self.lanes.is_empty());
+        let retry = waits.then_some(self.turn_at + RETRY);
         let asked = self.next_question_deadline();
         let renamed = self.renamed_from.map(|_| Instant::START);
         let called = self.call_timers.first().map(|(at, _)| *at);

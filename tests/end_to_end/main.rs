@@ -39,6 +39,7 @@ mod message_center_wire;
 mod meta;
 mod meta_registrations;
 mod overload;
+mod parts;
 mod passwd;
 mod presets;
 mod queues;

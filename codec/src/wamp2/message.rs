@@ -24,6 +24,11 @@ pub struct Payload<'a> {
 impl Payload<'_> {
     /// No arguments at all.
     pub const EMPTY: Payload<'static> = Payload { args: None, kwargs: None, passthru: None };
+
+    /// Bytes of both, without what is said of them.
+    pub fn bytes(&self) -> usize {
+        self.args.map_or(0, <[u8]>::len) + self.kwargs.map_or(0, <[u8]>::len)
+    }
 }
 
 /// One WAMP message. Names are the specification's; ids are in 1..=2^53; URIs are any string, their rules are the

@@ -7,11 +7,13 @@ use crate::broker::Origin;
 use crate::clock::Instant;
 use crate::delivery::Outlet;
 use crate::encoding::Source;
-use crate::ids::ShardId;
+use crate::ids::SessionId;
 use crate::invocations::Invoked;
 use crate::lanes::Item;
 use crate::mutation::{Mutation, planted};
-use crate::parcel::{Answer, CallKey, Errand, Failure, Interrupt, Interruption, Invocation, Outcome, Parcel};
+use crate::parcel::{
+    Answer, CallKey, Errand, Failure, Interrupt, Interruption, Invocation, Outcome, Parcel, Sender,
+};
 use crate::session::{State, error};
 use crate::shard::Shard;
 
@@ -80,10 +82,26 @@ impl Shard {
                 Failure::TooLong
             }
         };
-        self.session_mut(outlet).expect("as above").invocations.interrupt(request);
+        self.stop_invocation(outlet, request);
+        Err(why)
+    }
+
+    /// INTERRUPT: nobody waits for its answer any more.
+    fn stop_invocation(&mut self, outlet: Outlet, request: u64) {
+        let session = self.session_mut(outlet).expect("it was asked");
+        session.invocations.interrupt(request);
+        let encoding = session.encoding;
         self.delivery.counters.interrupts += 1;
         self.delivery.reply(outlet, |out| encoding.write_interrupt(request, CancelMode::KillNoWait, out));
-        Err(why)
+    }
+
+    /// The same, for the invocation of this call, if it has no answer yet.
+    pub(super) fn stop_invocation_of(&mut self, call: CallKey, callee: SessionId) {
+        let Some(&outlet) = self.outlets.get(&callee) else { return };
+        let session = self.session_mut(outlet).expect("it has an id");
+        if let Some(request) = session.invocations.find(call) {
+            self.stop_invocation(outlet, request);
+        }
     }
 
     /// The caller has cancelled or left, or the call's time is over.
@@ -152,14 +170,20 @@ impl Shard {
             return true;
         }
         let (id, serializer) = (session.id, session.encoding.serializer());
-        if call.shard == self.id {
+        if call.shard == self.id && self.caller_takes_part(call.number, &payload) {
             self.progress_call(now, call.number, &Source::borrowed(serializer, payload));
             return true;
         }
-        let answer = Errand::Answer(Answer { number: call.number, outcome: Outcome::Progress });
+        let outcome = Outcome::Progress { invocation };
+        let answer = Errand::Answer(Answer { number: call.number, outcome });
         let parcel = self.spares.pack(answer, serializer, payload);
-        self.send_or_park(now, Origin::Session { outlet, session: id }, call.shard, parcel);
+        self.send_part(now, Origin::Session { outlet, session: id }, call.shard, parcel);
         true
+    }
+
+    fn caller_takes_part(&self, number: u64, payload: &Payload<'_>) -> bool {
+        let caller = self.calls.get(&number).and_then(|call| call.caller.outlet());
+        caller.is_none_or(|outlet| self.takes_part(outlet, payload.bytes()))
     }
 
     /// A part of a callee's result that cannot be sent on: the call fails, and the callee hears of it. False as above.
@@ -193,36 +217,22 @@ impl Shard {
         is_late
     }
 
-    /// Sends what is one of any number, when the ring has room for it; its session waits until then.
-    pub(super) fn send_or_park(&mut self, now: Instant, origin: Origin, to: ShardId, parcel: Box<Parcel>) {
-        if self.lanes.has_room(to) {
-            self.lanes.stage(to, Item::Call(parcel));
-        } else if !planted(Mutation::PartLost) {
-            self.park_part(now, origin, to, parcel);
-        }
-    }
-
     /// The callee left: its callers hear of it at once.
     pub(crate) fn disown_invocations(&mut self, calls: impl Iterator<Item = CallKey>) {
         for call in calls {
             if planted(Mutation::GoneCalleeSilent) {
                 continue;
             }
-            if call.shard == self.id {
-                self.fail_call(call.number, Failure::Gone);
-            } else {
-                self.send_failure(call, Failure::Gone);
-            }
+            self.send_failure(call, Failure::Gone);
         }
     }
 
     // --- between shards ----------------------------------------------------------------------------------------
 
-    /// A call from another shard, what became of one, or what a callee there says.
-    pub(crate) fn handle_parcel(&mut self, now: Instant, from: ShardId, mut parcel: Box<Parcel>) {
+    /// Does what a parcel was sent for.
+    pub(super) fn open_parcel(&mut self, now: Instant, mut parcel: Box<Parcel>) {
         match parcel.take_errand() {
             Errand::Invoke(invocation) => {
-                debug_assert_eq!(invocation.call.shard, from, "the caller's shard sends its own invocations");
                 let invoking = Invoking::of(&invocation);
                 let source = parcel.source();
                 let done = if invocation.asks.continues {
@@ -233,20 +243,33 @@ impl Shard {
                 if let Err(why) = done {
                     self.send_failure(invocation.call, why);
                 }
+                let CallKey { shard, number } = invocation.call;
+                self.tell_taken(shard, Sender::Caller { number }, parcel.credit);
             }
             Errand::Interrupt(interruption) => self.interrupt(interruption),
             Errand::Revoke { callee, registration } => self.revoke(callee, registration),
             Errand::Answer(Answer { number, outcome }) => match outcome {
                 Outcome::Result => self.answer_call(number, Said::Result, &parcel.source()),
-                Outcome::Progress => self.progress_call(now, number, &parcel.source()),
+                Outcome::Progress { invocation } => {
+                    if let Some(call) = self.calls.get(&number) {
+                        let sender = Sender::Callee { session: call.callee, invocation };
+                        self.tell_taken(call.callee_shard, sender, parcel.credit);
+                    }
+                    self.progress_call(now, number, &parcel.source());
+                }
                 Outcome::Error(uri) => self.answer_call(number, Said::Error(&uri), &parcel.source()),
                 Outcome::Failed(why) => self.fail_call(number, why),
             },
+            Errand::Credit(credit) => self.confirm_parts(credit),
         }
         self.spares.keep(parcel);
     }
 
-    fn send_failure(&mut self, call: CallKey, why: Failure) {
+    /// The call has no answer of this callee, which its caller's shard is to know.
+    pub(super) fn send_failure(&mut self, call: CallKey, why: Failure) {
+        if call.shard == self.id {
+            return self.fail_call(call.number, why);
+        }
         self.send_answer(call, Outcome::Failed(why), Serializer::Json, Payload::default());
     }
 

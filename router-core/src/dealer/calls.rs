@@ -18,7 +18,7 @@ use fanwire_codec::payload::{OwnedPayload, SharedPayload};
 use fanwire_codec::wamp2::{Payload, Serializer};
 
 use super::reroute::{Reroute, Unrouted};
-use super::{Part, Said, no_form};
+use super::{Part, Said, Window, no_form};
 use crate::clock::Instant;
 use crate::delivery::Outlet;
 use crate::directory::{CalleeFeatures, Claim};
@@ -62,6 +62,14 @@ impl PendingCall {
     }
 }
 
+impl PendingCall {
+    /// Whether somebody waits for its result in parts.
+    pub(super) fn wants_parts(&self) -> bool {
+        (self.takes_progress || planted(Mutation::PartsUnasked))
+            && (self.standing != Standing::Answered || planted(Mutation::PartsAfterEnd))
+    }
+}
+
 /// Who waits for a call's answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Caller {
@@ -71,6 +79,15 @@ pub(crate) enum Caller {
     Api(u64),
     /// It has left; its callee still works on it, and others wait for their turn.
     Nobody,
+}
+
+impl Caller {
+    pub(super) fn outlet(&self) -> Option<Outlet> {
+        match self {
+            Self::Session { outlet, .. } => Some(*outlet),
+            Self::Api(_) | Self::Nobody => None,
+        }
+    }
 }
 
 /// Where a call stands; see the picture above.
@@ -87,6 +104,8 @@ pub(crate) struct CallExtras {
     pub(super) timer: Option<Timer>,
     /// More parts of it may come.
     pub(super) part: Option<Part>,
+    /// Of its parts, what is under way to the callee's shard.
+    pub(super) window: Window,
     /// It counts for its callee.
     pub(super) claim: Option<Claim>,
     /// What it takes to ask another callee.
@@ -172,6 +191,7 @@ impl Shard {
                 (error::UNAVAILABLE, "the callee has too many calls waiting: try again later")
             }
             Failure::NoRoom => (error::UNAVAILABLE, "the way to another callee is full: try again later"),
+            Failure::Stuck => (error::UNAVAILABLE, "the callee takes the parts of the call too slowly"),
         };
         self.refuse_call(call.caller, uri, words);
     }
@@ -217,11 +237,7 @@ impl Shard {
 
     /// A part of a result; others follow.
     pub(super) fn progress_call(&mut self, now: Instant, number: u64, source: &Source<'_>) {
-        let waits = |call: &&PendingCall| {
-            (call.takes_progress || planted(Mutation::PartsUnasked))
-                && (call.standing != Standing::Answered || planted(Mutation::PartsAfterEnd))
-        };
-        let Some(&call) = self.calls.get(&number).filter(waits) else {
+        let Some(&call) = self.calls.get(&number).filter(|call| call.wants_parts()) else {
             self.delivery.counters.results_discarded += 1;
             return;
         };

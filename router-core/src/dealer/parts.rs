@@ -1,9 +1,9 @@
 //! Calls that come in parts (WAMP, "Progressive Call Invocations").
 //!
 //! The first part is a call like any other. The others follow it to the same callee, in order, by the same ring, and are told
-//! with what the first one has said: which options they bring does not matter.
+//! with what the first one has said: which options they bring does not matter. How many there may be is up to `flow.rs`.
 
-use fanwire_codec::wamp2::{Payload, Serializer};
+use fanwire_codec::wamp2::Payload;
 
 use super::calls::Standing;
 use super::{CallRefusal, CallRequest, Invoking};
@@ -11,7 +11,7 @@ use crate::broker::Origin;
 use crate::clock::Instant;
 use crate::delivery::Outlet;
 use crate::encoding::Source;
-use crate::ids::RegistrationId;
+use crate::ids::{RegistrationId, SessionId};
 use crate::mutation::{Mutation, planted};
 use crate::parcel::{Asks, Errand, Invocation};
 use crate::session::{Identity, error};
@@ -66,7 +66,7 @@ impl Shard {
         let key = self.key_of(number);
         let session = self.session(outlet).expect("it calls");
         let (id, serializer) = (session.id, session.encoding.serializer());
-        if call.callee_shard == self.id {
+        if call.callee_shard == self.id && self.callee_takes_part(call.callee, &request.payload) {
             let (procedure, caller) = (procedure.as_deref(), caller.as_ref());
             let invoking = Invoking { call: key, registration, callee: call.callee, procedure, caller, asks };
             let source = Source::borrowed(serializer, request.payload);
@@ -76,18 +76,13 @@ impl Shard {
             return Ok(());
         }
         let invocation = Invocation { call: key, registration, callee: call.callee, procedure, caller, asks };
-        let parcel = self.pack_invocation(invocation, serializer, request.payload);
-        self.send_or_park(now, Origin::Session { outlet, session: id }, call.callee_shard, parcel);
+        let parcel = self.spares.pack(Errand::Invoke(invocation), serializer, request.payload);
+        self.send_part(now, Origin::Session { outlet, session: id }, call.callee_shard, parcel);
         Ok(())
     }
 
-    fn pack_invocation(
-        &mut self,
-        invocation: Invocation,
-        serializer: Serializer,
-        payload: Payload<'_>,
-    ) -> Box<crate::parcel::Parcel> {
-        self.spares.pack(Errand::Invoke(invocation), serializer, payload)
+    fn callee_takes_part(&self, callee: SessionId, payload: &Payload<'_>) -> bool {
+        self.outlets.get(&callee).is_none_or(|outlet| self.takes_part(*outlet, payload.bytes()))
     }
 
     /// Whether this is a part of a call that has ended; then it is ignored.

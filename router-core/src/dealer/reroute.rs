@@ -89,7 +89,7 @@ impl Shard {
         serializer: Serializer,
         payload: &Payload<'_>,
     ) {
-        let bytes = payload.args.map_or(0, <[u8]>::len) + payload.kwargs.map_or(0, <[u8]>::len);
+        let bytes = payload.bytes();
         if bytes > PAYLOAD_BYTES_MAX || self.rerouting_bytes + bytes > KEPT_BYTES_MAX {
             return;
         }

@@ -346,6 +346,18 @@ impl Delivery {
             .map_or(0, |outbox| outbox.bytes())
     }
 
+    /// Whether a part of a call or a result may be said to this connection: little waits for it, and one of so many bytes does not
+    /// cut it.
+    pub(crate) fn has_room_for_part(&self, outlet: Outlet, bytes: usize) -> bool {
+        let (waiting, max) = (self.waiting_bytes(outlet), self.limits.outbox_bytes_max);
+        waiting == 0 || waiting <= max / 4 && waiting + bytes <= max
+    }
+
+    /// When the oldest byte was queued that waits for this connection.
+    pub(crate) fn oldest_byte(&self, outlet: Outlet) -> Option<Instant> {
+        self.outlets.get(outlet.index())?.outbox.as_ref()?.oldest()
+    }
+
     /// How much is being said in this turn to a connection whose socket is full: to be handed to [`Self::hold`].
     pub(crate) fn unsaid(&self, outlet: Outlet) -> Option<usize> {
         let blocked = self.flags.get(outlet.index())? & (flag::BLOCKED | flag::CLOSED) == flag::BLOCKED;

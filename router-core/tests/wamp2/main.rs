@@ -23,6 +23,7 @@ mod passthru;
 mod pattern;
 mod plain;
 mod progress;
+mod progress_flow;
 mod publish;
 mod renewal;
 mod session;

@@ -4,19 +4,20 @@ use std::time::Duration;
 
 use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::Kind;
-use fanwire_core::{DropReason, Effect, Flow, Limits};
+use fanwire_core::{Effect, Flow, Limits};
 
 use crate::session::assert_aborted;
 use crate::support::{Client, Router, number};
 
 /// Callee and caller on one shard, and on two.
-const PLACES: [(usize, usize); 2] = [(0, 0), (0, 1)];
-const RESULTS: &[&str] = &["progressive_call_results"];
-const PARTS: &[&str] = &["progressive_call_invocations"];
-const TAKES_PARTS: &[&str] = &["progressive_call_invocations", "progressive_call_results", "call_canceling"];
+pub const PLACES: [(usize, usize); 2] = [(0, 0), (0, 1)];
+pub const RESULTS: &[&str] = &["progressive_call_results"];
+pub const PARTS: &[&str] = &["progressive_call_invocations"];
+pub const TAKES_PARTS: &[&str] =
+    &["progressive_call_invocations", "progressive_call_results", "call_canceling"];
 
 /// A callee of `p` with these features, its registration, and a caller.
-fn registered(places: (usize, usize), callee: &[&str], limits: Limits) -> (Router, Client, u64, Client) {
+pub fn registered(places: (usize, usize), callee: &[&str], limits: Limits) -> (Router, Client, u64, Client) {
     let mut router = Router::with(2, limits);
     let callee = router.join_able(places.0, &[], callee);
     let caller = router.join_able(places.1, PARTS, &[]);
@@ -137,25 +138,6 @@ fn each_part_gives_the_next_one_the_whole_time() {
         router.pass(Duration::from_millis(500));
         assert!(router.hear_one(caller).starts_with(r#"[8,48,1,{},"wamp.error.timeout""#));
         assert_eq!(router.hear(callee), [r#"[69,1,{"mode":"killnowait"}]"#]);
-    }
-}
-
-#[test]
-fn a_slow_caller_is_cut_and_its_callee_stopped() {
-    for places in PLACES {
-        let limits = Limits { outbox_bytes_max: 2_000, reply_reserve_bytes: 500, ..Limits::default() };
-        let (mut router, callee, _, caller) = registered(places, TAKES_PARTS, limits);
-        router.say(caller, r#"[48,1,{"receive_progress":true},"p"]"#);
-        router.hear_one(callee);
-        router.fill(caller, true);
-        for _ in 0..200 {
-            assert_eq!(router.say(callee, r#"[70,1,{"progress":true},["and so on"]]"#), Flow::Continue);
-            router.settle();
-        }
-        let cut = (places.1, Effect::Abort(caller.1, DropReason::SlowConsumerBytes));
-        assert!(router.effects.contains(&cut), "{:?}", router.effects);
-        assert_eq!(router.hear(callee), [r#"[69,1,{"mode":"killnowait"}]"#]);
-        assert_eq!(router.calls_pending(), 0);
     }
 }
 

@@ -351,13 +351,7 @@ impl Router {
     /// Turns of all shards until nothing happens any more.
     pub fn settle(&mut self) {
         for _ in 0..100 {
-            for shard in 0..self.shards.len() {
-                self.exchange(shard);
-                while self.shards[shard].flush(self.now, &mut self.sockets[shard], &FlushBudget::default()) {}
-                let effects: Vec<_> = self.shards[shard].effects().collect();
-                self.effects.extend(effects.into_iter().map(|effect| (shard, effect)));
-                assert_eq!(self.shards[shard].counters().balance(), 0);
-            }
+            self.turn();
             // Calls and slow consumers have longer.
             let soon = self.now + Duration::from_millis(1);
             let is_due = |shard: &Shard| shard.next_deadline().is_some_and(|at| at <= soon);
@@ -367,6 +361,21 @@ impl Router {
             }
         }
         panic!("the router does not come to rest");
+    }
+
+    /// So many turns of all shards, where somebody waits for what does not come.
+    pub fn turns(&mut self, count: usize) {
+        (0..count).for_each(|_| self.turn());
+    }
+
+    fn turn(&mut self) {
+        for shard in 0..self.shards.len() {
+            self.exchange(shard);
+            while self.shards[shard].flush(self.now, &mut self.sockets[shard], &FlushBudget::default()) {}
+            let effects: Vec<_> = self.shards[shard].effects().collect();
+            self.effects.extend(effects.into_iter().map(|effect| (shard, effect)));
+            assert_eq!(self.shards[shard].counters().balance(), 0);
+        }
     }
 
     /// What the client was sent since it was last asked: messages, and `close CODE` for a close frame.
