@@ -190,6 +190,10 @@ impl Parts {
             .with_hooks(hook_figures)
             .with_lua(lua_figures)
             .with_meta(meta_desk.figures())
+            .with_retained({
+                let directory = Arc::clone(&shared);
+                Box::new(move || directory.retained_usage())
+            })
             .with_ticks(tick_desk.figures())
             .with_redis(early.bridges(), resp.as_ref().map(RespDesk::figures));
         let budget = MemoryBudget::new(config.limits.memory.given().map(|size| size.0));

@@ -19,6 +19,7 @@ use fanwire_control::resp::RespConfig;
 use fanwire_control::tick::TickConfig;
 use fanwire_core::access::{self, Access};
 use fanwire_core::api::Actor;
+use fanwire_core::directory::RetentionLimits;
 use fanwire_core::handled::{Handler, HandlerId, OnFailure as OnFailed};
 use fanwire_core::hooks::{HookEvent, HookId, HookRule, HookScope};
 use fanwire_core::ids::RealmId;
@@ -512,6 +513,11 @@ pub fn core_config(
             registrations_max: limits.registrations_per_session.0 as usize,
             patterns_per_session: limits.patterns_per_session.0 as usize,
             patterns_per_realm: limits.patterns_per_realm.0 as usize,
+            retention: RetentionLimits {
+                events_per_realm: limits.retained_per_realm.0 as usize,
+                bytes_per_realm: bytes(limits.retained_bytes_per_realm),
+                bytes: bytes(limits.retained_bytes),
+            },
             calls_max: limits.pending_calls_per_session.0 as usize,
             ring_capacity: ring_items,
             ring_bytes_max: bytes(limits.ring),

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use fanwire_core::directory::RetainedUsage;
 use fanwire_io::counters::{self, Count, ShardCounters, TURN_BOUNDS};
 
 use crate::api::figures::ApiFigures;
@@ -38,6 +39,7 @@ pub struct Metrics {
     resp: Arc<RespFigures>,
     ticks: TickFigures,
     meta: Arc<MetaFigures>,
+    retained: ReadRetained,
     process: Process,
 }
 
@@ -64,6 +66,9 @@ pub struct Build {
     pub driver: String,
 }
 
+/// Tells how much is retained for later subscribers.
+pub type ReadRetained = Box<dyn Fn() -> RetainedUsage + Send + Sync>;
+
 /// Reads one number that is kept elsewhere.
 pub type ReadNumber = Box<dyn Fn() -> u64 + Send + Sync>;
 
@@ -85,6 +90,7 @@ impl Metrics {
             resp: Arc::default(),
             ticks: TickFigures::default(),
             meta: Arc::default(),
+            retained: Box::new(RetainedUsage::default),
             shards,
             build,
             log_lines_dropped,
@@ -108,6 +114,11 @@ impl Metrics {
     /// With the figures of the meta desk.
     pub fn with_meta(self, meta: Arc<MetaFigures>) -> Self {
         Self { meta, ..self }
+    }
+
+    /// With what the shards retain together.
+    pub fn with_retained(self, retained: ReadRetained) -> Self {
+        Self { retained, ..self }
     }
 
     /// With the queues of the message center.
@@ -151,6 +162,7 @@ impl Metrics {
         let help = "Log lines dropped because standard error was too slow.";
         page.add("fanwire_log_lines_dropped_total", Kind::Counter, help, "", dropped);
         collect_memory(&mut page, memory);
+        collect_retained(&mut page, (self.retained)());
         reloads.collect(&mut page);
         collect_logins(&mut page, &self.logins);
         self.api.collect(&mut page);
@@ -174,6 +186,13 @@ fn collect_memory(page: &mut Page, memory: &MemoryFigures) {
     gauge("fanwire_memory_used_bytes", "Memory that counts against it.", usage.used as f64);
     let help = "What is done about it: 0 nothing, 1 spare buffers are freed, 2 new clients are refused, 3 slow ones are cut.";
     gauge("fanwire_memory_level", help, f64::from(memory.level()));
+}
+
+fn collect_retained(page: &mut Page, usage: RetainedUsage) {
+    let help = "Retained events of all realms.";
+    page.add("fanwire_retained_events", Kind::Gauge, help, "", usage.events as f64);
+    let help = "Bytes of retained events, with their topics, lists of receivers and overhead.";
+    page.add("fanwire_retained_bytes", Kind::Gauge, help, "", usage.bytes as f64);
 }
 
 fn collect_logins(page: &mut Page, logins: &LoginFigures) {

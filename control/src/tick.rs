@@ -195,6 +195,7 @@ async fn publish(shards: &dyn Shards, config: &TickConfig, text: &str) -> Publis
         plain,
         receivers: ReceiverLists::default(),
         conflate_key: None,
+        retain: false,
         receipt: false,
         from: None,
     };

@@ -13,6 +13,7 @@ use fanwire_codec::ws::Kind;
 use fanwire_codec::ws::deflate::Agreement;
 use fanwire_codec::ws::handshake::Upgrade;
 use fanwire_core::api::{ApiRequest, PeerOf, Readiness};
+use fanwire_core::directory::RetentionFull;
 use fanwire_core::encoding::Framing;
 use fanwire_core::handled::{Beginning, HandlerId};
 use fanwire_core::ids::ShardId;
@@ -431,9 +432,12 @@ impl Service for Router {
             counters.registrations,
             counters.withdrawn,
             counters.streams,
+            counters.retained,
+            counters.retained_said,
         ];
         let by_label =
             counters.dropped.into_iter().chain(counters.logins).chain(counters.message_center_errors);
+        let by_label = by_label.chain(counters.not_retained);
         for (into, value) in into.iter().zip(plain.into_iter().chain(by_label)) {
             into.set(value);
         }
@@ -443,7 +447,7 @@ impl Service for Router {
 /// Of the paths of rooms, in the answer to one that is none.
 const PATHS_TOLD_MAX: usize = 8;
 
-const PLAIN: usize = 49;
+const PLAIN: usize = 51;
 
 const METRICS: &[Metric] = &{
     const fn counter(name: &'static str, help: &'static str) -> Metric {
@@ -482,7 +486,16 @@ const METRICS: &[Metric] = &{
         let help = "Errors told to message-center clients, by number and reason.";
         Metric { name: "message_center_errors", labels, help, kind: MetricKind::Counter }
     }
-    let metrics: [Metric; PLAIN + DropReason::ALL.len() + LoginOutcome::ALL.len() + ErrorCode::ALL.len()] = [
+    const fn not_retained(labels: &'static str) -> Metric {
+        let help = "Publications with retain that were not retained, because a limit is reached.";
+        Metric { name: "not_retained", labels, help, kind: MetricKind::Counter }
+    }
+    const COUNT: usize = PLAIN
+        + DropReason::ALL.len()
+        + LoginOutcome::ALL.len()
+        + ErrorCode::ALL.len()
+        + RetentionFull::ALL.len();
+    let metrics: [Metric; COUNT] = [
         of_wamp2(gauge("sessions", "Sessions that are open now.")),
         of_center(gauge("sessions", "Sessions that are open now.")),
         of_echo(gauge("sessions", "Sessions that are open now.")),
@@ -553,6 +566,11 @@ const METRICS: &[Metric] = &{
             "Subscriptions and registrations withdrawn because a reload took the permission for them away.",
         ),
         gauge("event_streams", "Event streams alive."),
+        counter("retained", "Publications retained for later subscribers."),
+        counter(
+            "retained_delivered",
+            "Retained events for subscribers that asked for them; part of the matched events.",
+        ),
         dropped("reason=\"slow_consumer_bytes\""),
         dropped("reason=\"slow_consumer_messages\""),
         dropped("reason=\"slow_consumer_age\""),
@@ -603,6 +621,9 @@ const METRICS: &[Metric] = &{
         center_error("code=\"7\",reason=\"limit_exceeded\""),
         center_error("code=\"8\",reason=\"permission_denied\""),
         center_error("code=\"9\",reason=\"text_only\""),
+        not_retained("reason=\"realm_events\""),
+        not_retained("reason=\"realm_bytes\""),
+        not_retained("reason=\"bytes\""),
     ];
     metrics
 };
@@ -630,9 +651,13 @@ mod tests {
     #[test]
     fn errors_of_the_message_center_are_labelled_in_the_order_of_their_numbers() {
         let metrics = &METRICS[PLAIN + DropReason::ALL.len() + LoginOutcome::ALL.len()..];
-        assert_eq!(metrics.len(), ErrorCode::ALL.len());
         for (metric, code) in metrics.iter().zip(ErrorCode::ALL) {
             assert!(metric.labels.starts_with(&format!("code=\"{}\"", code.number())));
+        }
+        let metrics = &metrics[ErrorCode::ALL.len()..];
+        assert_eq!(metrics.len(), RetentionFull::ALL.len());
+        for (metric, full) in metrics.iter().zip(RetentionFull::ALL) {
+            assert_eq!(metric.labels, format!("reason=\"{}\"", full.as_str()));
         }
     }
 }

@@ -184,6 +184,8 @@ pub struct ApiPublication {
     pub receivers: ReceiverLists<'static>,
     /// What it is about, for slow subscribers that want only the newest of each.
     pub conflate_key: Option<Box<str>>,
+    /// It is kept for later subscribers.
+    pub retain: bool,
     /// Asks every interested shard how many subscribers it matched. Otherwise the answer does not wait for them.
     pub receipt: bool,
     /// The inner subscriber that it comes from, which does not get it back.

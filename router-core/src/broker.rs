@@ -23,6 +23,7 @@ use crate::lanes::{Item, Publication};
 use crate::mutation::{Mutation, planted};
 use crate::parcel::Parcel;
 use crate::receivers::{Audience, Receivers};
+use crate::retained::{Keeping, ToKeep};
 use crate::session::{Identity, Refusal, error};
 use crate::shard::Shard;
 use crate::subscription::{ByEncoding, LocalSubscription, NamedStream, RoleStreams, Streams};
@@ -97,6 +98,8 @@ pub(crate) struct PublishRequest<'a> {
     pub(crate) receivers: Option<&'a ReceiverLists<'a>>,
     /// What it is about, for subscribers that want only the newest of each.
     pub(crate) conflate_key: Option<&'a str>,
+    /// It is kept for later subscribers.
+    pub(crate) retain: bool,
     pub(crate) uri: &'a str,
     pub(crate) payload: Payload<'a>,
     /// The payload is one string, or bytes, that came without structure.
@@ -124,6 +127,8 @@ pub(crate) struct Routing<'a> {
     pub(crate) key: Option<u64>,
     /// The inner subscriber that it came from.
     pub(crate) except_inner: Option<InnerId>,
+    /// It was kept for later subscribers, under this id.
+    pub(crate) keeping: Option<Keeping>,
 }
 
 /// What became of a publication.
@@ -151,6 +156,7 @@ impl Shard {
             disclose_me,
             receivers,
             conflate_key,
+            retain,
             uri,
             payload,
             plain,
@@ -164,8 +170,16 @@ impl Shard {
         {
             return Ok(Published::Parked);
         }
+        let (origin, source) =
+            (Origin::Session { outlet, session }, Source::borrowed(encoding.serializer(), payload));
+        let mut keeping = None;
+        if retain {
+            let is_answered = acknowledge.is_some();
+            let to_keep = ToKeep { origin, realm, uri, receivers, exclude_me, disclosed, is_answered };
+            keeping = Some(self.keep_event(to_keep, &source)?);
+        }
         let routing = Routing {
-            origin: Origin::Session { outlet, session },
+            origin,
             realm,
             uri,
             plain,
@@ -177,8 +191,9 @@ impl Shard {
             receipt: None,
             key: conflate_key.map(|key| self.config.access.conflate_key(key)),
             except_inner: None,
+            keeping,
         };
-        Ok(self.route(now, routing, &Source::borrowed(encoding.serializer(), payload)))
+        Ok(self.route(now, routing, &source))
     }
 
     /// What the role's permission says of disclosing, where it allows this at all.
@@ -220,9 +235,13 @@ impl Shard {
             receipt,
             key,
             except_inner,
+            keeping,
         } = routing;
         self.delivery.counters.publications += 1;
-        let id = PublicationId::from_random((self.random)());
+        let Keeping { id, version } = match keeping {
+            None => Keeping { id: PublicationId::from_random((self.random)()), version: 0 },
+            Some(keeping) => keeping,
+        };
         let found = self.topics.get(&self.directory, realm, uri);
         let mut interest = found.interest();
         if interest == 0 {
@@ -245,8 +264,17 @@ impl Shard {
                 let publisher = self.disclosed(origin, disclosed);
                 let named = self.name_receivers(receivers.as_ref(), source);
                 let (publisher, named) = (publisher.as_ref(), named.as_ref());
-                let event =
-                    Event { publication: id, publisher, source, plain, except, named, key, except_inner };
+                let event = Event {
+                    publication: id,
+                    publisher,
+                    source,
+                    plain,
+                    except,
+                    named,
+                    key,
+                    except_inner,
+                    version,
+                };
                 self.deliver(subscription, patterns.as_ref(), event);
             }
             return Published::Done(id);
@@ -265,6 +293,7 @@ impl Shard {
             receipt,
             key,
             except_inner,
+            version,
         });
         let left = self.offer(&publication, exact.as_ref(), interest, except);
         if left == 0 {
@@ -314,20 +343,55 @@ impl Shard {
             receipt: _,
             key,
             except_inner,
+            version,
         } = publication;
         let source = Source::Shared(payload);
         let receivers = receivers.as_ref().filter(|_| !planted(Mutation::ListsLostInRing));
         let named = self.name_receivers(receivers, &source);
         let (publisher, named) = (publisher.as_ref(), named.as_ref());
         let except_inner = except_inner.filter(|_| !planted(Mutation::InnerHearsItself));
-        let (plain, key) = (*plain, *key);
-        let event =
-            Event { publication: *id, publisher, source: &source, plain, except, named, key, except_inner };
+        let (plain, key, version) = (*plain, *key, *version);
+        let event = Event {
+            publication: *id,
+            publisher,
+            source: &source,
+            plain,
+            except,
+            named,
+            key,
+            except_inner,
+            version,
+        };
         self.deliver(*subscription, patterns.as_ref(), event);
     }
 
     /// Appends an event to each stream that has members here: of the exact subscription, and of each pattern.
     fn deliver(
+        &mut self,
+        exact: Option<SubscriptionId>,
+        patterns: Option<&Arc<PatternMatches<Topic>>>,
+        event: Event<'_>,
+    ) {
+        if self.replays.is_watching() {
+            return self.deliver_beside_replays(exact, patterns, event);
+        }
+        self.deliver_to_streams(exact, patterns, event);
+    }
+
+    #[cold]
+    fn deliver_beside_replays(
+        &mut self,
+        exact: Option<SubscriptionId>,
+        patterns: Option<&Arc<PatternMatches<Topic>>>,
+        event: Event<'_>,
+    ) {
+        let receivers = event.named.map(|named| &*named.receivers);
+        let without_twins = self.before_event(exact, patterns, event.version, receivers, event.source);
+        let event = Event { named: without_twins.as_ref().or(event.named), ..event };
+        self.deliver_to_streams(exact, patterns, event);
+    }
+
+    fn deliver_to_streams(
         &mut self,
         exact: Option<SubscriptionId>,
         patterns: Option<&Arc<PatternMatches<Topic>>>,
@@ -659,6 +723,8 @@ struct Event<'a> {
     key: Option<u64>,
     /// The inner subscriber that it came from.
     except_inner: Option<InnerId>,
+    /// Where it stands among all that was kept; 0: it was not.
+    version: u64,
 }
 
 impl<'a> Event<'a> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use fanwire_codec::ws::deflate::DeflatePolicy;
 
 use crate::access::Access;
+use crate::directory::RetentionLimits;
 use crate::echo::EchoRooms;
 use crate::handled::Handler;
 use crate::message_center::MessageCenter;
@@ -98,6 +99,8 @@ pub struct Limits {
     /// Payload bytes in the ring between two shards at which it takes no more data. It may hold one message more, and the
     /// answers of calls.
     pub ring_bytes_max: usize,
+    /// How many retained events there may be, and how long together.
+    pub retention: RetentionLimits,
     /// Topics that a shard remembers (hits and misses).
     pub topic_cache_entries: usize,
 }
@@ -131,6 +134,7 @@ impl Default for Limits {
             question_max: Duration::from_secs(30),
             ring_capacity: 1024,
             ring_bytes_max: 8 << 20,
+            retention: RetentionLimits::default(),
             topic_cache_entries: 16_384,
         }
     }

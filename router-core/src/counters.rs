@@ -2,6 +2,7 @@
 
 use fanwire_codec::message_center::ErrorCode;
 
+use crate::directory::RetentionFull;
 use crate::encoding::Encoding;
 use crate::login::LoginMethod;
 
@@ -257,6 +258,12 @@ pub struct Counters {
     pub registrations: u64,
     /// Subscriptions and registrations withdrawn because newer permissions forbid them.
     pub withdrawn: u64,
+    /// Publications that were kept for later subscribers.
+    pub retained: u64,
+    /// Those that were to be kept and were not, by [`RetentionFull`].
+    pub not_retained: [u64; RetentionFull::ALL.len()],
+    /// Retained events given to subscribers; part of `matched`.
+    pub retained_said: u64,
     /// Event streams alive now.
     pub streams: u64,
 }

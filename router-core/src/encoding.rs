@@ -197,6 +197,26 @@ impl Encoding {
         }
     }
 
+    /// An event that was kept from before the subscription.
+    pub(crate) fn write_retained(
+        self,
+        subscription: SubscriptionId,
+        publication: PublicationId,
+        topic: Option<&str>,
+        publisher: Option<&Identity>,
+        payload: Payload<'_>,
+        out: &mut BytesMut,
+    ) {
+        match self {
+            Self::Wamp2(serializer, _) => {
+                frames::retained(serializer, subscription, publication, topic, publisher, payload, out);
+            }
+            Self::MessageCenter(_) | Self::Echo(_) | Self::Wamp1(_) | Self::Handled(_) => {
+                unreachable!("its sessions do not ask for retained events")
+            }
+        }
+    }
+
     /// Says that `lost` events of subscription `of` are missing from here on, and by which policy; as an event of the
     /// session's subscription to its own gaps.
     pub(crate) fn write_gap(

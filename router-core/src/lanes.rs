@@ -97,6 +97,8 @@ pub(crate) struct Publication {
     pub(crate) key: Option<u64>,
     /// The inner subscriber that it came from, which does not get it.
     pub(crate) except_inner: Option<InnerId>,
+    /// Where it stands among all that was kept; 0: it was not.
+    pub(crate) version: u64,
 }
 
 impl Publication {

@@ -44,6 +44,7 @@ mod parcel;
 mod protocol;
 mod receivers;
 mod renewal;
+mod retained;
 mod rules;
 mod session;
 mod shard;

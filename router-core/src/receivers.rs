@@ -20,7 +20,7 @@ use crate::mutation::{Mutation, planted};
 use crate::session::{Label, anonymous_session};
 
 /// The lists of one publication; at least one of them says something.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Receivers {
     excluded: Lists,
     eligible: Lists,
@@ -36,14 +36,14 @@ pub(crate) enum Audience {
 
 /// `None`: there is no such list. Numbers are sorted; strings are hashed, because sorting 65,536 of them takes tens of
 /// milliseconds.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Lists {
     sessions: Option<Vec<SessionId>>,
     authids: Option<Authids>,
     roles: Option<Vec<crate::ids::RoleId>>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Authids {
     names: HashSet<Box<str>, FixedState>,
     /// The sessions whose authid is among them because it follows from their id.
@@ -76,6 +76,14 @@ impl Receivers {
             return true;
         }
         !eligible.has(label).contains(&Some(false)) && !excluded.has(label).contains(&Some(true))
+    }
+
+    /// The same lists, if there are any, but not for these sessions.
+    pub(crate) fn also_excluding(lists: Option<&Self>, sessions: Vec<SessionId>) -> Self {
+        let mut lists = lists.cloned().unwrap_or_default();
+        let excluded = lists.excluded.sessions.take().unwrap_or_default();
+        lists.excluded.sessions = Some(sorted(excluded.into_iter().chain(sessions)));
+        lists
     }
 
     /// Whether it is for somebody of this role who is no session and no user.

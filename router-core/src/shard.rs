@@ -28,6 +28,7 @@ use crate::meta::Testaments;
 use crate::mutation::{self, Mutation, planted};
 use crate::parcel::Spares;
 use crate::question::{Matter, Question, QuestionKey};
+use crate::retained::Replays;
 use crate::session::{IdMap, Session, State, error};
 use crate::subscription::LocalSubscription;
 
@@ -129,6 +130,8 @@ pub struct Shard {
     pub(crate) is_hushed: bool,
     /// Where what a client says is made a publication's or a call's arguments, in protocols without lists of them.
     pub(crate) said: BytesMut,
+    /// Retained events that sessions have asked for.
+    pub(crate) replays: Replays,
 }
 
 impl std::fmt::Debug for Shard {
@@ -191,6 +194,7 @@ impl Shard {
             testaments: HashMap::default(),
             is_hushed: false,
             said: BytesMut::new(),
+            replays: Replays::default(),
             delivery,
             config,
         }
@@ -496,6 +500,7 @@ impl Shard {
             self.apply_notices(now);
         }
         self.continue_requests(now);
+        self.resume_replays(now);
         self.turn_at = now;
     }
 
@@ -546,10 +551,9 @@ impl Shard {
         let renamed = self.renamed_from.map(|_| Instant::START);
         let called = self.call_timers.first().map(|(at, _)| *at);
         let ending = self.endings.next_deadline();
-        [retry, asked, renamed, called, ending, self.delivery.next_deadline(), self.desk.next_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let replays = self.replays.next_deadline(self.turn_at);
+        let (delivery, desk) = (self.delivery.next_deadline(), self.desk.next_deadline());
+        [retry, asked, renamed, called, ending, replays, delivery, desk].into_iter().flatten().min()
     }
 
     /// Does what is due by now: parked requests, calls whose time is over, consumers that are too slow, what new rules

@@ -228,6 +228,14 @@ impl Shard {
         self.delivery.join(outlet, stream);
     }
 
+    /// The stream that brings a session the events of a subscription that it holds.
+    pub(crate) fn stream_of(&mut self, outlet: Outlet, id: SubscriptionId) -> Option<StreamId> {
+        let session = self.session(outlet).filter(|_| session_has(self, outlet, id))?;
+        let (role, encoding, name) = (session.role, session.encoding, session.name_of(id));
+        let class = Class { role, encoding, name: name.as_ref() };
+        Some(self.subscriptions.get_mut(&id)?.streams.get(class))
+    }
+
     /// From now on events have another name for the topic of a subscription that the session has under another one. It
     /// is a member all the while, so nothing is lost and nothing comes twice.
     pub(crate) fn rename_subscription(
@@ -424,6 +432,9 @@ impl Shard {
     ) -> MatchPolicy {
         mutation::do_later();
         self.delivery.counters.subscriptions -= 1;
+        if self.replays.is_watching() {
+            self.replays.end(outlet, id);
+        }
         let name = self.session_mut(outlet).and_then(|session| session.forget_name(id));
         let class = Class { role, encoding, name: name.as_ref() };
         let subscription = self.subscriptions.get_mut(&id).expect("a held subscription is here");

@@ -376,6 +376,14 @@ impl Checker<'_> {
         ] {
             self.within(key, &count, Count(1), Count(1 << 24));
         }
+        self.within("limits.retained_per_realm", &limits.retained_per_realm, Count(0), Count(1 << 24));
+        let retained = [
+            ("limits.retained_bytes_per_realm", limits.retained_bytes_per_realm),
+            ("limits.retained_bytes", limits.retained_bytes),
+        ];
+        for (key, size) in retained {
+            self.within(key, &size, kib(4), Size(64 << 30));
+        }
         self.within("limits.logins_waiting", &limits.logins_waiting, Count(1), Count(1 << 20));
         if let Auto::Given(logins) = &limits.logins_at_once {
             self.within("limits.logins_at_once", logins, Count(1), Count(256));

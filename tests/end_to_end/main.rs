@@ -47,6 +47,7 @@ mod rawsocket;
 mod redis;
 mod reload;
 mod resources;
+mod retained;
 mod server_api;
 mod service;
 mod shutdown;

@@ -149,6 +149,12 @@ impl OwnedPayload {
         self.bytes.is_empty()
     }
 
+    /// Whether there are no arguments, or only empty lists of them.
+    pub fn has_no_arguments(&self) -> bool {
+        let view = self.view();
+        [view.args, view.kwargs].into_iter().flatten().all(|value| is_empty(self.serializer, value))
+    }
+
     /// The same payload in another serializer, by the table above.
     pub fn transcode(&self, to: Serializer) -> Result<Self, TranscodeError> {
         if to == self.serializer {
@@ -210,6 +216,29 @@ fn is_dict(serializer: Serializer, value: &[u8]) -> bool {
         Serializer::Json => value.trim_ascii_start().first() == Some(&b'{'),
         Serializer::MsgPack => matches!(msgpack::read_head(value, 0), Ok((msgpack::Head::Dict(_), _))),
         Serializer::Cbor => matches!(cbor::read_head(value, 0), Ok((cbor::Head::Dict(_), _))),
+    }
+}
+
+/// Whether a validated list or dictionary has no element.
+fn is_empty(serializer: Serializer, value: &[u8]) -> bool {
+    match serializer {
+        Serializer::Json => {
+            let value = value.trim_ascii();
+            value.get(1..value.len().saturating_sub(1)).is_some_and(|inside| inside.trim_ascii().is_empty())
+        }
+        Serializer::MsgPack => {
+            use msgpack::Head::{Dict, List};
+            matches!(msgpack::read_head(value, 0), Ok((List(0) | Dict(0), _)))
+        }
+        Serializer::Cbor => {
+            use cbor::Head::{Dict, List};
+            match cbor::read_head(value, 0) {
+                Ok((List(Some(0)) | Dict(Some(0)), _)) => true,
+                // Of indefinite length, and its end follows.
+                Ok((List(None) | Dict(None), at)) => value.get(at) == Some(&0xff),
+                _ => false,
+            }
+        }
     }
 }
 

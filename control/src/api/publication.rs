@@ -49,6 +49,8 @@ struct Options<'a> {
     eligible_authrole: Field<'a>,
     #[serde(borrow)]
     x_conflate_key: Field<'a>,
+    #[serde(borrow)]
+    retain: Field<'a>,
 }
 
 /// The options, read.
@@ -56,6 +58,7 @@ struct Options<'a> {
 struct Read {
     receivers: ReceiverLists<'static>,
     conflate_key: Option<Box<str>>,
+    retain: bool,
     receipt: bool,
 }
 
@@ -69,7 +72,7 @@ pub fn read(text: &str, principal: &Principal, access: &Access) -> Result<ApiPub
         Some(options) => self::options(options.get()).map_err(|error| error.inside("options"))?,
         None => Read::default(),
     };
-    let Read { receivers, conflate_key, receipt } = options;
+    let Read { receivers, conflate_key, retain, receipt } = options;
     let plain = false;
     Ok(ApiPublication {
         actor,
@@ -78,6 +81,7 @@ pub fn read(text: &str, principal: &Principal, access: &Access) -> Result<ApiPub
         plain,
         receivers,
         conflate_key,
+        retain,
         receipt,
         from: None,
     })
@@ -177,6 +181,7 @@ fn options(text: &str) -> Result<Read, ApiError> {
     Ok(Read {
         receivers,
         conflate_key: key.map(Box::from),
+        retain: fields::flag("retain", options.retain)?,
         receipt: fields::flag("acknowledge", options.acknowledge)?,
     })
 }

@@ -316,6 +316,7 @@ impl Bridge {
             plain,
             receivers: ReceiverLists::default(),
             conflate_key: None,
+            retain: false,
             receipt: false,
             from: Some(self.subscriber),
         }

@@ -327,6 +327,7 @@ impl Worker {
                     plain: true,
                     receivers: ReceiverLists::default(),
                     conflate_key: None,
+                    retain: false,
                     receipt: true,
                     from: None,
                 };

@@ -235,6 +235,7 @@ fn event(realm: RealmId, topic: &str, args: &str) -> ApiPublication {
         plain: false,
         receivers: ReceiverLists::default(),
         conflate_key: None,
+        retain: false,
         receipt: false,
         from: None,
     }

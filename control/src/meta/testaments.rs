@@ -22,6 +22,7 @@ struct PublishOptions {
     eligible_authid: Option<OneOrMore<String>>,
     eligible_authrole: Option<OneOrMore<String>>,
     x_conflate_key: Option<Box<str>>,
+    retain: bool,
     #[serde(flatten)]
     passthru: Passthru,
 }
@@ -104,6 +105,7 @@ impl Desk {
                 eligible_authrole: options.eligible_authrole.map(names),
             },
             conflate_key: options.x_conflate_key,
+            retain: options.retain,
             receipt: false,
             from: None,
         });

@@ -325,6 +325,7 @@ impl Connection {
             plain: true,
             receivers: ReceiverLists::default(),
             conflate_key: None,
+            retain: false,
             receipt: true,
             // As in Redis, who publishes gets its own messages.
             from: None,

@@ -22,6 +22,7 @@ use crate::clock::Instant;
 use crate::encoding::Source;
 use crate::ids::{PublicationId, RoleId, ShardId};
 use crate::mutation::{Mutation, planted};
+use crate::retained::ToKeep;
 use crate::session::{IdMap, Refusal, error};
 use crate::shard::Shard;
 
@@ -347,7 +348,7 @@ impl Shard {
     }
 
     fn publish_for_api(&mut self, now: Instant, publication: ApiPublication) {
-        let ApiPublication { actor, topic, payload, plain, receivers, conflate_key, receipt, from } =
+        let ApiPublication { actor, topic, payload, plain, receivers, conflate_key, retain, receipt, from } =
             publication;
         let permitted = if actor.role == RoleId::ROUTER {
             Ok(())
@@ -361,6 +362,29 @@ impl Shard {
             return self.desk.publication_done(now, None, Err(refusal.into()));
         }
         let receivers = Some(&receivers).filter(|lists| **lists != ReceiverLists::default());
+        let source = SharedPayload::new(payload);
+        let source = Source::Shared(&source);
+        let mut keeping = None;
+        if retain {
+            let (origin, realm, uri) = (Origin::Api, actor.realm, &*topic);
+            // Its answer says whether it was kept.
+            let to_keep = ToKeep {
+                origin,
+                realm,
+                uri,
+                receivers,
+                exclude_me: false,
+                disclosed: false,
+                is_answered: true,
+            };
+            keeping = match self.keep_event(to_keep, &source) {
+                Ok(keeping) => Some(keeping),
+                Err(refusal) => {
+                    self.delivery.counters.requests_refused += 1;
+                    return self.desk.publication_done(now, None, Err(refusal.into()));
+                }
+            };
+        }
         // Whom lists admit is known when each subscriber's turn comes, which no receipt waits for.
         let receipt = (receipt && receivers.is_none()).then(|| self.desk.open_receipt());
         let routing = Routing {
@@ -375,9 +399,10 @@ impl Shard {
             receipt,
             key: conflate_key.map(|key| self.config.access.conflate_key(&key)),
             except_inner: from,
+            keeping,
         };
         let matched = self.delivery.counters.matched;
-        let published = self.route(now, routing, &Source::Shared(&SharedPayload::new(payload)));
+        let published = self.route(now, routing, &source);
         if let Some(number) = receipt {
             self.desk.count_matched(number, self.delivery.counters.matched - matched);
         }

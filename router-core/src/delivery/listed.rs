@@ -83,7 +83,7 @@ impl Delivery {
 
     /// Puts one frame into the outboxes of those of `to` that are members of the stream: as an event, after everything
     /// routed to them before.
-    fn append_direct(
+    pub(crate) fn append_direct(
         &mut self,
         id: StreamId,
         except: Option<Outlet>,

@@ -4,6 +4,7 @@
 //! (realm, policy, URI) ─▶ Topic { id, interest: one bit per shard │ RETIRED, congested }
 //! (realm, policy, URI) ─▶ Registration { id, callee, or several }
 //! session id           ─▶ SessionEntry { realm, role, shard }
+//! (realm, URI)         ─▶ what was published to be kept
 //! ```
 //!
 //! * It is the only place in the core with atomics and locks. A lock covers one bucket for one map operation; nothing
@@ -22,6 +23,7 @@ mod members;
 mod notes;
 mod patterns;
 mod registration;
+mod retained;
 mod sessions;
 mod sync;
 mod table;
@@ -34,6 +36,8 @@ pub use members::{Choice, Claim};
 pub use notes::{Heard, Note};
 pub use patterns::TooManyPatterns;
 pub use registration::{Callee, CalleeFeatures, Candidates, Offer, RegisterError, Registered, Registration};
+pub(crate) use retained::{Kept, Retained, RetainedPage, newest_for};
+pub use retained::{RetainedUsage, RetentionFull, RetentionLimits};
 pub use sessions::SessionEntry;
 pub use table::Entry;
 pub use topic::Topic;
@@ -47,6 +51,7 @@ use crate::{
 };
 use notes::Notes;
 use patterns::Patterns;
+use retained::RetainedEvents;
 use sessions::Sessions;
 use std::sync::Arc;
 use sync::{AtomicU64, Ordering};
@@ -85,6 +90,7 @@ pub struct Directory {
     registrations: Table<Registration>,
     registration_patterns: Patterns,
     sessions: Sessions,
+    retained: RetainedEvents,
     next_subscription: AtomicU64,
     next_registration: AtomicU64,
     next_news: AtomicU64,
@@ -99,6 +105,7 @@ impl Directory {
             registration_patterns: Patterns::new(),
             registrations: Table::new(REGISTRATION_BUCKETS, seed.rotate_left(32)),
             sessions: Sessions::new(),
+            retained: RetainedEvents::new(),
             next_subscription: AtomicU64::new(1),
             next_registration: AtomicU64::new(1),
             next_news: AtomicU64::new(1),

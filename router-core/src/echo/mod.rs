@@ -102,6 +102,7 @@ impl Shard {
             disclose_me: false,
             receivers: None,
             conflate_key: None,
+            retain: false,
             uri: &topic,
             payload: Payload { args: Some(&args), kwargs: None, ..Payload::EMPTY },
             plain: true,

@@ -130,6 +130,7 @@ impl Shard {
                     disclose_me: false,
                     receivers: receivers.as_deref(),
                     conflate_key: None,
+                    retain: false,
                     uri: &uri,
                     payload: Payload { args: Some(&args), kwargs: None, ..Payload::EMPTY },
                     plain: false,

@@ -39,16 +39,36 @@ pub(crate) fn event(
     payload: Payload<'_>,
     out: &mut BytesMut,
 ) {
-    let details = EventDetails {
+    let details = event_details(topic, publisher);
+    frame(serializer, out, |out| {
+        wamp2::encode_event(serializer, subscription.get(), publication.get(), &details, &payload, out);
+    });
+}
+
+#[inline]
+fn event_details<'a>(topic: Option<&'a str>, publisher: Option<&'a Identity>) -> EventDetails<'a> {
+    EventDetails {
         topic: topic.map(Cow::Borrowed),
         publisher: publisher.map(|identity| identity.session.get()),
         publisher_authid: publisher.map(|identity| Cow::Borrowed(&*identity.authid)),
         publisher_authrole: publisher.map(|identity| Cow::Borrowed(&*identity.authrole)),
         ..EventDetails::default()
-    };
-    frame(serializer, out, |out| {
-        wamp2::encode_event(serializer, subscription.get(), publication.get(), &details, &payload, out);
-    });
+    }
+}
+
+/// An event that was kept from before the subscription.
+pub(crate) fn retained(
+    serializer: Serializer,
+    subscription: SubscriptionId,
+    publication: PublicationId,
+    topic: Option<&str>,
+    publisher: Option<&Identity>,
+    payload: Payload<'_>,
+    out: &mut BytesMut,
+) {
+    let details = EventDetails { retained: Some(true), ..event_details(topic, publisher) };
+    let (subscription, publication) = (subscription.get(), publication.get());
+    message(serializer, &Message::Event { subscription, publication, details, payload }, out);
 }
 
 /// An event whose keywords say what of another subscription was lost.

@@ -48,6 +48,7 @@ pub(crate) const ENCODINGS: [Encoding; Encoding::ALIKE] = [
 /// What WELCOME announces. Nothing stands here that does not work.
 const ROLES: Roles = Roles {
     broker: Some(FeatureSet::of(&[
+        Feature::EventRetention,
         Feature::PatternBasedSubscription,
         Feature::PayloadPassthruMode,
         Feature::PublisherExclusion,
@@ -154,6 +155,7 @@ impl Shard {
                     disclose_me: options.disclose_me.unwrap_or(false),
                     receivers: options.receivers.as_deref(),
                     conflate_key: options.conflate_key.as_deref(),
+                    retain: options.retain == Some(true),
                     uri: topic,
                     payload,
                     plain: false,
@@ -179,9 +181,13 @@ impl Shard {
                     return;
                 }
                 let done = self.subscribe(outlet, options.match_policy, topic);
+                let retained_of = done.as_ref().ok().filter(|_| options.get_retained == Some(true)).copied();
                 self.reply_or_refuse(outlet, serializer, code::SUBSCRIBE, request, done, |subscription| {
                     Message::Subscribed { request, subscription: subscription.get() }
                 });
+                if let Some(subscription) = retained_of {
+                    self.replay_retained(now, outlet, subscription);
+                }
             }
             #[cfg(feature = "mutations")]
             Message::Unsubscribe { request, subscription }

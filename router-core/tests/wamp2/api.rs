@@ -37,6 +37,7 @@ fn publication(realm: u32, topic: &str, json: &str, receipt: bool) -> ApiPublica
         plain: false,
         receivers,
         conflate_key: None,
+        retain: false,
         receipt,
         from: None,
     }

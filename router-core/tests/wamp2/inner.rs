@@ -117,6 +117,7 @@ fn publication(topic: &str, json: &str) -> ApiPublication {
         plain: false,
         receivers: ReceiverLists::default(),
         conflate_key: None,
+        retain: false,
         receipt: true,
         from: None,
     }

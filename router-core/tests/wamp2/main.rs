@@ -26,6 +26,7 @@ mod progress;
 mod progress_flow;
 mod publish;
 mod renewal;
+mod retained;
 mod session;
 mod shared;
 mod transport;

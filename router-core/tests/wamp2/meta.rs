@@ -259,6 +259,7 @@ pub fn testament(realm: u32, scope: TestamentScope, word: &str) -> TestamentOrde
         plain: false,
         receivers: ReceiverLists::default(),
         conflate_key: None,
+        retain: false,
         receipt: false,
         from: None,
     });

@@ -26,6 +26,7 @@ fn publish(
         plain,
         receivers,
         conflate_key: None,
+        retain: false,
         receipt: true,
         from: None,
     };

@@ -95,6 +95,18 @@ described! {
         /// About 300 bytes each. What a publication costs hangs on those that match it, not on their number.
         #[acts(now)]
         pub patterns_per_realm: Count,
+        /// Retained events of one realm.
+        ///
+        /// [Retained events](wamp.md#retained-events) says what becomes of publications beyond these three bounds. 0: none is
+        /// retained.
+        #[acts(now)]
+        pub retained_per_realm: Count,
+        /// Bytes of one realm's retained events: payloads, topics, lists of receivers, and 200 for each event.
+        #[acts(now)]
+        pub retained_bytes_per_realm: Size,
+        /// The same of all realms together. It is part of `limits.memory`.
+        #[acts(now)]
+        pub retained_bytes: Size,
         /// Calls of one session that are not answered yet.
         #[acts(now)]
         pub pending_calls_per_session: Count,
@@ -185,6 +197,9 @@ impl Default for Limits {
             registrations_per_session: Count(1_024),
             patterns_per_session: Count(128),
             patterns_per_realm: Count(100_000),
+            retained_per_realm: Count(100_000),
+            retained_bytes_per_realm: Size(64 << 20),
+            retained_bytes: Size(64 << 20),
             pending_calls_per_session: Count(1_024),
             logins_waiting: Count(256),
             logins_at_once: Auto::Auto,

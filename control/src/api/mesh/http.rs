@@ -68,6 +68,7 @@ impl Api {
             plain: true,
             receivers: ReceiverLists::default(),
             conflate_key: None,
+            retain: false,
             receipt: true,
             from: None,
         })

@@ -209,6 +209,7 @@ impl World {
                 plain: false,
                 receivers: lists.as_deref().map(Lists::to_owned_receivers).unwrap_or_default(),
                 conflate_key: key.map(|key| speech::conflate_key(key).into()),
+                retain: false,
                 receipt: *receipt,
                 from,
             }
