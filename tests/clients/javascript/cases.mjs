@@ -304,4 +304,42 @@ export const CASES = {
       assert.deepEqual((await stayer.call('com.fanwire.js.gone')).args, ['mine now']);
     },
   },
+
+  event_retention: {
+    async retained_events_come_to_those_who_ask(client) {
+      const [publisher, one, other] = await joinMany(client, 3);
+      const topics = ['com.fanwire.js.kept.1', 'com.fanwire.js.kept.2'];
+      const retain = (topic, args, kwargs) => (client.retains
+        ? publisher.publish(topic, args, kwargs, { retain: true }) : retainByHttp(topic, args, kwargs));
+      for (const topic of topics) {
+        await retain(topic, ['old']);
+        await retain(topic, [topic], { k: 1 });
+        await publisher.publish(topic, ['passes by']);
+      }
+      for (const [session, uri, wanted, match] of [
+        [one, topics[0], topics.slice(0, 1)],
+        [other, 'com.fanwire.js.kept', topics, 'prefix'],
+      ]) {
+        const inbox = await subscribe(session, uri, { get_retained: true, ...(match && { match }) });
+        for (const topic of wanted) {
+          const { args, kwargs, isRetained } = await inbox.next();
+          assert.deepEqual([args, kwargs, isRetained], [[topic], { k: 1 }, true]);
+        }
+        await publisher.publish(wanted.at(-1), ['live']);
+        const { args, isRetained } = await inbox.next();
+        assert.deepEqual([args, isRetained], [['live'], false]);
+        assert.equal(inbox.events.length, 0);
+      }
+    },
+  },
 };
+
+/** For a client that does not send the option: by Fanwire's HTTP API, which publishes without a key where strangers may come in. */
+async function retainByHttp(topic, args, kwargs) {
+  if (options.users) skip('it does not send retain, and the HTTP API wants a key');
+  const target = options.url.replace(/^ws/, 'http').replace(/\/ws$/, '/v1/publish');
+  const body = JSON.stringify({ topic, args, kwargs, options: { retain: true } });
+  const answer = await fetch(target, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body });
+  if (answer.status === 404) skip('it does not send retain');
+  assert.equal(answer.status, 200, await answer.text());
+}

@@ -28,7 +28,7 @@ export function autobahnClient(serializer) {
   return {
     name: 'autobahn', canIncludeItself: true, tellsReason: true, sendsEmptyLists: true, canEndPatterns: true,
     // After CANCEL in another mode than this it rejects the call by itself, and takes the router's ERROR for a violation.
-    cancels: ['kill'], canTakeOver: true,
+    cancels: ['kill'], canTakeOver: true, retains: true,
     connect: (realm = REALM, login = nextLogin()) => new Promise((resolve, reject) => {
       const quiet = () => {};
       const connection = new autobahn.Connection({
@@ -50,7 +50,7 @@ export function autobahnClient(serializer) {
           const subscription = await session
             .subscribe(topic, (args, kwargs, event) => handler(args ?? [], kwargs ?? {}, event.publication, {
               id: event.publisher, authid: event.publisher_authid, authrole: event.publisher_authrole,
-            }, event.topic), wanted)
+            }, event.topic, event.retained), wanted)
             .catch(refuse);
           return { id: subscription.id, unsubscribe: () => session.unsubscribe(subscription) };
         },
@@ -111,6 +111,7 @@ export async function wampyClient(serializer) {
 
   return {
     name: 'wampy', cancels: ['skip', 'kill', 'killnowait', undefined], canTakeOver: false,
+    retains: false, // it checks the option and does not send it
     // it never sends `exclude_me: false`, nor an empty list
     canIncludeItself: false, tellsReason: false, sendsEmptyLists: false,
     canEndPatterns: false, // at UNSUBSCRIBED it has forgotten how the topic was meant; it unregisters no URI with `..`
@@ -128,7 +129,7 @@ export async function wampyClient(serializer) {
           const { subscriptionId } = await wampy
             .subscribe(topic, ({ argsList, argsDict, details }) => handler(argsList ?? [], argsDict ?? {}, undefined, {
               id: details.publisher, authid: details.publisher_authid, authrole: details.publisher_authrole,
-            }, details.topic), wanted)
+            }, details.topic, details.retained ?? false), wanted)
             .catch(refuse);
           return { id: subscriptionId, unsubscribe: () => wampy.unsubscribe(subscriptionId) };
         },

@@ -53,8 +53,8 @@ export class Inbox {
     this.waiting = null;
   }
 
-  handler = (args, kwargs, publication, publisher, topic) => {
-    this.events.push({ args, kwargs, publication, publisher, topic });
+  handler = (args, kwargs, publication, publisher, topic, isRetained) => {
+    this.events.push({ args, kwargs, publication, publisher, topic, isRetained });
     this.waiting?.();
   };
 

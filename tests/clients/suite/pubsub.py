@@ -165,3 +165,50 @@ async def patterns_bring_the_event_with_its_topic(clients):
     for prefix, wildcard, _ in inboxes:
         equal((await wildcard.next())[0], ["after"])
         equal(prefix.queue.qsize(), 0, "events after unsubscribing")
+
+
+@case("event_retention")
+async def retained_events_come_to_those_who_ask(clients):
+    publisher, *others = await clients.join_many(5)
+    keep = {"acknowledge": True, "retain": True}
+    topics = ["com.fanwire.test.kept.1", "com.fanwire.test.kept.2"]
+    for topic in topics:
+        await publisher.publish(topic, "old", options=keep)
+        await publisher.publish(topic, topic, k=[1, "two"], options=keep)
+        await publisher.publish(topic, "passes by", options=ACKNOWLEDGED)
+    for session, match, uri, wanted in [
+        (others[0], None, topics[0], topics[:1]),
+        (others[1], "prefix", "com.fanwire.test.kept.", topics),
+        (others[2], "wildcard", "com.fanwire.test.kept.", topics),
+    ]:
+        inbox = await subscribe(session, uri, match, get_retained=True)
+        for topic in wanted:
+            args, kwargs, details = await inbox.next()
+            equal((args, kwargs, details.retained), ([topic], {"k": [1, "two"]}, True))
+        await publisher.publish(wanted[-1], "live", options=ACKNOWLEDGED)
+        args, _, details = await inbox.next()
+        equal((args, bool(details.retained)), (["live"], False))
+        equal(inbox.queue.qsize(), 0, "more events")
+
+
+@case("event_retention")
+async def a_retained_event_is_for_those_it_was_for(clients):
+    publisher, one, other = await clients.join_many(3)
+    topic = "com.fanwire.test.kept.private"
+    await publisher.publish(topic, "for all", options={"acknowledge": True, "retain": True})
+    await publisher.publish(topic, "for one", options={"acknowledge": True, "retain": True, "eligible": [one.id]})
+    for session, wanted in [(one, "for one"), (other, "for all")]:
+        inbox = await subscribe(session, topic, get_retained=True)
+        equal((await inbox.next())[0], [wanted])
+    inbox = await subscribe(publisher, topic, get_retained=True)
+    await inbox.stays_empty()  # it does not hear itself, now as then
+
+
+@case("event_retention")
+async def a_retained_event_without_arguments_ends_it(clients):
+    publisher, subscriber = await clients.join_many(2)
+    topic = "com.fanwire.test.kept.ended"
+    await publisher.publish(topic, "kept", options={"acknowledge": True, "retain": True})
+    await publisher.publish(topic, options={"acknowledge": True, "retain": True})
+    inbox = await subscribe(subscriber, topic, get_retained=True)
+    await inbox.stays_empty()
