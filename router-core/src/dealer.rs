@@ -228,7 +228,7 @@ impl Shard {
         let wanted = Wanted { passthru: payload.passthru.is_some(), asked: &[] };
         if let Some(hook) = self.hook_of_call(realm, uri) {
             if wanted.passthru {
-                return Err(no_passthru("the hook that answers it"));
+                return Err(no_passthru("the hook that answers it takes no payload passthru"));
             }
             if request.more {
                 return Err(Refusal::new(error::FEATURE_NOT_SUPPORTED, "a hook takes no calls in parts"));
@@ -247,7 +247,7 @@ impl Shard {
         let mut picked = match self.pick(realm, uri, wanted) {
             Err(_) if meta::is_procedure(uri) => {
                 if wanted.passthru {
-                    return Err(no_passthru("the router"));
+                    return Err(no_passthru("the router's own procedures take no payload passthru"));
                 }
                 return self.call_meta(now, outlet, request);
             }
@@ -325,7 +325,8 @@ impl Shard {
     pub(crate) fn pick(&mut self, realm: RealmId, uri: &str, wanted: Wanted<'_>) -> Result<Picked, Refusal> {
         let nobody = || Refusal::new(error::NO_SUCH_PROCEDURE, format!("nobody has registered {uri}"));
         // Nobody of those who might be asked.
-        let nobody_of = || if wanted.passthru { no_passthru("none of its callees") } else { nobody() };
+        let nobody_of =
+            || if wanted.passthru { no_passthru("no callee takes payload passthru") } else { nobody() };
         let random = &mut self.random;
         let matches = match self.procedures.get(&self.directory, realm, uri) {
             Candidates::Nobody => return Err(nobody()),
@@ -351,7 +352,7 @@ impl Shard {
             let mut others = registration.callees().filter(|callee| wanted.is_new(callee) && may(callee));
             let mut knows_none = || wanted.passthru && others.next().is_some();
             Picked::chosen(registration, true, choice)
-                .or_else(|| knows_none().then(|| Err(no_passthru("none of its callees"))))
+                .or_else(|| knows_none().then(|| Err(no_passthru("no callee takes payload passthru"))))
         };
         let picked = if planted(Mutation::LeastPreciseCallee) {
             matches.entries().iter().rev().find_map(choose)
@@ -390,8 +391,8 @@ impl Wanted<'_> {
 
 /// WAMP, "Payload Passthru Mode": the callee would not know what it got.
 #[cold]
-fn no_passthru(who: &str) -> Refusal {
-    let words = format!("{who} takes no payload passthru: leave the ppt_ options out");
+fn no_passthru(why: &str) -> Refusal {
+    let words = format!("{why}: leave the ppt_ options out");
     Refusal::new(error::FEATURE_NOT_SUPPORTED, words)
 }
 

@@ -14,7 +14,7 @@ use super::options::{
     MatchPolicy, PublishOptions, ReceiverLists, RegisterOptions, ResultDetails, Roles, SubscribeOptions,
     WelcomeDetails, YieldOptions,
 };
-use super::passthru::About;
+use super::passthru::{About, Passthru};
 use super::write::{CborWriter, JsonWriter, MsgPackWriter, Pairs, Writer, write_dict};
 use crate::{cbor, json, msgpack};
 
@@ -48,8 +48,8 @@ pub fn encode_event(
 ) {
     reserve(payload, out);
     let elements = 4 + element_count(payload);
-    let about = about(serializer, payload);
-    with_writer(serializer, out, Ids([code::EVENT, subscription, publication], elements), details, about);
+    let ids = Ids([code::EVENT, subscription, publication], elements);
+    with_details(serializer, out, ids, details, payload);
     append_payload(serializer, payload, out);
 }
 
@@ -65,8 +65,8 @@ pub fn encode_invocation(
 ) {
     reserve(payload, out);
     let elements = 4 + element_count(payload);
-    let about = about(serializer, payload);
-    with_writer(serializer, out, Ids([code::INVOCATION, request, registration], elements), details, about);
+    let ids = Ids([code::INVOCATION, request, registration], elements);
+    with_details(serializer, out, ids, details, payload);
     append_payload(serializer, payload, out);
 }
 
@@ -81,8 +81,8 @@ pub fn encode_result(
 ) {
     reserve(payload, out);
     let elements = 3 + element_count(payload);
-    let about = about(serializer, payload);
-    with_writer(serializer, out, Ids([code::RESULT, request], elements), details, about);
+    let ids = Ids([code::RESULT, request], elements);
+    with_details(serializer, out, ids, details, payload);
     append_payload(serializer, payload, out);
 }
 
@@ -127,7 +127,7 @@ pub fn encode_revocation(serializer: Serializer, revoked: Revoked, reason: &str,
         Revoked::Subscription(id) => (code::UNSUBSCRIBED, Revocation { key: "subscription", id, reason }),
         Revoked::Registration(id) => (code::UNREGISTERED, Revocation { key: "registration", id, reason }),
     };
-    with_writer(serializer, out, Ids([code, 0], 3), &details, None);
+    with_writer(serializer, out, Ids([code, 0], 3), &details);
     append_payload(serializer, &Payload::default(), out);
 }
 
@@ -211,18 +211,43 @@ fn about<'a>(serializer: Serializer, payload: &Payload<'a>) -> Option<About<'a>>
 }
 
 #[inline]
+fn with_details<const N: usize>(
+    serializer: Serializer,
+    out: &mut BytesMut,
+    ids: Ids<N>,
+    details: &impl Pairs,
+    payload: &Payload<'_>,
+) {
+    match payload.passthru {
+        None => with_writer(serializer, out, ids, details),
+        Some(passthru) => with_passthru(serializer, out, ids, details, passthru),
+    }
+}
+
+#[inline]
 fn with_writer<const N: usize>(
     serializer: Serializer,
     out: &mut BytesMut,
     ids: Ids<N>,
     details: &impl Pairs,
-    about: Option<About<'_>>,
 ) {
     match serializer {
-        Serializer::Json => write_ids_and_dict(&mut JsonWriter::new(out), ids, details, about),
-        Serializer::MsgPack => write_ids_and_dict(&mut MsgPackWriter::new(out), ids, details, about),
-        Serializer::Cbor => write_ids_and_dict(&mut CborWriter::new(out), ids, details, about),
+        Serializer::Json => write_ids_and_dict(&mut JsonWriter::new(out), ids, details, None),
+        Serializer::MsgPack => write_ids_and_dict(&mut MsgPackWriter::new(out), ids, details, None),
+        Serializer::Cbor => write_ids_and_dict(&mut CborWriter::new(out), ids, details, None),
     }
+}
+
+/// The same with what is said of the payload; apart, so that other messages pay nothing for it.
+#[cold]
+fn with_passthru<const N: usize>(
+    serializer: Serializer,
+    out: &mut BytesMut,
+    ids: Ids<N>,
+    details: &impl Pairs,
+    passthru: Passthru<'_>,
+) {
+    with_writer(serializer, out, ids, &Both(details, About { passthru, serializer }));
 }
 
 #[inline]

@@ -3,11 +3,11 @@
 //! | in \ state | Waiting | Challenged | Open | Closing |
 //! |---|---|---|---|---|
 //! | HELLO | WELCOME, CHALLENGE or ABORT | violation | violation | ignored |
-//! | AUTHENTICATE | violation | verified: WELCOME or ABORT | violation | violation |
+//! | AUTHENTICATE | violation | verified: WELCOME or ABORT | violation | ignored |
 //! | GOODBYE | violation | violation | answered, over | over |
 //! | ABORT | over | over | over | over |
 //! | PUBLISH … YIELD, ERROR of an invocation | violation | violation | done | ignored |
-//! | messages of a router | violation | violation | violation | violation |
+//! | messages of a router, and what is none | violation | violation | violation | ignored |
 //!
 //! While a login is verified, or a hook is asked about a request, nothing comes in: the session is not read.
 //!
@@ -34,6 +34,7 @@ use crate::encoding::{Encoding, Framing};
 use crate::mutation::{Mutation, planted};
 use crate::session::{Refusal, State, error};
 use crate::shard::Shard;
+use crate::uri::{self, UriRule};
 
 /// The encodings of this protocol, in the order of [`Encoding::index`].
 pub(crate) const ENCODINGS: [Encoding; Encoding::ALIKE] = [
@@ -107,7 +108,7 @@ impl Shard {
             Err(DecodeError::Request(refused)) if state == State::Open => {
                 self.delivery.counters.requests_refused += 1;
                 if refused.request_type == code::YIELD && !self.fail_part(outlet, refused.request) {
-                    let words = not_pending("YIELD", refused.request);
+                    let words = not_pending(refused.request);
                     self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, &words);
                 } else if refused.is_answered {
                     let words = refused.to_string();
@@ -257,13 +258,16 @@ impl Shard {
                     self.answer(outlet, request, Said::Result, payload)
                 };
                 if !is_known {
-                    let words = not_pending("YIELD", request);
+                    let words = not_pending(request);
                     self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, &words);
                 }
             }
-            Message::Error { request_type: code::INVOCATION, request, ref error, payload } => {
-                if !self.answer(outlet, request, Said::Error(error), payload) {
-                    let words = not_pending("ERROR", request);
+            Message::Error { request_type: code::INVOCATION, request, error: ref uri, payload } => {
+                // Clients end their sessions over an error whose name is no URI: its caller must not pay for that.
+                let is_uri = uri::check_topic(uri, UriRule::Loose).is_ok();
+                let said = Said::Error(if is_uri { uri } else { error::INVALID_URI });
+                if !self.answer(outlet, request, said, payload) {
+                    let words = not_pending(request);
                     self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, &words);
                 }
             }
@@ -422,8 +426,8 @@ impl Shard {
     }
 }
 
-fn not_pending(message: &str, request: u64) -> String {
-    format!("{message} answers no invocation: {request} is not pending")
+fn not_pending(request: u64) -> String {
+    format!("what is answered is no invocation: {request} is not pending")
 }
 
 fn frame_kind(serializer: Serializer) -> &'static str {
