@@ -234,6 +234,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             address: address.into(),
             backlog: None,
             endpoints: vec![Endpoint { path: "*".to_owned(), id: EndpointId(0) }],
+            longpoll: Vec::new(),
             rawsocket: None,
             control: Vec::new(),
             tls: None,

@@ -273,6 +273,7 @@ fn banner(loaded: &Loaded, parts: &Parts, open_files: u64, took: Duration) -> St
         for (path, endpoint) in &listener.endpoints {
             let spoken = match endpoint.protocol {
                 schema::Protocol::Wamp => wamp(endpoint, &realms, wamp1::realm(config)),
+                schema::Protocol::WampLongpoll => format!("long-polling, {}", wamp(endpoint, &realms, None)),
                 schema::Protocol::MessageCenter => {
                     format!("message center, realm {:?}", config.message_center.realm)
                 }
@@ -280,10 +281,12 @@ fn banner(loaded: &Loaded, parts: &Parts, open_files: u64, took: Duration) -> St
                 schema::Protocol::Echo => format!("echo rooms, realm {:?}", config.echo.realm),
             };
             let tls = listener.tls.pair().is_some();
+            let is_polled = endpoint.protocol == schema::Protocol::WampLongpoll;
+            let (plain, secure) = if is_polled { ("http", "https") } else { ("ws", "wss") };
             let schemes: &[&str] = match (tls, listener.tls.plain) {
-                (true, true) => &["ws", "wss"],
-                (true, false) => &["wss"],
-                (false, _) => &["ws"],
+                (true, true) => &[plain, secure],
+                (true, false) => &[secure],
+                (false, _) => &[plain],
             };
             for scheme in schemes {
                 // Any path will do.

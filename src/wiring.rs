@@ -74,6 +74,8 @@ pub fn io_config(config: &Config) -> io::Config {
             ping_interval: limits.ping_interval.0,
             pong_wait: limits.pong_wait.0,
             close: limits.close_time.0,
+            poll_wait: limits.poll_wait.0,
+            poll_idle: limits.poll_idle.0,
             // Never less: the outbox is to say that it is too old before the kernel ends the connection without words.
             unread: limits.outbox_age.0.max(io::Deadlines::default().unread),
         },
@@ -88,6 +90,7 @@ pub fn io_config(config: &Config) -> io::Config {
         turn: turn(&config.shards),
         spin: config.shards.spin.0,
         connections_max_per_shard: limits.connections_per_shard.0.map(|count| count.0),
+        polled_sessions_max_per_shard: limits.polled_sessions_per_shard.0,
         accept_rate: limits.accept_rate.0.map(|rate| rate_of(rate, Some(Count(rate.0.div_ceil(10))))),
         connections_per_address: limits.connections_per_address.0.map(|count| count.0),
         connects_per_address: limits.connects_per_address.0.map(|rate| rate_of(rate, None)),
@@ -159,7 +162,7 @@ fn endpoint_id(
     endpoints: &mut io::WampEndpoints,
 ) -> io::EndpointId {
     match endpoint.protocol {
-        Protocol::Wamp => endpoints.id(&wamp_rules(endpoint)),
+        Protocol::Wamp | Protocol::WampLongpoll => endpoints.id(&wamp_rules(endpoint)),
         Protocol::MessageCenter => io::Router::MESSAGE_CENTER,
         Protocol::Echo => io::Router::ECHO,
         Protocol::Lua => io::Router::handled(handler_id(handlers, path)),
@@ -173,6 +176,8 @@ fn listener(listener: &Listener, handlers: &[Lua], endpoints: &mut io::WampEndpo
     };
     let (any, allowed): (Vec<_>, Vec<_>) =
         listener.allowed_origins.iter().cloned().partition(|origin| origin == ORIGIN_ANY);
+    let (longpoll, websocket): (Vec<_>, Vec<_>) =
+        listener.endpoints.iter().partition(|(_, endpoint)| endpoint.protocol == Protocol::WampLongpoll);
     io::Listener {
         address: match &listener.bind {
             Bind::Ip(address) => io::ListenAddress::Ip(address.0),
@@ -182,7 +187,8 @@ fn listener(listener: &Listener, handlers: &[Lua], endpoints: &mut io::WampEndpo
             },
         },
         backlog: listener.backlog.given().map(|count| count.0),
-        endpoints: listener.endpoints.iter().map(&mut endpoint).collect(),
+        endpoints: websocket.into_iter().map(&mut endpoint).collect(),
+        longpoll: longpoll.into_iter().map(&mut endpoint).collect(),
         rawsocket: listener.rawsocket().map(|like| endpoint_id("", like, handlers, endpoints)),
         control: control_paths(listener),
         // Read and checked already: `Loaded::tls`.

@@ -39,6 +39,9 @@ pub struct Config {
     pub message_bytes_max_before_login: u64,
     /// Connections of one shard; further ones are answered 503. `None`: as many as there are descriptors.
     pub connections_max_per_shard: Option<u32>,
+    /// Sessions of one shard that are polled by HTTP requests; further ones are answered 503. They have no descriptor that would
+    /// bound them.
+    pub polled_sessions_max_per_shard: u32,
     /// TLS handshakes of one shard that may be under way at once; further ones wait unread until one of those ends.
     pub tls_handshakes_max: u32,
     /// Whether a shard that accepts a connection hands it to the one that has the fewest, before a byte is read. Without
@@ -79,6 +82,7 @@ impl Default for Config {
             message_bytes_max: 1 << 20,
             message_bytes_max_before_login: 16 << 10,
             connections_max_per_shard: None,
+            polled_sessions_max_per_shard: 1 << 16,
             tls_handshakes_max: 64,
             balance: true,
             spin: Duration::ZERO,
@@ -104,6 +108,8 @@ pub struct Listener {
     pub backlog: Option<u32>,
     /// WebSocket paths.
     pub endpoints: Vec<Endpoint>,
+    /// Paths below which sessions are opened and polled by HTTP requests. None is `*`.
+    pub longpoll: Vec<Endpoint>,
     /// What WAMP over RawSocket is here: a connection whose first byte says so is served as one of this endpoint. `None`: it is
     /// taken for a bad request.
     pub rawsocket: Option<EndpointId>,
@@ -164,7 +170,7 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// A path that is upgraded to WebSocket.
+/// A path that is upgraded to WebSocket, or below which sessions are polled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Exact path, beginning with a slash. `*` serves every path that no other endpoint names.
@@ -221,6 +227,10 @@ pub struct Deadlines {
     pub pong_wait: Duration,
     /// How long a closing may take: for the peer to read our last words, and then to answer.
     pub close: Duration,
+    /// How long a long-polling request waits for something to be answered with.
+    pub poll_wait: Duration,
+    /// How long a session is kept while none of its requests waits, and an HTTP connection without a request.
+    pub poll_idle: Duration,
     /// How long a peer's kernel may take nothing of what was sent to it (TCP_USER_TIMEOUT): it has stopped reading, or is
     /// not there any more. Not less than what its outbox allows, or that would never count.
     pub unread: Duration,
@@ -235,6 +245,8 @@ impl Default for Deadlines {
             ping_interval: Duration::from_secs(25),
             pong_wait: Duration::from_secs(8),
             close: Duration::from_secs(5),
+            poll_wait: Duration::from_secs(10),
+            poll_idle: Duration::from_secs(30),
             unread: Duration::from_secs(10),
         }
     }

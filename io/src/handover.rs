@@ -14,6 +14,7 @@ use std::os::fd::OwnedFd;
 use fanwire_core::ids::ShardId;
 
 use crate::config::Listener;
+use crate::request::longpoll_path;
 
 /// A connection on its way to the control thread.
 #[derive(Debug)]
@@ -37,14 +38,16 @@ pub(crate) fn peer(socket: &OwnedFd) -> Option<SocketAddr> {
 
 /// Whether what was received of a connection's first request shows that it is for the control thread.
 ///
-/// An endpoint of exactly this path goes first; one of all paths (`*`) does not.
+/// An endpoint of exactly this path, or of long-polling above it, goes first; one of all paths (`*`) does not.
 pub(crate) fn is_for_control(listener: &Listener, received: &[u8]) -> bool {
     if listener.control.is_empty() {
         return false;
     }
     let Some(path) = path(received) else { return false };
     let is_below = |prefix: &String| path.starts_with(prefix.as_bytes());
-    let is_endpoint = || listener.endpoints.iter().any(|endpoint| endpoint.path.as_bytes() == path);
+    let is_polled = || str::from_utf8(path).is_ok_and(|path| longpoll_path(listener, path).is_some());
+    let is_endpoint =
+        || listener.endpoints.iter().any(|endpoint| endpoint.path.as_bytes() == path) || is_polled();
     listener.control.iter().any(is_below) && !is_endpoint()
 }
 
@@ -80,6 +83,7 @@ mod tests {
             address: ListenAddress::Ip((Ipv4Addr::LOCALHOST, 0).into()),
             backlog: None,
             endpoints: endpoints.iter().map(endpoint).collect(),
+            longpoll: Vec::new(),
             rawsocket: None,
             origins: Origins::default(),
             tls: None,

@@ -13,7 +13,7 @@
 //! runtime underneath: one task per shard waits for the shard's own epoll set, on io_uring or on epoll, and everything
 //! else is direct non-blocking system calls (the module `shard` has the loop).
 //!
-//! What is not here: other transports than WebSocket and RawSocket; tasks, buffers or timers per connection.
+//! What is not here: other transports than WebSocket, RawSocket and HTTP long-polling; tasks, buffers or timers per connection.
 //!
 //! Read first: [`Service`], [`Config`], [`start`], then the module `shard`.
 
@@ -47,6 +47,8 @@ mod listen;
 mod loads;
 #[cfg(not(loom))]
 mod park;
+#[cfg(not(loom))]
+mod posts;
 #[cfg(not(loom))]
 mod pressure;
 #[cfg(not(loom))]
@@ -109,6 +111,6 @@ pub use ring::Ring;
 #[cfg(not(loom))]
 pub use router::{HandOver, Router, SubmitQuestion};
 #[cfg(not(loom))]
-pub use service::{Effect, Flow, Service};
+pub use service::{Effect, Flow, Polling, Service};
 #[cfg(not(loom))]
 pub use start::{RenewalError, Running, ShardReport, StartError, start};

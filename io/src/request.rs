@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use fanwire_codec::http::{HttpError, RequestHead};
 use fanwire_codec::ws::handshake::Upgrade;
 
-use crate::config::{EndpointId, Listener, Origins};
+use crate::config::{Endpoint, EndpointId, Listener, Origins};
 
 /// Why a request is refused, with the response that says so.
 #[derive(Debug)]
@@ -33,8 +33,16 @@ pub(crate) fn route<'a>(
     request: &RequestHead<'a>,
 ) -> Result<(EndpointId, Upgrade<'a>), Refusal> {
     let Some(endpoint) = endpoint(listener, request.path()) else {
-        let known: Vec<_> = listener.endpoints.iter().map(|endpoint| endpoint.path.as_str()).collect();
-        let words = format!("nothing is served at this path; WebSocket endpoints: {}", known.join(", "));
+        let known = |endpoints: &[Endpoint]| -> Vec<_> {
+            endpoints.iter().map(|endpoint| endpoint.path.clone()).collect()
+        };
+        let mut words = format!(
+            "nothing is served at this path; WebSocket endpoints: {}",
+            known(&listener.endpoints).join(", ")
+        );
+        if !listener.longpoll.is_empty() {
+            words += &format!("; long-polling below: {}", known(&listener.longpoll).join(", "));
+        }
         return Err(Refusal { error: HttpError::new(404, words), reason: RefusalReason::Path });
     };
     let upgrade = Upgrade::from_request(request).map_err(|error| Refusal {
@@ -42,15 +50,31 @@ pub(crate) fn route<'a>(
         error,
     })?;
     if let Some(origin) = upgrade.origin()
-        && !origin_allowed(&listener.origins, origin, request.host())
+        && let Some(error) = origin_refusal(&listener.origins, origin, request.host())
     {
+        return Err(Refusal { error, reason: RefusalReason::Origin });
+    }
+    Ok((endpoint, upgrade))
+}
+
+/// Why pages of this origin may not ask, if they may not.
+pub(crate) fn origin_refusal(origins: &Origins, origin: &str, host: Option<&str>) -> Option<HttpError> {
+    (!origin_allowed(origins, origin, host)).then(|| {
         let words = format!(
             "the origin {origin} may not connect here: only pages of this host and of loopback hosts may, and those \
              listed in the setting listener.allowed_origins"
         );
-        return Err(Refusal { error: HttpError::new(403, words), reason: RefusalReason::Origin });
-    }
-    Ok((endpoint, upgrade))
+        HttpError::new(403, words)
+    })
+}
+
+/// The long-polling endpoint that a path is below, and what follows it behind a slash. The longest one counts.
+pub(crate) fn longpoll_path<'a>(listener: &Listener, path: &'a str) -> Option<(EndpointId, &'a str)> {
+    let below = |endpoint: &Endpoint| {
+        let rest = path.strip_prefix(endpoint.path.trim_end_matches('/'))?.strip_prefix('/')?;
+        Some((endpoint.id, rest))
+    };
+    listener.longpoll.iter().filter_map(below).min_by_key(|(_, rest)| rest.len())
 }
 
 fn endpoint(listener: &Listener, path: &str) -> Option<EndpointId> {
@@ -126,7 +150,7 @@ fn is_loopback(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Endpoint, ListenAddress};
+    use crate::config::ListenAddress;
     use fanwire_codec::http::{HeadLimits, parse_request};
     use std::net::Ipv4Addr;
 
@@ -138,6 +162,7 @@ mod tests {
                 Endpoint { path: "/ws".into(), id: EndpointId(1) },
                 Endpoint { path: "/other".into(), id: EndpointId(2) },
             ],
+            longpoll: Vec::new(),
             rawsocket: None,
             control: Vec::new(),
             tls: None,

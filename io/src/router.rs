@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fanwire_codec::http::HttpError;
 use fanwire_codec::message_center::ErrorCode;
-use fanwire_codec::rawsocket::Request;
+use fanwire_codec::rawsocket::{MaxLength, Request};
 use fanwire_codec::wamp1;
 use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::Kind;
@@ -27,7 +27,7 @@ use crate::config::EndpointId;
 use crate::counters::{Count, Kind as MetricKind, Metric};
 use crate::endpoints::{Subprotocol, WampEndpoints, WampRules};
 use crate::handover::HandedOver;
-use crate::service::{Effect, Flow, Service};
+use crate::service::{Effect, Flow, Polling, Service};
 
 /// Hands a question to the control thread, which answers with [`Running::answer`](crate::Running::answer). Must not block;
 /// answers at once when there is no room.
@@ -219,6 +219,36 @@ impl Service for Router {
     fn open_rawsocket(&mut self, now: Instant, outlet: Outlet, endpoint: EndpointId, request: Request) {
         let Request { serializer, max_length } = request;
         self.open_wamp2(now, outlet, endpoint, Encoding::Wamp2(serializer, Framing::Raw(max_length)));
+    }
+
+    fn negotiate_polling(
+        &mut self,
+        endpoint: EndpointId,
+        offered: &mut dyn Iterator<Item = &str>,
+    ) -> Result<Polling, HttpError> {
+        let everything = WampRules::default();
+        let rules = self.endpoints.rules(endpoint).unwrap_or(&everything);
+        let is_allowed = |known: &Subprotocol| rules.allow(known.serializer);
+        if let Some(chosen) = offered.filter_map(Subprotocol::from_name).find(is_allowed) {
+            let Subprotocol { serializer, batched } = chosen;
+            let kind = if serializer.is_text() { Kind::Text } else { Kind::Binary };
+            let content = match serializer {
+                Serializer::Json => "application/json",
+                _ if batched => "application/octet-stream",
+                Serializer::MsgPack => "application/msgpack",
+                Serializer::Cbor => "application/cbor",
+            };
+            return Ok(Polling { protocol: chosen.name(), kind, batched, content });
+        }
+        let known: Vec<_> = rules.subprotocols().map(Subprotocol::name).collect();
+        let words = format!("no protocol of this path was offered; offer one of: {}", known.join(", "));
+        Err(HttpError::new(400, words))
+    }
+
+    fn open_polling(&mut self, now: Instant, outlet: Outlet, endpoint: EndpointId, protocol: &'static str) {
+        let chosen = Subprotocol::from_name(protocol).expect("as negotiated");
+        let encoding = Encoding::Wamp2(chosen.serializer, Framing::Raw(MaxLength::MOST));
+        self.open_wamp2(now, outlet, endpoint, encoding);
     }
 
     fn wants_channels(&self) -> bool {

@@ -23,6 +23,19 @@ use crate::config::EndpointId;
 use crate::counters::{Count, Metric};
 use crate::handover::HandedOver;
 
+/// What is agreed on when a session is opened that is polled by HTTP requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Polling {
+    /// The protocol, by its name.
+    pub protocol: &'static str,
+    /// What its messages are.
+    pub kind: Kind,
+    /// Each body is a batch of messages.
+    pub batched: bool,
+    /// Media type of what the session says.
+    pub content: &'static str,
+}
+
 /// One shard's share of the application: a plain state machine that never blocks.
 ///
 /// # The life of an outlet
@@ -80,6 +93,30 @@ pub trait Service: 'static {
     /// The RawSocket that asked for `request` is open; the answer has been pushed. Its messages come by
     /// [`receive`](Self::receive) as a WebSocket's.
     fn open_rawsocket(&mut self, _now: Instant, _outlet: Outlet, _endpoint: EndpointId, _request: Request) {}
+
+    /// Which of the offered protocols a session speaks that is opened by long-polling at `endpoint`.
+    ///
+    /// # Errors
+    ///
+    /// The response that refuses it, in words that name what is supported.
+    fn negotiate_polling(
+        &mut self,
+        _endpoint: EndpointId,
+        _offered: &mut dyn Iterator<Item = &str>,
+    ) -> Result<Polling, HttpError> {
+        Err(HttpError::new(404, "nothing is polled here"))
+    }
+
+    /// The session that agreed on `protocol` is open, and was attached. Its messages come by [`receive`](Self::receive); what is said to
+    /// it goes out in RawSocket frames, when its client asks for it.
+    fn open_polling(
+        &mut self,
+        _now: Instant,
+        _outlet: Outlet,
+        _endpoint: EndpointId,
+        _protocol: &'static str,
+    ) {
+    }
 
     /// Whether [`bind_channel`](Self::bind_channel) is of use to anybody.
     fn wants_channels(&self) -> bool {

@@ -18,7 +18,8 @@
 //!   (any) ──socket dead, cut, late────────────────────────────────┘
 //! ```
 //!
-//! Head: its request is not complete. Open: frames go both ways. Closing: nothing more is said, something may be
+//! Head: its request is not complete, or ─▶ Http, which lasts until its last words. Open: frames go both ways; the socket is missing
+//! where they are fetched and brought by requests of other connections. Closing: nothing more is said, something may be
 //! unwritten. Lingering: all is written; waits for the peer to close too. Dead: forgotten at the end of the turn.
 
 use std::os::fd::OwnedFd;
@@ -35,6 +36,8 @@ use crate::transport::Input;
 pub(crate) enum Stage {
     Free,
     Head,
+    /// Its requests are answered one after another.
+    Http,
     Open,
     Closing,
     Lingering,
@@ -179,6 +182,8 @@ pub(crate) enum CloseReason {
     Panic,
     /// There was not enough memory for it.
     Memory,
+    /// Nobody has asked for anything for a while.
+    Idle,
     /// It goes on elsewhere.
     HandedOver,
 }
@@ -203,9 +208,9 @@ impl Slots {
         self.hot.len() - self.free.len()
     }
 
-    /// A slot for a new connection, in stage [`Stage::Head`].
-    pub(crate) fn insert(&mut self, socket: OwnedFd, now: Instant, listener: u8) -> u32 {
-        let hot = Hot { heard_at: now, socket: Some(socket), flags: 0, stage: Stage::Head, listener };
+    /// A slot for a new connection, in stage [`Stage::Head`]; without a socket: for what is polled.
+    pub(crate) fn insert(&mut self, socket: Option<OwnedFd>, now: Instant, listener: u8) -> u32 {
+        let hot = Hot { heard_at: now, socket, flags: 0, stage: Stage::Head, listener };
         let cold = Cold {
             input: Input::new(),
             extra: None,
@@ -261,13 +266,13 @@ mod tests {
     #[test]
     fn slots_are_used_again_and_counted() {
         let mut slots = Slots::new();
-        let first = slots.insert(socket(), Instant::START, 0);
-        let second = slots.insert(socket(), Instant::START, 0);
+        let first = slots.insert(Some(socket()), Instant::START, 0);
+        let second = slots.insert(Some(socket()), Instant::START, 0);
         assert_eq!((first, second, slots.open()), (0, 1, 2));
         slots.hot[0].set(flag::READY | flag::PAUSED);
         slots.remove(first);
         assert_eq!(slots.all().collect::<Vec<_>>(), [1]);
-        assert_eq!(slots.insert(socket(), Instant::START, 3), first);
+        assert_eq!(slots.insert(Some(socket()), Instant::START, 3), first);
         assert_eq!((slots.hot[0].flags, slots.hot[0].stage, slots.hot[0].listener), (0, Stage::Head, 3));
         assert_eq!(slots.open(), 2);
     }
@@ -275,7 +280,7 @@ mod tests {
     #[test]
     fn taking_a_flag_clears_it_alone() {
         let mut slots = Slots::new();
-        slots.insert(socket(), Instant::START, 0);
+        slots.insert(Some(socket()), Instant::START, 0);
         let hot = &mut slots.hot[0];
         hot.set(flag::READY | flag::BLOCKED);
         assert!(hot.take(flag::READY));

@@ -18,6 +18,7 @@ use crate::doorbell::Doorbell;
 use crate::engine::{DriverReport, Engine};
 use crate::listen::{self, Listening};
 use crate::park::Park;
+use crate::posts::Posts;
 use crate::pressure::{Level, Pressure};
 use crate::ring::{self, Mesh};
 use crate::service::Service;
@@ -278,6 +279,7 @@ where
     let counters: Vec<_> = (0..count).map(|_| Arc::new(ShardCounters::new(S::METRICS))).collect();
     let mailboxes: Vec<_> = (0..count).map(|_| Arc::new(Mailbox::new())).collect();
     let spread = Arc::new(Spread::new(count, &config, descriptors_max));
+    let posts = Arc::new(Posts::new(count));
     let make_service = Arc::new(make_service);
     let (report, reports) = mpsc::channel();
     let mut running = Running {
@@ -297,6 +299,7 @@ where
             mailbox: Arc::clone(&running.mailboxes[index]),
             counters: Arc::clone(&running.counters[index]),
             spread: Arc::clone(&spread),
+            posts: Arc::clone(&posts),
             beside: machine.beside(index, count, cpus.as_deref()),
             pressure: Arc::clone(&running.pressure),
         };

@@ -45,6 +45,11 @@ impl Input {
         Self::WebSocket { receiver: Receiver::new(Role::Server), batched: false }
     }
 
+    /// Messages come whole, or in batches, and in no frames.
+    pub(crate) const fn bodies(batched: bool) -> Self {
+        Self::WebSocket { receiver: Receiver::new(Role::Server), batched }
+    }
+
     pub(crate) fn raw_socket(kind: Kind, lengths: Lengths) -> Self {
         Self::RawSocket { receiver: rawsocket::Receiver::new(kind == Kind::Text), kind, lengths }
     }

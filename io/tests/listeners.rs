@@ -21,6 +21,7 @@ fn listener(address: impl Into<ListenAddress>, path: &str, origins: &[&str]) -> 
         address: address.into(),
         backlog: None,
         endpoints: vec![Endpoint { path: path.into(), id: EndpointId(0) }],
+        longpoll: Vec::new(),
         rawsocket: None,
         control: Vec::new(),
         tls: None,

@@ -167,7 +167,8 @@ const QUEUES_MAX: usize = 100;
 pub fn warnings(config: &Config) -> Vec<String> {
     let center = &config.message_center;
     let is_both = |listener: &&Listener| {
-        [Protocol::MessageCenter, Protocol::Wamp].into_iter().all(|protocol| speaks(listener, protocol))
+        let wamp = [Protocol::Wamp, Protocol::WampLongpoll];
+        speaks(listener, Protocol::MessageCenter) && wamp.iter().any(|wamp| speaks(listener, *wamp))
     };
     let Some(realm) = config.realm.iter().find(|realm| realm.name == center.realm) else { return Vec::new() };
     let Some(listener) = config.listener.iter().find(is_both) else { return Vec::new() };

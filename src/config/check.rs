@@ -150,9 +150,13 @@ impl Checker<'_> {
     fn endpoints(&mut self, key: &str, listener: &Listener, config: &Config) {
         for (path, endpoint) in &listener.endpoints {
             let at = format!("{key}.endpoints.{path}");
-            if endpoint.protocol != Protocol::Wamp && !endpoint.is_plain() {
+            if !endpoint.protocol.is_wamp() && !endpoint.is_plain() {
                 let help = ["leave `realm` and `serializers` out, or speak \"wamp\" there"];
                 self.refuse(&at, "only WAMP endpoints have a realm or serializers of their own", help);
+            }
+            if endpoint.protocol == Protocol::WampLongpoll && path == "*" {
+                let help = ["name a path, such as \"/poll\"; what is asked for is below it"];
+                self.refuse(&at, "long-polling cannot be at all other paths", help);
             }
             if let Some(name) = &endpoint.realm
                 && !config.realm.iter().any(|realm| realm.name == *name)
@@ -357,6 +361,8 @@ impl Checker<'_> {
             ("limits.login_time", limits.login_time),
             ("limits.message_time", limits.message_time),
             ("limits.close_time", limits.close_time),
+            ("limits.poll_wait", limits.poll_wait),
+            ("limits.poll_idle", limits.poll_idle),
             ("limits.ping_interval", limits.ping_interval),
             ("limits.pong_wait", limits.pong_wait),
             ("limits.outbox_age", limits.outbox_age),

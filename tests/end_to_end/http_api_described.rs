@@ -220,6 +220,11 @@ pub fn run(folder: &Folder, command: &str, router: &Router, key: Option<&str>) -
 }
 
 impl Ran {
+    /// What it printed.
+    pub fn output(&self) -> &str {
+        &self.output
+    }
+
     pub fn check(&self, command: &str, expected: Option<&Value>) {
         assert!(self.succeeded, "{command}\n{}", self.told);
         let expected = expected.expect("an answer stands below each");

@@ -32,6 +32,8 @@ mod login_clients;
 mod login_steps;
 mod login_tokens;
 mod logins;
+mod longpoll;
+mod longpoll_limits;
 mod lua;
 mod message_center;
 mod message_center_preset;

@@ -41,6 +41,12 @@ pub fn head(kind: FrameKind, length: usize) -> [u8; HEAD_BYTES] {
     ((kind as u32) << 24 | (length as u32 & 0x00FF_FFFF) | ((length as u32 >> 24) << 27)).to_be_bytes()
 }
 
+/// How long the payload is behind a head that [`head`] made.
+pub fn length(head: [u8; HEAD_BYTES]) -> usize {
+    let word = u32::from_be_bytes(head);
+    ((word >> 27 & 1) << 24 | (word & 0x00FF_FFFF)) as usize
+}
+
 /// Appends one frame.
 ///
 /// # Panics
@@ -102,7 +108,7 @@ mod tests {
             (FrameKind::Message, 1 << 24, [0x08, 0, 0, 0]),
             (FrameKind::Pong, 1 << 24, [0x0A, 0, 0, 0]),
         ] {
-            assert_eq!(head(kind, length), bytes, "{length}");
+            assert_eq!((head(kind, length), super::length(bytes)), (bytes, length));
         }
     }
 

@@ -15,6 +15,6 @@ mod frame;
 mod handshake;
 mod receiver;
 
-pub use frame::{FrameKind, HEAD_BYTES, head, reframe, write_frame};
+pub use frame::{FrameKind, HEAD_BYTES, head, length, reframe, write_frame};
 pub use handshake::{HANDSHAKE_BYTES, MAGIC, MaxLength, Refusal, Reply, Request};
 pub use receiver::{ProtocolError, Received, Receiver};

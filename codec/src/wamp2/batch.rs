@@ -103,6 +103,20 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// Appends what stands before a message of so many bytes in a batch.
+pub fn begin_message(out: &mut Vec<u8>, kind: Kind, length: u32) {
+    if kind == Kind::Binary {
+        out.extend_from_slice(&length.to_be_bytes());
+    }
+}
+
+/// Appends what stands behind it.
+pub fn end_message(out: &mut Vec<u8>, kind: Kind) {
+    if kind == Kind::Text {
+        out.push(RECORD_SEPARATOR);
+    }
+}
+
 /// Makes the server's frame at `out[at..]`, one message, a batch of one. Control frames stay as they are.
 pub fn make_batch(out: &mut BytesMut, at: usize) {
     let Some((opcode, payload)) = server_frame(&out[at..]) else { return };

@@ -21,6 +21,7 @@ mod dict;
 mod encode;
 mod error;
 mod features;
+pub mod longpoll;
 mod message;
 mod options;
 mod passthru;

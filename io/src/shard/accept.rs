@@ -151,7 +151,7 @@ impl<S: Service> Shard<S> {
     /// Serves a connection that is counted for this shard.
     pub(super) fn welcome(&mut self, arrival: Arrival) -> Accepted {
         let Arrival { socket, listener, address } = arrival;
-        let slot = self.slots.insert(socket, self.now, listener);
+        let slot = self.slots.insert(Some(socket), self.now, listener);
         let socket = self.slots.hot[slot as usize].socket.as_ref().expect("just inserted");
         if self.watch(slot, socket).is_err() {
             // No memory, or the user's limit of watches.

@@ -69,6 +69,7 @@ impl<S: Service> Shard<S> {
                     self.wheel.enter(self.now, slot, deadline);
                 }
             }
+            Stage::Http => self.look_at_http(slot),
             Stage::Open => self.look_at_open(slot),
             Stage::Closing | Stage::Lingering => {
                 let deadline = self.slots.cold[slot as usize].stage_at;
@@ -108,6 +109,10 @@ impl<S: Service> Shard<S> {
                 return;
             }
             next = earlier(next, cold.stage_at);
+        }
+        if hot.socket.is_none() {
+            let next = self.look_at_poll(slot).map(|at| earlier(next, at)).flatten();
+            return next.into_iter().for_each(|at| self.wheel.enter(self.now, slot, at));
         }
         // While we do not read, the peer cannot finish a message or show that it lives.
         let paused = hot.has(flag::PAUSED) || throttled_until.is_some();

@@ -34,7 +34,10 @@ impl<S: Service> Shard<S> {
         }
         self.acceptor.close();
         self.links.spread.loads.retire(usize::from(self.id.get()));
-        let queue: VecDeque<u32> = self.slots.all().collect();
+        let mut all: Vec<u32> = self.slots.all().collect();
+        // Their goodbyes go out by HTTP connections.
+        all.sort_by_key(|slot| self.slots.hot[*slot as usize].stage == Stage::Http);
+        let queue = VecDeque::from(all);
         let time = self.config.drain_time;
         // The last quarter of the time is for the last ones' answers.
         let window = time - time / 4;
@@ -62,6 +65,7 @@ impl<S: Service> Shard<S> {
                 self.slots.hot[slot as usize].set(flag::DISCARD);
                 self.begin_closing(slot, CloseReason::Drain);
             }
+            Stage::Http => self.drain_http(slot),
             Stage::Open => {
                 self.await_goodbye(slot, CloseReason::Drain);
                 self.service.shut_down(self.now, Outlet(slot));

@@ -103,12 +103,19 @@ impl<S: Service> Shard<S> {
         let hot = &self.slots.hot[slot as usize];
         match hot.stage {
             Stage::Free | Stage::Dead | Stage::Lingering => return,
-            Stage::Head | Stage::Open | Stage::Closing => {}
+            Stage::Head | Stage::Http | Stage::Open | Stage::Closing => {}
         }
         if self.finishes_later(slot) {
             return;
         }
         let hot = &mut self.slots.hot[slot as usize];
+        if hot.socket.is_none() {
+            self.because(slot, CloseReason::Service);
+            if !self.finishes_by_poll(slot) {
+                self.bury_later(slot);
+            }
+            return;
+        }
         hot.set(flag::FINISHED);
         hot.stage = Stage::Lingering;
         if hot.take(flag::PAUSED) {
@@ -169,6 +176,9 @@ impl<S: Service> Shard<S> {
             hot.set(flag::TOLD);
             self.service.peer_closed(self.now, Outlet(slot));
         }
+        if !self.polls.is_empty() {
+            self.forget_poll(slot);
+        }
     }
 
     /// Frees the slots and descriptors of the turn's dead: not earlier, because an event of this turn's batch may name
@@ -185,7 +195,10 @@ impl<S: Service> Shard<S> {
                 open.set(open.get() - 1);
             }
             cold.input.discard(&mut self.pool);
-            counter(&self.links.counters, cold.why).add(1);
+            // What had no socket is no connection, unless it was given away.
+            if self.slots.hot[slot as usize].socket.is_some() || cold.why == CloseReason::HandedOver {
+                counter(&self.links.counters, cold.why).add(1);
+            }
             self.wheel.cancel(slot);
             self.forget_tls(slot);
             self.service.release(self.now, Outlet(slot));
@@ -220,6 +233,7 @@ fn counter(counters: &ShardCounters, why: CloseReason) -> &Count {
         CloseReason::Drain => &counters.closed_drain,
         CloseReason::Panic => &counters.closed_panic,
         CloseReason::Memory => &counters.closed_memory,
+        CloseReason::Idle => &counters.closed_idle,
         CloseReason::HandedOver => &counters.handed_to_control,
     }
 }

@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fanwire_codec::http::{HeadScanner, HttpError, RequestHead, parse_request};
 use fanwire_codec::ws::handshake::{Upgrade, write_accept};
-use fanwire_codec::ws::{Control, DirectRoom, Limits, write_control};
+use fanwire_codec::ws::{Control, DirectRoom, Kind, Limits, Received, write_control};
 use fanwire_core::{Instant, Outlet};
 use rustix::event::epoll;
 use rustix::io::Errno;
@@ -24,7 +24,7 @@ use super::throttle::Throttle;
 use crate::config::EndpointId;
 use crate::handover::{HandedOver, is_for_control, peer};
 use crate::pressure::Level;
-use crate::request::{Refusal, RefusalReason, route};
+use crate::request::{Refusal, RefusalReason, longpoll_path, route};
 use crate::service::{Flow, Service};
 use crate::slots::{BatchRest, CloseReason, Cold, Hot, Stage, flag};
 use crate::transport::Input;
@@ -80,6 +80,10 @@ impl<S: Service> Shard<S> {
             self.make_ready(slot);
             return cost;
         }
+        if hot.stage == Stage::Http && self.http_goes_on(slot) {
+            return HTTP_REQUESTS_COST;
+        }
+        let hot = &self.slots.hot[slot as usize];
         if hot.has(flag::TLS) {
             return self.receive_tls(slot);
         }
@@ -89,7 +93,7 @@ impl<S: Service> Shard<S> {
             return cost;
         }
         let hot = &self.slots.hot[slot as usize];
-        let Some(socket) = &hot.socket else { return 0 };
+        let Some(socket) = &hot.socket else { return self.take_send(slot) };
         let input = &mut self.slots.cold[slot as usize].input;
         let direct = if hot.stage == Stage::Open { input.direct_room() } else { None };
         self.links.counters.receives.add(1);
@@ -145,7 +149,8 @@ impl<S: Service> Shard<S> {
         hot.set(flag::ENDED | flag::DISCARD);
         match hot.stage {
             Stage::Free | Stage::Dead => {}
-            Stage::Head | Stage::Lingering => {
+            // Who waits for an answer reads it, as long as it may ask further.
+            Stage::Head | Stage::Http | Stage::Lingering => {
                 self.because(slot, CloseReason::Peer);
                 self.bury_later(slot);
             }
@@ -160,6 +165,9 @@ impl<S: Service> Shard<S> {
         if hot.has(flag::DISCARD) {
             return;
         }
+        if hot.stage == Stage::Http {
+            return self.http_input(slot, input);
+        }
         // The large frame before these bytes has paused the connection, or is a batch that is not worked off.
         let extra = &mut self.slots.cold[slot as usize].extra;
         if hot.has(flag::PAUSED) || extra.as_ref().is_some_and(|extra| extra.batch.is_some()) {
@@ -169,7 +177,7 @@ impl<S: Service> Shard<S> {
         match hot.stage {
             Stage::Head => self.head(slot, input),
             Stage::Open | Stage::Closing | Stage::Lingering => self.frames(slot, input),
-            Stage::Free | Stage::Dead => {}
+            Stage::Free | Stage::Dead | Stage::Http => {}
         }
     }
 
@@ -226,9 +234,10 @@ impl<S: Service> Shard<S> {
         }
     }
 
-    /// Bytes right behind the head: frames of a hasty client. Never another request.
+    /// Bytes right behind the head: frames of a hasty client, or a body. Never another request, but where several are served.
     fn input_after_head(&mut self, slot: u32, rest: &mut [u8]) {
-        if !rest.is_empty() && matches!(self.slots.hot[slot as usize].stage, Stage::Open | Stage::Closing) {
+        let stage = self.slots.hot[slot as usize].stage;
+        if !rest.is_empty() && matches!(stage, Stage::Open | Stage::Closing | Stage::Http) {
             self.input(slot, rest);
         }
     }
@@ -240,14 +249,16 @@ impl<S: Service> Shard<S> {
         let routed = guarded(|| {
             let request: RequestHead<'_> = parse_request(head, &config.head)
                 .map_err(|error| Refusal { error, reason: RefusalReason::BadRequest })?;
-            route(listener, &request)
+            let is_polled = longpoll_path(listener, request.path()).is_some();
+            if is_polled { Ok(None) } else { route(listener, &request).map(Some) }
         });
         match routed {
-            Ok(Ok(_)) if self.memory.level() >= Level::Refuse => {
+            Ok(Ok(None)) => self.begin_http(slot, head),
+            Ok(Ok(Some(_))) if self.memory.level() >= Level::Refuse => {
                 let error = self.memory_refusal();
                 self.refuse_request(slot, &error, RefusalReason::Memory);
             }
-            Ok(Ok((endpoint, mut upgrade))) => match self.service.negotiate(endpoint, &mut upgrade) {
+            Ok(Ok(Some((endpoint, mut upgrade)))) => match self.service.negotiate(endpoint, &mut upgrade) {
                 Ok(subprotocol) => self.upgrade(slot, endpoint, &upgrade, subprotocol),
                 Err(error) => {
                     let reason =
@@ -406,6 +417,20 @@ impl<S: Service> Shard<S> {
         self.after_frames(slot, done, outcome);
     }
 
+    /// A message or batch that did not come in frames.
+    pub(super) fn body(&mut self, slot: u32, kind: Kind, payload: &mut [u8]) {
+        let Self { service, slots, frame, links, now, throttle, .. } = self;
+        let cold = &mut slots.cold[slot as usize];
+        let hot = &mut slots.hot[slot as usize];
+        let messages_left = messages_left(throttle.as_deref(), slot, *now);
+        let mut talk = Talk::new(*now, Outlet(slot), service, hot, frame, &cold.input, messages_left);
+        let at = payload.len();
+        let outcome = talk.hear(Received::Message { kind, payload }).ends(at).unwrap_or(Outcome::Consumed);
+        let mut done = talk.done(&links.counters);
+        keep_batch(cold, &mut done);
+        self.after_frames(slot, done, outcome);
+    }
+
     /// Works off another piece of a batch. Returns what it cost, in bytes.
     fn rest_of_batch(&mut self, slot: u32, mut batch: BatchRest) -> usize {
         let Self { service, slots, frame, links, now, throttle, .. } = self;
@@ -493,13 +518,13 @@ impl<S: Service> Shard<S> {
     }
 
     /// Our bug: this connection's input made the decoder panic.
-    fn decoder_panicked(&mut self, slot: u32) {
+    pub(super) fn decoder_panicked(&mut self, slot: u32) {
         self.links.counters.decoder_panics.add(1);
         let outlet = Outlet(slot);
         let hot = &mut self.slots.hot[slot as usize];
         hot.set(flag::DISCARD);
         match hot.stage {
-            Stage::Head => {
+            Stage::Head | Stage::Http => {
                 let error = HttpError::new(500, "this request met a bug in the server; it has been counted");
                 self.refuse(slot, &error, CloseReason::Panic);
             }
@@ -556,7 +581,7 @@ fn receive_in_two(socket: &OwnedFd, first: &mut [u8], second: &mut [u8]) -> Resu
 }
 
 /// The message limit that holds for the connection now. `login` is what its protocol needs for a login.
-fn limits(config: &crate::config::Config, hot: &Hot, login: impl FnOnce() -> usize) -> Limits {
+pub(super) fn limits(config: &crate::config::Config, hot: &Hot, login: impl FnOnce() -> usize) -> Limits {
     let message_bytes_max = if hot.has(flag::ESTABLISHED) {
         config.message_bytes_max
     } else {
@@ -586,3 +611,6 @@ pub(super) fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, Panicked> {
 
 /// What a message of a batch takes at least of a turn's bytes: the shortest have a dozen, and answers of a hundred.
 const BATCHED_MESSAGE_COST: usize = 64;
+
+/// What a few requests that came together count in a turn's budget of received bytes.
+const HTTP_REQUESTS_COST: usize = 4 << 10;

@@ -113,9 +113,10 @@ impl<S: Service> Shard<S> {
         let held = |slot: u32| {
             let cold = &self.slots.cold[slot as usize];
             let carried = cold.extra.as_ref().map_or(0, |extra| extra.held_bytes());
-            (slot, cold.input.held_bytes() + carried + self.tls.incomplete_bytes(slot))
+            let polled = if self.polls.is_empty() { 0 } else { self.polled_bytes(slot) };
+            (slot, cold.input.held_bytes() + carried + polled + self.tls.incomplete_bytes(slot))
         };
-        let is_open = |slot: &u32| self.slots.hot[*slot as usize].stage == Stage::Open;
+        let is_open = |slot: &u32| matches!(self.slots.hot[*slot as usize].stage, Stage::Open | Stage::Http);
         let mut largest: Vec<(u32, usize)> =
             self.slots.all().filter(is_open).map(held).filter(|(_, held)| *held >= WORTH_IT_BYTES).collect();
         largest.sort_unstable_by_key(|(slot, held)| (Reverse(*held), *slot));
@@ -124,13 +125,18 @@ impl<S: Service> Shard<S> {
             if freed >= bytes {
                 break;
             }
+            freed += held;
+            let hot = &self.slots.hot[slot as usize];
+            if hot.stage == Stage::Http || hot.socket.is_none() {
+                self.lose(slot, CloseReason::Memory);
+                continue;
+            }
             self.close(slot, 1013, WORDS, CloseReason::Memory);
             let cold = &mut self.slots.cold[slot as usize];
             cold.input.discard(&mut self.pool);
             cold.extra = None;
             self.tls.forget_incomplete(slot);
             self.slots.hot[slot as usize].set(flag::DISCARD);
-            freed += held;
         }
         self.pool.drop_spares();
         freed

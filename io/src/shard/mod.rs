@@ -20,8 +20,11 @@ mod deadlines;
 mod drain;
 mod ending;
 mod handshakes;
+mod http;
 mod input;
+mod longpoll;
 mod memory;
+mod polls;
 mod rawsocket;
 mod ready;
 mod renewal;
@@ -59,6 +62,7 @@ use crate::doorbell::{Bell, Doorbell};
 use crate::handover::peer;
 use crate::listen::Listening;
 use crate::park::Park;
+use crate::posts::Posts;
 use crate::pressure::Pressure;
 use crate::ring::Ring;
 use crate::service::{Effect, Service};
@@ -69,6 +73,7 @@ use accept::Acceptor;
 pub(crate) use arrivals::Spread;
 use drain::Drain;
 use memory::Memory;
+use polls::Polls;
 use ready::Ready;
 pub(crate) use renewal::Settings;
 use sharing::Sharing;
@@ -137,6 +142,7 @@ pub(crate) struct Links<T> {
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) counters: Arc<ShardCounters>,
     pub(crate) spread: Arc<Spread>,
+    pub(crate) posts: Arc<Posts>,
     /// Other shards that share this one's CPU.
     pub(crate) beside: Vec<usize>,
     pub(crate) pressure: Arc<Pressure>,
@@ -163,6 +169,7 @@ pub(crate) struct Shard<S: Service> {
     wheel: Wheel,
     pool: Pool,
     tls: Tls,
+    polls: Polls,
     acceptor: Acceptor,
     drain: Option<Drain>,
     epoll: OwnedFd,
@@ -226,6 +233,7 @@ impl<S: Service> Shard<S> {
             wheel: Wheel::new(now),
             pool: Pool::default(),
             tls: Tls::new(config.tls_handshakes_max),
+            polls: Polls::default(),
             acceptor: Acceptor::new(listeners)?,
             drain: None,
             epoll,
@@ -271,6 +279,7 @@ impl<S: Service> Shard<S> {
         self.handle_deadlines();
         busy |= self.relieve_memory();
         busy |= self.take_arrivals();
+        busy |= self.take_posts();
         busy |= self.accept();
         self.receive();
         self.act_on_effects();
@@ -330,10 +339,11 @@ impl<S: Service> Shard<S> {
 
     /// Whether another thread has left something for this one.
     fn has_mail(&self) -> bool {
-        let Links { inbound, mailbox, spread, .. } = &self.links;
+        let Links { inbound, mailbox, spread, posts, .. } = &self.links;
         let own = usize::from(self.id.get());
         !mailbox.is_empty(self.service.readiness() == Readiness::Later)
             || spread.has_arrivals(own)
+            || !posts.is_empty(own)
             || self.has_memory_news()
             || inbound.iter().any(|ring| !ring.is_empty())
     }
@@ -437,9 +447,12 @@ impl<S: Service> Shard<S> {
 
     /// Requests of the control thread, as many as the service takes in a turn. True = there is more to do at once.
     fn handle_requests(&mut self) -> bool {
-        let Self { service, links, slots, now, worked, .. } = self;
+        let Self { service, links, slots, polls, now, worked, .. } = self;
         let hot = &slots.hot;
-        let peer = |outlet: Outlet| hot.get(outlet.index())?.socket.as_ref().and_then(peer);
+        let peer = |outlet: Outlet| match &hot.get(outlet.index())?.socket {
+            Some(socket) => peer(socket),
+            None => polls.peer(outlet.0),
+        };
         loop {
             match service.readiness() {
                 Readiness::Later => return false,
@@ -548,7 +561,9 @@ impl<S: Service> Shard<S> {
         counters.inflated_messages.set(inflated.messages);
         counters.inflated_bytes_wire.set(inflated.bytes_in);
         counters.inflated_bytes_payload.set(inflated.bytes_out);
-        counters.connections_open.set(self.slots.open() as u64);
+        let sessions = self.polls.sessions();
+        counters.connections_open.set((self.slots.open() - sessions) as u64);
+        counters.longpoll_sessions.set(sessions as u64);
         counters.ring_bytes.set(self.links.inbound.iter().map(|ring| ring.bytes() as u64).sum());
         counters.ring_depth.set(self.links.inbound.iter().map(|ring| ring.len() as u64).sum());
     }

@@ -5,6 +5,7 @@ use std::io::IoSlice;
 use fanwire_core::{Outlet, Sent, Wire};
 
 use super::Shard;
+use super::polls::Polls;
 use super::tls::Tls;
 use crate::counters::ShardCounters;
 use crate::service::Service;
@@ -14,6 +15,7 @@ use crate::socket;
 /// The shard's sockets as the service sees them.
 struct Sockets<'a> {
     hot: &'a mut [Hot],
+    polls: &'a mut Polls,
     tls: &'a mut Tls,
     broken: &'a mut Vec<u32>,
     sends: u64,
@@ -25,7 +27,7 @@ impl Wire for Sockets<'_> {
     #[inline]
     fn send(&mut self, outlet: Outlet, pieces: &[IoSlice<'_>]) -> Sent {
         let hot = &mut self.hot[outlet.index()];
-        let Some(socket) = &hot.socket else { return Sent::Broken };
+        let Some(socket) = &hot.socket else { return self.send_polled(outlet, pieces) };
         if hot.has(flag::TLS) {
             return self.send_encrypted(outlet, pieces);
         }
@@ -49,6 +51,11 @@ impl Wire for Sockets<'_> {
 }
 
 impl Sockets<'_> {
+    #[cold]
+    fn send_polled(&mut self, outlet: Outlet, pieces: &[IoSlice<'_>]) -> Sent {
+        self.polls.send(outlet.0, pieces)
+    }
+
     #[inline(never)]
     fn send_encrypted(&mut self, outlet: Outlet, pieces: &[IoSlice<'_>]) -> Sent {
         match self.tls.send(outlet.0, &mut self.hot[outlet.index()], pieces) {
@@ -78,12 +85,13 @@ impl<S: Service> Shard<S> {
     /// Sends within the turn's budget. True = there is more.
     pub(super) fn flush(&mut self) -> bool {
         let (hot, tls, broken) = (&mut self.slots.hot[..], &mut self.tls, &mut self.broken);
-        let mut sockets = Sockets { hot, tls, broken, sends: 0, short: 0, bytes: 0 };
+        let polls = &mut self.polls;
+        let mut sockets = Sockets { hot, polls, tls, broken, sends: 0, short: 0, bytes: 0 };
         let more = self.service.flush(self.now, &mut sockets, &self.config.turn.flush);
         sockets.count(&self.links.counters);
         while let Some(slot) = self.broken.pop() {
             self.lose(slot, CloseReason::Lost);
         }
-        more
+        more | self.answer_polls()
     }
 }

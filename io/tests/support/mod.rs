@@ -281,6 +281,7 @@ pub fn config(driver: Driver) -> Config {
             address: ListenAddress::Ip((Ipv4Addr::LOCALHOST, 0).into()),
             backlog: None,
             endpoints: vec![Endpoint { path: "/ws".into(), id: EndpointId(0) }],
+            longpoll: Vec::new(),
             rawsocket: None,
             control: Vec::new(),
             tls: None,

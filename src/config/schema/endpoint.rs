@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 pub enum Protocol {
     /// WAMP over WebSocket.
     Wamp,
+    /// WAMP over HTTP long-polling, at paths below this one.
+    #[serde(rename = "wamp-longpoll")]
+    WampLongpoll,
     /// The message center's JSON over WebSocket.
     #[serde(rename = "message-center")]
     MessageCenter,
@@ -20,6 +23,13 @@ pub enum Protocol {
     Echo,
     /// Messages over WebSocket that a script decides on.
     Lua,
+}
+
+impl Protocol {
+    /// Whether it is WAMP, by whatever transport.
+    pub fn is_wamp(self) -> bool {
+        matches!(self, Self::Wamp | Self::WampLongpoll)
+    }
 }
 
 /// A serializer of WAMP.

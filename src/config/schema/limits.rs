@@ -48,6 +48,14 @@ described! {
         /// From our last word to the end of the connection.
         #[acts(now)]
         pub close_time: Time,
+        /// How long a long-polling request waits for something to be answered with.
+        ///
+        /// Then the answer is empty and the client asks again. Shorter than what clients (Autobahn 12 s) and proxies wait.
+        #[acts(now)]
+        pub poll_wait: Time,
+        /// How long a polled session is kept while no request of its waits, and an HTTP connection without requests.
+        #[acts(now)]
+        pub poll_idle: Time,
         /// A connection that was silent for this long is pinged.
         #[acts(now)]
         pub ping_interval: Time,
@@ -123,6 +131,11 @@ described! {
         /// Without it, the limit of open files decides.
         #[acts(new_connections)]
         pub connections_per_shard: Limit<Count>,
+        /// Sessions of one shard that are polled by HTTP requests; further ones are answered 503.
+        ///
+        /// They have no descriptor that would bound them. About 1 KiB each, without what waits for them.
+        #[acts(new_connections)]
+        pub polled_sessions_per_shard: Count,
         /// New connections that the process accepts in a second; more wait in the backlog.
         ///
         /// A tenth of it may come at once. For storms, when thousands come back after a fault; see `listener.backlog`.
@@ -185,6 +198,8 @@ impl Default for Limits {
             login_time: Time::seconds(10),
             message_time: Time::seconds(30),
             close_time: Time::seconds(5),
+            poll_wait: Time::seconds(10),
+            poll_idle: Time::seconds(30),
             ping_interval: Time::seconds(25),
             pong_wait: Time::seconds(8),
             outbox: Size(1 << 20),
@@ -204,6 +219,7 @@ impl Default for Limits {
             logins_waiting: Count(256),
             logins_at_once: Auto::Auto,
             connections_per_shard: Limit(None),
+            polled_sessions_per_shard: Count(1 << 16),
             accept_rate: Limit(None),
             connections_per_address: Limit(None),
             connects_per_address: Limit(None),

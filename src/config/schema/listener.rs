@@ -39,12 +39,13 @@ described! {
         #[acts(new_connections)]
         #[serde(default)]
         pub allowed_origins: Vec<String>,
-        /// Path → protocol: `wamp`, `message-center`, `echo` or `lua`.
+        /// Path → protocol: `wamp`, `wamp-longpoll`, `message-center`, `echo` or `lua`.
         ///
         /// The last three are configured in `[message_center]`, `[echo]` and, by the same path, `[[lua]]`. The path `*` is all that no other endpoint has; without it they are answered 404. WAMP's subprotocols are `wamp.2.json`,
         /// `wamp.2.msgpack` and `wamp.2.cbor`, the same with `.batched`, and `wamp` for version 1 (`[wamp1]`); the others have
         /// none. A WAMP endpoint may be for one realm, or some serializers: `"/devices" = { protocol = "wamp", realm = "devices", serializers = ["cbor"] }`. Who joins
-        /// another realm there is told `wamp.error.no_such_realm`.
+        /// another realm there is told `wamp.error.no_such_realm`. `wamp-longpoll` is WAMP for clients without WebSocket, below the path: see
+        /// [transports](transports.md#long-polling).
         #[acts(restart)]
         #[serde(default = "Listener::default_endpoints")]
         pub endpoints: BTreeMap<String, Endpoint>,

@@ -154,7 +154,7 @@ impl Router {
         let mut router = Self { child, wamp: unknown, admin: unknown, said };
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let found = (router.find("ws://"), router.find("http://"));
+            let found = (router.find("ws://"), router.find("admin    http://"));
             if let (Some(wamp), Some(admin)) = found {
                 (router.wamp, router.admin) = (wamp, admin);
                 break;
