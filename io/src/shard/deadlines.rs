@@ -111,7 +111,7 @@ impl<S: Service> Shard<S> {
             next = earlier(next, cold.stage_at);
         }
         if hot.socket.is_none() {
-            let next = self.look_at_poll(slot).map(|at| earlier(next, at)).flatten();
+            let next = self.look_at_poll(slot).and_then(|at| earlier(next, at));
             return next.into_iter().for_each(|at| self.wheel.enter(self.now, slot, at));
         }
         // While we do not read, the peer cannot finish a message or show that it lives.

@@ -59,6 +59,13 @@ struct Polled {
     is_finished: bool,
 }
 
+impl Polled {
+    /// Bytes of what its client has said and was not handled.
+    fn said_bytes(&self) -> usize {
+        self.sends.iter().map(|(_, body)| body.capacity()).sum()
+    }
+}
+
 impl Polls {
     pub(super) fn is_empty(&self) -> bool {
         self.sessions.is_empty() && self.connections.is_empty()
@@ -229,7 +236,7 @@ impl<S: Service> Shard<S> {
             HttpError::new(413, words)
         } else if session.kind == Kind::Text && std::str::from_utf8(&body).is_err() {
             HttpError::new(400, "the message is not UTF-8")
-        } else if session.sends.len() >= SENDS_MAX {
+        } else if session.sends.len() >= SENDS_MAX || session.said_bytes() > bytes_max as usize {
             let words = "too many messages of this session wait; send one after the other";
             HttpError::new(503, words).with_headers(&[("Retry-After", "1")])
         } else {
@@ -339,8 +346,7 @@ impl<S: Service> Shard<S> {
     /// Bytes that a connection or session of HTTP holds beside its slot.
     pub(super) fn polled_bytes(&self, slot: u32) -> usize {
         let Polls { sessions, connections, .. } = &self.polls;
-        let said = |session: &Polled| session.sends.iter().map(|(_, body)| body.capacity()).sum::<usize>();
-        sessions.get(&slot).map_or(0, |session| said(session) + session.answer.bytes())
+        sessions.get(&slot).map_or(0, |session| session.said_bytes() + session.answer.bytes())
             + connections.get(&slot).map_or(0, |connection| connection.held_bytes())
     }
 }
@@ -357,5 +363,6 @@ fn ended(counters: &ShardCounters, why: CloseReason) -> &Count {
 
 /// A batch is full after the message that reaches this. The others wait in the outbox, where they are counted.
 const ANSWER_BYTES_MAX: usize = 256 << 10;
-/// Bodies of one session that wait to be handled: browsers send on six connections at once.
+/// Bodies of one session that wait to be handled: browsers send on six connections at once. Together they have no more bytes than one
+/// message may have, and one body more.
 const SENDS_MAX: usize = 16;

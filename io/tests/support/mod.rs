@@ -297,6 +297,7 @@ pub fn config(driver: Driver) -> Config {
             pong_wait: PATIENCE,
             close: PATIENCE,
             unread: PATIENCE,
+            ..Deadlines::default()
         },
         ..Config::default()
     }
