@@ -282,6 +282,8 @@ impl Directory {
             Some(present) if offer.force && present.callees().all(|other| other.role == callee.role) => {
                 Ok(self.new_registration(hash, key, callee, offer))
             }
+            // Who asks to have it alone does not share it instead.
+            Some(_) if offer.force => Err(RegisterError::AlreadyRegistered),
             Some(present) => present.joined_by(callee, offer),
         };
         let mut notes = Notes::new(self, offer.heard);

@@ -526,17 +526,20 @@ fn who_forces_its_way_in_has_the_procedure_alone() {
 
 #[test]
 fn nobody_takes_what_another_role_has() {
-    let mut router = Router::new(2);
-    let user = router.challenged(0, "named", "u");
-    let operator = router.challenged(1, "named", "o");
-    for (place, (client, role)) in [(user, 0), (operator, 1)].into_iter().enumerate() {
-        router.say(client, r#"[5,"secret",{}]"#);
-        let question = router.question(place);
-        router.grant(place, &question, role);
-        assert!(router.hear_one(client).starts_with("[2,"));
+    // Nor does who wants to have it alone share it instead.
+    for policy in ["single", "roundrobin"] {
+        let mut router = Router::new(2);
+        let user = router.challenged(0, "named", "u");
+        let operator = router.challenged(1, "named", "o");
+        for (place, (client, role)) in [(user, 0), (operator, 1)].into_iter().enumerate() {
+            router.say(client, r#"[5,"secret",{}]"#);
+            let question = router.question(place);
+            router.grant(place, &question, role);
+            assert!(router.hear_one(client).starts_with("[2,"));
+        }
+        register(&mut router, operator, &invoke(policy));
+        router.say(user, &format!(r#"[64,1,{{"force_reregister":true,"invoke":"{policy}"}},"p"]"#));
+        let error = router.hear_one(user);
+        assert!(error.contains("wamp.error.procedure_already_exists"), "{error}");
     }
-    register(&mut router, operator, "{}");
-    router.say(user, r#"[64,1,{"force_reregister":true},"p"]"#);
-    let error = router.hear_one(user);
-    assert!(error.contains("wamp.error.procedure_already_exists"), "{error}");
 }
