@@ -385,7 +385,7 @@ impl Wanted<'_> {
     }
 
     fn is_new(&self, callee: &Callee) -> bool {
-        self.asked.is_empty() || !self.asked.contains(&callee.session)
+        self.asked.is_empty() || !self.asked.contains(&callee.session) || planted(Mutation::RefuserAskedAgain)
     }
 }
 

@@ -233,6 +233,28 @@ pub enum Mutation {
     LastPartUntold,
     /// What few calls have stays when their caller leaves.
     ExtrasOutliveCaller,
+    /// A callee is asked for one call more than it takes.
+    OneCallTooMany,
+    /// Whose turn it is does not go on.
+    TurnStands,
+    /// The first of several callees is passed over.
+    FirstIsSecond,
+    /// In the place of the last of several callees the first one is asked.
+    LastIsFirst,
+    /// Of several callees the one with most to do is asked.
+    MostLoadedAsked,
+    /// A registration is taken from callees of other roles.
+    ForcedAcrossRoles,
+    /// A place at a callee is never given back once its caller has gone.
+    PlaceLost,
+    /// A place at a callee is given back when the caller gives up, though the callee works on.
+    PlaceFreedEarly,
+    /// Who did not want a call is asked again.
+    RefuserAskedAgain,
+    /// Anybody's word for that sends a call to another callee.
+    AnybodyReroutes,
+    /// What is kept to ask another callee counts for ever.
+    KeptBytesStay,
     /// Decoding a message panics. Not for the simulation to find: the session must end with 1011 and nothing else.
     DecoderPanics,
 }

@@ -588,13 +588,14 @@ impl Shard {
     }
 
     /// How much there is in each table that is empty when nobody is connected. Cheap; for tests.
-    pub fn table_sizes(&self) -> [(&'static str, usize); 9] {
+    pub fn table_sizes(&self) -> [(&'static str, usize); 10] {
         [
             ("calls", self.calls.len()),
             ("calls with extras", self.call_extras.len()),
             ("call timers", self.call_timers.len()),
             ("bytes kept for re-routing", self.rerouting_bytes),
             ("parked requests", self.parked.len()),
+            ("held parts", usize::from(!self.held_parts.is_empty())),
             ("sessions by id", self.outlets.len()),
             ("subscriptions", self.subscriptions.len()),
             ("sessions with testaments", self.testaments.len()),

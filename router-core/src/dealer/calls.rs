@@ -320,6 +320,11 @@ impl Shard {
             }
             let Some(call) = self.calls.remove(&number) else { continue };
             self.delivery.counters.calls_pending -= 1;
+            if planted(Mutation::PlaceLost)
+                && let Some(extras) = self.call_extras.get_mut(&number)
+            {
+                std::mem::forget(extras.claim.take());
+            }
             if call.has_extras && !planted(Mutation::ExtrasOutliveCaller) {
                 self.drop_extras(number, &call);
             }

@@ -105,6 +105,11 @@ impl Shard {
             call.standing = Standing::Answered;
         }
         let call = *call;
+        if planted(Mutation::PlaceFreedEarly)
+            && let Some(extras) = self.call_extras.get_mut(&number)
+        {
+            extras.claim = None;
+        }
         if call.takes_progress && !planted(Mutation::PartsAfterEnd) {
             self.interrupt_callee(number, &call, Interrupt::DropProgress);
         }

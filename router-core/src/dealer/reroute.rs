@@ -101,11 +101,14 @@ impl Shard {
 
     /// Nobody else will be asked.
     pub(super) fn drop_reroute(&mut self, reroute: Option<Reroute>) {
-        self.rerouting_bytes -= reroute.map_or(0, |reroute| reroute.payload.len());
+        if !planted(Mutation::KeptBytesStay) {
+            self.rerouting_bytes -= reroute.map_or(0, |reroute| reroute.payload.len());
+        }
     }
 
     pub(super) fn callee_reroutes(&self, number: u64) -> bool {
-        let reroutes = |features: CalleeFeatures| features.call_reroute();
+        let reroutes =
+            |features: CalleeFeatures| features.call_reroute() || planted(Mutation::AnybodyReroutes);
         self.calls.get(&number).is_some_and(|call| reroutes(call.callee_features))
     }
 

@@ -7,7 +7,11 @@ use super::{
     Callee,
     sync::{AtomicU64, Ordering},
 };
-use crate::{ids::SessionId, uri::InvokePolicy};
+use crate::{
+    ids::SessionId,
+    mutation::{Mutation, planted},
+    uri::InvokePolicy,
+};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
@@ -61,9 +65,16 @@ impl Member {
         self.callee
     }
 
+    /// Invocations that it works on, where somebody counts them.
+    pub(crate) fn claimed(&self) -> u64 {
+        // Relaxed: only the number matters.
+        self.pending.load(Ordering::Relaxed)
+    }
+
     /// Counts one more invocation, unless it has as many as it takes.
     fn claim(self: &Arc<Self>) -> Option<Claim> {
         let max = self.concurrency.map_or(u64::MAX, NonZeroU64::get);
+        let max = max.saturating_add(u64::from(planted(Mutation::OneCallTooMany)));
         // Relaxed: only the number matters, and read-modify-writes never see one twice.
         let mut pending = self.pending.load(Ordering::Relaxed);
         while pending < max {
@@ -108,16 +119,18 @@ impl Members {
     ) -> Choice {
         let count = self.list.len();
         let start = match policy {
+            InvokePolicy::First if planted(Mutation::FirstIsSecond) => 1 % count,
             InvokePolicy::Single | InvokePolicy::First | InvokePolicy::Last => 0,
             InvokePolicy::Random => random() as usize % count,
             // Relaxed: only the number matters.
             InvokePolicy::RoundRobin | InvokePolicy::LeastLoaded => {
-                self.turn.fetch_add(1, Ordering::Relaxed) as usize % count
+                let step = u64::from(!planted(Mutation::TurnStands));
+                self.turn.fetch_add(step, Ordering::Relaxed) as usize % count
             }
         };
         let in_turn = (0..count).map(|step| &self.list[(start + step) % count]);
         let counts = policy == InvokePolicy::LeastLoaded;
-        if policy == InvokePolicy::Last {
+        if policy == InvokePolicy::Last && !planted(Mutation::LastIsFirst) {
             return Self::first_free(in_turn.rev(), counts, may);
         }
         if counts {
@@ -125,6 +138,9 @@ impl Members {
             let load = |member: &&Arc<Member>| member.pending.load(Ordering::Relaxed);
             let mut by_load: Vec<_> = in_turn.collect();
             by_load.sort_by_cached_key(load);
+            if planted(Mutation::MostLoadedAsked) {
+                by_load.reverse();
+            }
             return Self::first_free(by_load.into_iter(), counts, may);
         }
         Self::first_free(in_turn, counts, may)

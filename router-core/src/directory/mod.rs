@@ -279,7 +279,11 @@ impl Directory {
         };
         let entered = match &present {
             None => Ok(self.new_registration(hash, key, callee, offer)),
-            Some(present) if offer.force && present.callees().all(|other| other.role == callee.role) => {
+            Some(present)
+                if offer.force
+                    && (present.callees().all(|other| other.role == callee.role)
+                        || planted(Mutation::ForcedAcrossRoles)) =>
+            {
                 Ok(self.new_registration(hash, key, callee, offer))
             }
             // Who asks to have it alone does not share it instead.
@@ -403,6 +407,16 @@ impl Directory {
     /// How many procedures are registered. Takes each lock once: for metrics and tests.
     pub fn registration_count(&self) -> usize {
         self.registrations.len()
+    }
+
+    /// How many invocations count for callees with a limit, or for those of whom the least loaded is asked. Takes each lock
+    /// once: for tests.
+    pub fn claim_count(&self) -> u64 {
+        let mut claims = Vec::new();
+        for bucket in 0..self.registrations.bucket_count() {
+            self.registrations.collect(bucket, &mut claims, |registration| Some(registration.claimed()));
+        }
+        claims.iter().sum()
     }
 
     /// How many sessions there are. Takes each lock once: for metrics and tests.

@@ -246,6 +246,11 @@ impl Registration {
         self.members.as_deref()
     }
 
+    /// Invocations that count for its callees.
+    pub(crate) fn claimed(&self) -> u64 {
+        self.members.iter().flat_map(|members| members.list()).map(|member| member.claimed()).sum()
+    }
+
     /// Whether several callees have it.
     pub fn is_shared(&self) -> bool {
         self.members.as_ref().is_some_and(|members| members.list().len() > 1)

@@ -241,7 +241,7 @@ impl Client {
             Act::Register => {
                 let procedure = self.or_pattern(procedure, plan, rng);
                 let request = self.ask(Some(Asked::Register(procedure)));
-                Op::Register { request, procedure, offer: calls::offer(rng) }
+                Op::Register { request, procedure, offer: calls::offer(procedure, plan, rng) }
             }
             Act::Unregister => {
                 let Some((registration, procedure)) = take_one(&mut self.registrations, rng) else { return };

@@ -2,11 +2,12 @@
 
 use super::{
     history::{
-        Answerer, Asked, ClientId, Decision, Event, Inner, NOT_TOLD, Op, Order, Protocol, Ruling, Seen, Wants,
+        Answerer, Asked, ClientId, Decision, Event, Inner, NOT_TOLD, Offer, Op, Order, Protocol, Ruling,
+        Seen, Wants,
     },
     names,
 };
-use fanwire_codec::wamp2::CancelMode;
+use fanwire_codec::wamp2::{CancelMode, InvokePolicy};
 use fanwire_core::login::LoginMethod;
 use fanwire_core::{Arrival, Counters, DropReason, LoginOutcome};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,7 @@ impl Coverage {
             let abandoned =
                 counters.logins[LoginOutcome::of(LoginMethod::Ticket, Arrival::Abandoned).index()];
             coverage.add("logins abandoned", abandoned);
+            coverage.add("calls for another callee", counters.calls_rerouted);
             coverage.add("short sends", counters.sends_short);
             coverage.add("parked requests", counters.parked);
             coverage.add("held connections", counters.held);
@@ -123,6 +125,16 @@ const MUST_HAPPEN: &[&str] = &[
     "saw a part of a result",
     "saw a call time out",
     "saw feature_not_supported",
+    "REGISTER by force",
+    "REGISTER with a limit",
+    "REGISTER shared, in turns",
+    "REGISTER shared, by chance",
+    "REGISTER shared, first",
+    "REGISTER shared, last",
+    "REGISTER shared, by load",
+    "ERROR by which a callee passes on",
+    "saw no_available_callee",
+    "calls for another callee",
 ];
 
 /// `rooms`: who is in one.
@@ -183,6 +195,15 @@ fn name(event: &Event, rooms: &BTreeSet<ClientId>) -> &'static str {
             Op::Publish { lists: Some(_), .. } => "PUBLISH with lists of receivers",
             Op::Publish { acknowledge: true, .. } => "PUBLISH with acknowledge",
             Op::Publish { .. } => "PUBLISH",
+            Op::Register { offer: Offer { force: true, .. }, .. } => "REGISTER by force",
+            Op::Register { offer: Offer { concurrency: Some(_), .. }, .. } => "REGISTER with a limit",
+            Op::Register { offer, .. } if offer.invoke != InvokePolicy::Single => match offer.invoke {
+                InvokePolicy::RoundRobin => "REGISTER shared, in turns",
+                InvokePolicy::Random => "REGISTER shared, by chance",
+                InvokePolicy::First => "REGISTER shared, first",
+                InvokePolicy::Last => "REGISTER shared, last",
+                _ => "REGISTER shared, by load",
+            },
             Op::Register { procedure, .. } if names::is_pattern(*procedure) => "REGISTER by pattern",
             Op::Register { .. } => "REGISTER",
             Op::Unregister { .. } => "UNREGISTER",
@@ -199,6 +220,7 @@ fn name(event: &Event, rooms: &BTreeSet<ClientId>) -> &'static str {
             Op::YieldPart { .. } => "YIELD of a part",
             Op::Yield { .. } => "YIELD",
             Op::Fail { .. } => "ERROR of a callee",
+            Op::PassOn { .. } => "ERROR by which a callee passes on",
             Op::Say { .. } => "says something at the message center",
             Op::Goodbye => "GOODBYE",
             Op::Violate => "violations",
@@ -241,6 +263,7 @@ fn name(event: &Event, rooms: &BTreeSet<ClientId>) -> &'static str {
                 "wamp.error.feature_not_supported" => "saw feature_not_supported",
                 "wamp.error.not_authorized" => "saw not_authorized",
                 "wamp.error.authorization_failed" => "saw authorization_failed",
+                "wamp.error.no_available_callee" => "saw no_available_callee",
                 "wamp.error.unavailable" => "saw unavailable",
                 "wamp.error.procedure_already_exists" => "saw procedure_already_exists",
                 _ => "saw other errors",

@@ -1,6 +1,6 @@
 //! What happened, as the clients know it: the checkers judge by this alone, and the trace hash is over it.
 
-use fanwire_codec::wamp2::{CancelMode, ReceiverLists};
+use fanwire_codec::wamp2::{CancelMode, InvokePolicy, ReceiverLists};
 use std::borrow::Cow;
 
 /// One connection with its session; never used again.
@@ -102,6 +102,8 @@ pub struct Abilities {
     pub parts: bool,
     /// It looks after timeouts.
     pub timeout: bool,
+    /// What it does not want goes to another one.
+    pub reroute: bool,
     /// As a caller: it may send calls in parts.
     pub calls_in_parts: bool,
 }
@@ -121,6 +123,11 @@ pub struct Wants {
 pub struct Offer {
     /// It wants to be told of timeouts.
     pub forward_timeout: bool,
+    pub invoke: InvokePolicy,
+    /// Calls that it takes at a time.
+    pub concurrency: Option<u64>,
+    /// Whoever has it loses it.
+    pub force: bool,
 }
 
 /// What an invocation says beside the call itself.
@@ -204,6 +211,11 @@ pub enum Op {
         tag: Tag,
     },
     Fail {
+        invocation: u64,
+        tag: Tag,
+    },
+    /// Another one should do it.
+    PassOn {
         invocation: u64,
         tag: Tag,
     },

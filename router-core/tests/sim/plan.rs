@@ -11,7 +11,7 @@ use super::{
     rng::Rng,
     rules::Rules,
 };
-use fanwire_codec::wamp2::MatchPolicy;
+use fanwire_codec::wamp2::{InvokePolicy, MatchPolicy};
 use fanwire_codec::ws::deflate::{Agreement, DeflatePolicy, Direction, WINDOW_BITS_MIN};
 use fanwire_core::message_center::{MessageCenter, OnError};
 use fanwire_core::{
@@ -145,6 +145,13 @@ pub struct Plan {
     pub able: usize,
     pub in_parts: usize,
     pub timed: usize,
+    /// Percent of registrations that share their procedure, by the policy that each has, that take so many calls at a time,
+    /// and that take it from whoever has it; and percent of calls that a callee passes on.
+    pub shared: usize,
+    pub policies: [InvokePolicy; 4],
+    pub limited_callees: usize,
+    pub forced: usize,
+    pub passed_on: usize,
     /// Whether there is a time in which no callee says anything.
     pub hushed: bool,
     /// Whether there is a hook, percent of its questions that it denies, fails to answer, and never answers.
@@ -281,6 +288,11 @@ impl Plan {
             able: rng.pick(&[0, 50, 80, 100]),
             in_parts: rng.pick(&[0, 0, 30, 70]),
             timed: rng.pick(&[0, 0, 20, 60]),
+            shared: rng.pick(&[0, 0, 80, 100]),
+            policies: [(); 4].map(|()| rng.pick(&InvokePolicy::ALL)),
+            limited_callees: rng.pick(&[0, 0, 0, 100, 50]),
+            forced: rng.pick(&[0, 0, 0, 20]),
+            passed_on: rng.pick(&[0, 0, 30]),
             hushed: rng.chance(25),
             hooked,
             denied: rng.pick(&[0, 20]),

@@ -122,6 +122,17 @@ const ALL: &[Mutation] = &[
     Mutation::LeaverForgetsCallees,
     Mutation::LastPartUntold,
     Mutation::ExtrasOutliveCaller,
+    Mutation::OneCallTooMany,
+    Mutation::TurnStands,
+    Mutation::FirstIsSecond,
+    Mutation::LastIsFirst,
+    Mutation::MostLoadedAsked,
+    Mutation::ForcedAcrossRoles,
+    Mutation::PlaceLost,
+    Mutation::PlaceFreedEarly,
+    Mutation::RefuserAskedAgain,
+    Mutation::AnybodyReroutes,
+    Mutation::KeptBytesStay,
 ];
 
 /// The first seed that finds the bug, and the rule's words.

@@ -19,6 +19,11 @@ use std::borrow::Cow;
 /// The error with which callees fail on purpose.
 pub const CALLEE_ERROR: &str = "sim.error.refused";
 
+/// The one with which a callee passes a call on, if it knows that; also the router's, for want of room.
+pub const UNAVAILABLE: &str = "wamp.error.unavailable";
+/// Nobody else takes it.
+pub const NO_AVAILABLE_CALLEE: &str = "wamp.error.no_available_callee";
+
 /// Every user's.
 pub const RIGHT_TICKET: &str = "right";
 
@@ -38,7 +43,8 @@ pub fn speak(from: ClientId, serializer: Serializer, op: &Op, padding: usize) ->
         | Op::Call { tag, .. }
         | Op::CallOn { tag, .. }
         | Op::Yield { tag, .. }
-        | Op::Fail { tag, .. } => arguments(serializer, tag, padding),
+        | Op::Fail { tag, .. }
+        | Op::PassOn { tag, .. } => arguments(serializer, tag, padding),
         Op::YieldPart { tag, part, .. } => list_of_one(serializer, &tagged_part(tag, *part, padding)),
         _ => Vec::new(),
     };
@@ -85,8 +91,14 @@ pub fn speak(from: ClientId, serializer: Serializer, op: &Op, padding: usize) ->
         },
         Op::Register { request, procedure, offer } => {
             let (match_policy, procedure) = names::request(*procedure);
-            let forward_timeout = offer.forward_timeout.then_some(true);
-            let options = RegisterOptions { match_policy, forward_timeout, ..Default::default() };
+            let options = RegisterOptions {
+                match_policy,
+                invoke: offer.invoke,
+                forward_timeout: offer.forward_timeout.then_some(true),
+                concurrency: offer.concurrency,
+                force_reregister: offer.force.then_some(true),
+                ..Default::default()
+            };
             Message::Register { request: *request, options, procedure: procedure.into() }
         }
         Op::Unregister { request, registration, .. } => {
@@ -121,6 +133,12 @@ pub fn speak(from: ClientId, serializer: Serializer, op: &Op, padding: usize) ->
             request_type: code::INVOCATION,
             request: *invocation,
             error: CALLEE_ERROR.into(),
+            payload,
+        },
+        Op::PassOn { invocation, .. } => Message::Error {
+            request_type: code::INVOCATION,
+            request: *invocation,
+            error: UNAVAILABLE.into(),
             payload,
         },
         Op::Say { .. } => unreachable!("it is the message center's"),
@@ -200,6 +218,7 @@ fn roles(abilities: &Abilities) -> Roles {
         (abilities.progress, Feature::ProgressiveCallResults),
         (abilities.parts, Feature::ProgressiveCallInvocations),
         (abilities.timeout, Feature::CallTimeout),
+        (abilities.reroute, Feature::CallReroute),
     ];
     let callee: Vec<Feature> =
         callee.into_iter().filter_map(|(has, feature)| has.then_some(feature)).collect();

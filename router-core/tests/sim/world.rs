@@ -194,6 +194,7 @@ impl World {
         (self.jury.facts.shed, self.jury.facts.shed_for_room) = self.shed();
         self.jury.facts.parked = self.homes.iter().map(|home| home.shard.counters().parked).sum();
         self.jury.settled()?;
+        accounting::no_claims(&self.directory)?;
         self.everybody_leaves()?;
         Ok(self.trace())
     }

@@ -80,6 +80,14 @@ pub fn empty(shard: usize, counters: &Counters) -> Verdict {
     }
 }
 
+/// Each call has its answer: none counts for its callee any more.
+pub fn no_claims(directory: &Directory) -> Verdict {
+    match directory.claim_count() {
+        0 => Ok(()),
+        count => Err(format!("each call has its answer, and {count} of them still count for their callees")),
+    }
+}
+
 /// The same for what they have in their tables.
 pub fn empty_tables(shard: usize, tables: &[(&'static str, usize)]) -> Verdict {
     match tables.iter().find(|(_, size)| *size != 0) {

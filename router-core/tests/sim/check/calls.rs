@@ -5,7 +5,7 @@ use super::{Checker, Facts, Verdict};
 use crate::{
     history::{ClientId, Event, Op, Ruling, Seen, Tag},
     names,
-    speech::CALLEE_ERROR,
+    speech::{CALLEE_ERROR, NO_AVAILABLE_CALLEE, UNAVAILABLE},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,18 +13,24 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Calls {
     calls: BTreeMap<(ClientId, u64), Call>,
     /// Who has seen that it stands registered for a procedure or pattern.
-    callees: BTreeMap<u8, ClientId>,
+    callees: BTreeMap<u8, BTreeSet<ClientId>>,
+    /// What somebody took by force: who stands for it is not known.
+    forced: BTreeSet<u8>,
     /// The procedure or pattern of each registration id.
     asked: BTreeMap<u64, u8>,
     unregistering: BTreeMap<(ClientId, u64), u8>,
     /// What each client asked last, by procedure or pattern, and may have.
     own: BTreeMap<(ClientId, u8), Own>,
     registering: BTreeMap<(ClientId, u64), u8>,
-    /// Callees that began to take a registration back, how often.
-    withdrawn: BTreeMap<(ClientId, u8), u32>,
+    /// How often callees began to take their registration of it back.
+    withdrawn: BTreeMap<u8, u32>,
     /// By the call's tag.
     standing: BTreeMap<Tag, Vec<(u8, ClientId)>>,
-    invoked: BTreeSet<Tag>,
+    /// Who was called, and whom the hook was asked for.
+    invoked: BTreeMap<Tag, Vec<ClientId>>,
+    asked_about: BTreeSet<Tag>,
+    /// Who has passed a call on.
+    passed_on: BTreeSet<(Tag, ClientId)>,
     answers: BTreeMap<Tag, Answer>,
 }
 
@@ -34,6 +40,8 @@ struct Call {
     callee: Option<(ClientId, u8, u32)>,
     /// The caller's own REGISTER, if that was its last word on the procedure.
     own_register: Option<u64>,
+    /// How often callees had begun to take their registration of exactly this back.
+    withdrawn: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -47,6 +55,7 @@ enum Own {
 enum Answer {
     Yield,
     Fail,
+    PassOn,
     /// The hook cannot be asked.
     None,
 }
@@ -67,7 +76,7 @@ impl Checker for Calls {
             }
             Event::Ended { client, .. } => {
                 self.calls.retain(|(caller, _), _| caller != client);
-                self.callees.retain(|_, callee| callee != client);
+                self.callees.values_mut().for_each(|callees| callees.retain(|callee| callee != client));
             }
             _ => {}
         }
@@ -81,7 +90,7 @@ impl Calls {
         if !is_answered_by_hook(tag.name, facts) {
             return Err(format!("the hook is asked to answer {tag:?}, which is for callees"));
         }
-        if !self.invoked.insert(*tag) {
+        if !self.asked_about.insert(*tag) {
             return Err(format!("the hook is asked twice to answer {tag:?}"));
         }
         let caller = facts.person(tag.from).map(|person| person.session);
@@ -93,9 +102,10 @@ impl Calls {
 
     /// Who stands registered for the procedure, exactly or by a pattern, and may be called.
     fn standing_for(&self, name: u8, facts: &Facts) -> Vec<(u8, ClientId)> {
-        let covering = self.callees.iter().filter(|(by, _)| names::covers(**by, name));
-        let may_be_called = covering.filter(|(_, callee)| names::may_have(facts.role(**callee), name));
-        may_be_called.map(|(by, callee)| (*by, *callee)).collect()
+        let is_known = |by: &u8| names::covers(*by, name) && !self.forced.contains(by);
+        let covering = self.callees.iter().filter(|(by, _)| is_known(by));
+        let covering = covering.flat_map(|(by, callees)| callees.iter().map(|callee| (*by, *callee)));
+        covering.filter(|(_, callee)| names::may_have(facts.role(*callee), name)).collect()
     }
 
     /// Of those that stand: the exact one, or the one pattern, if nobody else has asked for anything that covers the procedure.
@@ -116,7 +126,10 @@ impl Calls {
 
     fn did(&mut self, client: ClientId, op: &Op, facts: &Facts) {
         match op {
-            Op::Register { request, procedure, .. } => {
+            Op::Register { request, procedure, offer } => {
+                if offer.force {
+                    self.forced.insert(*procedure);
+                }
                 self.registering.insert((client, *request), *procedure);
                 // A second REGISTER of one's own is refused and changes nothing.
                 if !matches!(self.own.get(&(client, *procedure)), Some(Own::Register(_))) {
@@ -125,11 +138,9 @@ impl Calls {
             }
             Op::Unregister { request, procedure: Some(procedure), .. } => {
                 self.unregistering.insert((client, *request), *procedure);
-                *self.withdrawn.entry((client, *procedure)).or_default() += 1;
+                *self.withdrawn.entry(*procedure).or_default() += 1;
                 self.own.insert((client, *procedure), Own::Unregister);
-                if self.callees.get(procedure) == Some(&client) {
-                    self.callees.remove(procedure);
-                }
+                self.callees.entry(*procedure).or_default().remove(&client);
             }
             Op::Call { request, tag, .. } => {
                 let mut standing = self.standing_for(tag.name, facts);
@@ -137,21 +148,30 @@ impl Calls {
                 if is_answered_by_hook {
                     standing.clear();
                 }
-                let callee = self.only_one(tag.name, &standing, facts).map(|(by, callee)| {
-                    (callee, by, self.withdrawn.get(&(callee, by)).copied().unwrap_or_default())
-                });
+                let callee = self
+                    .only_one(tag.name, &standing, facts)
+                    .map(|(by, callee)| (callee, by, self.withdrawn.get(&by).copied().unwrap_or_default()));
                 self.standing.insert(*tag, standing);
                 let own_register = match self.own.get(&(client, tag.name)) {
-                    Some(Own::Register(request)) if !is_answered_by_hook => Some(*request),
+                    Some(Own::Register(request))
+                        if !is_answered_by_hook && !self.forced.contains(&tag.name) =>
+                    {
+                        Some(*request)
+                    }
                     _ => None,
                 };
-                self.calls.insert((client, *request), Call { tag: *tag, callee, own_register });
+                let withdrawn = self.withdrawn.get(&tag.name).copied().unwrap_or_default();
+                self.calls.insert((client, *request), Call { tag: *tag, callee, own_register, withdrawn });
             }
             Op::Yield { tag, .. } => {
                 self.answers.insert(*tag, Answer::Yield);
             }
             Op::Fail { tag, .. } => {
                 self.answers.insert(*tag, Answer::Fail);
+            }
+            Op::PassOn { tag, .. } => {
+                self.answers.insert(*tag, Answer::PassOn);
+                self.passed_on.insert((*tag, client));
             }
             _ => {}
         }
@@ -165,7 +185,7 @@ impl Calls {
                 self.asked.insert(*registration, procedure);
                 if matches!(self.own.get(&(client, procedure)), Some(Own::Register(asked)) if asked == request)
                 {
-                    self.callees.insert(procedure, client);
+                    self.callees.entry(procedure).or_default().insert(client);
                 }
                 Ok(())
             }
@@ -195,15 +215,30 @@ impl Calls {
                 if is_answered_by_hook(tag.name, facts) {
                     return Err(format!("{client:?} was called for {tag:?}, which the hook answers"));
                 }
-                if !self.invoked.insert(*tag) {
-                    return Err(format!("call {tag:?} was invoked twice"));
+                let before = self.invoked.entry(*tag).or_default();
+                let passes_on = |callee: &ClientId| {
+                    facts.abilities(*callee).reroute && self.passed_on.contains(&(*tag, *callee))
+                };
+                if before.contains(&client) || !before.iter().all(passes_on) {
+                    return Err(format!("call {tag:?} was invoked at {client:?} and before at {before:?}"));
                 }
+                before.push(client);
                 let by = self.asked.get(registration).copied().ok_or("an invocation of no registration")?;
                 self.is_most_precise(client, by, tag, facts)
             }
             Seen::Result { request, tag } => self.ended(client, *request, Some(tag), Answer::Yield),
             Seen::Error { request, uri, tag, .. } if uri == CALLEE_ERROR => {
                 self.ended(client, *request, tag.as_ref(), Answer::Fail)
+            }
+            Seen::Error { request, uri, tag: Some(tag), .. }
+                if uri == UNAVAILABLE || uri == NO_AVAILABLE_CALLEE =>
+            {
+                let knows = self.invoked.get(tag).and_then(|callees| callees.last());
+                let knows = knows.is_some_and(|callee| facts.abilities(*callee).reroute);
+                if knows != (uri == NO_AVAILABLE_CALLEE) {
+                    return Err(format!("{client:?} saw {uri} for {tag:?}, which a callee passed on"));
+                }
+                self.ended(client, *request, Some(tag), Answer::PassOn)
             }
             Seen::Error { request, uri, .. } => {
                 let Some(call) = self.calls.remove(&(client, *request)) else { return Ok(()) };
@@ -217,7 +252,9 @@ impl Calls {
     fn is_most_precise(&mut self, client: ClientId, by: u8, tag: &Tag, facts: &Facts) -> Verdict {
         let standing = self.standing.remove(tag).unwrap_or_default();
         let better = standing.iter().find(|(other, callee)| {
-            names::precedence(*other) > names::precedence(by) && !facts.is_leaving(*callee)
+            names::precedence(*other) > names::precedence(by)
+                && !facts.is_leaving(*callee)
+                && !facts.abilities(*callee).reroute
         });
         match better {
             Some((other, callee)) => Err(format!(
@@ -253,7 +290,10 @@ impl Calls {
             return Ok(());
         }
         if let Some((callee, by, withdrawn)) = call.callee {
-            let now = self.withdrawn.get(&(callee, by)).copied().unwrap_or_default();
+            let now = self.withdrawn.get(&by).copied().unwrap_or_default();
+            if self.forced.contains(&by) {
+                return Ok(());
+            }
             if now == withdrawn && !facts.is_leaving(callee) {
                 return Err(format!(
                     "O6: {client:?} did not reach {callee:?}, which stands registered: {:?}",
@@ -263,7 +303,10 @@ impl Calls {
         }
         if let Some(request) = call.own_register {
             let stands = matches!(self.own.get(&(client, call.tag.name)), Some(Own::Register(asked)) if *asked == request);
-            if stands && !self.registering.contains_key(&(client, request)) {
+            // Another one may have been picked, and gone.
+            let withdrawn = self.withdrawn.get(&call.tag.name).copied().unwrap_or_default();
+            let is_known = !self.forced.contains(&call.tag.name) && withdrawn == call.withdrawn;
+            if is_known && stands && !self.registering.contains_key(&(client, request)) {
                 return Err(format!("O9: {client:?} did not reach its own registration: {:?}", call.tag));
             }
         }

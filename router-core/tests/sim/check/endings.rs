@@ -4,11 +4,14 @@ use super::{Checker, Facts, Verdict};
 use crate::{
     history::{Asked, ClientId, Event, Op, Seen, Tag},
     names,
-    speech::CALLEE_ERROR,
+    speech::{CALLEE_ERROR, NO_AVAILABLE_CALLEE},
 };
 use fanwire_codec::wamp2::CancelMode;
 use fanwire_core::Instant;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 #[derive(Default)]
 pub struct Endings {
@@ -16,7 +19,8 @@ pub struct Endings {
     calls: BTreeMap<(ClientId, u64), Call>,
     requests: BTreeMap<Tag, (ClientId, u64)>,
     /// Who has asked for which procedure or pattern.
-    registered: Vec<(u8, ClientId)>,
+    registered: BTreeSet<(u8, ClientId)>,
+    limited: BTreeSet<(u8, ClientId)>,
     /// When each part of a result was said.
     said: BTreeMap<(Tag, u32), Instant>,
 }
@@ -109,13 +113,16 @@ impl Endings {
                     *(if is_kill { &mut call.killed } else { &mut call.cancelled }) = true;
                 }
             }
-            Op::Register { procedure, .. } if !self.registered.contains(&(*procedure, client)) => {
-                self.registered.push((*procedure, client));
+            Op::Register { procedure, offer, .. } => {
+                self.registered.insert((*procedure, client));
+                if offer.concurrency.is_some() {
+                    self.limited.insert((*procedure, client));
+                }
             }
             Op::YieldPart { tag, part, .. } => {
                 self.said.insert((*tag, *part), facts.now);
             }
-            Op::Yield { invocation, tag } | Op::Fail { invocation, tag } => {
+            Op::Yield { invocation, tag } | Op::Fail { invocation, tag } | Op::PassOn { invocation, tag } => {
                 let call = self.requests.get(tag).and_then(|request| self.calls.get_mut(request));
                 if let Some(work) = call.and_then(|call| call.work.as_mut())
                     && (work.callee, work.id) == (client, *invocation)
@@ -172,6 +179,7 @@ impl Endings {
             | "wamp.error.not_authorized"
             | "wamp.error.option_disallowed.disclose_me"
             | "wamp.error.unavailable" => true,
+            NO_AVAILABLE_CALLEE => self.may_find_nobody(call, facts),
             "timed out" => facts.is_source(caller),
             _ => false,
         };
@@ -184,6 +192,13 @@ impl Endings {
     /// Somebody works on it who was asked by `kill` to come to an end.
     fn is_awaited_callee(&self, call: &Call, facts: &Facts) -> bool {
         call.work.as_ref().is_some_and(|work| facts.abilities(work.callee).canceling)
+    }
+
+    /// Somebody takes so many calls only, or passes them on.
+    fn may_find_nobody(&self, call: &Call, facts: &Facts) -> bool {
+        let mut covering = self.registered.iter().filter(|(by, _)| names::covers(*by, call.tag.name));
+        covering
+            .any(|(by, callee)| self.limited.contains(&(*by, *callee)) || facts.abilities(*callee).reroute)
     }
 
     /// One of those who may have had it has left.

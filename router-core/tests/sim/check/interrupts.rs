@@ -20,6 +20,8 @@ struct Call {
     /// The line of the first CANCEL by `kill`, and of the first one by another mode.
     killed: Option<u64>,
     cancelled: Option<u64>,
+    /// Its parts may wait too long for who takes them.
+    in_parts: bool,
     /// When its time is over, at the earliest.
     due: Option<Instant>,
 }
@@ -78,7 +80,8 @@ impl Interrupts {
             Op::Call { request, tag, wants, .. } => {
                 let time = wants.timeout_ms.filter(|time| *time != 0);
                 let due = time.map(|time| facts.now + Duration::from_millis(time));
-                self.calls.insert((client, *request), Call { due, ..Call::default() });
+                let in_parts = wants.progress || wants.more;
+                self.calls.insert((client, *request), Call { in_parts, due, ..Call::default() });
                 self.requests.insert(*tag, (client, *request));
             }
             Op::Cancel { request, mode } => {
@@ -88,7 +91,7 @@ impl Interrupts {
                     line.get_or_insert(facts.line);
                 }
             }
-            Op::Yield { invocation, .. } | Op::Fail { invocation, .. } => {
+            Op::Yield { invocation, .. } | Op::Fail { invocation, .. } | Op::PassOn { invocation, .. } => {
                 if let Some(work) = self.work.get_mut(&(client, *invocation)) {
                     work.answered.get_or_insert(facts.line);
                 }
@@ -117,6 +120,7 @@ impl Interrupts {
             CancelMode::Kill => before(call.killed),
             CancelMode::KillNoWait => {
                 before(call.cancelled)
+                    || call.in_parts
                     || facts.is_leaving(caller)
                     || facts.is_source(caller)
                     || call.due.is_some_and(|due| due <= facts.now)

@@ -10,6 +10,8 @@
 //! | O7 | exactly one final RESULT or ERROR, and it is the callee's answer, or there is a reason for another one | `replies`, `calls`, `endings` |
 //! | O7 | parts of a result, and of a call, come in order, all of them, and none after the end; only to who wants them | `parts` |
 //! | – | callees are interrupted for a reason, and only those that can be; who is left alone works on | `interrupts` |
+//! | – | callees share a procedure as their policy says, and none has more calls than it takes; a free one is found | `shared` |
+//! | – | a call is with one callee at a time, and goes on to another one by the word of one that knows it | `calls` |
 //! | – | a call whose time is over, or that was cancelled, ends though its callee says nothing | `endings` |
 //! | O8 | PUBLISHED is never before its effects | `reach` |
 //! | O9 | a session's own requests take effect in order | `reach`, `calls` |
@@ -54,6 +56,7 @@ mod orders;
 mod parts;
 mod reach;
 mod replies;
+mod shared;
 
 use super::{
     history::{Abilities, ClientId, Event, Op, Person, Protocol, Seen},
@@ -256,6 +259,7 @@ impl Jury {
                 Box::new(parts::Parts::default()),
                 Box::new(interrupts::Interrupts::default()),
                 Box::new(endings::Endings::default()),
+                Box::new(shared::Shared::default()),
                 Box::new(api::Api::default()),
                 Box::new(closing::Closing::default()),
                 Box::new(orders::Orders::default()),

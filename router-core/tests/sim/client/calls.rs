@@ -6,7 +6,7 @@ use crate::{
     plan::Plan,
     rng::Rng,
 };
-use fanwire_codec::wamp2::CancelMode;
+use fanwire_codec::wamp2::{CancelMode, InvokePolicy};
 
 /// What a client has been called for.
 #[derive(Default)]
@@ -32,14 +32,29 @@ struct Invocation {
 const LATE_MAX: usize = 8;
 
 /// How a client registers.
-pub fn offer(rng: &mut Rng) -> Offer {
-    Offer { forward_timeout: rng.chance(30) }
+pub fn offer(procedure: u8, plan: &Plan, rng: &mut Rng) -> Offer {
+    // Most agree on the policy of a procedure.
+    let other = usize::from(rng.chance(5));
+    let policy = plan.policies[(usize::from(procedure) + other) % plan.policies.len()];
+    Offer {
+        forward_timeout: rng.chance(30),
+        invoke: if rng.chance(plan.shared) { policy } else { InvokePolicy::Single },
+        concurrency: rng.chance(plan.limited_callees).then(|| 1 + rng.below(3) as u64),
+        force: rng.chance(plan.forced),
+    }
 }
 
 /// What a client can do.
 pub fn abilities(plan: &Plan, rng: &mut Rng) -> Abilities {
     let mut has = || rng.chance(plan.able);
-    Abilities { canceling: has(), progress: has(), parts: has(), timeout: has(), calls_in_parts: has() }
+    Abilities {
+        canceling: has(),
+        progress: has(),
+        parts: has(),
+        timeout: has(),
+        calls_in_parts: has(),
+        reroute: plan.passed_on > 0 && has(),
+    }
 }
 
 impl Work {
@@ -82,6 +97,9 @@ impl Work {
             return Some(Op::YieldPart { invocation, tag, part });
         }
         from.swap_remove(place);
+        if rng.chance(plan.passed_on) {
+            return Some(Op::PassOn { invocation, tag });
+        }
         Some(if rng.chance(80) { Op::Yield { invocation, tag } } else { Op::Fail { invocation, tag } })
     }
 }
