@@ -13,9 +13,10 @@
 import { CASES as advanced } from './javascript/advanced.mjs';
 import { CASES as basic } from './javascript/cases.mjs';
 import { autobahnClient, wampyClient } from './javascript/clients.mjs';
+import { CASES as passthru } from './javascript/passthru.mjs';
 import { CannotExpress, Refusal, open, options } from './javascript/support.mjs';
 
-const CASES = [basic, advanced].flatMap((table) => Object.entries(table))
+const CASES = [basic, advanced, passthru].flatMap((table) => Object.entries(table))
   .flatMap(([feature, cases]) => Object.entries(cases).map(([name, check]) => ({ feature, name, check })));
 const say = console.log.bind(console);
 // Autobahn writes its troubles to the console, also those that a case makes on purpose.

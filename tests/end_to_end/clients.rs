@@ -165,6 +165,10 @@ on_both_drivers! {
         python(driver, "violations.py", &[]);
     }
 
+    fn payloads_pass_through_untouched(driver: &str) {
+        python(driver, "passthru.py", &[]);
+    }
+
     fn noise_harms_nobody(driver: &str) {
         python(driver, "noise.py", &[]);
     }

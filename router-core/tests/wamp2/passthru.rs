@@ -80,6 +80,32 @@ fn events_have_what_their_publisher_says_of_the_payload() {
 }
 
 #[test]
+fn retained_events_keep_what_is_said_of_their_payload() {
+    for places in PLACES {
+        let mut router = Router::new(2);
+        let publisher = join(&mut router, places.0, &["publisher"]);
+        router.say(
+            publisher,
+            &format!(r#"[16,1,{{"acknowledge":true,"retain":true,{ABOUT}}},"a.b",{OPAQUE}]"#),
+        );
+        assert!(router.hear_one(publisher).starts_with("[17,1,"));
+        for serializer in [Serializer::Json, Serializer::MsgPack] {
+            let subscriber = join_as(&mut router, places.1, serializer, &["subscriber"]);
+            say(&mut router, subscriber, serializer, r#"[32,1,{"get_retained":true},"a.b"]"#);
+            let heard = router.hear(subscriber);
+            assert_eq!(heard.len(), 2, "{heard:?}");
+            if serializer == Serializer::Json {
+                let details = format!(r#"{{"retained":true,{ABOUT}}},{OPAQUE}]"#);
+                assert!(heard[1].ends_with(&details), "{heard:?}");
+            } else {
+                let key: String = b"ppt_keyid\xa1k".iter().map(|byte| format!("{byte:02x}")).collect();
+                assert!(heard[1].contains(&key) && heard[1].ends_with("91c403ff0001"), "{heard:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_call_and_its_answers_carry_it_both_ways() {
     for places in PLACES {
         let mut router = Router::new(2);

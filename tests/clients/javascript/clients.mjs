@@ -28,7 +28,7 @@ export function autobahnClient(serializer) {
   return {
     name: 'autobahn', canIncludeItself: true, tellsReason: true, sendsEmptyLists: true, canEndPatterns: true,
     // After CANCEL in another mode than this it rejects the call by itself, and takes the router's ERROR for a violation.
-    cancels: ['kill'], canTakeOver: true, retains: true,
+    cancels: ['kill'], canTakeOver: true, retains: true, passesThrough: false,
     connect: (realm = REALM, login = nextLogin()) => new Promise((resolve, reject) => {
       const quiet = () => {};
       const connection = new autobahn.Connection({
@@ -111,6 +111,7 @@ export async function wampyClient(serializer) {
 
   return {
     name: 'wampy', cancels: ['skip', 'kill', 'killnowait', undefined], canTakeOver: false,
+    passesThrough: true,
     retains: false, // it checks the option and does not send it
     // it never sends `exclude_me: false`, nor an empty list
     canIncludeItself: false, tellsReason: false, sendsEmptyLists: false,
@@ -121,6 +122,7 @@ export async function wampyClient(serializer) {
       const wampy = new Wampy(options.url, {
         realm, ws: Socket, autoReconnect: false,
         serializer: new Kind(),
+        payloadSerializers: { json: new JsonSerializer(), msgpack: new MsgpackSerializer(), cbor: new CborSerializer() },
         ...(login && { authmethods: ['ticket'], authid: login.user, onChallenge: () => login.ticket }),
         onClose: () => { open.delete(face); closed('closed'); },
       });
@@ -129,7 +131,7 @@ export async function wampyClient(serializer) {
           const { subscriptionId } = await wampy
             .subscribe(topic, ({ argsList, argsDict, details }) => handler(argsList ?? [], argsDict ?? {}, undefined, {
               id: details.publisher, authid: details.publisher_authid, authrole: details.publisher_authrole,
-            }, details.topic, details.retained ?? false), wanted)
+            }, details.topic, details.retained ?? false, details), wanted)
             .catch(refuse);
           return { id: subscriptionId, unsubscribe: () => wampy.unsubscribe(subscriptionId) };
         },
@@ -155,7 +157,8 @@ export async function wampyClient(serializer) {
               // It announces nothing of parts, so it is not told whether they are wanted, and sends them all the same.
               const told = { procedure: name, caller, progress };
               const result = await endpoint(argsList ?? [], argsDict ?? {}, told);
-              return payload(result.args, result.kwargs);
+              const packed = payload(result.args, result.kwargs);
+              return result.options ? { ...packed, options: result.options } : packed;
             } catch (error) {
               if (!(error instanceof Refusal)) throw error;
               throw Object.assign(new Error(), { error: error.uri, argsList: error.args, argsDict: error.kwargs });

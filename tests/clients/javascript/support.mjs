@@ -53,8 +53,8 @@ export class Inbox {
     this.waiting = null;
   }
 
-  handler = (args, kwargs, publication, publisher, topic, isRetained) => {
-    this.events.push({ args, kwargs, publication, publisher, topic, isRetained });
+  handler = (args, kwargs, publication, publisher, topic, isRetained, details) => {
+    this.events.push({ args, kwargs, publication, publisher, topic, isRetained, details });
     this.waiting?.();
   };
 
