@@ -608,11 +608,16 @@ pub fn match_policy(policy: Match) -> MatchPolicy {
 fn role(role: &Role) -> access::RoleConfig {
     access::RoleConfig {
         name: role.name.clone(),
-        permissions: role.permission.iter().map(permission).collect(),
+        permissions: role
+            .permission
+            .iter()
+            .map(|rule| permission(rule, role.trust_level.0.as_ref()))
+            .collect(),
     }
 }
 
-fn permission(permission: &Permission) -> access::Permission {
+/// `trust_level`: that of the role.
+fn permission(permission: &Permission, trust_level: Option<&Count>) -> access::Permission {
     let allows = |action| permission.allow.contains(&action);
     access::Permission {
         uri: permission.uri.clone(),
@@ -626,6 +631,7 @@ fn permission(permission: &Permission) -> access::Permission {
             Disclose::Always => access::Disclosure::Always,
             Disclose::Never => access::Disclosure::Never,
         },
+        trust: permission.trust_level.given().or(trust_level).map(|level| access::TrustLevel(level.0)),
     }
 }
 

@@ -183,7 +183,7 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
             },
         ),
         (
-            r#"[36,1,2,{"topic":"a.b","publisher":3,"publisher_authid":"peter","publisher_authrole":"user","retained":true}]"#,
+            r#"[36,1,2,{"topic":"a.b","publisher":3,"publisher_authid":"peter","publisher_authrole":"user","retained":true,"trustlevel":2}]"#,
             Message::Event {
                 subscription: 1,
                 publication: 2,
@@ -193,6 +193,7 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
                     publisher_authid: Some(words("peter")),
                     publisher_authrole: Some(words("user")),
                     retained: Some(true),
+                    trust_level: Some(2),
                 },
                 payload: NO_PAYLOAD,
             },
@@ -246,7 +247,7 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
         ),
         (r#"[67,788923562]"#, Message::Unregistered { request: 788923562 }),
         (
-            r#"[68,6131533,9823529,{"procedure":"a.b","caller":7,"caller_authid":"peter","caller_authrole":"user","receive_progress":true,"progress":true,"timeout":5},["johnny"],{"firstname":"John","surname":"Doe"}]"#,
+            r#"[68,6131533,9823529,{"procedure":"a.b","caller":7,"caller_authid":"peter","caller_authrole":"user","receive_progress":true,"progress":true,"timeout":5,"trustlevel":0},["johnny"],{"firstname":"John","surname":"Doe"}]"#,
             Message::Invocation {
                 request: 6131533,
                 registration: 9823529,
@@ -258,6 +259,7 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
                     receive_progress: Some(true),
                     progress: Some(true),
                     timeout_ms: Some(5),
+                    trust_level: Some(0),
                 },
                 payload: Payload {
                     args: Some(br#"["johnny"]"#),

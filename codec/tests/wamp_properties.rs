@@ -222,15 +222,21 @@ fn broker_message(serializer: Serializer) -> BoxedStrategy<Message<'static>> {
         id().prop_map(|request| Message::Unsubscribed { request }),
         (
             (id(), id(), option::of(string()), option::of(id())),
-            (option::of(string()), option::of(string()), flag(), payload(serializer)),
+            (option::of(string()), option::of(string()), flag(), timeout(), payload(serializer)),
         )
             .prop_map(
                 |(
                     (subscription, publication, topic, publisher),
-                    (publisher_authid, publisher_authrole, retained, payload),
+                    (publisher_authid, publisher_authrole, retained, trust_level, payload),
                 )| {
-                    let details =
-                        EventDetails { topic, publisher, publisher_authid, publisher_authrole, retained };
+                    let details = EventDetails {
+                        topic,
+                        publisher,
+                        publisher_authid,
+                        publisher_authrole,
+                        retained,
+                        trust_level,
+                    };
                     Message::Event { subscription, publication, details, payload }
                 }
             ),
@@ -238,9 +244,12 @@ fn broker_message(serializer: Serializer) -> BoxedStrategy<Message<'static>> {
     .boxed()
 }
 
+fn timeout() -> impl Strategy<Value = Option<u64>> {
+    option::of(0..=ID_MAX)
+}
+
 fn dealer_message(serializer: Serializer) -> BoxedStrategy<Message<'static>> {
     let invoke = prop::sample::select(InvokePolicy::ALL.to_vec());
-    let timeout = || option::of(0..=ID_MAX);
     prop_oneof![
         (id(), (timeout(), flag(), flag(), flag()), string(), payload(serializer)).prop_map(
             |(request, (timeout_ms, receive_progress, progress, disclose_me), procedure, payload)| {
@@ -272,12 +281,12 @@ fn dealer_message(serializer: Serializer) -> BoxedStrategy<Message<'static>> {
         id().prop_map(|request| Message::Unregistered { request }),
         (
             (id(), id(), option::of(string()), option::of(id()), payload(serializer)),
-            (option::of(string()), option::of(string()), flag(), flag(), timeout()),
+            (option::of(string()), option::of(string()), flag(), flag(), timeout(), timeout()),
         )
             .prop_map(
                 |(
                     (request, registration, procedure, caller, payload),
-                    (caller_authid, caller_authrole, receive_progress, progress, timeout_ms),
+                    (caller_authid, caller_authrole, receive_progress, progress, timeout_ms, trust_level),
                 )| {
                     let details = InvocationDetails {
                         procedure,
@@ -287,6 +296,7 @@ fn dealer_message(serializer: Serializer) -> BoxedStrategy<Message<'static>> {
                         receive_progress,
                         progress,
                         timeout_ms,
+                        trust_level,
                     };
                     Message::Invocation { request, registration, details, payload }
                 }

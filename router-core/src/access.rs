@@ -47,6 +47,7 @@ impl RealmConfig {
             call: true,
             register: true,
             disclose: Disclosure::OnRequest,
+            trust: None,
         };
         // By name: what throws others out is in no rule that is about everything.
         let meta = Permission { uri: META_PREFIX.to_owned(), ..everything.clone() };
@@ -88,6 +89,22 @@ pub struct Permission {
     pub register: bool,
     /// Whether others are told who publishes to it or calls it.
     pub disclose: Disclosure,
+    /// How far those are trusted who do; `None`: nothing is said of it.
+    pub trust: Option<TrustLevel>,
+}
+
+/// How far subscribers and callees may trust who publishes or calls, 0 the least (WAMP, "Publication Trust Levels" and "Call Trust
+/// Levels"). What it means is the application's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrustLevel(pub u32);
+
+/// What others are told of who does something that it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permit {
+    /// Whether they are told who it is.
+    pub disclosure: Disclosure,
+    /// How far they may trust it.
+    pub trust: Option<TrustLevel>,
 }
 
 /// Whether subscribers and callees are told who publishes or calls (WAMP, "Publisher Identification" and "Caller
@@ -246,7 +263,7 @@ struct Role {
 struct Allowed {
     /// One bit per [`Action`], and [`EXPRESS`].
     actions: u8,
-    disclose: Disclosure,
+    permit: Permit,
 }
 
 impl Allowed {
@@ -257,7 +274,8 @@ impl Allowed {
             | bit(rule.call, Action::Call)
             | bit(rule.register, Action::Register);
         let express = if rule.uri.starts_with(META_PREFIX) { EXPRESS } else { 0 };
-        Self { actions: actions | express, disclose: rule.disclose }
+        let permit = Permit { disclosure: rule.disclose, trust: rule.trust };
+        Self { actions: actions | express, permit }
     }
 
     fn contains(self, action: Action) -> bool {
@@ -425,13 +443,13 @@ impl Access {
         self.permit(realm, role, action, uri).is_some()
     }
 
-    /// The same, and whether others are told who does it.
-    pub fn permit(&self, realm: RealmId, role: RoleId, action: Action, uri: &str) -> Option<Disclosure> {
+    /// The same, and what others are told of who does it.
+    pub fn permit(&self, realm: RealmId, role: RoleId, action: Action, uri: &str) -> Option<Permit> {
         if matches!(action, Action::Publish | Action::Register) && uri::is_reserved(uri) {
             return None;
         }
         let rule = self.realms[realm.index()].roles.get(role.index())?.rules.get(uri)?;
-        rule.contains(action).then_some(rule.disclose)
+        rule.contains(action).then_some(rule.permit)
     }
 
     /// Whether it may do this by a rule whose own URI begins with `wamp.`: what ends other sessions, subscriptions and
@@ -587,6 +605,7 @@ mod tests {
             call: may(Action::Call),
             register: may(Action::Register),
             disclose: Disclosure::OnRequest,
+            trust: None,
         }
     }
 
@@ -638,21 +657,25 @@ mod tests {
     }
 
     #[test]
-    fn the_rule_that_permits_decides_on_disclosure() {
-        let disclosing = |uri: &str, disclose: Disclosure, actions: &[Action]| Permission {
-            disclose,
-            ..rule(uri, MatchPolicy::Prefix, actions)
+    fn the_rule_that_permits_decides_on_disclosure_and_trust() {
+        let saying = |uri: &str, (disclosure, trust): (Disclosure, Option<u32>), actions: &[Action]| {
+            let trust = trust.map(TrustLevel);
+            Permission { disclose: disclosure, trust, ..rule(uri, MatchPolicy::Prefix, actions) }
         };
+        let (always, never) = ((Disclosure::Always, Some(2)), (Disclosure::Never, None));
         let rules = vec![
-            disclosing("", Disclosure::Always, &[Action::Publish, Action::Call]),
-            disclosing("secret.", Disclosure::Never, &[Action::Publish]),
+            saying("", always, &[Action::Publish, Action::Call]),
+            saying("secret.", never, &[Action::Publish]),
         ];
         let access = Access::new(&[realm_with(rules)], 1).unwrap();
         let realm = access.realm("r").unwrap();
         let role = access.anonymous_role(realm).unwrap();
         let permit = |action, uri| access.permit(realm, role, action, uri);
-        assert_eq!(permit(Action::Publish, "a.b"), Some(Disclosure::Always));
-        assert_eq!(permit(Action::Publish, "secret.b"), Some(Disclosure::Never));
+        let permitted = |(disclosure, trust): (Disclosure, Option<u32>)| {
+            Some(Permit { disclosure, trust: trust.map(TrustLevel) })
+        };
+        assert_eq!(permit(Action::Publish, "a.b"), permitted(always));
+        assert_eq!(permit(Action::Publish, "secret.b"), permitted(never));
         assert_eq!(permit(Action::Call, "secret.b"), None, "the narrower rule does not permit it");
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use fanwire_codec::wamp2::{Payload, ReceiverLists};
 
-use crate::access::{Access, Action, Disclosure};
+use crate::access::{Access, Action, Disclosure, Permit, TrustLevel};
 use crate::clock::Instant;
 use crate::counters::DropReason;
 use crate::delivery::{Delivery, Known, Named, Outlet, StreamId};
@@ -24,7 +24,7 @@ use crate::mutation::{Mutation, planted};
 use crate::parcel::Parcel;
 use crate::receivers::{Audience, Receivers};
 use crate::retained::{Keeping, ToKeep};
-use crate::session::{Identity, Refusal, error};
+use crate::session::{Provenance, Refusal, error};
 use crate::shard::Shard;
 use crate::subscription::{ByEncoding, LocalSubscription, NamedStream, RoleStreams, Streams};
 use crate::uri::{self, MatchPolicy, UriRule};
@@ -119,6 +119,8 @@ pub(crate) struct Routing<'a> {
     pub(crate) except: Option<Outlet>,
     /// Whether its publisher's session is told to subscribers.
     pub(crate) disclosed: bool,
+    /// How far they may trust it, if they are told that.
+    pub(crate) trust: Option<TrustLevel>,
     /// The request to answer when it is done later than now.
     pub(crate) acknowledge: Option<u64>,
     /// The number under which this shard counts who it matched.
@@ -163,8 +165,8 @@ impl Shard {
         } = request;
         let session = self.session(outlet).expect("an open session publishes");
         let (realm, role, encoding, session) = (session.realm, session.role, session.encoding, session.id);
-        let disclosure = self.permit_as(encoding.uri_rule(), realm, role, Action::Publish, uri)?;
-        let disclosed = self.discloses(realm, role, disclosure, disclose_me, uri)?;
+        let permit = self.permit_as(encoding.uri_rule(), realm, role, Action::Publish, uri)?;
+        let disclosed = self.discloses(realm, role, permit.disclosure, disclose_me, uri)?;
         if self.config.access.hooks(realm).of_publication(uri).is_some()
             && self.ask_about_publication(now, outlet, &request)
         {
@@ -175,7 +177,8 @@ impl Shard {
         let mut keeping = None;
         if retain {
             let is_answered = acknowledge.is_some();
-            let to_keep = ToKeep { origin, realm, uri, receivers, exclude_me, disclosed, is_answered };
+            let trust = permit.trust;
+            let to_keep = ToKeep { origin, realm, uri, receivers, exclude_me, disclosed, trust, is_answered };
             keeping = Some(self.keep_event(to_keep, &source)?);
         }
         let routing = Routing {
@@ -187,6 +190,7 @@ impl Shard {
             // WAMP, "Publisher Exclusion": the publisher is skipped unless `exclude_me` is false.
             except: (exclude_me && !planted(Mutation::ExcludedPublisherServed)).then_some(outlet),
             disclosed,
+            trust: permit.trust,
             acknowledge,
             receipt: None,
             key: conflate_key.map(|key| self.config.access.conflate_key(key)),
@@ -196,14 +200,14 @@ impl Shard {
         Ok(self.route(now, routing, &source))
     }
 
-    /// What the role's permission says of disclosing, where it allows this at all.
+    /// What the role's permission says of who does this, where it allows it at all.
     pub(crate) fn permit(
         &self,
         realm: RealmId,
         role: RoleId,
         action: Action,
         uri: &str,
-    ) -> Result<Disclosure, Refusal> {
+    ) -> Result<Permit, Refusal> {
         self.permit_as(UriRule::Loose, realm, role, action, uri)
     }
 
@@ -215,7 +219,7 @@ impl Shard {
         role: RoleId,
         action: Action,
         uri: &str,
-    ) -> Result<Disclosure, Refusal> {
+    ) -> Result<Permit, Refusal> {
         uri::check_topic(uri, rule).map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
         let permitted = self.config.access.permit(realm, role, action, uri);
         permitted.ok_or_else(|| self.not_authorized(realm, role, action, MatchPolicy::Exact, uri))
@@ -231,6 +235,7 @@ impl Shard {
             receivers,
             except,
             disclosed,
+            trust,
             acknowledge,
             receipt,
             key,
@@ -261,7 +266,7 @@ impl Shard {
         if interest & !here == 0 && congested & interest == 0 {
             if interest & here != 0 {
                 let patterns = found.patterns.cloned();
-                let publisher = self.disclosed(origin, disclosed);
+                let publisher = self.provenance(origin, disclosed, trust);
                 let named = self.name_receivers(receivers.as_ref(), source);
                 let (publisher, named) = (publisher.as_ref(), named.as_ref());
                 let event = Event {
@@ -280,7 +285,7 @@ impl Shard {
             return Published::Done(id);
         }
         let (exact, patterns) = (found.exact.cloned(), found.patterns.cloned());
-        let publisher = self.disclosed(origin, disclosed);
+        let publisher = self.provenance(origin, disclosed, trust);
         let payload = source.to_shared();
         let publication = Arc::new(Publication {
             id,
@@ -668,11 +673,20 @@ impl Shard {
         })
     }
 
-    /// Who the session is, if it is to be disclosed. These fields are written here alone, never taken from a client.
-    pub(crate) fn disclosed(&self, origin: Origin, disclosed: bool) -> Option<Identity> {
-        let Origin::Session { outlet, .. } = origin else { return None };
-        let session = self.session(outlet).filter(|_| disclosed)?;
-        Some(session.identity(&self.config.access))
+    /// What is told of who asks: who it is, if it is to be disclosed, and how far it is trusted. These fields are written here
+    /// alone, never taken from a client.
+    pub(crate) fn provenance(
+        &self,
+        origin: Origin,
+        disclosed: bool,
+        trust: Option<TrustLevel>,
+    ) -> Option<Provenance> {
+        let identity = match origin {
+            Origin::Session { outlet, .. } if disclosed => self.session(outlet),
+            _ => None,
+        };
+        let identity = identity.map(|session| session.identity(&self.config.access));
+        (identity.is_some() || trust.is_some()).then_some(Provenance { identity, trust })
     }
 
     /// The words for a request that the role does not allow.
@@ -713,7 +727,7 @@ pub(crate) enum Tried {
 #[derive(Clone, Copy)]
 struct Event<'a> {
     publication: PublicationId,
-    publisher: Option<&'a Identity>,
+    publisher: Option<&'a Provenance>,
     source: &'a Source<'a>,
     /// Whoever knows plain bytes gets it as it is.
     plain: bool,

@@ -32,7 +32,7 @@ use crate::meta;
 use crate::mutation::{Mutation, planted};
 use crate::parcel::{Asks, CallKey, Errand, Invocation};
 use crate::question::Subject;
-use crate::session::{Identity, Refusal, error};
+use crate::session::{Provenance, Refusal, error};
 use crate::shard::Shard;
 use crate::subscription::too_many_patterns;
 use crate::uri::{self, MatchPolicy, UriRule};
@@ -214,8 +214,8 @@ impl Shard {
         let CallRequest { uri, payload, .. } = *request;
         let session = self.session(outlet).expect("an open session calls");
         let (realm, role, encoding, id) = (session.realm, session.role, session.encoding, session.id);
-        let disclosure = self.permit_as(encoding.uri_rule(), realm, role, Action::Call, uri)?;
-        let disclosed = self.discloses(realm, role, disclosure, request.disclose_me, uri)?;
+        let permit = self.permit_as(encoding.uri_rule(), realm, role, Action::Call, uri)?;
+        let disclosed = self.discloses(realm, role, permit.disclosure, request.disclose_me, uri)?;
         let pending = self.calls_of(now, outlet);
         if pending >= self.config.limits.calls_max {
             let words = format!(
@@ -259,11 +259,11 @@ impl Shard {
             return Err(Refusal::new(error::FEATURE_NOT_SUPPORTED, words));
         }
         let CallRequest { receive_progress, more, time, .. } = *request;
-        let wishes = Wishes { realm, disclosed, disclosure, receive_progress, more, time };
+        let wishes = Wishes { realm, disclosed, permit, receive_progress, more, time };
         let number = self.note_call(|_| PendingCall::of(caller, &picked, request.receive_progress));
         self.session_mut(outlet).expect("as above").calls.insert(request.request, number);
         let origin = Origin::Session { outlet, session: id };
-        let caller = self.disclosed(origin, wishes.disclosed_to(&picked.callee));
+        let caller = self.provenance(origin, wishes.disclosed_to(&picked.callee), permit.trust);
         let asks = wishes.asks_of(&picked.callee);
         let timer = time.map(|time| Timer::new(now, time));
         if timer.is_some() && !features.forward_timeout() {
@@ -430,8 +430,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) number: u64,
     pub(crate) picked: &'a mut Picked,
     pub(crate) uri: &'a str,
-    /// The caller, if it is disclosed.
-    pub(crate) caller: Option<Identity>,
+    /// What is told of the caller.
+    pub(crate) caller: Option<Provenance>,
     pub(crate) asks: Asks,
 }
 
@@ -443,8 +443,8 @@ pub(crate) struct Invoking<'a> {
     pub(crate) callee: SessionId,
     /// What was called, for a registration by prefix or wildcard.
     pub(crate) procedure: Option<&'a str>,
-    /// The caller, if it is disclosed.
-    pub(crate) caller: Option<&'a Identity>,
+    /// What is told of the caller.
+    pub(crate) caller: Option<&'a Provenance>,
     pub(crate) asks: Asks,
 }
 
@@ -505,7 +505,7 @@ impl PendingCall {
 }
 
 impl Part {
-    fn of(picked: &Picked, uri: &str, caller: Option<Identity>, asks: Asks) -> Self {
+    fn of(picked: &Picked, uri: &str, caller: Option<Provenance>, asks: Asks) -> Self {
         let Picked { registration, is_pattern, .. } = *picked;
         Self { uri: uri.into(), registration, is_pattern, caller, asks }
     }

@@ -12,7 +12,7 @@ use fanwire_codec::ws;
 use crate::dealer::Invoking;
 use crate::ids::{PublicationId, SubscriptionId};
 use crate::message_center;
-use crate::session::Identity;
+use crate::session::Provenance;
 use crate::topics::GAP_TOPIC;
 use crate::uri::UriRule;
 use crate::wamp1;
@@ -179,7 +179,7 @@ impl Encoding {
         subscription: SubscriptionId,
         publication: PublicationId,
         topic: Option<&str>,
-        publisher: Option<&Identity>,
+        publisher: Option<&Provenance>,
         payload: Payload<'_>,
         out: &mut BytesMut,
     ) {
@@ -203,7 +203,7 @@ impl Encoding {
         subscription: SubscriptionId,
         publication: PublicationId,
         topic: Option<&str>,
-        publisher: Option<&Identity>,
+        publisher: Option<&Provenance>,
         payload: Payload<'_>,
         out: &mut BytesMut,
     ) {

@@ -15,7 +15,7 @@ use crate::inner::InnerId;
 use crate::mutation::{Mutation, planted};
 use crate::parcel::Parcel;
 use crate::receivers::Receivers;
-use crate::session::Identity;
+use crate::session::Provenance;
 
 /// One item of a ring. Opaque to the driver, which only carries it.
 #[derive(Debug)]
@@ -87,8 +87,8 @@ pub(crate) struct Publication {
     pub(crate) payload: SharedPayload,
     /// It came without structure.
     pub(crate) plain: bool,
-    /// The publisher, if it is disclosed.
-    pub(crate) publisher: Option<Identity>,
+    /// What is told of the publisher.
+    pub(crate) publisher: Option<Provenance>,
     /// Whom it is for, unless for all subscribers.
     pub(crate) receivers: Option<Arc<Receivers>>,
     /// The publisher's shard wants to hear under this number whom it matched.

@@ -15,7 +15,7 @@ use fanwire_codec::wamp2::{Passthru, Payload, Serializer};
 
 use crate::encoding::Source;
 use crate::ids::{RegistrationId, SessionId, ShardId};
-use crate::session::Identity;
+use crate::session::Provenance;
 
 /// A call of a session, unique in the process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -34,8 +34,8 @@ pub(crate) struct Invocation {
     pub(crate) callee: SessionId,
     /// What was called, for a registration by prefix or wildcard.
     pub(crate) procedure: Option<Box<str>>,
-    /// The caller, if it is disclosed.
-    pub(crate) caller: Option<Identity>,
+    /// What is told of the caller.
+    pub(crate) caller: Option<Provenance>,
     pub(crate) asks: Asks,
 }
 

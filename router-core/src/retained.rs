@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::access::Action;
+use crate::access::{Action, TrustLevel};
 use crate::broker::Origin;
 use crate::clock::Instant;
 use crate::counters::DropReason;
@@ -54,6 +54,7 @@ pub(crate) struct ToKeep<'a> {
     /// The publisher does not hear itself.
     pub(crate) exclude_me: bool,
     pub(crate) disclosed: bool,
+    pub(crate) trust: Option<TrustLevel>,
     /// Who published waits for an answer.
     pub(crate) is_answered: bool,
 }
@@ -185,7 +186,7 @@ impl Shard {
         to_keep: ToKeep<'_>,
         source: &Source<'_>,
     ) -> Result<Keeping, Refusal> {
-        let ToKeep { origin, realm, uri, receivers, exclude_me, disclosed, is_answered } = to_keep;
+        let ToKeep { origin, realm, uri, receivers, exclude_me, disclosed, trust, is_answered } = to_keep;
         let id = PublicationId::from_random((self.random)());
         let receivers = match receivers.map(|lists| Audience::new(lists, &self.config.access, realm)) {
             None | Some(Audience::Everybody) => None,
@@ -201,7 +202,7 @@ impl Shard {
             Origin::Session { session, .. } if exclude_me => Some(session),
             _ => None,
         };
-        let publisher = self.disclosed(origin, disclosed);
+        let publisher = self.provenance(origin, disclosed, trust);
         let event = Retained { publication: id, payload, publisher, except, receivers: receivers.clone() };
         let limits = self.config.limits.retention;
         match self.directory.retain(realm, uri, event, &limits) {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::access::Access;
+use crate::access::{Access, TrustLevel};
 use crate::announced::Announced;
 use crate::clock::Instant;
 use crate::dealer::EndedCalls;
@@ -243,6 +243,15 @@ pub struct Identity {
     pub authid: Box<str>,
     /// Its role.
     pub authrole: Box<str>,
+}
+
+/// What others are told of who publishes or calls. Where they are told nothing, there is none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Provenance {
+    /// Who it is, if it is disclosed.
+    pub(crate) identity: Option<Identity>,
+    /// How far it is trusted, if the configuration says so.
+    pub(crate) trust: Option<TrustLevel>,
 }
 
 /// The `authprovider` of who brought no credentials: the configuration lets it in.

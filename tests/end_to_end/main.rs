@@ -58,4 +58,5 @@ mod start_up;
 mod suites;
 mod tls;
 mod traffic;
+mod trust;
 mod wamp1;

@@ -513,6 +513,7 @@ impl<'a, R: Reader<'a>> Elements<'a, R> {
                 "publisher_authid" => details.publisher_authid = values.string("publisher_authid")?,
                 "publisher_authrole" => details.publisher_authrole = values.string("publisher_authrole")?,
                 "retained" => details.retained = values.bool("retained")?,
+                "trustlevel" => details.trust_level = values.integer("trustlevel")?,
                 _ => return Ok(false),
             }
             Ok(true)
@@ -568,6 +569,7 @@ impl<'a, R: Reader<'a>> Elements<'a, R> {
                 "receive_progress" => details.receive_progress = values.bool("receive_progress")?,
                 "progress" => details.progress = values.bool("progress")?,
                 "timeout" => details.timeout_ms = values.integer("timeout")?,
+                "trustlevel" => details.trust_level = values.integer("trustlevel")?,
                 _ => return Ok(false),
             }
             Ok(true)

@@ -479,6 +479,7 @@ impl Pairs for EventDetails<'_> {
         put_str(writer, "publisher_authid", self.publisher_authid.as_deref());
         put_str(writer, "publisher_authrole", self.publisher_authrole.as_deref());
         put_bool(writer, "retained", self.retained);
+        put_uint(writer, "trustlevel", self.trust_level);
     }
 }
 
@@ -516,6 +517,7 @@ impl Pairs for InvocationDetails<'_> {
         put_bool(writer, "receive_progress", self.receive_progress);
         put_bool(writer, "progress", self.progress);
         put_uint(writer, "timeout", self.timeout_ms);
+        put_uint(writer, "trustlevel", self.trust_level);
     }
 }
 

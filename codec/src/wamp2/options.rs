@@ -231,6 +231,8 @@ pub struct EventDetails<'a> {
     pub publisher_authrole: Option<Cow<'a, str>>,
     /// The event was kept from before the subscription.
     pub retained: Option<bool>,
+    /// How far the router trusts the publisher: 0 is the least.
+    pub trust_level: Option<u64>,
 }
 
 /// CALL's options.
@@ -287,6 +289,8 @@ pub struct InvocationDetails<'a> {
     pub progress: Option<bool>,
     /// The callee has this much time.
     pub timeout_ms: Option<u64>,
+    /// How far the router trusts the caller: 0 is the least.
+    pub trust_level: Option<u64>,
 }
 
 /// INTERRUPT's options.

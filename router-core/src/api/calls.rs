@@ -34,11 +34,13 @@ impl Shard {
         let permitted = if actor.role == RoleId::ROUTER {
             // It asks whom the configuration names; who answers must have been allowed to register that.
             check_topic(&procedure, UriRule::Loose)
+                .map(|()| None)
                 .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))
         } else {
-            self.permit(actor.realm, actor.role, Action::Call, &procedure).map(drop)
+            self.permit(actor.realm, actor.role, Action::Call, &procedure).map(|permit| permit.trust)
         };
-        let permitted = permitted.and_then(|()| self.desk.has_room_for_calls());
+        let trust = permitted.as_ref().ok().copied().flatten();
+        let permitted = permitted.and_then(|_| self.desk.has_room_for_calls());
         if let Some(hook) = self.hook_of_call(actor.realm, &procedure)
             && permitted.is_ok()
         {
@@ -74,7 +76,8 @@ impl Shard {
         self.await_api_call(number, now + timeout, reply);
         let (serializer, view) = (payload.serializer(), payload.view());
         let (uri, asks) = (&*procedure, Asks::default());
-        let outgoing = Outgoing { number, picked: &mut picked, uri, caller: None, asks };
+        let caller = self.provenance(Origin::Api, false, trust);
+        let outgoing = Outgoing { number, picked: &mut picked, uri, caller, asks };
         self.send_call(now, Origin::Api, outgoing, serializer, view);
     }
 

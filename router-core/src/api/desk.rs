@@ -351,16 +351,19 @@ impl Shard {
         let ApiPublication { actor, topic, payload, plain, receivers, conflate_key, retain, receipt, from } =
             publication;
         let permitted = if actor.role == RoleId::ROUTER {
-            Ok(())
+            Ok(None)
         } else {
-            self.permit(actor.realm, actor.role, Action::Publish, &topic).map(drop)
+            self.permit(actor.realm, actor.role, Action::Publish, &topic).map(|permit| permit.trust)
         };
         let permitted = permitted
-            .or_else(|refusal| if planted(Mutation::ApiUnauthorized) { Ok(()) } else { Err(refusal) });
-        if let Err(refusal) = permitted.and_then(|()| check_length(&receivers)) {
-            self.delivery.counters.requests_refused += 1;
-            return self.desk.publication_done(now, None, Err(refusal.into()));
-        }
+            .or_else(|refusal| if planted(Mutation::ApiUnauthorized) { Ok(None) } else { Err(refusal) });
+        let trust = match permitted.and_then(|trust| check_length(&receivers).map(|()| trust)) {
+            Ok(trust) => trust,
+            Err(refusal) => {
+                self.delivery.counters.requests_refused += 1;
+                return self.desk.publication_done(now, None, Err(refusal.into()));
+            }
+        };
         let receivers = Some(&receivers).filter(|lists| **lists != ReceiverLists::default());
         let source = SharedPayload::new(payload);
         let source = Source::Shared(&source);
@@ -375,6 +378,7 @@ impl Shard {
                 receivers,
                 exclude_me: false,
                 disclosed: false,
+                trust,
                 is_answered: true,
             };
             keeping = match self.keep_event(to_keep, &source) {
@@ -395,6 +399,7 @@ impl Shard {
             receivers,
             except: None,
             disclosed: false,
+            trust,
             acknowledge: None,
             receipt,
             key: conflate_key.map(|key| self.config.access.conflate_key(&key)),

@@ -14,7 +14,7 @@ use crate::encoding::Source;
 use crate::ids::{RegistrationId, SessionId};
 use crate::mutation::{Mutation, planted};
 use crate::parcel::{Asks, Errand, Invocation};
-use crate::session::{Identity, error};
+use crate::session::{Provenance, error};
 use crate::shard::Shard;
 
 /// What the first part of a call said, for the others.
@@ -23,7 +23,7 @@ pub(crate) struct Part {
     pub(super) uri: Box<str>,
     pub(super) registration: RegistrationId,
     pub(super) is_pattern: bool,
-    pub(super) caller: Option<Identity>,
+    pub(super) caller: Option<Provenance>,
     pub(super) asks: Asks,
 }
 

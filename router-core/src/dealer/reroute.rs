@@ -14,7 +14,7 @@ use fanwire_codec::wamp2::{Payload, Serializer};
 
 use super::calls::{Caller, PendingCall, Standing, Timer};
 use super::{Invoking, Picked, Wanted};
-use crate::access::Disclosure;
+use crate::access::Permit;
 use crate::broker::Origin;
 use crate::directory::{Callee, CalleeFeatures};
 use crate::encoding::Source;
@@ -30,7 +30,7 @@ pub(super) struct Wishes {
     pub(super) realm: RealmId,
     /// The caller is disclosed to any callee.
     pub(super) disclosed: bool,
-    pub(super) disclosure: Disclosure,
+    pub(super) permit: Permit,
     pub(super) receive_progress: bool,
     pub(super) more: bool,
     pub(super) time: Option<Duration>,
@@ -39,7 +39,7 @@ pub(super) struct Wishes {
 impl Wishes {
     /// Whether this callee is told who calls. It may ask for it too, where nothing forbids it (WAMP, "Caller Identification").
     pub(super) fn disclosed_to(&self, callee: &Callee) -> bool {
-        self.disclosed || callee.disclose_caller && self.disclosure.decide(true) == Some(true)
+        self.disclosed || callee.disclose_caller && self.permit.disclosure.decide(true) == Some(true)
     }
 
     /// What this callee is asked.
@@ -175,7 +175,8 @@ impl Shard {
         let caller = match call.caller {
             Caller::Session { outlet, .. } => {
                 let session = self.session(outlet).expect("a call without its caller was abandoned").id;
-                self.disclosed(Origin::Session { outlet, session }, wishes.disclosed_to(&callee))
+                let origin = Origin::Session { outlet, session };
+                self.provenance(origin, wishes.disclosed_to(&callee), wishes.permit.trust)
             }
             Caller::Api(_) | Caller::Nobody => None,
         };

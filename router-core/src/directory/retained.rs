@@ -22,7 +22,7 @@ use super::Directory;
 use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use crate::ids::{PublicationId, RealmId, SessionId};
 use crate::receivers::Receivers;
-use crate::session::{Identity, Label};
+use crate::session::{Label, Provenance};
 use crate::uri::{self, MatchPolicy};
 
 /// One event that is kept. Immutable: a newer one takes its place.
@@ -30,8 +30,8 @@ use crate::uri::{self, MatchPolicy};
 pub(crate) struct Retained {
     pub(crate) publication: PublicationId,
     pub(crate) payload: OwnedPayload,
-    /// The publisher, if it is disclosed.
-    pub(crate) publisher: Option<Identity>,
+    /// What is told of the publisher.
+    pub(crate) publisher: Option<Provenance>,
     /// The publisher, if it does not hear itself.
     pub(crate) except: Option<SessionId>,
     /// Whom it is for, unless for all subscribers.
@@ -283,7 +283,8 @@ impl Retained {
 
     fn bytes(&self) -> usize {
         let lists = self.receivers.as_ref().map_or(0, |receivers| receivers.bytes());
-        let publisher = self.publisher.as_ref().map_or(0, |who| who.authid.len() + who.authrole.len());
+        let identity = self.publisher.as_ref().and_then(|told| told.identity.as_ref());
+        let publisher = identity.map_or(0, |who| who.authid.len() + who.authrole.len());
         OVERHEAD_BYTES + self.payload.len() + lists + publisher
     }
 }

@@ -14,7 +14,7 @@ use fanwire_codec::ws;
 use crate::dealer::Invoking;
 use crate::ids::{PublicationId, SubscriptionId};
 use crate::parcel::Asks;
-use crate::session::Identity;
+use crate::session::Provenance;
 
 /// One frame around whatever `write` appends.
 #[inline]
@@ -35,7 +35,7 @@ pub(crate) fn event(
     subscription: SubscriptionId,
     publication: PublicationId,
     topic: Option<&str>,
-    publisher: Option<&Identity>,
+    publisher: Option<&Provenance>,
     payload: Payload<'_>,
     out: &mut BytesMut,
 ) {
@@ -46,12 +46,14 @@ pub(crate) fn event(
 }
 
 #[inline]
-fn event_details<'a>(topic: Option<&'a str>, publisher: Option<&'a Identity>) -> EventDetails<'a> {
+fn event_details<'a>(topic: Option<&'a str>, publisher: Option<&'a Provenance>) -> EventDetails<'a> {
+    let identity = publisher.and_then(|told| told.identity.as_ref());
     EventDetails {
         topic: topic.map(Cow::Borrowed),
-        publisher: publisher.map(|identity| identity.session.get()),
-        publisher_authid: publisher.map(|identity| Cow::Borrowed(&*identity.authid)),
-        publisher_authrole: publisher.map(|identity| Cow::Borrowed(&*identity.authrole)),
+        publisher: identity.map(|identity| identity.session.get()),
+        publisher_authid: identity.map(|identity| Cow::Borrowed(&*identity.authid)),
+        publisher_authrole: identity.map(|identity| Cow::Borrowed(&*identity.authrole)),
+        trust_level: publisher.and_then(|told| told.trust).map(|level| u64::from(level.0)),
         ..EventDetails::default()
     }
 }
@@ -62,7 +64,7 @@ pub(crate) fn retained(
     subscription: SubscriptionId,
     publication: PublicationId,
     topic: Option<&str>,
-    publisher: Option<&Identity>,
+    publisher: Option<&Provenance>,
     payload: Payload<'_>,
     out: &mut BytesMut,
 ) {
@@ -105,11 +107,13 @@ pub(crate) fn invocation(
     out: &mut BytesMut,
 ) {
     let Invoking { registration, procedure, caller, asks, .. } = *invoking;
+    let identity = caller.and_then(|told| told.identity.as_ref());
     let details = InvocationDetails {
         procedure: procedure.map(Cow::Borrowed),
-        caller: caller.map(|identity| identity.session.get()),
-        caller_authid: caller.map(|identity| Cow::Borrowed(&*identity.authid)),
-        caller_authrole: caller.map(|identity| Cow::Borrowed(&*identity.authrole)),
+        caller: identity.map(|identity| identity.session.get()),
+        caller_authid: identity.map(|identity| Cow::Borrowed(&*identity.authid)),
+        caller_authrole: identity.map(|identity| Cow::Borrowed(&*identity.authrole)),
+        trust_level: caller.and_then(|told| told.trust).map(|level| u64::from(level.0)),
         ..InvocationDetails::default()
     };
     if asks != Asks::default() {

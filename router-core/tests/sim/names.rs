@@ -168,6 +168,7 @@ pub fn realm(name: &str, topics: &TopicRules) -> RealmConfig {
                     publish: may_send(role, name),
                     call: may_send(role, name),
                     disclose: disclosure(name),
+                    trust: None,
                 }
             };
             let wide = [Some(everything.clone()), (role == 1).then(|| hidden.clone())].into_iter().flatten();

@@ -31,6 +31,7 @@ mod retained;
 mod session;
 mod shared;
 mod transport;
+mod trust;
 mod version_1;
 mod version_1_calls;
 mod version_1_model;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::NO_FILE;
 use crate::config::describe::described;
 use crate::config::topics::{Policy, Topic};
-use crate::config::units::{Auto, Time};
+use crate::config::units::{Auto, Count, Limit, Time};
 
 described! {
     /// A world of topics and procedures.
@@ -81,6 +81,7 @@ impl Realm {
             topic: Vec::new(),
             role: vec![Role {
                 name: Self::default_anonymous_role(),
+                trust_level: Role::default_trust_level(),
                 permission: vec![Permission::everything(), Permission::meta()],
             }],
         }
@@ -181,6 +182,11 @@ described! {
         /// The role's name.
         #[acts(now)]
         pub name: String,
+        /// How far subscribers and callees may trust what its members publish and call, where the permission does not say; `none`:
+        /// they are told nothing of it.
+        #[acts(now)]
+        #[serde(default = "Role::default_trust_level")]
+        pub trust_level: Limit<Count>,
         /// Actions that are allowed at URIs. The most specific permission decides.
         #[acts(now)]
         #[serde(default)]
@@ -189,6 +195,10 @@ described! {
 }
 
 impl Role {
+    fn default_trust_level() -> Limit<Count> {
+        Limit(None)
+    }
+
     /// Whether members may do all actions at all URIs.
     pub fn may_do_everything(&self) -> bool {
         Action::ALL.iter().all(|action| {
@@ -226,6 +236,12 @@ described! {
         #[acts(now)]
         #[serde(default)]
         pub disclose: Disclose,
+        /// How far subscribers and callees may trust who publishes or calls there, 0 the least; `auto`: as the role says.
+        ///
+        /// They are told it as `trustlevel`. What the numbers mean is the application's.
+        #[acts(now)]
+        #[serde(default = "Permission::default_trust_level")]
+        pub trust_level: Auto<Count>,
     }
 }
 
@@ -236,7 +252,12 @@ impl Permission {
             match_policy: Match::Prefix,
             allow: Action::ALL.to_vec(),
             disclose: Disclose::OnRequest,
+            trust_level: Self::default_trust_level(),
         }
+    }
+
+    fn default_trust_level() -> Auto<Count> {
+        Auto::Auto
     }
 
     /// Also what ends others' sessions, which no rule about everything permits.
