@@ -169,7 +169,7 @@ pub fn gather(config: &Config, origins: &Origins) -> Gathered {
     for (index, lua) in config.lua.iter().enumerate() {
         let key = format!("lua.{index}.file");
         let place = origins.place(&key);
-        match Script::read(&resolve(&place, &lua.file)) {
+        match Script::read(&resolve(&place, &lua.file), &lua.limits(1), &lua.options) {
             Ok(script) => gathered.scripts.push(script),
             Err(error) => {
                 let help = vec!["docs/lua.md has an example to begin with".to_owned()];

@@ -58,7 +58,9 @@ const ECHO: &str = "
         if msg.data == '\"throw\"' then error('a mistake') end
         if msg.data == '\"nil\"' then local t = nil; t.x = 1 end
         if msg.data == '\"memory\"' then kept = {} while true do kept[#kept + 1] = string.rep('x', 100000) end end
+        if msg.data == '\"copy\"' then local s = ('x'):rep(1 << 20) while #s > 0 do s = s:sub(2) end end
         if msg.data == '\"wait\"' then conn:wait_context_value('never') end
+        if msg.data == '\"long\"' then conn:wait_context_value('never', 1e19) end
         conn:send(msg.data, msg.type)
     end";
 
@@ -111,6 +113,8 @@ on_both_drivers! {
             ("nil", "error", "handler.lua:7: attempt to index a nil value"),
             ("memory", "memory", "not enough memory"),
             ("wait", "time", "on_message: it took longer than 500ms"),
+            ("long", "time", "on_message: it took longer than 500ms"),
+            ("copy", "time", "it ran longer than 2s in one go"),
         ] {
             let before = events(&router, outcome);
             let mut client = connect(&router);
@@ -241,6 +245,15 @@ on_both_drivers! {
             end
             function on_message(msg, conn)
                 local data = mix.json_decode(msg.data)
+                if data.called then return conn:send(mix.json_encode(called)) end
+                if data.flood then
+                    local refused = 0
+                    for n = 1, 100 do
+                        local _, err = mix.http.request('POST', data.url, { body = 'x' }, function() called = (called or 0) + 1 end)
+                        if err then refused = refused + 1 end
+                    end
+                    return conn:send(mix.json_encode(refused))
+                end
                 if data.many then
                     for n = 1, 3 do
                         mix.http.request('POST', data.url, { body = 'slow' }, function(resp, err)
@@ -277,6 +290,9 @@ on_both_drivers! {
         assert_eq!(answers, ["2 requests are under way, the most allowed", "no answer within 300ms", "no answer within 300ms"]);
         let count = |outcome: &str| router.metric("fanwire_lua_http_requests_total", &format!("outcome=\"{outcome}\""));
         assert_eq!([count("answered"), count("timeout"), count("failed"), count("busy")], [2.0, 3.0, 2.0, 1.0]);
+        assert_eq!(client.ask(json!({"flood": true, "url": url})), json!(36));
+        eventually("they call back", || client.ask(json!({"called": true})) == json!(64));
+        assert_eq!(client.ask(json!({"flood": true, "url": url})), json!(36));
     }
 
     fn a_changed_script_is_used_and_a_broken_one_is_not(driver: &str) {
@@ -338,12 +354,25 @@ on_both_drivers! {
         let script = "
             function on_message(msg, conn)
                 if msg.data == '\"hang\"' then string.find(string.rep('a', 400), string.rep('a-', 40) .. 'b') end
+                if msg.data == '\"wait\"' then mix.http.request('GET', mix.server.option('url')) end
                 conn:send(msg.data)
             end";
-        let (_folder, router) = launch(driver, "hang", script, "threads = 1");
+        let hook = HookServer::start(|_| Reply::Never);
+        // As many as wait when the thread hangs, and the one that hangs it.
+        let keys = format!(
+            "threads = 1\nevents = 3\nhttp_in_flight = 2\nhttp_timeout = \"20s\"\ntime = \"20s\"\noptions = {{ url = \"{}\" }}",
+            hook.url()
+        );
+        let (_folder, router) = launch(driver, "hang", script, &keys);
         let mut wamp = Client::join(router.wamp);
         let mut other = connect(&router);
         assert_eq!(other.ask(json!(1)), json!(1));
+        let mut waiting = [connect(&router), connect(&router)];
+        for client in &mut waiting {
+            assert_eq!(client.ask(json!(1)), json!(1));
+            client.send(json!("wait"));
+        }
+        eventually("both wait", || hook.asked().len() == 2);
         connect(&router).send(json!("hang"));
         let patience = std::time::Instant::now();
         while router.metric("fanwire_lua_hung_threads_total", "") == 0.0 {
@@ -353,7 +382,15 @@ on_both_drivers! {
         }
         other.send(json!(2));
         other.expect_close(1011);
-        assert_eq!(connect(&router).ask(json!(3)), json!(3));
+        // What those had is free again: places in the line, and requests.
+        let mut clients = [connect(&router), connect(&router)];
+        for client in &mut clients {
+            assert_eq!(client.ask(json!(3)), json!(3));
+            client.send(json!("wait"));
+        }
+        eventually("both may ask", || hook.asked().len() == 4);
+        assert_eq!(router.metric("fanwire_lua_given_up_threads", ""), 1.0);
+        assert_eq!(router.metric("fanwire_lua_waiting", ""), 2.0);
         assert!(router.said().contains("a call into Lua's library does not end"), "{}", router.said());
     }
 }

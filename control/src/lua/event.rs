@@ -11,6 +11,7 @@ use fanwire_core::api::Order;
 use fanwire_core::ids::ClientId;
 use mlua::Function;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::context::Context;
 use super::http::HttpRequest;
@@ -26,6 +27,8 @@ pub(super) struct Conn<J> {
     /// What waits for its turn: one after another.
     pub(super) jobs: RefCell<VecDeque<J>>,
     pub(super) is_busy: Cell<bool>,
+    /// Requests beside its events whose callbacks have not been called.
+    beside: Rc<Cell<usize>>,
 }
 
 impl<J> Conn<J> {
@@ -37,6 +40,7 @@ impl<J> Conn<J> {
             changed: Notify::new(),
             jobs: RefCell::default(),
             is_busy: Cell::new(false),
+            beside: Rc::default(),
         }
     }
 }
@@ -46,7 +50,22 @@ pub(super) trait Connection {
     fn client(&self) -> ClientId;
     fn peer(&self) -> Option<SocketAddr>;
     fn context(&self) -> &RefCell<Context>;
+    /// A place for a request with a callback.
+    fn beside(&self) -> Option<Beside>;
 }
+
+/// The place of a request beside a connection's events, until its callback was called.
+#[derive(Debug)]
+pub(super) struct Beside(Rc<Cell<usize>>);
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// Requests with callbacks of one connection.
+pub(super) const BESIDE_MAX: usize = 64;
 
 impl<J> Connection for Conn<J> {
     fn client(&self) -> ClientId {
@@ -60,6 +79,14 @@ impl<J> Connection for Conn<J> {
     fn context(&self) -> &RefCell<Context> {
         &self.context
     }
+
+    fn beside(&self) -> Option<Beside> {
+        let count = self.beside.get();
+        (count < BESIDE_MAX).then(|| {
+            self.beside.set(count + 1);
+            Beside(Rc::clone(&self.beside))
+        })
+    }
 }
 
 /// An event in hand.
@@ -72,7 +99,9 @@ pub(super) struct Event {
     /// Noted by a call that waits, right before it does.
     pub(super) wait: RefCell<Option<Wait>>,
     /// Requests whose answers come by a call of their own.
-    pub(super) detached: RefCell<Vec<(HttpRequest, Function)>>,
+    pub(super) detached: RefCell<Vec<(HttpRequest, Function, Beside)>>,
+    /// From here on its time runs.
+    pub(super) began: Instant,
     /// Instructions that it has left.
     pub(super) left: Cell<u64>,
     /// The script has closed the connection.
@@ -106,6 +135,7 @@ impl Event {
             ordered: Cell::new(0),
             wait: RefCell::default(),
             detached: RefCell::default(),
+            began: Instant::now(),
             left: Cell::new(instructions),
             is_closed: Cell::new(false),
         }

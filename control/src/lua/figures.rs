@@ -1,7 +1,9 @@
 //! What handlers have done, for the metrics page.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::tenure::{InFlight, Tenure};
 use crate::page::{Kind, Page, label, labels};
 
 /// What became of something that happened to a connection. Each is counted once.
@@ -74,6 +76,10 @@ impl Requested {
     }
 }
 
+fn in_charge(tenures: &[Arc<Tenure>]) -> impl Iterator<Item = &Tenure> {
+    tenures.iter().filter(|tenure| !tenure.is_given_up()).map(|tenure| &**tenure)
+}
+
 /// Of one handler.
 #[derive(Debug, Default)]
 pub struct LuaFigures {
@@ -82,12 +88,8 @@ pub struct LuaFigures {
     loads: AtomicU64,
     failed_loads: AtomicU64,
     hung_threads: AtomicU64,
-    /// Requests under way, of all threads.
-    pub(super) in_flight: AtomicU64,
-    /// Events that wait or are under way, of all threads.
-    pub(super) waiting: AtomicU64,
-    /// Of all VMs.
-    memory: AtomicU64,
+    /// Of all threads that have not ended; also of those that were given up.
+    tenures: Mutex<Vec<Arc<Tenure>>>,
 }
 
 impl LuaFigures {
@@ -108,9 +110,27 @@ impl LuaFigures {
         self.hung_threads.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A VM has grown, or shrunk, from one size to another.
-    pub(super) fn note_memory(&self, before: u64, now: u64) {
-        self.memory.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+    /// A thread is started.
+    pub(super) fn add(&self, tenure: &Arc<Tenure>) {
+        self.tenures().push(Arc::clone(tenure));
+    }
+
+    /// Threads that were given up and have not ended.
+    pub(super) fn given_up(&self) -> usize {
+        self.tenures().iter().filter(|tenure| tenure.is_given_up()).count()
+    }
+
+    /// One more request of this thread, if fewer than `max` are under way. Those of a thread that was given up do not count.
+    pub(super) fn request(&self, tenure: &Arc<Tenure>, max: u64) -> Option<InFlight> {
+        let tenures = self.tenures();
+        let under_way: u64 = in_charge(&tenures).map(Tenure::in_flight).sum();
+        (under_way < max).then(|| tenure.request())
+    }
+
+    fn tenures(&self) -> MutexGuard<'_, Vec<Arc<Tenure>>> {
+        let mut tenures = self.tenures.lock().unwrap_or_else(PoisonError::into_inner);
+        tenures.retain(|tenure| tenure.is_alive());
+        tenures
     }
 
     /// Adds the metrics.
@@ -137,9 +157,15 @@ impl LuaFigures {
         let help =
             "Threads of Lua handlers that were replaced, because a call into Lua's library did not end.";
         page.add("fanwire_lua_hung_threads_total", Kind::Counter, help, &name, read(&self.hung_threads));
+        let tenures = self.tenures();
+        let waiting: u64 = in_charge(&tenures).map(Tenure::waiting).sum();
+        let memory: u64 = tenures.iter().map(|tenure| tenure.memory()).sum();
+        let help = "Threads of Lua handlers that were replaced and have not come to an end.";
+        let given_up = tenures.iter().filter(|tenure| tenure.is_given_up()).count();
+        page.add("fanwire_lua_given_up_threads", Kind::Gauge, help, &name, given_up as f64);
         let help = "Events of connections that wait for a Lua handler, or that it has begun with.";
-        page.add("fanwire_lua_waiting", Kind::Gauge, help, &name, read(&self.waiting));
+        page.add("fanwire_lua_waiting", Kind::Gauge, help, &name, waiting as f64);
         let help = "Memory of a Lua handler's VMs.";
-        page.add("fanwire_lua_memory_bytes", Kind::Gauge, help, &name, read(&self.memory));
+        page.add("fanwire_lua_memory_bytes", Kind::Gauge, help, &name, memory as f64);
     }
 }

@@ -1,5 +1,6 @@
 //! `mix.http.request`: what a script asks for, as a request, and the answer as a table.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -32,7 +33,18 @@ impl HttpRequest {
             Ok((!value.is_nil()).then_some(value))
         };
         if let Some(query) = get("query")? {
-            let query = text("query", &query)?;
+            let query = match &query {
+                Value::Table(_) => {
+                    let encoded = |(name, value): (String, String)| {
+                        format!("{}={}", url_encoded(name.as_bytes()), url_encoded(value.as_bytes()))
+                    };
+                    let mut parts: Vec<String> = pairs("query", &query)?.into_iter().map(encoded).collect();
+                    // A table has no order, and the same should be the same.
+                    parts.sort_unstable();
+                    parts.join("&")
+                }
+                other => text("query", other)?,
+            };
             url.push(if url.contains('?') { '&' } else { '?' });
             url.push_str(&query);
         }
@@ -58,10 +70,8 @@ impl HttpRequest {
             }
         }
         if let Some(cookies) = get("cookies")? {
-            let cookies: Vec<String> = pairs("cookies", &cookies)?
-                .into_iter()
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect();
+            let cookies: Vec<String> =
+                pairs("cookies", &cookies)?.iter().map(cookie).collect::<Result<_, _>>()?;
             insert(&mut request, "cookie", &cookies.join("; "))?;
         }
         if let Some(auth) = get("auth")? {
@@ -76,6 +86,29 @@ impl HttpRequest {
         let timeout = get("timeout")?.map(|value| duration(&value)).transpose()?;
         Ok(Self { request, timeout, is_tls: address.is_tls() })
     }
+}
+
+/// As it may stand in a part of a path, or of a query: all but letters, digits and `-._~` is written as `%` and two digits.
+pub(super) fn url_encoded(text: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text {
+        match byte {
+            byte if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) => out.push(char::from(*byte)),
+            byte => _ = write!(out, "%{byte:02X}"),
+        }
+    }
+    out
+}
+
+/// One that cannot become two (RFC 6265, 4.1.1).
+fn cookie((name, value): &(String, String)) -> Result<String, String> {
+    let breaks = |text: &str, more: &[u8]| {
+        text.bytes().any(|byte| !byte.is_ascii_graphic() || b"\",;\\".contains(&byte) || more.contains(&byte))
+    };
+    if breaks(name, b"=") || breaks(value, b"") {
+        return Err(format!("the cookie {name:?} has a character that ends a cookie: encode it"));
+    }
+    Ok(format!("{name}={value}"))
 }
 
 fn insert(request: &mut Request<Bytes>, name: &str, value: &str) -> Result<(), String> {
@@ -183,6 +216,15 @@ mod tests {
         );
         let field = |name: &str| request.headers()[name].to_str().expect("ASCII").to_owned();
         assert_eq!([field("x-key"), field("authorization"), field("cookie")], ["5", "Basic am9lOnM=", "a=b"]);
+    }
+
+    #[test]
+    fn what_a_client_says_stays_one_value() {
+        let options = "{ query = { ['a&b'] = 'x&admin=1/../\\u{ff}' }, cookies = { a = '1' } }";
+        let HttpRequest { request, .. } = read("get", "http://127.0.0.1:1/a?z", options).expect("a request");
+        assert_eq!(request.uri().to_string(), "http://127.0.0.1:1/a?z&a%26b=x%26admin%3D1%2F..%2F%C3%BF");
+        assert!(read("get", "http://127.0.0.1:1/a", "{ cookies = { a = '1; admin=1' } }").is_err());
+        assert!(read("get", "http://127.0.0.1:1/a", "{ cookies = { ['a=b'] = '1' } }").is_err());
     }
 
     #[test]

@@ -92,14 +92,36 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 }
 
+/// What one value may become: tables may be in others many times over, which no limit of Lua's memory sees.
+const BYTES_MAX: usize = 16 << 20;
+/// What a table takes time for beside its bytes.
+const TABLE_BYTES: usize = 64;
+
 /// The JSON of a value.
 pub(super) fn encode(value: &Value) -> Result<String, String> {
-    let mut out = String::new();
+    let mut out = Out::default();
     write(&mut out, value, 0)?;
-    Ok(out)
+    Ok(out.text)
 }
 
-fn write(out: &mut String, value: &Value, depth: usize) -> Result<(), String> {
+#[derive(Default)]
+struct Out {
+    text: String,
+    tables: usize,
+}
+
+fn write(out: &mut Out, value: &Value, depth: usize) -> Result<(), String> {
+    if out.text.len() + out.tables * TABLE_BYTES > BYTES_MAX {
+        return Err(format!("it is more JSON than {BYTES_MAX} bytes, of which a table counts {TABLE_BYTES}"));
+    }
+    if let Value::Table(table) = value {
+        if depth == DEPTH_MAX {
+            return Err(format!("more than {DEPTH_MAX} tables are in each other, or one in itself"));
+        }
+        out.tables += 1;
+        return write_table(out, table, depth + 1);
+    }
+    let out = &mut out.text;
     match value {
         Value::Nil => out.push_str("null"),
         value if value.is_null() => out.push_str("null"),
@@ -117,10 +139,6 @@ fn write(out: &mut String, value: &Value, depth: usize) -> Result<(), String> {
             let text = text.to_str().map_err(|_| "a string is not UTF-8".to_owned())?;
             out.push_str(&serde_json::to_string(&*text).expect("a string is JSON"));
         }
-        Value::Table(_) if depth == DEPTH_MAX => {
-            return Err(format!("more than {DEPTH_MAX} tables are in each other, or one in itself"));
-        }
-        Value::Table(table) => write_table(out, table, depth + 1)?,
         other => return Err(format!("a {} has no JSON", other.type_name())),
     }
     Ok(())
@@ -129,19 +147,19 @@ fn write(out: &mut String, value: &Value, depth: usize) -> Result<(), String> {
 /// 2^53: up to here floats are exact.
 const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
-fn write_table(out: &mut String, table: &Table, depth: usize) -> Result<(), String> {
+fn write_table(out: &mut Out, table: &Table, depth: usize) -> Result<(), String> {
     let length = table.raw_len();
     let count = table.pairs::<Value, Value>().count();
     if length == count {
-        out.push('[');
+        out.text.push('[');
         for place in 1..=length {
             if place > 1 {
-                out.push(',');
+                out.text.push(',');
             }
             let value: Value = table.raw_get(place).map_err(|error| error.to_string())?;
             write(out, &value, depth)?;
         }
-        out.push(']');
+        out.text.push(']');
         return Ok(());
     }
     // In the order of their keys: a table has none, and the same should be the same.
@@ -156,16 +174,16 @@ fn write_table(out: &mut String, table: &Table, depth: usize) -> Result<(), Stri
         entries.push((key, value));
     }
     entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-    out.push('{');
+    out.text.push('{');
     for (place, (key, value)) in entries.iter().enumerate() {
         if place > 0 {
-            out.push(',');
+            out.text.push(',');
         }
-        out.push_str(&serde_json::to_string(key).expect("a string is JSON"));
-        out.push(':');
+        out.text.push_str(&serde_json::to_string(key).expect("a string is JSON"));
+        out.text.push(':');
         write(out, value, depth)?;
     }
-    out.push('}');
+    out.text.push('}');
     Ok(())
 }
 

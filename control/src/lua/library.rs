@@ -19,7 +19,7 @@ use mlua::{
 };
 use sha1::Sha1;
 
-use super::event::{Event, Wait};
+use super::event::{BESIDE_MAX, Event, Wait};
 use super::http::{self, HttpRequest};
 use super::json;
 use super::vm::State;
@@ -86,11 +86,14 @@ fn plain(lua: &Lua, mix: &Table) -> mlua::Result<()> {
     })?;
     function(lua, mix, "str_split", |lua, (text, separator): (LuaString, LuaString)| {
         let (text, separator) = (text.as_bytes(), separator.as_bytes());
-        split(&text, &separator)
-            .into_iter()
-            .map(|part| lua.create_string(part))
-            .collect::<mlua::Result<Vec<_>>>()
+        // One at a time: many values at once take room in the state that never comes back.
+        let parts = lua.create_table()?;
+        for (place, part) in (1..).zip(split(&text, &separator)) {
+            parts.raw_set(place, lua.create_string(part)?)?;
+        }
+        Ok(parts)
     })?;
+    function(lua, mix, "url_encode", |_, text: LuaString| Ok(http::url_encoded(&text.as_bytes())))?;
     function(lua, mix, "bytes_tostring", |lua, bytes: Vec<u8>| lua.create_string(bytes))?;
     for name in ["url_parse", "parse_url"] {
         function(lua, mix, name, |lua, url: String| or_problem(lua, parse_url(lua, &url)))?;
@@ -392,7 +395,11 @@ fn waiting(lua: &Lua, native: &Table, state: &Rc<State>) -> mlua::Result<()> {
             in_hand(&of).and_then(|event| Ok((event, HttpRequest::read(&method, &url, options.as_ref())?)));
         match (asked, callback) {
             (Ok((event, request)), Some(callback)) => {
-                event.detached.borrow_mut().push((request, callback));
+                let Some(place) = event.conn.beside() else {
+                    let words = format!("{BESIDE_MAX} requests of this connection wait for their callbacks");
+                    return begin(lua, Err(words), &[Value::Nil]);
+                };
+                event.detached.borrow_mut().push((request, callback, place));
                 Ok(MultiValue::from_iter([Value::Boolean(false)]))
             }
             (asked, _) => begin(

@@ -13,23 +13,26 @@
 //! A connection's events are one after another, since its shard does not read it meanwhile; what a script says of it comes in the
 //! order in which it says so. What an event that fails wanted to say since it last waited is not said.
 //!
-//! The *keeper* looks at files now and then, and replaces a thread that hangs. Read [`desk`], then `worker` and `vm`.
+//! The *keeper* looks at files now and then, and replaces a thread that hangs; what each thread has is its *tenure*. Read [`desk`], then
+//! `worker` and `vm`.
 
 mod context;
 mod event;
 mod figures;
 mod http;
 mod json;
+mod keeper;
 mod library;
 mod script;
+mod tenure;
 mod vm;
 mod worker;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, mpsc as sync};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError, mpsc as sync};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fanwire_core::api::Actor;
@@ -39,11 +42,12 @@ use fanwire_core::question::{Denial, Question, Subject, Verdict};
 use tokio::sync::mpsc;
 
 use crate::Shards;
-use crate::hooks::{Place, Room};
 use crate::queues::Queues;
 pub use figures::LuaFigures;
 use figures::Outcome;
+use keeper::Keeper;
 pub use script::{Script, ScriptError};
+use tenure::{Tenure, Waiting};
 use worker::Worker;
 
 /// Bounds of one handler.
@@ -105,8 +109,8 @@ struct Surroundings {
 }
 
 impl Surroundings {
-    fn nowhere() -> Self {
-        let (options, queues) = (Arc::default(), Queues::default());
+    fn nowhere(options: &BTreeMap<String, String>) -> Self {
+        let (options, queues) = (Arc::new(options.clone()), Queues::default());
         Self { handler: "".into(), options, queues, is_silent: true }
     }
 }
@@ -126,13 +130,9 @@ struct Handler {
 /// One thread's queue, and what the keeper knows of the thread.
 #[derive(Debug)]
 struct Line {
-    room: Arc<Room>,
     receiver: Mutex<mpsc::UnboundedReceiver<Queued>>,
-    /// Counts the threads that it has had.
-    generation: AtomicU64,
-    /// When it began with the Lua that it is in, in milliseconds from 1; 0: it is in none.
-    since: AtomicU64,
-    started: Instant,
+    /// Of the thread that it has.
+    tenure: ArcSwap<Tenure>,
     /// A script that its VM could not load.
     refused: ArcSwapOption<Script>,
 }
@@ -144,31 +144,6 @@ struct Queued {
     question: Question,
     /// None: it is let in in any case.
     _place: Option<Waiting>,
-}
-
-/// A place in a line, counted.
-#[derive(Debug)]
-struct Waiting(#[expect(dead_code, reason = "given back when it is dropped")] Place, Arc<LuaFigures>);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.1.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Line {
-    /// Runs some Lua, which the keeper sees.
-    fn timed<T>(&self, run: impl FnOnce() -> T) -> T {
-        self.since.store(self.now(), Ordering::Relaxed);
-        let result = run();
-        self.since.store(0, Ordering::Relaxed);
-        result
-    }
-
-    #[allow(clippy::disallowed_methods, reason = "how long a thread hangs is real time")]
-    fn now(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64 + 1
-    }
 }
 
 /// Where shards put what handlers are to decide.
@@ -198,17 +173,16 @@ impl LuaQueue {
         let mut place = None;
         // There are no more ends than connections, and a lost one would be remembered forever.
         if !matches!(happening, Happening::Ends) {
-            place = handler.lines[thread].room.enter(happening.bytes(), handler.limits.events_max);
+            let tenure = handler.lines[thread].tenure.load();
+            if !tenure.is_stuck() {
+                place = tenure.wait(happening.bytes(), handler.limits.events_max);
+            }
             if place.is_none() {
                 handler.figures.count(Outcome::Busy);
                 let is_told = matches!(happening, Happening::Told(_));
                 return if is_told { Ok(()) } else { Err(question.verdict(Err(Denial::Busy))) };
             }
         }
-        let place = place.map(|place| {
-            handler.figures.waiting.fetch_add(1, Ordering::Relaxed);
-            Waiting(place, Arc::clone(&handler.figures))
-        });
         senders[thread].send(Queued { shard: from, question, _place: place }).map_err(|error| {
             handler.figures.count(Outcome::Panic);
             error.0.question.verdict(Err(Denial::Failed))
@@ -257,16 +231,17 @@ pub fn desk(handlers: Vec<LuaConfig>, queues: &Queues) -> (LuaQueue, LuaDesk) {
 }
 
 impl Line {
-    #[allow(clippy::disallowed_methods, reason = "how long a thread hangs is real time")]
     fn new(receiver: mpsc::UnboundedReceiver<Queued>) -> Self {
         Self {
-            room: Arc::default(),
             receiver: Mutex::new(receiver),
-            generation: AtomicU64::new(0),
-            since: AtomicU64::new(0),
-            started: Instant::now(),
+            tenure: ArcSwap::from_pointee(Tenure::over()),
             refused: ArcSwapOption::empty(),
         }
+    }
+
+    /// Whether nothing can come any more.
+    fn is_closed(&self) -> bool {
+        self.receiver.lock().unwrap_or_else(PoisonError::into_inner).is_closed()
     }
 }
 
@@ -288,34 +263,51 @@ impl Handler {
         }
     }
 
-    /// How long a thread may be in Lua without an end: far more than its instructions need.
-    fn hang_time(&self) -> u64 {
-        HANG_TIME.as_millis() as u64 + self.limits.instructions / INSTRUCTIONS_PER_MILLISECOND
+    /// How long a thread may be in Lua without an end: longer than the hook lets anything of Lua's run.
+    fn hang_time(&self) -> Duration {
+        HANG_TIME + self.limits.lua_time()
     }
 }
 
+impl LuaLimits {
+    /// How long Lua may run in one go: far longer than the instructions need, also on a slow machine, without optimisation, while
+    /// others have its cores.
+    fn lua_time(&self) -> Duration {
+        let needed = Duration::from_millis(self.instructions / INSTRUCTIONS_PER_MILLISECOND);
+        needed.min(self.time).max(LUA_TIME_MIN)
+    }
+}
+
+/// What a call into Lua's library may take beyond that.
 const HANG_TIME: Duration = Duration::from_secs(5);
-/// On a slow machine, without optimisation, while others have its cores.
+const LUA_TIME_MIN: Duration = Duration::from_secs(2);
 const INSTRUCTIONS_PER_MILLISECOND: u64 = 1_000;
 
 /// The desk's threads.
 #[derive(Debug)]
 pub(crate) struct LuaThreads {
     stop: sync::Sender<()>,
-    ends: Vec<sync::Receiver<()>>,
+    handlers: Vec<Arc<Handler>>,
 }
 
 impl LuaThreads {
     /// Waits until what was queued is done, for a while: by now no shard queues more.
+    #[allow(clippy::disallowed_methods, reason = "no shard is left that could be held up")]
     pub(crate) fn finish(self) {
         drop(self.stop);
-        for end in self.ends {
-            _ = end.recv_timeout(FINISH_TIME);
+        let lines = || self.handlers.iter().flat_map(|handler| &handler.lines);
+        for _ in 0..FINISH_LOOKS {
+            if lines().all(|line| !line.tenure.load().is_alive()) {
+                return;
+            }
+            std::thread::sleep(FINISH_INTERVAL);
         }
     }
 }
 
-const FINISH_TIME: Duration = Duration::from_secs(2);
+/// Two seconds in all.
+const FINISH_LOOKS: u32 = 400;
+const FINISH_INTERVAL: Duration = Duration::from_millis(5);
 
 impl LuaDesk {
     /// What the metrics page reads, by the names of the handlers.
@@ -330,113 +322,51 @@ impl LuaDesk {
 
     /// Starts the threads, which end when the shards have, and the keeper.
     pub(crate) fn start(self, shards: Arc<dyn Shards>) -> std::io::Result<LuaThreads> {
-        let mut ends = Vec::new();
         for handler in &self.0 {
-            for place in 0..handler.lines.len() {
-                ends.push(start_thread(handler, place, &shards)?);
+            for line in &handler.lines {
+                start_thread(handler, line, &shards)?;
             }
         }
         let (stop, stopped) = sync::channel::<()>();
+        let handlers = self.0.clone();
         std::thread::Builder::new().name("fanwire-lua-keep".into()).spawn(move || {
             let mut keepers: Vec<Keeper> = self.0.into_iter().map(Keeper::new).collect();
             while stopped.recv_timeout(KEEPER_INTERVAL) == Err(sync::RecvTimeoutError::Timeout) {
                 for keeper in &mut keepers {
-                    keeper.look(&shards);
+                    // What goes wrong with one of them must not end the care for the others.
+                    if catch_unwind(AssertUnwindSafe(|| keeper.look(&shards))).is_err() {
+                        tracing::error!("a bug: the keeper of a Lua handler panicked");
+                    }
                 }
             }
         })?;
-        Ok(LuaThreads { stop, ends })
+        Ok(LuaThreads { stop, handlers })
     }
 }
 
 const KEEPER_INTERVAL: Duration = Duration::from_secs(1);
 
-fn start_thread(
-    handler: &Arc<Handler>,
-    place: usize,
-    shards: &Arc<dyn Shards>,
-) -> std::io::Result<sync::Receiver<()>> {
+/// Starts a thread for a line, which is given a tenure of its own.
+fn start_thread(handler: &Arc<Handler>, line: &Arc<Line>, shards: &Arc<dyn Shards>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(LOOKUPS_MAX)
         .build()?;
-    let (ended, end) = sync::sync_channel(1);
-    let (handler, shards) = (Arc::clone(handler), Arc::clone(shards));
-    let line = Arc::clone(&handler.lines[place]);
-    std::thread::Builder::new().name("fanwire-lua".into()).spawn(move || {
+    let tenure = Arc::new(Tenure::new());
+    let (handler, shards, line) = (Arc::clone(handler), Arc::clone(shards), Arc::clone(line));
+    handler.figures.add(&tenure);
+    line.tenure.store(Arc::clone(&tenure));
+    let of_thread = Arc::clone(&tenure);
+    let spawned = std::thread::Builder::new().name("fanwire-lua".into()).spawn(move || {
+        let _alive = of_thread.begin();
         let local = tokio::task::LocalSet::new();
-        local.block_on(&runtime, async move { Rc::new(Worker::new(handler, line, shards)).run().await });
-        _ = ended.send(());
+        let worker = Worker::new(handler, line, of_thread, shards);
+        local.block_on(&runtime, async move { Rc::new(worker).run().await });
         drop(local);
         runtime.shutdown_background();
-    })?;
-    Ok(end)
+    });
+    spawned.map(drop).inspect_err(|_| tenure.end())
 }
 
 /// Threads that wait for name servers.
 const LOOKUPS_MAX: usize = 4;
-
-/// Looks after one handler: its files, and its threads.
-struct Keeper {
-    handler: Arc<Handler>,
-    stamp: script::Stamp,
-}
-
-impl Keeper {
-    fn new(handler: Arc<Handler>) -> Self {
-        let stamp = handler.script.load().stamp();
-        Self { handler, stamp }
-    }
-
-    fn look(&mut self, shards: &Arc<dyn Shards>) {
-        self.look_at_files();
-        for place in 0..self.handler.lines.len() {
-            self.look_at_thread(place, shards);
-        }
-    }
-
-    fn look_at_files(&mut self) {
-        let script = self.handler.script.load_full();
-        let stamp = script.stamp();
-        if stamp == self.stamp {
-            return;
-        }
-        match Script::read(&script.path) {
-            Ok(newer) => {
-                // From before it was read, unless it has other files now: what changes meanwhile is seen the next time.
-                self.stamp = if newer.has_the_files_of(&script) { stamp } else { newer.stamp() };
-                self.handler.use_script(newer);
-            }
-            Err(error) => {
-                self.stamp = stamp;
-                self.handler.figures.count_load(false);
-                let handler = &*self.handler.name;
-                tracing::error!(
-                    handler,
-                    "the script was changed and cannot be used; the one before stays: {error}"
-                );
-            }
-        }
-    }
-
-    fn look_at_thread(&self, place: usize, shards: &Arc<dyn Shards>) {
-        let line = &self.handler.lines[place];
-        let since = line.since.load(Ordering::Relaxed);
-        if since == 0 || line.now().saturating_sub(since) < self.handler.hang_time() {
-            return;
-        }
-        // What it has begun with is never answered, and has its deadline in the shard.
-        line.generation.fetch_add(1, Ordering::AcqRel);
-        line.since.store(0, Ordering::Relaxed);
-        self.handler.figures.count_hung_thread();
-        let handler = &*self.handler.name;
-        tracing::error!(
-            handler,
-            "a call into Lua's library does not end, such as a search by a pattern that goes through everything; \
-             another thread goes on, and its connections have to come again"
-        );
-        if let Err(error) = start_thread(&self.handler, place, shards) {
-            tracing::error!(handler, %error, "there is no thread to go on");
-        }
-    }
-}

@@ -3,12 +3,17 @@ local native = ...
 local yield, raise, type = coroutine.yield, error, type
 
 -- A call that waits: `begin` notes what for, or says at once that it cannot.
+local modules_in_hand = 0
 local function begun(waits, ...)
     if waits then return yield() end
     return ...
 end
 local function waiting(begin)
-    return function(...) return begun(begin(...)) end
+    return function(...)
+        -- Others would get half of it meanwhile.
+        if modules_in_hand > 0 then raise("a module cannot wait while it is loaded", 2) end
+        return begun(begin(...))
+    end
 end
 
 -- Who catches errors must not catch the end of the budget.
@@ -45,7 +50,7 @@ function table.move(a, first, last, to, b)
     return move(a, first, last, to, b)
 end
 
-local load_, loaded, require_ = load, {}, native.require
+local load_, loaded, loading, require_ = load, {}, {}, native.require
 function load(chunk, name, mode, env)
     if mode ~= nil and mode ~= "t" then return nil, "only text can be loaded" end
     if type(chunk) ~= "string" then return nil, "load: the chunk must be a string" end
@@ -59,9 +64,14 @@ function require(name)
         if text == nil then raise(chunk_name, 2) end
         local chunk, problem = load_(text, chunk_name, "t")
         if chunk == nil then raise(problem, 0) end
-        loaded[name] = true
-        local result = chunk(name)
-        if result ~= nil then loaded[name] = result end
+        if loading[name] then raise("module \"" .. name .. "\" requires itself", 2) end
+        loading[name], modules_in_hand = true, modules_in_hand + 1
+        local ok, result = pcall_(chunk, name)
+        loading[name], modules_in_hand = nil, modules_in_hand - 1
+        -- What failed is tried again the next time.
+        if not ok then raise(result, 0) end
+        if result == nil then result = true end
+        loaded[name] = result
     end
     return loaded[name]
 end

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, SystemTime};
+
+use super::LuaLimits;
 
 /// What one script and its modules may have. People write them.
 const BYTES_MAX: usize = 4 << 20;
+/// How long its top level may take; what is Lua in it ends long before.
+const CHECK_TIME: Duration = Duration::from_secs(60);
 
 /// A script, read and compiled once, so that all that run it run the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,11 +44,25 @@ impl Script {
     /// # Errors
     ///
     /// If it cannot be read, is no Lua, fails at its top level, or handles nothing.
-    pub fn read(path: &Path) -> Result<Self, ScriptError> {
+    /// Its top level runs with what it will find: these limits, and these options.
+    pub fn read(
+        path: &Path,
+        limits: &LuaLimits,
+        options: &BTreeMap<String, String>,
+    ) -> Result<Self, ScriptError> {
         let error = |words: String| ScriptError { path: path.to_owned(), words };
         let source = read_text(path).map_err(error)?;
         let script = Self { path: path.to_owned(), source: source.into(), modules: Arc::default() };
-        let modules = super::vm::check(&script).map_err(error)?;
+        let (checked, limits, options) = (script.clone(), limits.clone(), options.clone());
+        // On a thread of its own: a call into Lua's library that does not end keeps that one alone.
+        let (sender, receiver) = mpsc::sync_channel(1);
+        std::thread::Builder::new()
+            .name("fanwire-lua-read".into())
+            .spawn(move || _ = sender.send(super::vm::check(&checked, &limits, &options)))
+            .map_err(|why| error(format!("there is no thread to run it: {why}")))?;
+        let modules =
+            receiver.recv_timeout(CHECK_TIME).map_err(|_| error("its top level does not end".into()))?;
+        let modules = modules.map_err(error)?;
         Ok(Self { modules: Arc::new(modules), ..script })
     }
 

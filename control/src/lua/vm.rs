@@ -3,8 +3,8 @@
 //! Lua 5.4 and not LuaJIT: its integers have 64 bits, so ids keep every digit; hooks count instructions in all code, which compiled
 //! traces of LuaJIT do not; and memory is counted by an allocator of ours. What scripts find is in `library` and in `prelude.lua`.
 //!
-//! A hook is called each [`STEP`] instructions and raises an error when the event has none left. That ends what is Lua. A call
-//! into Lua's own library, such as a search with a bad pattern, is one instruction, however long it takes: against that there is
+//! A hook is called each [`STEP`] instructions and raises an error when the event has none left, or ran for too long. That ends what is
+//! Lua. A call into Lua's own library, such as a search with a bad pattern, is one instruction, however long it takes: against that there is
 //! the keeper, which replaces the thread.
 
 use std::cell::{Cell, RefCell};
@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mlua::chunk::ChunkMode;
 use mlua::debug::Debug;
@@ -52,6 +53,11 @@ pub(super) struct State {
     left: Cell<u64>,
     /// What there was of them.
     allowed: Cell<u64>,
+    /// How long Lua may run in one go, and until when that is.
+    go: Duration,
+    until: Cell<Instant>,
+    /// It was longer.
+    is_late: Cell<bool>,
     pub(super) script: Script,
     /// Modules that were asked for, as read.
     pub(super) modules: RefCell<BTreeMap<String, Arc<str>>>,
@@ -74,8 +80,12 @@ pub(super) struct Failure {
 }
 
 /// Runs the top level of a script, and gives back the modules that it requires.
-pub(super) fn check(script: &Script) -> Result<BTreeMap<String, Arc<str>>, String> {
-    let vm = Vm::load(script, &LuaLimits::default(), Surroundings::nowhere())?;
+pub(super) fn check(
+    script: &Script,
+    limits: &LuaLimits,
+    options: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, Arc<str>>, String> {
+    let vm = Vm::load(script, limits, Surroundings::nowhere(options))?;
     Ok(vm.state.modules.take())
 }
 
@@ -85,12 +95,27 @@ impl State {
         self.left.get() == 0
     }
 
+    /// Lua runs from now on, with so many instructions.
+    fn go(&self, left: u64) {
+        self.left.set(left);
+        self.until.set(now() + self.go);
+        self.is_late.set(false);
+    }
+
     pub(super) fn spent_words(&self) -> String {
+        if self.is_late.get() {
+            return format!("it ran longer than {:?} in one go", self.go);
+        }
         format!("more than {} instructions", self.allowed.get())
     }
 
     fn spend(&self, at: &Debug<'_>) -> mlua::Result<VmState> {
-        let left = self.left.get().saturating_sub(STEP.into());
+        let mut left = self.left.get().saturating_sub(STEP.into());
+        // Instructions are no measure of time: each may be a call that copies a megabyte.
+        if left > 0 && now() >= self.until.get() {
+            self.is_late.set(true);
+            left = 0;
+        }
         self.left.set(left);
         if left > 0 {
             return Ok(VmState::Continue);
@@ -115,6 +140,9 @@ impl Vm {
             event: RefCell::default(),
             left: Cell::new(limits.instructions.max(LOAD_INSTRUCTIONS)),
             allowed: Cell::new(limits.instructions.max(LOAD_INSTRUCTIONS)),
+            go: limits.lua_time(),
+            until: Cell::new(now() + LOAD_TIME),
+            is_late: Cell::new(false),
             script: script.clone(),
             modules: RefCell::default(),
             surroundings,
@@ -185,7 +213,9 @@ impl Vm {
 
     /// Goes on with it.
     pub(super) fn resume(&self, thread: &Thread, event: &Rc<Event>, arguments: MultiValue) -> Step {
-        self.state.left.set(event.left.get());
+        self.state.go(event.left.get());
+        // Noted where the script could not wait then.
+        event.wait.take();
         self.state.event.replace(Some(Rc::clone(event)));
         let result = catch_unwind(AssertUnwindSafe(|| thread.resume::<MultiValue>(arguments)));
         self.state.event.take();
@@ -210,6 +240,8 @@ impl Vm {
         &self,
         make: impl FnOnce(&Lua) -> mlua::Result<MultiValue>,
     ) -> Result<MultiValue, Failure> {
+        // They may be made by a little Lua, which is nobody's.
+        self.state.go(self.state.allowed.get());
         make(&self.lua).map_err(|error| failure(&self.state, &error))
     }
 
@@ -225,9 +257,17 @@ impl Vm {
 
 /// What a script that only defines functions can use; also where events have less.
 const LOAD_INSTRUCTIONS: u64 = 10_000_000;
+/// How long these may take.
+const LOAD_TIME: Duration = Duration::from_secs(30);
+
+#[allow(clippy::disallowed_methods, reason = "how long a script runs is real time")]
+fn now() -> Instant {
+    Instant::now()
+}
 
 fn failure(state: &State, error: &Error) -> Failure {
     let outcome = match innermost(error) {
+        _ if state.is_late.get() => Outcome::Time,
         _ if state.is_spent() => Outcome::Instructions,
         Error::MemoryError(_) => Outcome::Memory,
         _ => Outcome::Error,
@@ -277,7 +317,7 @@ mod tests {
     }
 
     fn load(source: &str) -> Result<Vm, String> {
-        Vm::load(&script(source), &LuaLimits::default(), Surroundings::nowhere())
+        Vm::load(&script(source), &LuaLimits::default(), Surroundings::nowhere(&BTreeMap::new()))
     }
 
     /// What a top level with this in it ends with; none: it is fine.
@@ -339,7 +379,7 @@ mod tests {
             local ok, why = pcall(function() local t = {} while true do t[#t + 1] = ('x'):rep(10000) end end)
             assert(not ok and tostring(why):find('memory'))
             function on_message() end";
-        let vm = Vm::load(&script(source), &limits, Surroundings::nowhere())
+        let vm = Vm::load(&script(source), &limits, Surroundings::nowhere(&BTreeMap::new()))
             .map_err(|why| assert_eq!(why, ""))
             .ok();
         assert!(vm.expect("just seen").recovers(limits.memory));
@@ -348,7 +388,7 @@ mod tests {
             function on_message() end";
         // It is full of what a global holds, and there may not even be room for the rest of the script.
         assert!(
-            Vm::load(&script(leak), &limits, Surroundings::nowhere())
+            Vm::load(&script(leak), &limits, Surroundings::nowhere(&BTreeMap::new()))
                 .map_or(true, |vm| !vm.recovers(limits.memory))
         );
     }
@@ -358,6 +398,9 @@ mod tests {
         for source in [
             "local t = mix.str_split('@user', '@') assert(#t == 2 and t[1] == '' and t[2] == 'user' and table.getn(t) == 2)",
             "local t = mix.str_split('', '@') assert(#t == 1 and t[1] == '')",
+            "local t = {} for i = 1, 40 do t = { t, t } end
+             local text, err = mix.json_encode(t) assert(text == nil and err:find('more JSON'))",
+            "assert(mix.url_encode('a b/\u{e9}&-._~') == 'a%20b%2F%C3%A9%26-._~')",
             "assert(mix.md5('a') == '0cc175b9c0f1b6a831c399e269772661' and #mix.md5_bin('a') == 16)",
             "assert(mix.sha1('a') == '86f7e437faa5a7fce15d1ddcb9eaeaea377667b8' and #mix.sha1_bin('a') == 20)",
             "assert(mix.base64_encode('a\\0\\xff') == 'YQD/' and mix.base64_decode('YQD/') == 'a\\0\\xff')",
@@ -374,5 +417,47 @@ mod tests {
         ] {
             assert_eq!(wrong(source), None, "{source}");
         }
+    }
+
+    #[test]
+    fn a_module_that_fails_is_tried_again_and_none_waits() {
+        let module = |name: &str, text: &str| (name.to_owned(), Arc::from(text));
+        let modules = BTreeMap::from([
+            module("fails", "times = (times or 0) + 1 if times == 1 then error('not yet') end return times"),
+            module("circle", "return require('circle')"),
+            module("waits", "return mix.http.request('GET', 'http://127.0.0.1:1/')"),
+        ]);
+        let source = "
+            local ok, why = pcall(require, 'fails') assert(not ok and why:find('not yet'))
+            assert(require('fails') == 2 and require('fails') == 2)
+            local ok, why = pcall(require, 'circle') assert(not ok and why:find('requires itself'))
+            local ok, why = pcall(require, 'waits') assert(not ok and why:find('cannot wait'))
+            function on_message() end";
+        let script = Script { modules: Arc::new(modules), ..script(source) };
+        let loaded = Vm::load(&script, &LuaLimits::default(), Surroundings::nowhere(&BTreeMap::new()));
+        assert_eq!(loaded.err(), None);
+    }
+
+    #[test]
+    fn a_script_is_checked_with_its_own_limits_and_options() {
+        let options = BTreeMap::from([("url".to_owned(), "http://a".to_owned())]);
+        let source = "local url = mix.server.option('url') .. '/login' function on_message() end";
+        let checked = check(&script(source), &LuaLimits::default(), &options);
+        assert_eq!(checked, Ok(BTreeMap::new()));
+        let limits = LuaLimits { memory: 4 << 20, ..LuaLimits::default() };
+        let source = "local t = {} for n = 1, 1000000 do t[n] = n end function on_message() end";
+        assert!(check(&script(source), &limits, &options).is_err_and(|words| words.contains("memory")));
+    }
+
+    #[test]
+    fn calls_that_copy_much_are_ended_by_their_time() {
+        let vm = load("function on_message() end").map_err(|why| assert_eq!(why, "")).expect("as seen");
+        vm.state.go(1_000_000_000);
+        vm.state.until.set(now() + Duration::from_millis(100));
+        let copies = "local s = ('x'):rep(1 << 20) while #s > 0 do pcall(function() s = s:sub(2) end) end";
+        let error = vm.lua.load(copies).exec().expect_err("it is ended");
+        let failure = failure(&vm.state, &error);
+        assert_eq!(failure.outcome, Outcome::Time);
+        assert!(failure.words.contains("it ran longer than"), "{}", failure.words);
     }
 }

@@ -4,7 +4,6 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,12 +16,13 @@ use fanwire_core::handled::{Beginning, Happening};
 use fanwire_core::ids::{ClientId, ShardId};
 use fanwire_core::question::{Answer as Said, Denial, Grant, Subject};
 use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Value};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use super::event::{Conn, Event, Wait};
+use super::event::{Beside, Conn, Event, Wait};
 use super::figures::{Outcome, Requested};
 use super::http::{self, HttpRequest};
+use super::tenure::{InFlight, Tenure};
 use super::vm::{Failure, Step, Vm};
 use super::{Handler, Line, Queued};
 use crate::Shards;
@@ -32,16 +32,15 @@ use crate::hooks::{Client, Failure as HttpFailure, Fetched};
 pub(super) struct Worker {
     handler: Arc<Handler>,
     line: Arc<Line>,
-    /// That of its line when it began: another one means that it was replaced.
-    generation: u64,
+    tenure: Arc<Tenure>,
     shards: Arc<dyn Shards>,
     vm: RefCell<Option<Rc<Vm>>>,
     conns: RefCell<HashMap<ClientId, Rc<Connected>>>,
     plain: OnceCell<Result<Client, String>>,
     tls: OnceCell<Result<Client, String>>,
-    /// What the figures know of its VM's memory.
-    noted: Cell<u64>,
     working: Cell<usize>,
+    /// Said when it comes back and another thread has its place.
+    given_up: Notify,
 }
 
 type Connected = Conn<Job>;
@@ -55,6 +54,9 @@ pub(super) enum Job {
         callback: Function,
         url: String,
         fetched: Result<Fetched, String>,
+        /// Until it was looked at, it is memory that somebody asked for.
+        _in_flight: Option<InFlight>,
+        _place: Beside,
     },
 }
 
@@ -76,19 +78,23 @@ const BATCH_MAX: usize = 64;
 const FINISH_TIME: Duration = Duration::from_secs(1);
 
 impl Worker {
-    pub(super) fn new(handler: Arc<Handler>, line: Arc<Line>, shards: Arc<dyn Shards>) -> Self {
-        let generation = line.generation.load(Ordering::Acquire);
+    pub(super) fn new(
+        handler: Arc<Handler>,
+        line: Arc<Line>,
+        tenure: Arc<Tenure>,
+        shards: Arc<dyn Shards>,
+    ) -> Self {
         let worker = Self {
             handler,
             line,
-            generation,
+            tenure,
             shards,
             vm: RefCell::default(),
             conns: RefCell::default(),
             plain: OnceCell::new(),
             tls: OnceCell::new(),
-            noted: Cell::new(0),
             working: Cell::new(0),
+            given_up: Notify::new(),
         };
         worker.load_newer();
         worker
@@ -97,25 +103,41 @@ impl Worker {
     /// Until the shards have ended, or another thread takes its place.
     pub(super) async fn run(self: Rc<Self>) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
-        while poll_fn(|context| self.poll_batch(context, &mut batch)).await > 0 {
+        while self.next_batch(&mut batch).await > 0 {
             for queued in batch.drain(..) {
                 self.take(queued);
             }
         }
         let finished = async {
-            while self.working.get() > 0 {
+            while self.working.get() > 0 && !self.tenure.is_given_up() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         _ = tokio::time::timeout(FINISH_TIME, finished).await;
-        self.handler.figures.note_memory(self.noted.replace(0), 0);
+    }
+
+    async fn next_batch(&self, batch: &mut Vec<Queued>) -> usize {
+        tokio::select! {
+            biased;
+            () = self.given_up.notified() => 0,
+            count = poll_fn(|context| self.poll_batch(context, batch)) => count,
+        }
+    }
+
+    /// Runs some Lua, which the keeper sees. None: another thread has this one's place.
+    fn run_lua<T>(&self, run: impl FnOnce() -> T) -> Option<T> {
+        let result = self.tenure.run(run);
+        if result.is_none() {
+            self.given_up.notify_one();
+        }
+        result
     }
 
     /// Takes what has come, if it is still this thread's. The receiver is locked for that alone: while it waits another thread may
     /// take its place.
     fn poll_batch(&self, context: &mut Context<'_>, batch: &mut Vec<Queued>) -> Poll<usize> {
         let mut receiver = self.line.receiver.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.generation != self.line.generation.load(Ordering::Acquire) {
+        if self.tenure.is_given_up() {
             return Poll::Ready(0);
         }
         receiver.poll_recv_many(context, batch, BATCH_MAX)
@@ -173,11 +195,16 @@ impl Worker {
 
     /// Works off what waits at a connection.
     async fn serve(self: Rc<Self>, conn: Rc<Connected>) {
+        // Whatever happens here, it is not busy for ever.
+        let _serving = Serving(&self, &conn);
         loop {
             let job = conn.jobs.borrow_mut().pop_front();
             match job {
-                Some(Job::Asked(queued)) => self.answer(&conn, queued).await,
-                Some(Job::Answered { vm, callback, url, fetched }) => {
+                Some(Job::Asked(queued)) => {
+                    let mut asked = Asked { worker: &self, queued: Some(queued) };
+                    self.answer(&conn, &mut asked).await;
+                }
+                Some(Job::Answered { vm, callback, url, fetched, .. }) => {
                     let event = self.event(&conn);
                     let values = move |lua: &Lua| http::answer(lua, &url, fetched);
                     let result = self.call(&vm, &conn, &event, &callback, values).await;
@@ -186,11 +213,10 @@ impl Worker {
                         self.do_without_waiting(conn.client, order).await;
                     }
                 }
-                None => break,
+                None => return,
             }
+            give_way().await;
         }
-        conn.is_busy.set(false);
-        self.working.set(self.working.get() - 1);
     }
 
     fn event(&self, conn: &Rc<Connected>) -> Rc<Event> {
@@ -198,7 +224,8 @@ impl Worker {
         Rc::new(Event::new(conn, self.handler.limits.instructions))
     }
 
-    async fn answer(self: &Rc<Self>, conn: &Rc<Connected>, queued: Queued) {
+    async fn answer(self: &Rc<Self>, conn: &Rc<Connected>, asked: &mut Asked<'_>) {
+        let Some(queued) = &asked.queued else { return };
         let Subject::Handled { happening, .. } = &queued.question.subject else { return };
         let is_told = matches!(happening, Happening::Ends);
         if !is_told && !queued.question.is_wanted() {
@@ -206,19 +233,20 @@ impl Worker {
         }
         let Some(vm) = self.load_newer() else {
             self.handler.figures.count(Outcome::Error);
-            return self.deny(queued, Denial::Failed);
+            return asked.deny(Denial::Failed);
         };
         let event = self.event(conn);
         let (name, result) = self.handle(&vm, conn, &event, happening).await;
         self.end(conn, name, &result);
         if is_told {
+            asked.queued = None;
             return;
         }
         match result {
-            Ok(true) => self.grant(queued, event.take_orders(None)),
-            Ok(false) => self.deny(queued, Denial::Refused),
+            Ok(true) => asked.grant(event.take_orders(None)),
+            Ok(false) => asked.deny(Denial::Refused),
             Err(failure) => {
-                self.deny(queued, Denial::Failed);
+                asked.deny(Denial::Failed);
                 if failure.outcome == Outcome::Memory && !vm.recovers(self.handler.limits.memory) {
                     tracing::warn!(handler = &*self.handler.name, "its memory stays full, so it begins anew");
                     drop(self.vm.take());
@@ -283,27 +311,30 @@ impl Worker {
         function: &Function,
         arguments: impl FnOnce(&Lua) -> mlua::Result<MultiValue>,
     ) -> Result<MultiValue, Failure> {
-        let deadline = Instant::now() + self.handler.limits.time;
-        let arguments = vm.values(arguments)?;
-        let (thread, mut step) = self.line.timed(|| vm.begin(function, event, arguments));
+        let begun = self.run_lua(|| Ok(vm.begin(function, event, vm.values(arguments)?)));
+        let (thread, mut step) = begun.unwrap_or_else(|| Err(replaced()))?;
         loop {
-            self.note_memory(vm);
-            for (request, callback) in event.detached.take() {
-                self.request_beside(vm, conn, request, callback);
+            self.tenure.note_memory(vm.memory());
+            for (request, callback, place) in event.detached.take() {
+                self.request_beside(vm, conn, request, callback, place);
             }
             let wait = match step {
                 Step::Done(values) => return Ok(values),
                 Step::Failed(failure) => return Err(failure),
                 Step::Waits(wait) => wait,
             };
+            let deadline = event.began + self.handler.limits.time;
             let answer = tokio::time::timeout_at(deadline, self.wait_for(conn, event, wait)).await;
             let answer = answer.map_err(|_| Failure {
                 outcome: Outcome::Time,
                 words: format!("it took longer than {:?}", self.handler.limits.time),
             })?;
-            let arguments = vm.values(|lua| answer.values(lua, conn))?;
             let thread = thread.as_ref().expect("it has begun");
-            step = self.line.timed(|| vm.resume(thread, event, arguments));
+            let resumed = self.run_lua(|| {
+                let arguments = vm.values(|lua| answer.values(lua, conn))?;
+                Ok(vm.resume(thread, event, arguments))
+            });
+            step = resumed.unwrap_or_else(|| Err(replaced()))?;
         }
     }
 
@@ -344,11 +375,12 @@ impl Worker {
             Wait::Http(request) => {
                 self.flush(client, event).await;
                 let url = request.request.uri().to_string();
-                Answer::Http(url, self.request(*request).await)
+                Answer::Http(url, self.request(*request).await.0)
             }
             Wait::Context { key, time } => {
                 self.flush(client, event).await;
-                let until = time.map(|time| Instant::now() + time);
+                // No event waits longer than it may take.
+                let until = time.map(|time| Instant::now() + time.min(self.handler.limits.time));
                 loop {
                     let changed = conn.changed.notified();
                     if conn.context.borrow().has(&key) {
@@ -405,26 +437,33 @@ impl Worker {
         conn: &Rc<Connected>,
         request: HttpRequest,
         callback: Function,
+        place: Beside,
     ) {
         let (worker, vm, conn) = (Rc::clone(self), Rc::clone(vm), Rc::clone(conn));
         tokio::task::spawn_local(async move {
             let url = request.request.uri().to_string();
-            let fetched = worker.request(request).await;
+            let (fetched, _in_flight) = worker.request(request).await;
             let is_there = worker.conns.borrow().contains_key(&conn.client);
             if is_there {
-                worker.give(&conn, Job::Answered { vm, callback, url, fetched });
+                let _place = place;
+                worker.give(&conn, Job::Answered { vm, callback, url, fetched, _in_flight, _place });
             }
         });
     }
 
-    async fn request(&self, request: HttpRequest) -> Result<Fetched, String> {
+    /// Makes a request, if there is a place for it, which is given back with the answer.
+    async fn request(&self, request: HttpRequest) -> (Result<Fetched, String>, Option<InFlight>) {
         let (figures, limits) = (&self.handler.figures, &self.handler.limits);
-        let one_more = |count: u64| (count < limits.http_max).then(|| count + 1);
-        if figures.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_err() {
+        let Some(in_flight) = figures.request(&self.tenure, limits.http_max) else {
             figures.count_request(Requested::Busy);
-            return Err(format!("{} requests are under way, the most allowed", limits.http_max));
-        }
-        let _place = InFlight(&self.handler);
+            let words = format!("{} requests are under way, the most allowed", limits.http_max);
+            return (Err(words), None);
+        };
+        (self.fetch(request).await, Some(in_flight))
+    }
+
+    async fn fetch(&self, request: HttpRequest) -> Result<Fetched, String> {
+        let (figures, limits) = (&self.handler.figures, &self.handler.limits);
         let client = if request.is_tls { &self.tls } else { &self.plain };
         let client = client.get_or_init(|| Client::anywhere(request.is_tls, limits.http_max as usize));
         let client = client.as_ref().map_err(|why| format!("this machine trusts no certificates{why}"))?;
@@ -453,9 +492,10 @@ impl Worker {
         {
             return Some(Rc::clone(vm));
         }
-        match Vm::load(&script, &self.handler.limits, self.handler.surroundings.clone()) {
+        let load = || Vm::load(&script, &self.handler.limits, self.handler.surroundings.clone());
+        match self.run_lua(load)? {
             Ok(vm) => {
-                self.note_memory(&vm);
+                self.tenure.note_memory(vm.memory());
                 self.vm.replace(Some(Rc::new(vm)));
             }
             Err(words) => {
@@ -464,11 +504,6 @@ impl Worker {
             }
         }
         self.vm.borrow().clone()
-    }
-
-    fn note_memory(&self, vm: &Vm) {
-        let now = vm.memory();
-        self.handler.figures.note_memory(self.noted.replace(now), now);
     }
 
     /// Counts what became of an event, and logs what went wrong.
@@ -486,10 +521,6 @@ impl Worker {
         self.decide(queued, Ok(Grant { answer, ..Grant::default() }));
     }
 
-    fn deny(&self, queued: Queued, denial: Denial) {
-        self.decide(queued, Err(denial));
-    }
-
     fn decide(&self, queued: Queued, outcome: Result<Grant, Denial>) {
         let shard = queued.shard;
         if let Err(verdict) = self.shards.answer(shard, queued.question.verdict(outcome)) {
@@ -503,13 +534,57 @@ impl Worker {
 /// Nobody answers while the router ends.
 const STOPPING: &str = "the router stops";
 
-/// A request under way.
-struct InFlight<'a>(&'a Handler);
+/// A connection that is being served.
+struct Serving<'a>(&'a Worker, &'a Connected);
 
-impl Drop for InFlight<'_> {
+impl Drop for Serving<'_> {
     fn drop(&mut self) {
-        self.0.figures.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.1.is_busy.set(false);
+        self.0.working.set(self.0.working.get() - 1);
     }
+}
+
+/// A question that is being answered. It always is: a panic on the way is a failure.
+struct Asked<'a> {
+    worker: &'a Worker,
+    queued: Option<Queued>,
+}
+
+impl Asked<'_> {
+    fn grant(&mut self, order: Option<Order>) {
+        if let Some(queued) = self.queued.take() {
+            self.worker.grant(queued, order);
+        }
+    }
+
+    fn deny(&mut self, denial: Denial) {
+        if let Some(queued) = self.queued.take() {
+            self.worker.decide(queued, Err(denial));
+        }
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.worker.handler.figures.count(Outcome::Panic);
+            self.deny(Denial::Failed);
+        }
+    }
+}
+
+/// One connection's callbacks may have others without end.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this runtime, unlike that of shards, goes on with the others first"
+)]
+async fn give_way() {
+    tokio::task::yield_now().await;
+}
+
+/// Another thread has this one's connections.
+fn replaced() -> Failure {
+    Failure { outcome: Outcome::Lost, words: "it took so long that another thread was started".to_owned() }
 }
 
 fn clone_of(request: &HttpRequest) -> hyper::http::Request<Bytes> {
