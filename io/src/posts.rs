@@ -1,8 +1,8 @@
 //! HTTP requests that came to one shard and are for a session of another one, and the answers.
 //!
 //! ```text
-//! connection's shard ── Request, Gone ─▶ queue of the session's shard
-//!                    ◀─ Answer ───────── queue of the connection's shard
+//! connection's shard ── Open, Request, Gone ─▶ queue of the session's shard
+//!                    ◀─ Answer ─────────────── queue of the connection's shard
 //! ```
 //!
 //! A shard has one queue, first in, first out, that all others push into. Requests that wait in it are bounded; what finds no room
@@ -10,10 +10,14 @@
 //! connections. These queues are not the rings of the core, whose items are in order with publications and wait for room; a
 //! request needs neither.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_queue::SegQueue;
 use crossbeam_utils::CachePadded;
+
+use crate::config::EndpointId;
+use crate::service::Polling;
 
 /// Who is to be answered: a request of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +51,17 @@ pub(crate) enum Ask {
     Close,
 }
 
+/// A session that is to be opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opening {
+    pub(crate) endpoint: EndpointId,
+    pub(crate) polling: Polling,
+    /// Index of the listener that was asked.
+    pub(crate) listener: u8,
+    /// The other end of the connection that asked.
+    pub(crate) peer: Option<SocketAddr>,
+}
+
 /// A response without what belongs to the connection.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -60,6 +75,8 @@ pub(crate) struct Answer {
 /// What one shard tells another.
 #[derive(Debug)]
 pub(crate) enum Post {
+    /// A session for it. It is counted as one of its connections.
+    Open { from: Asker, opening: Opening },
     /// A request for one of its sessions.
     Request { from: Asker, to: TransportId, ask: Ask },
     /// The connection of a request that may still wait is not there any more.
@@ -91,13 +108,23 @@ impl Posts {
     /// Sends a request to the shard of `to`. False: too many wait there, and nothing was sent.
     #[must_use]
     pub(crate) fn request(&self, from: Asker, to: TransportId, ask: Ask) -> bool {
-        let inbox = &self.0[usize::from(to.shard)];
+        self.push_bounded(usize::from(to.shard), Post::Request { from, to, ask })
+    }
+
+    /// Has another shard open a session. False: too many requests wait there, and nothing was sent.
+    #[must_use]
+    pub(crate) fn open(&self, shard: usize, from: Asker, opening: Opening) -> bool {
+        self.push_bounded(shard, Post::Open { from, opening })
+    }
+
+    fn push_bounded(&self, shard: usize, post: Post) -> bool {
+        let inbox = &self.0[shard];
         // Relaxed: a bound, not an order.
         if inbox.requests.fetch_add(1, Ordering::Relaxed) >= REQUESTS_MAX {
             inbox.requests.fetch_sub(1, Ordering::Relaxed);
             return false;
         }
-        inbox.queue.push(Post::Request { from, to, ask });
+        inbox.queue.push(post);
         true
     }
 
@@ -115,7 +142,7 @@ impl Posts {
     pub(crate) fn pop(&self, shard: usize) -> Option<Post> {
         let inbox = &self.0[shard];
         let post = inbox.queue.pop()?;
-        if matches!(post, Post::Request { .. }) {
+        if matches!(post, Post::Request { .. } | Post::Open { .. }) {
             inbox.requests.fetch_sub(1, Ordering::Relaxed);
         }
         Some(post)

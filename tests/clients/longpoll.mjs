@@ -2,44 +2,19 @@
 //
 //     node longpoll.mjs --poll http://127.0.0.1:8080/poll --url ws://127.0.0.1:8080/ws
 //
-// `autobahn` polls in browsers, by XMLHttpRequest; here that is a small one over node's own client, which keeps several connections as
-// browsers do. Ends with `N passed`.
+// Ends with `N passed`.
 
 import assert from 'node:assert/strict';
-import { Agent, request } from 'node:http';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { XMLHttpRequest } from './javascript/xhr.mjs';
 
 const { values: options } = parseArgs({ options: { poll: { type: 'string' }, url: { type: 'string' } } });
 const modules = path.resolve(process.env.FANWIRE_NODE_MODULES ?? 'node_modules');
 const require = createRequire(path.join(modules, 'anchor.js'));
-const agent = new Agent({ keepAlive: true, maxSockets: 6 });
 
-globalThis.XMLHttpRequest = class {
-  open(method, url) {
-    this.request = request(url, { method, agent });
-  }
-
-  setRequestHeader(name, value) {
-    this.request.setHeader(name, value);
-  }
-
-  send(body = '') {
-    const done = (status, text) => {
-      Object.assign(this, { readyState: 4, status, statusText: String(status), responseText: text });
-      this.onreadystatechange();
-    };
-    this.request.setTimeout(this.timeout, () => this.ontimeout?.());
-    this.request.on('error', () => done(0, ''));
-    this.request.on('response', (response) => {
-      const pieces = [];
-      response.on('data', (piece) => pieces.push(piece));
-      response.on('end', () => done(response.statusCode, Buffer.concat(pieces).toString()));
-    });
-    this.request.end(body);
-  }
-};
+globalThis.XMLHttpRequest = XMLHttpRequest;
 globalThis.WebSocket ??= require('ws').WebSocket;
 const autobahn = require('autobahn');
 
@@ -82,7 +57,7 @@ await check('events both ways, in order', async () => {
       heard.push(number);
       if (heard.length === 50) all();
     });
-    // One after another: a browser may send on six connections at once, and then they come in any order.
+    // One after another: in a browser they come in any order otherwise.
     for (let number = 0; number < 50; number += 1) {
       await from.session.publish('com.fanwire.poll', [number], {}, { acknowledge: true });
     }

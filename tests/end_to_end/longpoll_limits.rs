@@ -93,6 +93,18 @@ on_both_drivers! {
         }
     }
 
+    /// A proxy may bring all its clients by one connection.
+    fn sessions_are_spread_over_the_shards_whatever_they_are_opened_by(driver: &str) {
+        let router = launch(driver).argument("--shards").argument("2").start();
+        let mut client = Http::connect(router.wamp);
+        for _ in 0..20 {
+            assert_eq!(client.post("/poll/open", &json!({ "protocols": ["wamp.2.json"] })).status, 200);
+        }
+        let on = |shard| router.metric("fanwire_longpoll_sessions", &format!("shard=\"{shard}\""));
+        eventually("all of them", || on(0) + on(1) == 20.0);
+        assert!((9.0..=11.0).contains(&on(0)), "{} and {}", on(0), on(1));
+    }
+
     fn sessions_count_as_connections_of_their_shard(driver: &str) {
         let router = launch(driver).argument("--shards").argument("1").set("limits.connections_per_shard", "8").start();
         let mut client = Http::connect(router.wamp);

@@ -25,7 +25,7 @@ const CLIENTS: [Client; 6] = [
         runs: PYTHON,
     },
     Client { name: "xconn", transports: &["ws", "rs", "unix"], runs: PYTHON },
-    Client { name: "autobahn", transports: &["ws", "deflate"], runs: NODE },
+    Client { name: "autobahn", transports: &["ws", "deflate", "poll"], runs: NODE },
     Client { name: "wampy", transports: &["ws", "deflate"], runs: NODE },
     Client { name: "wamp_async", transports: &["ws", "rs"], runs: WAMP_ASYNC },
 ];
@@ -34,8 +34,8 @@ const NODE: Runs =
     Runs { variable: "FANWIRE_NODE_MODULES", program: Some("node"), script: Some("javascript.mjs") };
 const WAMP_ASYNC: Runs = Runs { variable: "FANWIRE_WAMP_ASYNC", program: None, script: None };
 const SERIALIZERS: [&str; 3] = ["json", "msgpack", "cbor"];
-/// WebSocket, the same with permessage-deflate, the same in batches; RawSocket over TCP and over a Unix socket.
-const TRANSPORTS: [&str; 5] = ["ws", "deflate", "batched", "rs", "unix"];
+/// WebSocket, the same with permessage-deflate, the same in batches; RawSocket over TCP and over a Unix socket; HTTP long-polling.
+const TRANSPORTS: [&str; 6] = ["ws", "deflate", "batched", "rs", "unix", "poll"];
 const SHARDS: [&str; 2] = ["2", "1"];
 const DRIVERS: [&str; 2] = ["io_uring", "epoll"];
 
@@ -67,6 +67,9 @@ fn all() -> Vec<Combination> {
                 // There Autobahn ends messages with 0x18, where the specification says 0x1E.
                 if (serializer, transport) == ("json", "batched") {
                     continue;
+                }
+                if transport == "poll" && serializer != "json" {
+                    continue; // Autobahn polls in no other
                 }
                 if (client.name, serializer) == ("wamp_async", "cbor") {
                     continue; // it has none
@@ -169,6 +172,12 @@ fn start([name, _, transport, shards, driver]: Combination) -> (Router, String, 
     if (name, transport) == ("wamp_async", "rs") {
         // It asks for messages of 16 MiB, and takes any other answer for a refusal.
         launch = launch.set("limits.message", "16MiB");
+    }
+    if transport == "poll" {
+        let [key, endpoints] = crate::longpoll::ENDPOINTS;
+        let router = launch.set(key, endpoints).start();
+        let url = format!("http://{}/poll", router.wamp);
+        return (router, url, folder);
     }
     let router = launch.start();
     let url = if transport == "rs" { format!("rs://{}", router.wamp) } else { router.url() };

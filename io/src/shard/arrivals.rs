@@ -58,6 +58,17 @@ impl Spread {
         }
     }
 
+    /// Decides who takes what has come to shard `own`.
+    pub(super) fn claim(&self, own: usize, max: u32) -> Claim {
+        if self.balance {
+            self.loads.claim(own, max)
+        } else if self.loads.claim_own(own, max) {
+            Claim::Keep
+        } else {
+            Claim::Full
+        }
+    }
+
     /// Whether something waits for this shard.
     pub(super) fn has_arrivals(&self, shard: usize) -> bool {
         !self.arrivals[shard].is_empty()
@@ -85,14 +96,7 @@ impl<S: Service> Shard<S> {
         let own = usize::from(self.id.get());
         let max = self.config.connections_max_per_shard.unwrap_or(u32::MAX);
         let spread = &self.links.spread;
-        let claim = if spread.balance {
-            spread.loads.claim(own, max)
-        } else if spread.loads.claim_own(own, max) {
-            Claim::Keep
-        } else {
-            Claim::Full
-        };
-        match claim {
+        match spread.claim(own, max) {
             Claim::Keep => self.welcome(arrival),
             Claim::HandTo(to) => match spread.arrivals[to].push(arrival) {
                 Ok(()) => {

@@ -10,8 +10,8 @@
 //! The text says 202 "no content" of the last two. Those words are 204's, and the one client that there is, Autobahn for
 //! browsers, takes 202 for a failure.
 //!
-//! A session lives on the shard that was asked to open it, as a slot without a socket ([`polls`](super::polls)). Its id says which
-//! shard that is, so a request that came to another one goes there and its answer back ([`Posts`](crate::posts::Posts)).
+//! A session lives on the shard that had the fewest connections when it was opened, as a slot without a socket
+//! ([`polls`](super::polls)): a proxy may bring all of them by one connection. Its id says which shard that is, so a request that came to another one goes there and its answer back ([`Posts`](crate::posts::Posts)).
 
 use std::fmt;
 
@@ -20,7 +20,8 @@ use fanwire_codec::wamp2::longpoll::protocols;
 
 use super::Shard;
 use crate::config::{EndpointId, Listener};
-use crate::posts::{Answer, Ask, Asker, Post, TransportId};
+use crate::handover::peer;
+use crate::posts::{Answer, Ask, Asker, Opening, Post, TransportId};
 use crate::pressure::Level;
 use crate::request::longpoll_path;
 use crate::service::Service;
@@ -141,6 +142,7 @@ impl<S: Service> Shard<S> {
             let Some(post) = self.links.posts.pop(own) else { return false };
             self.worked = true;
             match post {
+                Post::Open { from, opening } => self.open_polled(from, opening),
                 Post::Request { from, to, ask } => self.ask_session(from, to, ask),
                 Post::Gone { from, to } => self.poll_abandoned(from, to),
                 Post::Answer { to, answer } => self.http_answer(to.slot, to.serial, answer),
@@ -168,30 +170,27 @@ impl<S: Service> Shard<S> {
     }
 
     fn open_longpoll(&mut self, asker: Asker, endpoint: EndpointId, body: &[u8]) {
-        let answer = match self.try_open_longpoll(asker.slot, endpoint, body) {
-            Ok(body) => Answer { status: 200, content: "application/json", headers: &[], body },
-            Err(error) => Answer::of(&error),
-        };
-        self.answer_asker(asker, answer);
+        match self.negotiate_longpoll(asker.slot, endpoint, body) {
+            Ok(opening) => self.place_polled(asker, opening),
+            Err(error) => self.answer_asker(asker, Answer::of(&error)),
+        }
     }
 
-    fn try_open_longpoll(
+    fn negotiate_longpoll(
         &mut self,
         connection: u32,
         endpoint: EndpointId,
         body: &[u8],
-    ) -> Result<Vec<u8>, HttpError> {
+    ) -> Result<Opening, HttpError> {
         if self.memory.level() >= Level::Refuse {
             self.links.counters.rejected_memory.add(1);
             return Err(self.memory_refusal());
         }
         let offered = protocols(body).map_err(|error| HttpError::new(400, error.to_string()))?;
         let polling = self.service.negotiate_polling(endpoint, &mut offered.iter().map(|name| &**name))?;
-        let Some(id) = self.open_polled(connection, endpoint, polling) else {
-            let words = "the router has no room for another session now; try again later";
-            return Err(HttpError::new(503, words).with_headers(self.retry_after()));
-        };
-        Ok(format!("{{\"protocol\":\"{}\",\"transport\":\"{id}\"}}", polling.protocol).into_bytes())
+        let asking = &self.slots.hot[connection as usize];
+        let (listener, peer) = (asking.listener, asking.socket.as_ref().and_then(peer));
+        Ok(Opening { endpoint, polling, listener, peer })
     }
 }
 

@@ -18,15 +18,14 @@ use fanwire_codec::wamp2::longpoll;
 use fanwire_codec::ws::Kind;
 use fanwire_core::{Instant, Outlet, Sent};
 
-use super::Shard;
 use super::http::Connection;
 use super::ready::STRANGERS;
+use super::{Links, Shard};
 use crate::clock;
-use crate::config::EndpointId;
 use crate::counters::{Count, ShardCounters};
-use crate::handover::peer;
-use crate::posts::{Answer, Asker, TransportId};
-use crate::service::{Polling, Service};
+use crate::loads::Claim;
+use crate::posts::{Answer, Asker, Opening, TransportId};
+use crate::service::Service;
 use crate::slots::{CloseReason, Stage, flag};
 use crate::transport::Input;
 
@@ -115,22 +114,44 @@ impl<S: Service> Shard<S> {
         id.shard == self.id.get() && session.is_some_and(|session| session.secret == id.secret)
     }
 
-    /// Opens a session for the client of this connection. `None`: there is no room.
-    pub(super) fn open_polled(
-        &mut self,
-        connection: u32,
-        endpoint: EndpointId,
-        polling: Polling,
-    ) -> Option<TransportId> {
+    /// Has a session opened by the shard that has the fewest connections.
+    pub(super) fn place_polled(&mut self, asker: Asker, opening: Opening) {
         let own = usize::from(self.id.get());
         let max = self.config.connections_max_per_shard.unwrap_or(u32::MAX);
-        let is_full = self.polls.sessions.len() >= self.config.polled_sessions_max_per_shard as usize;
-        if self.drain.is_some() || is_full || !self.links.spread.loads.claim_own(own, max) {
-            self.links.counters.rejected_full.add(1);
-            return None;
+        let Links { spread, posts, .. } = &self.links;
+        if self.drain.is_some() {
+            return self.refuse_polled(asker);
         }
-        let asking = &self.slots.hot[connection as usize];
-        let (listener, peer) = (asking.listener, asking.socket.as_ref().and_then(peer));
+        match spread.claim(own, max) {
+            Claim::Keep => self.open_polled(asker, opening),
+            Claim::HandTo(to) if posts.open(to, asker, opening) => self.touched[to] = true,
+            Claim::HandTo(to) => {
+                spread.loads.release(to);
+                if spread.loads.claim_own(own, max) {
+                    self.open_polled(asker, opening);
+                } else {
+                    self.refuse_polled(asker);
+                }
+            }
+            Claim::Full => self.refuse_polled(asker),
+        }
+    }
+
+    fn refuse_polled(&mut self, asker: Asker) {
+        self.links.counters.rejected_full.add(1);
+        let words = "the router has no room for another session now; try again later";
+        let error = HttpError::new(503, words).with_headers(self.retry_after());
+        self.answer_asker(asker, Answer::of(&error));
+    }
+
+    /// Opens a session that is counted for this shard.
+    pub(super) fn open_polled(&mut self, asker: Asker, opening: Opening) {
+        let Opening { endpoint, polling, listener, peer } = opening;
+        let is_full = self.polls.sessions.len() >= self.config.polled_sessions_max_per_shard as usize;
+        if self.drain.is_some() || is_full {
+            self.links.spread.loads.release(usize::from(self.id.get()));
+            return self.refuse_polled(asker);
+        }
         let slot = self.slots.insert(None, self.now, listener);
         let outlet = Outlet(slot);
         let hot = &mut self.slots.hot[slot as usize];
@@ -158,7 +179,9 @@ impl<S: Service> Shard<S> {
         self.service.attach(self.now, outlet);
         self.enter_open_deadlines(slot);
         self.service.open_polling(self.now, outlet, endpoint, polling.protocol);
-        Some(id)
+        let body = format!("{{\"protocol\":\"{}\",\"transport\":\"{id}\"}}", polling.protocol).into_bytes();
+        let answer = Answer { status: 200, content: "application/json", headers: &[], body };
+        self.answer_asker(asker, answer);
     }
 
     /// Somebody waits for what the session has to say.

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { XMLHttpRequest } from './xhr.mjs';
 import { REALM, Refusal, modules, nextLogin, open, options, require } from './support.mjs';
 
 /** The package `ws`, which compresses everything that it sends here, and insists on it. */
@@ -18,6 +19,9 @@ function compressingWebSocket() {
 export function autobahnClient(serializer) {
   if (options.compression) globalThis.WebSocket = compressingWebSocket();
   globalThis.WebSocket ??= require('ws').WebSocket; // Node has one of its own from version 22
+  // An address of HTTP is where it polls.
+  const polls = options.url.startsWith('http');
+  if (polls) globalThis.XMLHttpRequest = XMLHttpRequest;
   const autobahn = require('autobahn');
   const { JSONSerializer, MsgpackSerializer, CBORSerializer } = autobahn.serializer;
   const Kind = { json: JSONSerializer, msgpack: MsgpackSerializer, cbor: CBORSerializer }[serializer];
@@ -32,7 +36,7 @@ export function autobahnClient(serializer) {
     connect: (realm = REALM, login = nextLogin()) => new Promise((resolve, reject) => {
       const quiet = () => {};
       const connection = new autobahn.Connection({
-        url: options.url, realm, max_retries: 0, on_user_error: quiet, on_internal_error: reject,
+        ...(polls ? { transports: [{ type: 'longpoll', url: options.url }] } : { url: options.url }), realm, max_retries: 0, on_user_error: quiet, on_internal_error: reject,
         serializers: [new Kind()],
         ...(login && { authmethods: ['ticket'], authid: login.user, onchallenge: () => login.ticket }),
       });
