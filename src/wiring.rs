@@ -269,7 +269,7 @@ pub fn login_limits(config: &Config, cpus: usize) -> LoginLimits {
 const LOGINS_AT_ONCE_MAX: usize = 4;
 
 /// When the core asks a hook.
-fn hook_rule((hook, index): (&Hook, u16)) -> HookRule {
+fn hook_rule(config: &Config, (hook, index): (&Hook, u16)) -> HookRule {
     HookRule {
         hook: HookId::new(index),
         events: hook.events.iter().map(|event| hook_event(*event)).collect(),
@@ -278,7 +278,14 @@ fn hook_rule((hook, index): (&Hook, u16)) -> HookRule {
         match_policy: match_policy(hook.match_policy),
         // Headers have no room for it, and whoever is not asked about it can share its answer.
         payload: hook.payload && hook.body != HookBody::Header && hook.procedure.is_empty(),
-        scope: HookScope { methods: hook_methods(hook) },
+        scope: HookScope {
+            methods: hook_methods(hook),
+            roles: hook.roles.clone(),
+            procedure: hook
+                .procedure_realm(config)
+                .filter(|_| !hook.procedure.is_empty())
+                .map(|realm| (realm.to_owned(), hook.procedure.clone())),
+        },
     }
 }
 
@@ -380,6 +387,8 @@ pub fn hook_event(event: Event) -> HookEvent {
         Event::Authenticate => HookEvent::Authenticate,
         Event::Subscribe => HookEvent::Subscribe,
         Event::Publish => HookEvent::Publish,
+        Event::Call => HookEvent::Call,
+        Event::Register => HookEvent::Register,
         Event::Message => HookEvent::Message,
         Event::Rpc => HookEvent::Rpc,
         Event::Disconnect => HookEvent::Disconnect,
@@ -501,7 +510,8 @@ pub fn core_config(
         .collect();
     let limits = &config.limits;
     let mut access = access(&realms)?;
-    access.set_hooks(&config.hook.iter().zip(0..).map(hook_rule).collect::<Vec<_>>());
+    let hooks = config.hook.iter().zip(0..).map(|hook| hook_rule(config, hook));
+    access.set_hooks(&hooks.collect::<Vec<_>>());
     Ok(CoreConfig {
         message_center: message_center(config, &access),
         // Without a realm it is at no path.

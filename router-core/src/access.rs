@@ -8,7 +8,7 @@
 //! configuration makes another one ([`Access::renewed`]), in which all ids mean what they meant before.
 
 use crate::{
-    hooks::{HookRule, RealmHooks},
+    hooks::{HookRule, HookScope, RealmHooks},
     ids::{RealmId, RoleId},
     login::LoginMethod,
     rules::Rules,
@@ -399,7 +399,7 @@ impl Access {
     /// From now on these hooks are asked. A realm whose logins one of them decides on offers its methods.
     pub fn set_hooks(&mut self, rules: &[HookRule]) {
         for realm in &mut self.realms {
-            realm.hooks = RealmHooks::new(rules, &realm.name);
+            realm.hooks = RealmHooks::new(rules, &realm.name, |scope| realm.spared_by(scope));
         }
     }
 
@@ -530,6 +530,18 @@ impl Realm {
                 })?);
         }
         Ok(realm)
+    }
+
+    /// By role, whom a hook of this scope is not asked about.
+    fn spared_by(&self, scope: &HookScope) -> Box<[bool]> {
+        let answers = scope.procedure.as_ref().filter(|(realm, _)| **realm == *self.name);
+        let may_answer = |role: &Role| {
+            let rule = answers.and_then(|(_, uri)| role.rules.get(uri));
+            rule.is_some_and(|rule| rule.contains(Action::Register))
+        };
+        let is_other =
+            |role: &Role| !scope.roles.is_empty() && !scope.roles.iter().any(|name| **name == *role.name);
+        self.roles.iter().map(|role| is_other(role) || may_answer(role)).collect()
     }
 
     /// Whether its users, or a hook, know this method.

@@ -17,6 +17,7 @@ use crate::counters::DropReason;
 use crate::delivery::{Delivery, Known, Named, Outlet, StreamId};
 use crate::directory::{PatternMatches, Topic};
 use crate::encoding::{self, Encoding, Source};
+use crate::hooks::Hooked;
 use crate::ids::{PublicationId, RealmId, RoleId, SessionId, ShardId, SubscriptionId};
 use crate::inner::{InnerId, InnerOffer};
 use crate::lanes::{Item, Publication};
@@ -166,11 +167,13 @@ impl Shard {
         let session = self.session(outlet).expect("an open session publishes");
         let (realm, role, encoding, session) = (session.realm, session.role, session.encoding, session.id);
         let permit = self.permit_as(encoding.uri_rule(), realm, role, Action::Publish, uri)?;
-        let disclosed = self.discloses(realm, role, permit.disclosure, disclose_me, uri)?;
-        if self.config.access.hooks(realm).of_publication(uri).is_some()
-            && self.ask_about_publication(now, outlet, &request)
-        {
-            return Ok(Published::Parked);
+        let mut disclosed = self.discloses(realm, role, permit.disclosure, disclose_me, uri)?;
+        if self.config.access.hooks(realm).of_publication(role, uri).is_some() {
+            match self.ask_about_publication(now, outlet, &request) {
+                Hooked::Asked => return Ok(Published::Parked),
+                Hooked::Allowed { disclose } => disclosed = disclose.unwrap_or(disclosed),
+                Hooked::Free => {}
+            }
         }
         let (origin, source) =
             (Origin::Session { outlet, session }, Source::borrowed(encoding.serializer(), payload));

@@ -26,6 +26,7 @@ use crate::directory::{
     Callee, CalleeFeatures, Candidates, Choice, Claim, Offer, RegisterError, Registration,
 };
 use crate::encoding::Source;
+use crate::hooks::Hooked;
 use crate::ids::{RealmId, RegistrationId, SessionId};
 use crate::lanes::Item;
 use crate::meta;
@@ -215,13 +216,20 @@ impl Shard {
         let session = self.session(outlet).expect("an open session calls");
         let (realm, role, encoding, id) = (session.realm, session.role, session.encoding, session.id);
         let permit = self.permit_as(encoding.uri_rule(), realm, role, Action::Call, uri)?;
-        let disclosed = self.discloses(realm, role, permit.disclosure, request.disclose_me, uri)?;
+        let mut disclosed = self.discloses(realm, role, permit.disclosure, request.disclose_me, uri)?;
         let pending = self.calls_of(now, outlet);
         if pending >= self.config.limits.calls_max {
             let words = format!(
                 "{pending} calls of this session are waiting or were interrupted a moment ago, the most allowed"
             );
             return Err(Refusal::new(error::UNAVAILABLE, words));
+        }
+        if self.config.access.hooks(realm).of_call(role, uri).is_some() {
+            match self.ask_about_call(now, outlet, request) {
+                Hooked::Asked => return Ok(()),
+                Hooked::Allowed { disclose } => disclosed = disclose.unwrap_or(disclosed),
+                Hooked::Free => {}
+            }
         }
         let session = self.session(outlet).expect("as above");
         let caller = Caller::Session { outlet, request: request.request };

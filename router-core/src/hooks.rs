@@ -11,6 +11,8 @@
 //! This module knows no URL: what a hook is, and how it is asked, is the control thread's. A realm without hooks pays one
 //! look at an empty list for each publication.
 
+mod allowed;
+
 use std::fmt;
 
 use fanwire_codec::payload::OwnedPayload;
@@ -20,14 +22,17 @@ use fanwire_codec::ws;
 use crate::access::Action;
 use crate::broker::PublishRequest;
 use crate::clock::Instant;
+use crate::dealer::CallRequest;
 use crate::delivery::Outlet;
-use crate::ids::RealmId;
+use crate::ids::{RealmId, RoleId};
 use crate::login::LoginMethod;
 use crate::mutation::{Mutation, planted};
 use crate::question::{Denial, Grant, Matter, Subject};
 use crate::session::{Refusal, error};
 use crate::shard::{Effect, Flow, Shard};
 use crate::uri::{self, MatchPolicy};
+
+pub(crate) use allowed::AllowedFor;
 
 /// Index of a hook in the configuration, 0-based; dense, so it can index arrays.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -56,6 +61,10 @@ pub enum HookEvent {
     Subscribe,
     /// A session publishes, and its role may.
     Publish,
+    /// A session calls, and its role may.
+    Call,
+    /// A session registers, and its role may.
+    Register,
     /// A client of the message center says something that is no request of its protocol.
     Message,
     /// A procedure is called that the hook answers, and the caller's role may.
@@ -66,11 +75,13 @@ pub enum HookEvent {
 
 impl HookEvent {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Connect,
         Self::Authenticate,
         Self::Subscribe,
         Self::Publish,
+        Self::Call,
+        Self::Register,
         Self::Message,
         Self::Rpc,
         Self::Disconnect,
@@ -83,6 +94,8 @@ impl HookEvent {
             Self::Authenticate => "authenticate",
             Self::Subscribe => "subscribe",
             Self::Publish => "publish",
+            Self::Call => "call",
+            Self::Register => "register",
             Self::Message => "message",
             Self::Rpc => "rpc",
             Self::Disconnect => "disconnect",
@@ -105,9 +118,9 @@ pub struct HookRule {
     pub events: Vec<HookEvent>,
     /// Names of the realms where; empty: everywhere.
     pub realms: Vec<String>,
-    /// For subscriptions and publications: the URI or the pattern of the topics.
+    /// For what is done with a URI: the URI or the pattern that it is asked about.
     pub uri: String,
-    /// How `uri` is compared. A subscription by pattern is asked about if any topic could match both.
+    /// How `uri` is compared. A pattern is asked about if any URI could match both.
     pub match_policy: MatchPolicy,
     /// Whether it is told what is published.
     pub payload: bool,
@@ -120,6 +133,11 @@ pub struct HookRule {
 pub struct HookScope {
     /// How clients may log in that it decides on; empty: by tickets.
     pub methods: Vec<LoginMethod>,
+    /// Names of the roles whose requests it is asked about; empty: all.
+    pub roles: Vec<String>,
+    /// The realm and the URI of the procedure that answers, if it is one. Whoever may register that could answer itself, and is not
+    /// asked about: or the answer could wait for itself.
+    pub procedure: Option<(String, String)>,
 }
 
 /// The hooks of one realm.
@@ -134,6 +152,8 @@ pub(crate) struct RealmHooks {
     rpc: Vec<TopicHook>,
     subscribe: Vec<TopicHook>,
     publish: Vec<TopicHook>,
+    call: Vec<TopicHook>,
+    register: Vec<TopicHook>,
 }
 
 #[derive(Clone, Debug)]
@@ -142,11 +162,19 @@ pub(crate) struct TopicHook {
     pub(crate) payload: bool,
     policy: MatchPolicy,
     uri: Box<str>,
+    /// By role, those that it is not asked about.
+    spared: Box<[bool]>,
+}
+
+impl TopicHook {
+    fn asks_about(&self, role: RoleId) -> bool {
+        !self.spared.get(role.index()).is_some_and(|spared| *spared)
+    }
 }
 
 impl RealmHooks {
-    /// Those of `rules` that are for the realm of this name.
-    pub(crate) fn new(rules: &[HookRule], realm: &str) -> Self {
+    /// Those of `rules` that are for the realm of this name. `spared`: by role, whom a hook is not asked about.
+    pub(crate) fn new(rules: &[HookRule], realm: &str, spared: impl Fn(&HookScope) -> Box<[bool]>) -> Self {
         let mut hooks = Self::default();
         for rule in rules {
             if !rule.realms.is_empty() && !rule.realms.iter().any(|name| name == realm) {
@@ -157,6 +185,7 @@ impl RealmHooks {
                 payload: rule.payload,
                 policy: rule.match_policy,
                 uri: rule.uri.as_str().into(),
+                spared: spared(&rule.scope),
             };
             for event in &rule.events {
                 match event {
@@ -173,6 +202,8 @@ impl RealmHooks {
                     HookEvent::Disconnect => _ = hooks.disconnect.get_or_insert(rule.hook),
                     HookEvent::Subscribe => hooks.subscribe.push(topics()),
                     HookEvent::Publish => hooks.publish.push(topics()),
+                    HookEvent::Call => hooks.call.push(topics()),
+                    HookEvent::Register => hooks.register.push(topics()),
                 }
             }
         }
@@ -181,31 +212,67 @@ impl RealmHooks {
 
     /// Who is asked about publications to this topic.
     #[inline]
-    pub(crate) fn of_publication(&self, uri: &str) -> Option<&TopicHook> {
-        self.publish.iter().find(|topics| uri::matches(topics.policy, &topics.uri, uri))
+    pub(crate) fn of_publication(&self, role: RoleId, uri: &str) -> Option<&TopicHook> {
+        first_about(&self.publish, role, uri)
+    }
+
+    /// Who is asked about calls of this procedure.
+    #[inline]
+    pub(crate) fn of_call(&self, role: RoleId, uri: &str) -> Option<&TopicHook> {
+        first_about(&self.call, role, uri)
     }
 
     /// Who answers calls of this procedure.
     #[inline]
-    pub(crate) fn of_call(&self, uri: &str) -> Option<HookId> {
+    pub(crate) fn of_rpc(&self, uri: &str) -> Option<HookId> {
         self.rpc.iter().find(|calls| uri::matches(calls.policy, &calls.uri, uri)).map(|calls| calls.hook)
     }
 
-    /// Who is asked about subscriptions to this topic or pattern.
-    fn of_subscription(&self, policy: MatchPolicy, uri: &str) -> Option<&TopicHook> {
-        self.subscribe.iter().find(|topics| uri::overlaps((topics.policy, &topics.uri), (policy, uri)))
+    /// Who is asked about subscriptions to this topic or pattern, or registrations.
+    fn of_pattern(&self, action: Action, role: RoleId, policy: MatchPolicy, uri: &str) -> Option<&TopicHook> {
+        let hooks = if action == Action::Register { &self.register } else { &self.subscribe };
+        let is_meant = |topics: &&TopicHook| {
+            topics.asks_about(role) && uri::overlaps((topics.policy, &topics.uri), (policy, uri))
+        };
+        hooks.iter().find(is_meant)
     }
+}
+
+#[inline]
+fn first_about<'a>(hooks: &'a [TopicHook], role: RoleId, uri: &str) -> Option<&'a TopicHook> {
+    hooks.iter().find(|topics| topics.asks_about(role) && uri::matches(topics.policy, &topics.uri, uri))
 }
 
 /// A request that waits for the verdict on it.
 pub(crate) struct HeldRequest {
-    /// Its message type, for an ERROR.
-    request_type: u64,
+    /// What it wants.
+    action: Action,
+    policy: MatchPolicy,
     /// What an ERROR would answer; `None`: nobody wants to hear of one.
     request: Option<u64>,
     uri: Box<str>,
+    /// A call of which more parts may follow.
+    in_parts: bool,
     /// The message as it came, to be handled once more. Kept by [`Shard::keep_message`].
     message: Option<(ws::Kind, Box<[u8]>)>,
+}
+
+/// What becomes of a request where hooks are asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hooked {
+    /// No hook wants to know.
+    Free,
+    /// A hook has allowed it. `disclose`: whether others are told whose it is, if the hook decides on that, too.
+    Allowed { disclose: Option<bool> },
+    /// It waits for the verdict.
+    Asked,
+}
+
+/// What a hook has allowed, for the message in hand.
+#[derive(Debug)]
+pub(crate) struct AllowedNow {
+    uri: Box<str>,
+    disclose: Option<bool>,
 }
 
 impl Shard {
@@ -215,64 +282,100 @@ impl Shard {
         now: Instant,
         outlet: Outlet,
         request: &PublishRequest<'_>,
-    ) -> bool {
+    ) -> Hooked {
         let session = self.session(outlet).expect("it publishes");
-        let realm = session.realm;
-        let hook = self.config.access.hooks(realm).of_publication(request.uri);
-        let Some(&TopicHook { hook, payload, .. }) = hook.filter(|_| !self.was_allowed(request.uri)) else {
-            return false;
-        };
-        let serializer = session.encoding.serializer();
+        let (realm, serializer) = (session.realm, session.encoding.serializer());
+        let hook = self.config.access.hooks(realm).of_publication(session.role, request.uri);
+        let Some(&TopicHook { hook, payload, .. }) = hook else { return Hooked::Free };
+        let wish = (Action::Publish, MatchPolicy::Exact, request.uri);
+        if let Some(disclose) = self.was_allowed(outlet, wish) {
+            return Hooked::Allowed { disclose };
+        }
         let subject = Subject::Publish {
             who: session.identity(&self.config.access),
             uri: request.uri.into(),
             payload: payload.then(|| OwnedPayload::copy_from(serializer, &request.payload)),
         };
-        let held = HeldRequest {
-            request_type: code::PUBLISH,
-            request: request.acknowledge,
-            uri: request.uri.into(),
-            message: None,
-        };
-        self.ask(now, outlet, (Some(hook), realm), subject, Matter::Request(held));
-        true
+        self.hold_request(now, outlet, hook, wish, request.acknowledge, subject)
     }
 
-    /// Asks about a subscription, if somebody is to be asked and the session's role may have it.
-    pub(crate) fn ask_about_subscription(
+    /// Asks about a call that the session's role may make.
+    pub(crate) fn ask_about_call(&mut self, now: Instant, outlet: Outlet, call: &CallRequest<'_>) -> Hooked {
+        let (request, uri) = (call.request, call.uri);
+        let session = self.session(outlet).expect("it calls");
+        let access = &self.config.access;
+        let hook = access.hooks(session.realm).of_call(session.role, uri);
+        let Some(hook) = hook.map(|topics| topics.hook) else { return Hooked::Free };
+        let wish = (Action::Call, MatchPolicy::Exact, uri);
+        if let Some(disclose) = self.was_allowed(outlet, wish) {
+            return Hooked::Allowed { disclose };
+        }
+        let subject = Subject::Call { who: session.identity(access), uri: uri.into() };
+        let hooked = self.hold_request(now, outlet, hook, wish, Some(request), subject);
+        if call.more
+            && let Some(asking) = self.session_mut(outlet).and_then(|session| session.asking.as_deref_mut())
+            && let Matter::Request(held) = &mut asking.matter
+        {
+            held.in_parts = true;
+        }
+        hooked
+    }
+
+    /// Asks about a subscription, or a registration, if somebody is to be asked and the session's role may have it. False: it is
+    /// to be done now.
+    pub(crate) fn ask_about_pattern(
         &mut self,
         now: Instant,
         outlet: Outlet,
         request: u64,
-        (policy, uri): (MatchPolicy, &str),
+        wish @ (action, policy, uri): (Action, MatchPolicy, &str),
     ) -> bool {
-        let session = self.session(outlet).expect("it subscribes");
-        let (access, realm) = (&self.config.access, session.realm);
-        let hook = access.hooks(realm).of_subscription(policy, uri);
-        let Some(hook) = hook.filter(|_| !self.was_allowed(uri)).map(|topics| topics.hook) else {
-            return false;
-        };
+        let session = self.session(outlet).expect("it subscribes or registers");
+        let (access, realm, role) = (&self.config.access, session.realm, session.role);
+        let hook = access.hooks(realm).of_pattern(action, role, policy, uri).map(|topics| topics.hook);
+        let Some(hook) = hook.filter(|_| self.was_allowed(outlet, wish).is_none()) else { return false };
         // What is refused anyway needs no question.
         if uri::check_pattern(uri, policy, session.encoding.uri_rule()).is_err()
-            || !access.authorize_pattern(realm, session.role, Action::Subscribe, policy, uri)
+            || !access.authorize_pattern(realm, role, action, policy, uri)
         {
             return false;
         }
-        let subject = Subject::Subscribe { who: session.identity(access), uri: uri.into(), policy };
-        let held = HeldRequest {
-            request_type: code::SUBSCRIBE,
-            request: Some(request),
-            uri: uri.into(),
-            message: None,
+        let (who, uri) = (session.identity(access), uri.into());
+        let subject = match action {
+            Action::Register => Subject::Register { who, uri, policy },
+            _ => Subject::Subscribe { who, uri, policy },
         };
-        self.ask(now, outlet, (Some(hook), realm), subject, Matter::Request(held));
+        self.hold_request(now, outlet, hook, wish, Some(request), subject);
         true
     }
 
-    /// Whether a hook has allowed what the message in hand wants. Where names of topics come from rules, the same message may
-    /// be about another topic by the time of the verdict.
-    fn was_allowed(&self, uri: &str) -> bool {
-        self.in_hand_allowed.as_deref() == Some(uri)
+    fn hold_request(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        hook: HookId,
+        (action, policy, uri): (Action, MatchPolicy, &str),
+        request: Option<u64>,
+        subject: Subject,
+    ) -> Hooked {
+        let realm = self.session(outlet).expect("it wants something").realm;
+        let held = HeldRequest { action, policy, request, uri: uri.into(), in_parts: false, message: None };
+        self.ask(now, outlet, (Some(hook), realm), subject, Matter::Request(held));
+        Hooked::Asked
+    }
+
+    /// What a hook has said if it has allowed what the message in hand wants, or for as long as the session lasts. Where names of
+    /// topics come from rules, the same message may be about another topic by the time of the verdict.
+    fn was_allowed(
+        &self,
+        outlet: Outlet,
+        (action, policy, uri): (Action, MatchPolicy, &str),
+    ) -> Option<Option<bool>> {
+        let in_hand = self.in_hand_allowed.as_ref().filter(|allowed| *allowed.uri == *uri);
+        in_hand.map(|allowed| allowed.disclose).or_else(|| {
+            let words = self.session(outlet)?.words.as_deref()?;
+            words.allowed.as_deref()?.get(action, policy, uri)
+        })
     }
 
     /// The message that was just handled is needed again if its request waits for a verdict.
@@ -294,8 +397,14 @@ impl Shard {
     ) {
         let outcome = if planted(Mutation::HookDenialForgotten) { Ok(Grant::default()) } else { outcome };
         match outcome {
-            Ok(_) => {
-                self.in_hand_allowed = Some(held.uri);
+            Ok(grant) => {
+                if grant.keep
+                    && let Some(session) = self.session_mut(outlet)
+                {
+                    let allowed = session.words.get_or_insert_default().allowed.get_or_insert_default();
+                    allowed.keep(held.action, held.policy, &held.uri, grant.disclose);
+                }
+                self.in_hand_allowed = Some(AllowedNow { uri: held.uri, disclose: grant.disclose });
                 let flow = match held.message {
                     Some((kind, mut message)) => {
                         // It was counted when it came.
@@ -316,10 +425,20 @@ impl Shard {
             Err(denial) => {
                 self.delivery.counters.requests_refused += 1;
                 let unsaid = self.delivery.unsaid(outlet);
+                self.delivery.counters.call_errors += u64::from(held.action == Action::Call);
                 if let Some(request) = held.request {
-                    let verb = if held.request_type == code::PUBLISH { "publish" } else { "subscribe to" };
+                    if held.in_parts {
+                        // What else there is of it may be on its way already.
+                        self.note_late_parts(outlet, request);
+                    }
+                    let (verb, kind) = match held.action {
+                        Action::Publish => ("publish", code::PUBLISH),
+                        Action::Subscribe => ("subscribe to", code::SUBSCRIBE),
+                        Action::Call => ("call", code::CALL),
+                        Action::Register => ("register", code::REGISTER),
+                    };
                     let (uri, words) = words(&denial, verb, &held.uri);
-                    self.refuse_request(now, outlet, (held.request_type, request), uri, &words);
+                    self.refuse_request(now, outlet, (kind, request), uri, &words);
                 }
                 // As after a request that is refused at once: who does not read the answers is held back.
                 if let Some(before) = unsaid {
@@ -390,6 +509,8 @@ const UNAVAILABLE: &str = "who decides on logins cannot be asked now: try again 
 mod tests {
     use super::*;
 
+    const ROLE: RoleId = RoleId::new(0);
+
     fn rule(hook: u16, events: &[HookEvent], realms: &[&str], uri: &str) -> HookRule {
         HookRule {
             hook: HookId::new(hook),
@@ -411,21 +532,23 @@ mod tests {
             rule(2, &[Publish, Subscribe, Connect], &[], ""),
             rule(3, &[Connect], &["here"], ""),
         ];
-        let hooks = RealmHooks::new(&rules, "here");
-        let publish = |uri| hooks.of_publication(uri).map(|topics| topics.hook.index());
+        let hooks = RealmHooks::new(&rules, "here", |_| Box::default());
+        let publish = |uri| hooks.of_publication(ROLE, uri).map(|topics| topics.hook.index());
         assert_eq!((publish("a.b"), publish("b.a")), (Some(1), Some(2)));
         assert_eq!(hooks.connect, Some(HookId::new(2)));
         assert_eq!(hooks.authenticate, None);
-        let hooks = RealmHooks::new(&rules[..2], "nowhere");
+        let hooks = RealmHooks::new(&rules[..2], "nowhere", |_| Box::default());
         assert!(
-            hooks.of_publication("a.b").is_none() && hooks.of_subscription(MatchPolicy::Prefix, "").is_none()
+            hooks.of_publication(ROLE, "a.b").is_none()
+                && hooks.of_pattern(Action::Subscribe, ROLE, MatchPolicy::Prefix, "").is_none()
         );
     }
 
     #[test]
     fn a_pattern_does_not_go_round_a_hook() {
-        let hooks = RealmHooks::new(&[rule(0, &[HookEvent::Subscribe], &[], "a.b.")], "here");
-        let asked = |policy, uri| hooks.of_subscription(policy, uri).is_some();
+        let hooks =
+            RealmHooks::new(&[rule(0, &[HookEvent::Subscribe], &[], "a.b.")], "here", |_| Box::default());
+        let asked = |policy, uri| hooks.of_pattern(Action::Subscribe, ROLE, policy, uri).is_some();
         use MatchPolicy::{Exact, Prefix, Wildcard};
         assert!(asked(Exact, "a.b.c") && !asked(Exact, "a.c.b"));
         assert!(

@@ -457,6 +457,8 @@ impl Shard {
         session.principal = principal;
         session.since = now;
         session.take_channel();
+        // It was another session that was allowed that.
+        session.words.iter_mut().for_each(|words| words.allowed = None);
         let (label, encoding) = (session.label(), session.encoding);
         self.delivery.set_label(outlet, label);
         self.outlets.insert(id, outlet);

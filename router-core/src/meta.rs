@@ -65,7 +65,7 @@ pub(crate) fn is_procedure(uri: &str) -> bool {
 impl Shard {
     /// The hook that answers calls of this procedure. What the router answers is no hook's.
     pub(crate) fn hook_of_call(&self, realm: RealmId, uri: &str) -> Option<HookId> {
-        self.config.access.hooks(realm).of_call(uri).filter(|_| !is_procedure(uri))
+        self.config.access.hooks(realm).of_rpc(uri).filter(|_| !is_procedure(uri))
     }
 
     /// Whether a rule about `wamp.` itself is what allows it to call this procedure, which it may call.

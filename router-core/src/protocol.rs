@@ -5,7 +5,7 @@
 
 use fanwire_codec::message_center::AUTH_BYTES_MAX;
 use fanwire_codec::payload::OwnedPayload;
-use fanwire_codec::wamp2::{Payload, Revoked};
+use fanwire_codec::wamp2::{Payload, Revoked, code};
 
 use crate::clock::Instant;
 use crate::delivery::Outlet;
@@ -88,6 +88,9 @@ impl Shard {
             Some(Encoding::Wamp2(..)) => self.refuse_request_wamp2(outlet, kind, request, uri, words),
             Some(Encoding::MessageCenter(_)) => self.refuse_request_message_center(now, outlet, uri),
             Some(Encoding::Echo(_)) => self.refuse_request_echo(now, outlet, kind, uri, words),
+            Some(Encoding::Wamp1(_)) if kind == code::CALL => {
+                self.tell_call_refusal_wamp1(outlet, request, uri, words);
+            }
             // It has no words for that, and is counted already; or requests nothing.
             Some(Encoding::Wamp1(_) | Encoding::Handled(_)) | None => {}
         }

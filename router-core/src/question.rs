@@ -112,6 +112,22 @@ pub enum Subject {
         /// What, where the hook wants to know.
         payload: Option<OwnedPayload>,
     },
+    /// May it call? Its role may.
+    Call {
+        /// Who wants to.
+        who: Identity,
+        /// Which procedure.
+        uri: Box<str>,
+    },
+    /// May it register? Its role may.
+    Register {
+        /// Who wants to.
+        who: Identity,
+        /// Which procedure.
+        uri: Box<str>,
+        /// How that is meant.
+        policy: MatchPolicy,
+    },
     /// A client of the message center says something. What is it told?
     Message {
         /// Who says it, if it has come in.
@@ -176,6 +192,8 @@ impl Subject {
             Self::Connect { .. } => HookEvent::Connect,
             Self::Subscribe { .. } => HookEvent::Subscribe,
             Self::Publish { .. } => HookEvent::Publish,
+            Self::Call { .. } => HookEvent::Call,
+            Self::Register { .. } => HookEvent::Register,
             // No hook hears of what has a handler.
             Self::Message { .. } | Self::Handled { .. } => HookEvent::Message,
             // Nor of what the router answers itself, and of news.
@@ -221,6 +239,10 @@ pub struct Grant {
     pub extra: Option<Box<OwnedPayload>>,
     /// What is to be said or done.
     pub answer: Option<Box<Answer>>,
+    /// For a publication or a call: whether others are told whose it is. Left out: what the role's permission says.
+    pub disclose: Option<bool>,
+    /// A request that is allowed is so for as long as the session lasts.
+    pub keep: bool,
 }
 
 impl Grant {

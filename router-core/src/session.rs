@@ -27,6 +27,7 @@ use crate::directory::Registration;
 use crate::echo::Place;
 use crate::encoding::Encoding;
 use crate::handled::Handled;
+use crate::hooks::AllowedFor;
 use crate::ids::{RealmId, RegistrationId, RoleId, SessionId, SubscriptionId};
 
 use crate::invocations::Invocations;
@@ -206,6 +207,8 @@ pub(crate) struct Words {
     pub(crate) call_ids: IdMap<Box<str>>,
     /// Tokens that were not accepted since one was.
     pub(crate) refused_tokens: u8,
+    /// What a hook has allowed it for as long as it lasts.
+    pub(crate) allowed: Option<Box<AllowedFor>>,
     /// What its connection alone has, until it says who it is.
     pub(crate) channel: Option<Box<ChannelId>>,
 }

@@ -21,6 +21,7 @@ use crate::directory::{Directory, RegistrationCache, TopicCache};
 use crate::encoding::Encoding;
 use crate::ending::Endings;
 use crate::handled::Happening;
+use crate::hooks::AllowedNow;
 use crate::ids::{ClientId, SessionId, ShardId, SubscriptionId};
 use crate::inner::InnerId;
 use crate::lanes::{Item, Lanes, RingItem, RingSpace};
@@ -120,7 +121,7 @@ pub struct Shard {
     /// Calls that a hook answers, by the numbers of the questions: their own numbers, and that somebody waits.
     pub(crate) asked_calls: IdMap<(u64, Arc<()>)>,
     /// What a hook has allowed of the message in hand, which is handled once more for that.
-    pub(crate) in_hand_allowed: Option<Box<str>>,
+    pub(crate) in_hand_allowed: Option<AllowedNow>,
     /// The connections from this one on are still to be looked through, because names of channels mean something else.
     pub(crate) renamed_from: Option<Outlet>,
     pub(crate) desk: Desk,

@@ -47,7 +47,8 @@ pub fn gather(config: &Config, origins: &Origins) -> Gathered {
 }
 
 /// What a procedure can be asked about.
-const ASKED_BY_CALL: [HookEvent; 1] = [HookEvent::Authenticate];
+const ASKED_BY_CALL: [HookEvent; 5] =
+    [HookEvent::Authenticate, HookEvent::Subscribe, HookEvent::Publish, HookEvent::Call, HookEvent::Register];
 
 /// Each has a queue, and lines of metrics.
 const HOOKS_MAX: usize = 64;
@@ -68,7 +69,7 @@ impl Checker<'_> {
             self.refuse(&at("name"), wrong, vec!["give each its own name".into()]);
         }
         if hook.events.is_empty() {
-            let all = "\"connect\", \"authenticate\", \"subscribe\", \"publish\", \"disconnect\"";
+            let all = "\"connect\", \"authenticate\", \"subscribe\", \"publish\", \"call\", \"register\", \"disconnect\"";
             self.refuse(&at("events"), "it is asked nothing".into(), vec![format!("allowed: some of {all}")]);
         }
         self.limits(hook, &at);
@@ -123,7 +124,11 @@ impl Checker<'_> {
         }
         for event in hook.events.iter().filter(|event| !ASKED_BY_CALL.contains(event)) {
             let event = wiring::hook_event(*event);
-            refuse("events", format!("no procedure is asked about {event}"), "allowed: \"authenticate\"");
+            refuse(
+                "events",
+                format!("no procedure is asked about {event}"),
+                "allowed: authenticate, subscribe, publish, call, register",
+            );
         }
         for (nth, name) in hook.methods.iter().enumerate() {
             if LoginMethod::from_name(name).is_none() {
@@ -220,10 +225,21 @@ impl Checker<'_> {
             help.push(format!("realms: {}", names.join(", ")));
             self.refuse(&at(&format!("realms.{nth}")), format!("there is no realm {name:?}"), help);
         }
+        let is_meant = |name: &String| hook.realms.is_empty() || hook.realms.contains(name);
+        let meant = config.realm.iter().filter(|realm| is_meant(&realm.name));
+        let roles: Vec<&str> = meant.flat_map(|realm| &realm.role).map(|role| role.name.as_str()).collect();
+        for (nth, name) in hook.roles.iter().enumerate().filter(|(_, name)| !roles.contains(&name.as_str())) {
+            let near = nearest(name, &roles).map(|near| format!("did you mean {near}?"));
+            let help = near.into_iter().chain([format!("roles: {}", roles.join(", "))]).collect();
+            self.refuse(
+                &at(&format!("roles.{nth}")),
+                format!("no realm of the hook has a role {name:?}"),
+                help,
+            );
+        }
         if !hook.events.contains(&HookEvent::Authenticate) {
             return;
         }
-        let is_meant = |name: &String| hook.realms.is_empty() || hook.realms.contains(name);
         for realm in config.realm.iter().filter(|realm| is_meant(&realm.name)) {
             // A procedure is asked about those who are not in there.
             if hook.procedure.is_empty() && (!realm.user.is_empty() || realm.users_file().is_some()) {

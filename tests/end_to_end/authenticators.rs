@@ -65,7 +65,7 @@ fn launch(driver: &str, test: &str, text: &str) -> (Folder, Router) {
 }
 
 /// A session of Joe's, who is in the file of users.
-fn backend(router: &Router, realm: &str) -> Client {
+pub fn backend(router: &Router, realm: &str) -> Client {
     let mut client = Client::connect(router.wamp);
     let roles = json!({"callee": {}, "caller": {}});
     let hello = json!([1, realm, {"roles": roles, "authmethods": ["ticket"], "authid": "joe"}]);
@@ -76,7 +76,7 @@ fn backend(router: &Router, realm: &str) -> Client {
 }
 
 /// A program that answers; what it is asked can be looked at.
-struct Answering {
+pub struct Answering {
     asked: Arc<Mutex<Vec<Value>>>,
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -84,7 +84,7 @@ struct Answering {
 
 impl Answering {
     /// Answers calls of `procedure` by `answer`; `None`: never. An answer with `error` is one.
-    fn start(
+    pub fn start(
         mut client: Client,
         procedure: &str,
         answer: impl Fn(&[Value]) -> Option<Value> + Send + 'static,
@@ -113,7 +113,8 @@ impl Answering {
         Self { asked, over, thread: Some(thread) }
     }
 
-    fn asked(&self) -> Vec<Value> {
+    /// The arguments of each call.
+    pub fn asked(&self) -> Vec<Value> {
         self.asked.lock().expect("nobody panics").clone()
     }
 }

@@ -13,6 +13,7 @@ mod access;
 mod admin;
 mod articles;
 mod authenticators;
+mod authorizers;
 mod batches;
 mod channels;
 mod checks;

@@ -59,7 +59,10 @@ impl Key {
                 add(&(role.index() as u64).to_le_bytes());
                 add(method.name().as_bytes());
             }
-            Subject::Subscribe { who, uri, policy } => {
+            Subject::Call { who, uri } => {
+                [&*who.authid, &*who.authrole, &**uri].iter().for_each(|part| add(part.as_bytes()));
+            }
+            Subject::Subscribe { who, uri, policy } | Subject::Register { who, uri, policy } => {
                 [&*who.authid, &*who.authrole, &**uri, policy.name()]
                     .iter()
                     .for_each(|part| add(part.as_bytes()));

@@ -28,8 +28,19 @@ pub enum BodyForm {
 }
 
 /// What a question may tell beside the payload of a publication, in whatever form.
-pub const FIELDS: [&str; 10] =
-    ["event", "realm", "client", "authid", "token", "role", "method", "session", "topic", "match"];
+pub const FIELDS: [&str; 11] = [
+    "event",
+    "realm",
+    "client",
+    "authid",
+    "token",
+    "role",
+    "method",
+    "session",
+    "topic",
+    "procedure",
+    "match",
+];
 
 /// The fields of a question, in the order in which they are written. Not to be printed: a ticket may be among them.
 pub(super) struct Message {
@@ -80,6 +91,15 @@ impl Message {
                 if let Some(payload) = payload {
                     message.publishes(payload)?;
                 }
+            }
+            Subject::Call { who, uri } => {
+                message.who(who);
+                message.text("procedure", uri);
+            }
+            Subject::Register { who, uri, policy } => {
+                message.who(who);
+                message.text("procedure", uri);
+                message.text("match", policy.name());
             }
             Subject::Message { who, client, bytes, .. } => {
                 message.client(Some(*client));

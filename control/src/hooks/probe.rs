@@ -128,6 +128,11 @@ impl Sample {
                 let payload = OwnedPayload::checked(Serializer::Json, Some(self.args.as_bytes()), None).ok();
                 Subject::Publish { who: self.who(), uri: self.topic.as_str().into(), payload }
             }
+            HookEvent::Call => Subject::Call { who: self.who(), uri: self.topic.as_str().into() },
+            HookEvent::Register => {
+                let uri = self.topic.as_str().into();
+                Subject::Register { who: self.who(), uri, policy: MatchPolicy::Exact }
+            }
             HookEvent::Message => {
                 let bytes = format!("{{\"op\":\"demo\",\"args\":{}}}", self.args).into_bytes().into();
                 let kind = ws::Kind::Text;

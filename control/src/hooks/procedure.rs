@@ -4,8 +4,9 @@
 //! |---|---|---|
 //! | a login by ticket, or by nothing | realm, authid, details | a role, or a dictionary of `role`, `authid`, `extra` |
 //! | a login that needs a challenge | realm, authid, details | such a dictionary, and what the challenge is made of |
+//! | a request | the session's details, URI, action, options | a boolean, or a dictionary of `allow`, `disclose`, `cache` |
 //!
-//! An error, or `null`, or `false` is a no. The call is the router's own, so no permission of anybody's is asked for it; but whoever
+//! For a login an error, or `null`, or `false` is a no; for a request only `false` is. The call is the router's own, so no permission of anybody's is asked for it; but whoever
 //! has registered the procedure was allowed to.
 
 use fanwire_codec::payload::OwnedPayload;
@@ -86,6 +87,13 @@ impl Hook {
     fn arguments(&self, question: &Question) -> Result<OwnedPayload, Failure> {
         let core = self.core.load();
         let realm = core.access.realm_name(question.realm);
+        let arguments = request(realm, question).unwrap_or_else(|| self.login(realm, question));
+        let payload = OwnedPayload::checked(Serializer::Json, Some(arguments?.to_string().as_bytes()), None);
+        payload.map_err(|_| Failure::Untranslatable("what the client says is too deep"))
+    }
+
+    /// The same about somebody who logs in.
+    fn login(&self, realm: &str, question: &Question) -> Result<Value, Failure> {
         let mut details = Map::new();
         let mut tell = |key: &str, value: Value| _ = details.insert(key.to_owned(), value);
         if let Some(method) = self.method_of(question) {
@@ -109,9 +117,7 @@ impl Hook {
             }
             _ => None,
         };
-        let arguments = json!([realm, authid, details]).to_string();
-        let payload = OwnedPayload::checked(Serializer::Json, Some(arguments.as_bytes()), None);
-        payload.map_err(|_| Failure::Untranslatable("what the client says is too deep"))
+        Ok(json!([realm, authid, details]))
     }
 
     fn understand(&self, question: &Question, result: &OwnedPayload) -> Result<Reply, Failure> {
@@ -126,7 +132,10 @@ impl Hook {
         let core = self.core.load();
         let (access, realm) = (&core.access, core.access.realm_name(question.realm));
         let asked = Asked { access, realm, subject: &question.subject, role: self.config.role.as_deref() };
-        let reply = asked.principal(said)?;
+        let reply = match &question.subject {
+            Subject::Login { .. } | Subject::Hello { .. } => asked.principal(said)?,
+            _ => return asked.permission(said),
+        };
         let (Subject::Hello { .. }, Reply(Ok(grant))) = (&question.subject, &reply) else { return Ok(reply) };
         let told = self.told(question, access, grant, said)?;
         Ok(Reply(self.challenge(question, Some(told))))
@@ -163,7 +172,40 @@ impl Hook {
     }
 }
 
+/// What a procedure is called with about a request of a session's; `None`: it is about something else.
+fn request(realm: &str, question: &Question) -> Option<Result<Value, Failure>> {
+    let (who, uri, policy) = match &question.subject {
+        Subject::Publish { who, uri, .. } | Subject::Call { who, uri } => (who, uri, None),
+        Subject::Subscribe { who, uri, policy } | Subject::Register { who, uri, policy } => {
+            (who, uri, Some(policy))
+        }
+        _ => return None,
+    };
+    let details = json!({
+        "realm": realm, "session": who.session.get(), "authid": who.authid, "authrole": who.authrole,
+    });
+    let options = policy.map_or_else(|| json!({}), |policy| json!({ "match": policy.name() }));
+    Some(Ok(json!([details, uri, question.subject.event().name(), options])))
+}
+
 impl Asked<'_> {
+    /// Whether a request is allowed, by what a procedure said.
+    fn permission(&self, said: &str) -> Result<Reply, Failure> {
+        match said.as_bytes()[0] {
+            b't' => self.grant(Fields::default()),
+            b'f' => Ok(Reply(Err(Denial::Refused))),
+            b'{' => {
+                let fields = object(said.as_bytes()).map_err(Failure::Invalid)?;
+                match fields.allow {
+                    Some(true) => self.grant(fields),
+                    Some(false) => Ok(Reply(Err(denial(fields)))),
+                    None => Err(Failure::Invalid("its dictionary has no \"allow\"".to_owned())),
+                }
+            }
+            _ => Err(Failure::Invalid("it answers neither a boolean nor a dictionary".to_owned())),
+        }
+    }
+
     /// Who is let in, by what a procedure said.
     fn principal(&self, said: &str) -> Result<Reply, Failure> {
         let fields = match said.as_bytes()[0] {

@@ -117,6 +117,8 @@ pub(super) struct Fields {
     pub(super) authid: Option<Name>,
     pub(super) role: Option<String>,
     pub(super) extra: Option<Box<RawValue>>,
+    pub(super) disclose: Option<bool>,
+    pub(super) cache: Option<bool>,
     pub(super) error: Option<String>,
     pub(super) message: Option<String>,
 }
@@ -216,7 +218,14 @@ impl Asked<'_> {
         let (is_login, claimed) = match self.subject {
             Subject::Login { authid, .. } | Subject::Hello { authid, .. } => (true, authid.as_deref()),
             Subject::Connect { authid, .. } => (false, authid.as_deref()),
-            // About a request there is no more to say than yes.
+            Subject::Publish { .. }
+            | Subject::Call { .. }
+            | Subject::Subscribe { .. }
+            | Subject::Register { .. } => {
+                let (disclose, keep) = (fields.disclose, fields.cache == Some(true));
+                return Ok(Reply(Ok(Grant { provider: "hook", disclose, keep, ..Grant::default() })));
+            }
+            // About anything else there is no more to say than yes.
             _ => return Ok(Reply::default()),
         };
         // The client's fault, which must not make the hook look broken, not even one that gives the name back.

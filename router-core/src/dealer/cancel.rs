@@ -200,7 +200,7 @@ impl Shard {
     }
 
     /// Parts of this request that come from now on are ignored (WAMP, "Continuations on Completed Calls").
-    pub(super) fn note_late_parts(&mut self, outlet: Outlet, request: u64) {
+    pub(crate) fn note_late_parts(&mut self, outlet: Outlet, request: u64) {
         if planted(Mutation::LatePartIsCall) {
             return;
         }

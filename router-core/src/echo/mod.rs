@@ -21,6 +21,7 @@ use bytes::BytesMut;
 use fanwire_codec::wamp2::{Payload, code};
 use fanwire_codec::ws;
 
+use crate::access::Action;
 use crate::broker::PublishRequest;
 use crate::clock::Instant;
 use crate::delivery::Outlet;
@@ -69,7 +70,7 @@ impl Shard {
             return self.close(now, outlet, 1008, "this path leads to no room");
         };
         if !planted(Mutation::EchoDoorUnasked)
-            && self.ask_about_subscription(now, outlet, NO_REQUEST, (MatchPolicy::Exact, &room))
+            && self.ask_about_pattern(now, outlet, NO_REQUEST, (Action::Subscribe, MatchPolicy::Exact, &room))
         {
             return;
         }

@@ -26,6 +26,7 @@ use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws;
 
+use crate::access::Action;
 use crate::clock::Instant;
 use crate::delivery::Outlet;
 use crate::encoding::Encoding;
@@ -118,7 +119,7 @@ impl Shard {
         said: &str,
     ) -> Result<Answer, ErrorCode> {
         let Channel { topic, name } = self.find_channel(outlet, said)?;
-        if self.ask_about_subscription(now, outlet, NO_REQUEST, (MatchPolicy::Exact, &topic)) {
+        if self.ask_about_pattern(now, outlet, NO_REQUEST, (Action::Subscribe, MatchPolicy::Exact, &topic)) {
             return Ok(Answer::Later);
         }
         // Each event comes once: of two names for one topic the newer one holds.

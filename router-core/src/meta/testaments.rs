@@ -145,7 +145,7 @@ impl Shard {
             }
             TestamentOrder::Add { scope, mut publication } => {
                 self.permit(realm, role, Action::Publish, &publication.topic)?;
-                if self.config.access.hooks(realm).of_publication(&publication.topic).is_some() {
+                if self.config.access.hooks(realm).of_publication(role, &publication.topic).is_some() {
                     let words = "a hook decides on publications to this topic, and there is nobody to ask it for when the \
                                  session has ended";
                     return Err(Refusal::new(error::NOT_AUTHORIZED, words));

@@ -30,6 +30,7 @@ use fanwire_codec::wamp1::{self, DecodeError, Message, Refused};
 use fanwire_codec::wamp2::Payload;
 use fanwire_codec::ws;
 
+use crate::access::Action;
 use crate::broker::PublishRequest;
 use crate::clock::Instant;
 use crate::dealer::{CallRefusal, CallRequest};
@@ -149,7 +150,7 @@ impl Shard {
         // Before it is looked for: what is looked for is remembered, and a name may be as long as a message.
         check_topic(&topic, UriRule::Version1)
             .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
-        if self.ask_about_subscription(now, outlet, NO_REQUEST, (MatchPolicy::Exact, &topic)) {
+        if self.ask_about_pattern(now, outlet, NO_REQUEST, (Action::Subscribe, MatchPolicy::Exact, &topic)) {
             return Ok(());
         }
         // What all call it needs no name of its own.

@@ -24,6 +24,7 @@ use fanwire_codec::wamp2::{
 };
 use fanwire_codec::ws;
 
+use crate::access::Action;
 use crate::announced::Announced;
 use crate::broker::{PublishRequest, Published};
 use crate::clock::Instant;
@@ -180,7 +181,8 @@ impl Shard {
                 }
             }
             Message::Subscribe { request, options, ref topic } => {
-                if self.ask_about_subscription(now, outlet, request, (options.match_policy, topic)) {
+                let wish = (Action::Subscribe, options.match_policy, &**topic);
+                if self.ask_about_pattern(now, outlet, request, wish) {
                     return;
                 }
                 let done = self.subscribe(outlet, options.match_policy, topic);
@@ -209,6 +211,10 @@ impl Shard {
                 });
             }
             Message::Register { request, ref options, ref procedure } => {
+                let wish = (Action::Register, options.match_policy, &**procedure);
+                if self.ask_about_pattern(now, outlet, request, wish) {
+                    return;
+                }
                 let done = self.register(outlet, procedure, options);
                 self.reply_or_refuse(outlet, serializer, code::REGISTER, request, done, |registration| {
                     Message::Registered { request, registration: registration.get() }

@@ -364,3 +364,156 @@ fn the_end_of_each_session_is_told_once() {
         allow(&mut router, 0, &told);
     }
 }
+
+#[test]
+fn calls_and_registrations_wait_for_their_verdicts() {
+    let mut router = hooked(&[HookEvent::Call, HookEvent::Register], "a.");
+    let (alice, bob) = (router.join(0), router.join(1));
+    assert_eq!(router.say(bob, r#"[64,1,{"match":"prefix"},"a.b"]"#), Flow::Pause);
+    let question = router.question(1);
+    let Subject::Register { who, uri, policy: MatchPolicy::Prefix } = &question.subject else {
+        panic!("{question:?}")
+    };
+    assert_eq!((&**uri, &*who.authrole), ("a.b", "anonymous"));
+    allow(&mut router, 1, &question);
+    assert!(router.hear_one(bob).starts_with("[65,1,"));
+    // What is called before is done before.
+    assert_eq!(router.say(alice, r#"[48,1,{},"a.bc",[1]]"#), Flow::Pause);
+    let question = router.question(0);
+    assert!(matches!(&question.subject, Subject::Call { uri, .. } if &**uri == "a.bc"), "{question:?}");
+    assert_eq!(router.hear(bob), [""; 0]);
+    allow(&mut router, 0, &question);
+    let invocation = router.hear_one(bob);
+    assert!(invocation.starts_with("[68,1,") && invocation.ends_with(",[1]]"), "{invocation}");
+    router.say(bob, "[70,1,{},[2]]");
+    assert!(router.hear_one(alice).starts_with("[50,1,"));
+    for (shard, client, message, error) in
+        [(0, alice, r#"[48,2,{},"a.b"]"#, "[8,48,2,"), (1, bob, r#"[64,2,{},"a.c"]"#, "[8,64,2,")]
+    {
+        for (denial, uri) in [
+            (Denial::Refused, "wamp.error.not_authorized"),
+            (Denial::Unavailable, "wamp.error.authorization_failed"),
+        ] {
+            assert_eq!(router.say(client, message), Flow::Pause);
+            let question = router.question(shard);
+            answer(&mut router, shard, &question, Err(denial));
+            let heard = router.hear_one(client);
+            assert!(heard.starts_with(error) && heard.contains(uri), "{heard}");
+        }
+    }
+    assert_eq!((router.hear(alice), router.hear(bob)), (vec![], vec![]));
+}
+
+#[test]
+fn what_is_allowed_for_a_session_is_asked_about_once() {
+    let keep = || Ok(Grant { keep: true, ..Grant::default() });
+    let mut router =
+        hooked(&[HookEvent::Publish, HookEvent::Subscribe, HookEvent::Call, HookEvent::Register], "a.");
+    let alice = router.join(0);
+    for (number, message) in [
+        r#"[16,1,{"acknowledge":true},"a.b",[]]"#,
+        r#"[32,2,{},"a.b"]"#,
+        r#"[32,3,{"match":"prefix"},"a.b"]"#,
+        r#"[64,4,{},"a.b"]"#,
+        r#"[48,5,{},"a.b"]"#,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(router.say(alice, message), Flow::Pause, "{message}");
+        let question = router.question(0);
+        answer(&mut router, 0, &question, keep());
+        assert!(!router.hear(alice).is_empty(), "{message}");
+        let again = message.replacen(&format!(",{},", number + 1), &format!(",{},", number + 101), 1);
+        assert_eq!(router.say(alice, &again), Flow::Continue, "{again}");
+        router.hear(alice);
+    }
+    // Other names, other sessions, and what was allowed once alone.
+    assert_eq!(router.say(alice, r#"[16,7,{},"a.c",[]]"#), Flow::Pause);
+    let question = router.question(0);
+    allow(&mut router, 0, &question);
+    assert_eq!(router.say(alice, r#"[16,8,{},"a.c",[]]"#), Flow::Pause);
+    let bob = router.join(0);
+    assert_eq!(router.say(bob, r#"[16,1,{},"a.b",[]]"#), Flow::Pause);
+}
+
+#[test]
+fn what_is_remembered_of_a_session_is_bounded() {
+    let mut router = hooked(&[HookEvent::Publish], "a.");
+    let alice = router.join(0);
+    for number in 0..300 {
+        assert_eq!(router.say(alice, &format!(r#"[16,{},{{}},"a.t{number}",[]]"#, number + 1)), Flow::Pause);
+        let question = router.question(0);
+        answer(&mut router, 0, &question, Ok(Grant { keep: true, ..Grant::default() }));
+    }
+    assert_eq!(router.say(alice, r#"[16,400,{},"a.t299",[]]"#), Flow::Continue);
+    assert_eq!(router.say(alice, r#"[16,401,{},"a.t0",[]]"#), Flow::Pause, "it was forgotten");
+}
+
+#[test]
+fn a_verdict_decides_on_disclosure() {
+    for (disclose, publishes, expected) in [
+        (None, r#"[16,1,{},"a.b",[]]"#, false),
+        (None, r#"[16,1,{"disclose_me":true},"a.b",[]]"#, true),
+        (Some(true), r#"[16,1,{},"a.b",[]]"#, true),
+        (Some(false), r#"[16,1,{"disclose_me":true},"a.b",[]]"#, false),
+    ] {
+        let mut router = hooked(&[HookEvent::Publish, HookEvent::Call], "a.");
+        let (alice, bob) = (router.join(0), listener(&mut router));
+        router.say(bob, r#"[64,2,{},"a.b"]"#);
+        router.hear_one(bob);
+        let calls = publishes.replace("[16,", "[48,");
+        for message in [publishes, &calls] {
+            assert_eq!(router.say(alice, message), Flow::Pause);
+            let question = router.question(0);
+            answer(&mut router, 0, &question, Ok(Grant { disclose, ..Grant::default() }));
+            let heard = router.hear_one(bob);
+            assert_eq!(heard.contains("anonymous"), expected, "{disclose:?} {message}: {heard}");
+        }
+    }
+}
+
+#[test]
+fn who_may_answer_is_not_asked_about() {
+    let scope = |realm: &str, roles: &[&str]| HookScope {
+        roles: roles.iter().map(|&role| role.to_owned()).collect(),
+        procedure: Some((realm.to_owned(), "com.authorize".to_owned())),
+        ..HookScope::default()
+    };
+    // The anonymous role of the realm may register everything.
+    for (scope, flow) in [
+        (scope("realm1", &[]), Flow::Continue),
+        (scope("other", &[]), Flow::Pause),
+        (scope("other", &["anonymous"]), Flow::Pause),
+        (scope("other", &["member"]), Flow::Continue),
+        (HookScope::default(), Flow::Pause),
+    ] {
+        let words = format!("{scope:?}");
+        let rule = HookRule { scope, ..rule(&[HookEvent::Publish, HookEvent::Call], "a.") };
+        let mut router = Router::hooked(2, Limits::default(), &[rule]);
+        for message in [r#"[16,1,{},"a.b",[]]"#, r#"[48,2,{},"a.b"]"#] {
+            let alice = router.join(0);
+            assert_eq!(router.say(alice, message), flow, "{words} {message}");
+        }
+    }
+}
+
+#[test]
+fn a_call_in_parts_that_is_denied_has_one_error() {
+    let mut router = hooked(&[HookEvent::Call], "a.");
+    let alice = router.connect(0, Serializer::Json);
+    router.say(
+        alice,
+        r#"[1,"realm1",{"roles":{"caller":{"features":{"progressive_call_invocations":true}}}}]"#,
+    );
+    router.hear_one(alice);
+    assert_eq!(router.say(alice, r#"[48,1,{"progress":true},"a.b",[1]]"#), Flow::Pause);
+    let question = router.question(0);
+    answer(&mut router, 0, &question, Err(Denial::Refused));
+    assert!(router.hear_one(alice).starts_with("[8,48,1,"));
+    assert_eq!(router.say(alice, r#"[48,1,{"progress":true},"a.b",[2]]"#), Flow::Continue);
+    assert_eq!(router.say(alice, r#"[48,1,{},"a.b",[3]]"#), Flow::Continue);
+    assert_eq!(router.hear(alice), [""; 0]);
+    // The next one is a call of its own.
+    assert_eq!(router.say(alice, r#"[48,2,{},"a.b",[1]]"#), Flow::Pause);
+}

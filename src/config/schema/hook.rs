@@ -36,10 +36,11 @@ described! {
         #[acts(restart)]
         #[serde(default)]
         pub methods: Vec<String>,
-        /// What it is asked about: some of `connect`, `authenticate`, `subscribe`, `publish`, `message`, `rpc`, `disconnect`.
+        /// What it is asked about: some of `connect`, `authenticate`, `subscribe`, `publish`, `call`, `register`, `message`, `rpc`,
+        /// `disconnect`; a procedure some of `authenticate`, `subscribe`, `publish`, `call`, `register`.
         ///
         /// `authenticate` decides on tickets, in place of the realm's users; `connect` on every session before its welcome;
-        /// `subscribe` and `publish` after the role's permissions have allowed it. `message` is what message-center clients say beside the protocol, and `rpc`
+        /// `subscribe`, `publish`, `call` and `register` after the role's permissions have allowed it. `message` is what message-center clients say beside the protocol, and `rpc`
         /// calls of procedures that `uri` covers; both are answered by the reply. `disconnect` is told, not asked.
         #[acts(restart)]
         pub events: Vec<HookEvent>,
@@ -47,9 +48,15 @@ described! {
         #[acts(restart)]
         #[serde(default)]
         pub realms: Vec<String>,
-        /// Topics that it is asked about, for `subscribe` and `publish`, or procedures for `rpc`: URI or pattern.
+        /// Roles whose requests it is asked about; an empty list: all.
         ///
-        /// All others cost nothing. A subscription by pattern is asked about if any topic could match both.
+        /// A role that may register `procedure` is never asked about: it could answer itself.
+        #[acts(restart)]
+        #[serde(default)]
+        pub roles: Vec<String>,
+        /// Topics and procedures that it is asked about: URI or pattern.
+        ///
+        /// All others cost nothing. A pattern is asked about if any URI could match both.
         #[acts(restart)]
         #[serde(default)]
         pub uri: String,
@@ -120,6 +127,7 @@ impl Hook {
             methods: Vec::new(),
             events: vec![HookEvent::Disconnect],
             realms: Vec::new(),
+            roles: Vec::new(),
             uri: String::new(),
             match_policy: Self::default_match(),
             body: HookBody::default(),
@@ -183,6 +191,8 @@ pub enum HookEvent {
     Authenticate,
     Subscribe,
     Publish,
+    Call,
+    Register,
     Message,
     Rpc,
     Disconnect,
