@@ -1,9 +1,11 @@
 // Drives a router with the unmodified npm clients `autobahn` and `wampy`, case by case.
 //
 //     node javascript.mjs --url ws://127.0.0.1:8080/ws --client autobahn|wampy --serializer json|msgpack|cbor
+//     node javascript.mjs --url http://127.0.0.1:8080/poll ...          by long-polling (autobahn, in JSON)
 //     node javascript.mjs ... --compression                             with permessage-deflate
 //     node javascript.mjs ... --users 40 --ticket TICKET                each session logged in as joe0, …, joe39
 //     node javascript.mjs ... --only NAME,…                             these cases
+//     node javascript.mjs ... --feature NAME,…                          those of these features
 //     node javascript.mjs --list                                        what there is
 //     node javascript.mjs ... --serve NAME                              a partner for `cross.py`
 //
@@ -14,7 +16,7 @@ import { CASES as advanced } from './javascript/advanced.mjs';
 import { CASES as basic } from './javascript/cases.mjs';
 import { autobahnClient, wampyClient } from './javascript/clients.mjs';
 import { CASES as passthru } from './javascript/passthru.mjs';
-import { CannotExpress, Refusal, open, options } from './javascript/support.mjs';
+import { CannotExpress, Refusal, open, options, pause } from './javascript/support.mjs';
 
 const CASES = [basic, advanced, passthru].flatMap((table) => Object.entries(table))
   .flatMap(([feature, cases]) => Object.entries(cases).map(([name, check]) => ({ feature, name, check })));
@@ -22,21 +24,33 @@ const say = console.log.bind(console);
 // Autobahn writes its troubles to the console, also those that a case makes on purpose.
 for (const sort of ['log', 'warn', 'info', 'debug', 'error']) console[sort] = () => {};
 
+// What a client throws where nobody can catch it, such as for a part of a result that it has not asked for.
+// Autobahn throws a mere string where a procedure answers at the end of a connection that polls: of no account.
+const ignore = () => {};
+let thrown = ignore;
+for (const event of ['unhandledRejection', 'uncaughtException']) {
+  process.on(event, (error) => { if (error instanceof Error) thrown(error); });
+}
+
 /** What becomes of a case, and why. */
 async function judge(check, client) {
   let timer;
+  const broken = new Promise((_, reject) => { thrown = reject; });
   const late = new Promise((_, reject) => {
     timer = setTimeout(() => reject(new Error(`no answer within ${options.patience} s`)), Number(options.patience) * 1000);
   });
   const leaveAll = async () => { for (const session of [...open]) await session.leave(); };
   try {
-    await Promise.race([late, check(client).then(leaveAll)]);
+    await Promise.race([late, broken, check(client).then(leaveAll)]);
     return { result: 'passed' };
   } catch (error) {
     if (error instanceof CannotExpress) {
       await leaveAll();
       return { result: 'skipped', why: error.message };
     }
+    // What still comes of it must not be taken for the next one's.
+    thrown = ignore;
+    await Promise.race([Promise.allSettled([...open].map((session) => session.leave())), pause(2000)]);
     open.clear();
     return { result: 'failed', why: String(error instanceof Error ? error.stack : JSON.stringify(error)).slice(0, 2000) };
   } finally {
@@ -48,7 +62,7 @@ async function runAll(client) {
   const only = options.only?.split(',');
   const counts = { passed: 0, failed: 0, skipped: 0 };
   for (const { feature, name, check } of CASES) {
-    if (only && !only.includes(name)) continue;
+    if ((only && !only.includes(name)) || !(options.feature ?? feature).split(',').includes(feature)) continue;
     const verdict = await judge(check, client);
     counts[verdict.result] += 1;
     say(JSON.stringify({ feature, case: name, ...verdict }));

@@ -20,6 +20,7 @@ mod checks;
 mod cli;
 mod clients;
 mod compression;
+mod conformance;
 mod echo;
 mod faults;
 mod handshakes;

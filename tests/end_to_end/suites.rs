@@ -118,13 +118,21 @@ fn a_few_combinations_have_each_pair() {
     println!("{} of {} combinations", chosen.len(), all.len());
 }
 
+/// Those of this run. With `--full` there is a run for each number of shards.
+fn combinations() -> Vec<Combination> {
+    if std::env::var_os("FANWIRE_FULL").is_none() {
+        return cover(&all());
+    }
+    let shards = std::env::var("FANWIRE_TEST_SHARDS").ok();
+    let is_now = |combination: &Combination| shards.as_deref().is_none_or(|shards| shards == combination[3]);
+    all().into_iter().filter(is_now).collect()
+}
+
 /// Runs the suite of one client in its combinations on this driver.
 fn passes(driver: &str, name: &str) {
     let client = CLIENTS.iter().find(|client| client.name == name).expect("one of the clients");
     let Some(installed) = tool(client.runs.variable) else { return };
-    let combinations = if std::env::var_os("FANWIRE_FULL").is_some() { all() } else { cover(&all()) };
-    let chosen =
-        combinations.into_iter().filter(|combination| combination[0] == name && combination[4] == driver);
+    let chosen = combinations().into_iter().filter(|chosen| chosen[0] == name && chosen[4] == driver);
     for combination in chosen {
         let [_, serializer, transport, ..] = combination;
         let what = combination.join(", ");

@@ -9,6 +9,7 @@
 //! cargo xtask figures                 measures and writes the tables of docs/performance.md
 //! cargo xtask compare                 measures it beside other servers; --list has the rows
 //! cargo xtask unread                  what a subscriber that stops reading does to it and to other servers
+//! cargo xtask conformance             runs the suites of clients against it and Crossbar; writes docs/conformance.md
 //! cargo xtask scale                   measures it with 1, 2, 4 and more shards, where there are CPUs for them
 //! cargo xtask rivals                  installs the servers that Fanwire is measured against; --start NAME runs one
 //! cargo xtask instructions            counts what the hot functions execute, for the table there
@@ -22,6 +23,7 @@
 
 mod causes;
 mod compare;
+mod conformance;
 mod deploy;
 mod figures;
 mod instructions;
@@ -59,6 +61,8 @@ enum Task {
     Compare(compare::Options),
     /// Shows what a subscriber that stops reading does to Fanwire and to other servers.
     Unread(unread::Options),
+    /// Runs the suites of real clients against Fanwire and Crossbar, and writes docs/conformance.md.
+    Conformance(conformance::Options),
     /// Measures the router with one shard and with more, and prints a table.
     Scale(scale::Options),
     /// Installs the servers that Fanwire is measured against, or starts one.
@@ -92,6 +96,9 @@ fn main() -> ExitCode {
         Task::Figures(options) => return end(figures::figures(&Workplace::find(false), &options)),
         Task::Compare(options) => return end(compare::compare(&Workplace::find(false), &options)),
         Task::Unread(options) => return end(unread::unread(&Workplace::find(false), &options)),
+        Task::Conformance(options) => {
+            return end(conformance::conformance(&Workplace::find(false), &options));
+        }
         Task::Scale(options) => return end(scale::scale(&Workplace::find(false), &options)),
         Task::Rivals(options) => return end(rivals::rivals(&Workplace::find(false), &options)),
         Task::Instructions(options) => {

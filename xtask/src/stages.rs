@@ -351,13 +351,17 @@ const LOADS: &[&[&str]] = &[
     &["rpc", "--callers", "200", "--callees", "4", "--duration", "5s"],
     &["broadcast+rpc", "--subscribers", "1000", "--rate", "20", "--alone", "2s", "--duration", "3s"],
     &["mixed", "--rate", "1k", "--skew", "zipf:1.0", "--duration", "4s"],
+    &[RAWSOCKET, "fanout", "--subscribers", "200", "--serializer", "cbor", "--duration", "2s"],
 ];
+/// In front of a scenario: over RawSocket instead of WebSocket.
+const RAWSOCKET: &str = "rs";
 /// The same at full size.
 const LONG_LOADS: &[&[&str]] = &[
     &["fanout", "--subscribers", "10000", "--duration", "60s"],
     &["fanout", "--subscribers", "10000", "--stuck", "10", "--duration", "60s"],
     &["fanout", "--subscribers", "1000", "--publisher-serializer", "msgpack", "--duration", "30s"],
     &["rpc", "--callers", "1000", "--callees", "8", "--duration", "60s"],
+    &[RAWSOCKET, "rpc", "--callers", "1000", "--callees", "8", "--duration", "30s"],
     &["broadcast+rpc", "--subscribers", "10000", "--rate", "5", "--alone", "10s", "--duration", "30s"],
     &[
         "mixed",
@@ -401,7 +405,11 @@ fn load(place: &Workplace) -> Result<Outcome> {
                         ["--port", "0", "--admin", "none", "--driver", driver, "--shards", &shards];
                     let router = router.insert(Server::start(place, "fanwire", &arguments)?);
                     let mut command = place.command(place.released("fanwire-loadgen"));
-                    command.args(*scenario).args(["--url", &router.url, "--quiet"]);
+                    let (scenario, url) = match scenario.split_first() {
+                        Some((&RAWSOCKET, scenario)) => (scenario, router.rawsocket()),
+                        _ => (*scenario, router.url.clone()),
+                    };
+                    command.args(scenario).args(["--url", &url, "--quiet"]);
                     command.args(["--expect", "lost=0,dup=0,order=0,corrupt=0,closed=0,errors=0"]);
                     command.args(["--server-pid", &router.child.id().to_string()]);
                     Ok(command)
@@ -447,6 +455,12 @@ impl Server {
             Err(_) => bail!("{} did not say where it listens", program.display()),
         }
         Ok(server)
+    }
+
+    /// The same address, for RawSocket.
+    pub fn rawsocket(&self) -> String {
+        let address = self.url.trim_start_matches("ws://");
+        format!("rs://{}", address.split('/').next().unwrap_or(address))
     }
 }
 

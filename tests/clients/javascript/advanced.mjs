@@ -214,6 +214,22 @@ export const CASES = {
     },
   },
 
+  registration_meta_api: {
+    async registrations_are_found_and_their_callees_listed(client) {
+      const [observer, callee] = await joinMany(client, 2);
+      const uri = 'com.fanwire.js.registered';
+      await callee.register(uri, () => ({ args: ['here'] }));
+      const ask = async (name, ...args) => (await observer.call(`wamp.registration.${name}`, args)).args[0];
+      const id = await ask('lookup', uri);
+      assert.equal(Number(await ask('match', uri)), Number(id));
+      assert.ok((await ask('list')).exact.map(Number).includes(Number(id)));
+      assert.deepEqual((await ask('list_callees', id)).map(Number), [Number(callee.id)]);
+      assert.equal(Number(await ask('count_callees', id)), 1);
+      assert.equal((await ask('get', id)).uri, uri);
+      await refused(observer.call('wamp.registration.get', [2 ** 53]), 'wamp.error.no_such_registration');
+    },
+  },
+
   testament_meta_api: {
     async a_testament_is_published_when_its_session_ends(client) {
       const [heir, testator] = await joinMany(client, 2);

@@ -54,7 +54,7 @@ export function autobahnClient(serializer) {
           const subscription = await session
             .subscribe(topic, (args, kwargs, event) => handler(args ?? [], kwargs ?? {}, event.publication, {
               id: event.publisher, authid: event.publisher_authid, authrole: event.publisher_authrole,
-            }, event.topic, event.retained), wanted)
+            }, event.topic, event), wanted)
             .catch(refuse);
           return { id: subscription.id, unsubscribe: () => session.unsubscribe(subscription) };
         },
@@ -135,7 +135,7 @@ export async function wampyClient(serializer) {
           const { subscriptionId } = await wampy
             .subscribe(topic, ({ argsList, argsDict, details }) => handler(argsList ?? [], argsDict ?? {}, undefined, {
               id: details.publisher, authid: details.publisher_authid, authrole: details.publisher_authrole,
-            }, details.topic, details.retained ?? false, details), wanted)
+            }, details.topic, details), wanted)
             .catch(refuse);
           return { id: subscriptionId, unsubscribe: () => wampy.unsubscribe(subscriptionId) };
         },

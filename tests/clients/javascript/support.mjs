@@ -9,6 +9,7 @@ export const { values: options } = parseArgs({
   options: {
     url: { type: 'string' }, client: { type: 'string' }, serializer: { type: 'string', default: 'json' },
     serve: { type: 'string' }, only: { type: 'string' }, compression: { type: 'boolean', default: false },
+    feature: { type: 'string' },
     patience: { type: 'string', default: '20' }, list: { type: 'boolean', default: false },
     users: { type: 'string' }, ticket: { type: 'string' },
   },
@@ -53,8 +54,8 @@ export class Inbox {
     this.waiting = null;
   }
 
-  handler = (args, kwargs, publication, publisher, topic, isRetained, details) => {
-    this.events.push({ args, kwargs, publication, publisher, topic, isRetained, details });
+  handler = (args, kwargs, publication, publisher, topic, details) => {
+    this.events.push({ args, kwargs, publication, publisher, topic, details, isRetained: Boolean(details.retained) });
     this.waiting?.();
   };
 

@@ -6,6 +6,7 @@
     suite ... --batched                         in batches of messages (Autobahn)
     suite ... --users 40 --ticket TICKET        each session logged in as joe0, …, joe39
     suite ... --only NAME ...                   these cases
+    suite ... --feature NAME,…                  those of these features
     suite ... --list                            what there is
     suite ... --serve NAME                      a partner for `cross.py`
 
@@ -40,6 +41,7 @@ def arguments():
     options.add_argument("--batched", action="store_true")
     options.add_argument("--serve", metavar="NAME")
     options.add_argument("--only", nargs="*")
+    options.add_argument("--feature")
     options.add_argument("--list", action="store_true")
     options.add_argument("--users", type=int)
     options.add_argument("--ticket", default="")
@@ -93,6 +95,8 @@ async def run_all(options):
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     for case in CASES:
         if options.only and case.name not in options.only:
+            continue
+        if options.feature and case.feature not in options.feature.split(","):
             continue
         result, why = await judge(case, Clients(client, logins), options.patience)
         counts[result] += 1

@@ -167,36 +167,63 @@ async def patterns_bring_the_event_with_its_topic(clients):
         equal(prefix.queue.qsize(), 0, "events after unsubscribing")
 
 
+KEEP = {"acknowledge": True, "retain": True}
+
+
+async def keep(publisher, *topics):
+    """Publishes what is kept, what took its place, and what is not kept."""
+    for topic in topics:
+        await publisher.publish(topic, "old", options=KEEP)
+        await publisher.publish(topic, topic, k=[1, "two"], options=KEEP)
+        await publisher.publish(topic, "passes by", options=ACKNOWLEDGED)
+
+
+async def brings(session, uri, match, topics, publisher):
+    """A subscription brings what is kept of these topics, and then what is new."""
+    inbox = await subscribe(session, uri, match, get_retained=True)
+    for topic in topics:
+        args, kwargs, details = await inbox.next()
+        equal((args, kwargs, details.retained), ([topic], {"k": [1, "two"]}, True))
+    await publisher.publish(topics[-1], "live", options=ACKNOWLEDGED)
+    args, _, details = await inbox.next()
+    equal((args, bool(details.retained)), (["live"], False))
+    equal(inbox.queue.qsize(), 0, "more events")
+
+
 @case("event_retention")
 async def retained_events_come_to_those_who_ask(clients):
     publisher, *others = await clients.join_many(5)
-    keep = {"acknowledge": True, "retain": True}
-    topics = ["com.fanwire.test.kept.1", "com.fanwire.test.kept.2"]
-    for topic in topics:
-        await publisher.publish(topic, "old", options=keep)
-        await publisher.publish(topic, topic, k=[1, "two"], options=keep)
-        await publisher.publish(topic, "passes by", options=ACKNOWLEDGED)
-    for session, match, uri, wanted in [
-        (others[0], None, topics[0], topics[:1]),
-        (others[1], "prefix", "com.fanwire.test.kept.", topics),
-        (others[2], "wildcard", "com.fanwire.test.kept.", topics),
-    ]:
-        inbox = await subscribe(session, uri, match, get_retained=True)
-        for topic in wanted:
-            args, kwargs, details = await inbox.next()
-            equal((args, kwargs, details.retained), ([topic], {"k": [1, "two"]}, True))
-        await publisher.publish(wanted[-1], "live", options=ACKNOWLEDGED)
-        args, _, details = await inbox.next()
-        equal((args, bool(details.retained)), (["live"], False))
-        equal(inbox.queue.qsize(), 0, "more events")
+    topic = "com.fanwire.test.kept.asked"
+    await keep(publisher, topic)
+    for session in others:
+        await brings(session, topic, None, [topic], publisher)
+
+
+@case("event_retention")
+async def who_does_not_ask_gets_no_retained_event(clients):
+    publisher, subscriber = await clients.join_many(2)
+    topic = "com.fanwire.test.kept.unasked"
+    await keep(publisher, topic)
+    inbox = await subscribe(subscriber, topic)
+    await publisher.publish(topic, "live", options=ACKNOWLEDGED)
+    equal((await inbox.next())[0], ["live"])
+
+
+@case("event_retention")
+async def retained_events_come_for_patterns(clients):
+    publisher, first, second = await clients.join_many(3)
+    topics = ["com.fanwire.test.kept.many.1", "com.fanwire.test.kept.many.2"]
+    await keep(publisher, *topics)
+    await brings(first, "com.fanwire.test.kept.many.", "prefix", topics, publisher)
+    await brings(second, "com.fanwire..kept.many.", "wildcard", topics, publisher)
 
 
 @case("event_retention")
 async def a_retained_event_is_for_those_it_was_for(clients):
     publisher, one, other = await clients.join_many(3)
     topic = "com.fanwire.test.kept.private"
-    await publisher.publish(topic, "for all", options={"acknowledge": True, "retain": True})
-    await publisher.publish(topic, "for one", options={"acknowledge": True, "retain": True, "eligible": [one.id]})
+    await publisher.publish(topic, "for all", options=KEEP)
+    await publisher.publish(topic, "for one", options={**KEEP, "eligible": [one.id]})
     for session, wanted in [(one, "for one"), (other, "for all")]:
         inbox = await subscribe(session, topic, get_retained=True)
         equal((await inbox.next())[0], [wanted])
@@ -204,11 +231,11 @@ async def a_retained_event_is_for_those_it_was_for(clients):
     await inbox.stays_empty()  # it does not hear itself, now as then
 
 
-@case("event_retention")
+@case("extensions")
 async def a_retained_event_without_arguments_ends_it(clients):
     publisher, subscriber = await clients.join_many(2)
     topic = "com.fanwire.test.kept.ended"
-    await publisher.publish(topic, "kept", options={"acknowledge": True, "retain": True})
-    await publisher.publish(topic, options={"acknowledge": True, "retain": True})
+    await publisher.publish(topic, "kept", options=KEEP)
+    await publisher.publish(topic, options=KEEP)
     inbox = await subscribe(subscriber, topic, get_retained=True)
     await inbox.stays_empty()

@@ -180,6 +180,11 @@ impl Installed {
         &self.tool.version
     }
 
+    /// With configurations of another folder than `loadgen/targets`; the port in them is the same.
+    pub fn with_files(self, folder: PathBuf) -> Self {
+        Self { targets: folder, ..self }
+    }
+
     /// Starts it pinned to `cpu`, on a free port, and waits until it accepts connections. It ends when dropped.
     pub fn start(&self, cpu: usize) -> Result<Running> {
         let site = Site {
@@ -271,5 +276,7 @@ mod tests {
         {
             assert!(std::fs::read_to_string(targets.join(file)).unwrap().contains(&port(name)), "{file}");
         }
+        let routers = targets.join("../../tests/clients/routers/crossbar.json");
+        assert!(std::fs::read_to_string(routers).unwrap().contains(&port("crossbar")));
     }
 }

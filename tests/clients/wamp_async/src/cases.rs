@@ -72,7 +72,8 @@ async fn subscribers_on_every_shard_get_the_event(place: Place) -> Result<(), Fa
         inboxes.push(session.subscribe("com.fanwire.rust.fan").await.map_err(words)?.1);
     }
     let kwargs = json!({"three": [3]});
-    let published = sessions[0].publish("com.fanwire.rust.fan", list(json!([1, "two"])), dict(kwargs.clone()), true);
+    let published =
+        sessions[0].publish("com.fanwire.rust.fan", list(json!([1, "two"])), dict(kwargs.clone()), true);
     published.await.map_err(words)?.ok_or("no id of a publication")?;
     for inbox in &mut inboxes {
         let (args, found) = next(inbox).await?;
@@ -93,7 +94,8 @@ async fn every_value_arrives_as_it_was_sent(place: Place) -> Result<(), Failure>
     let sessions = place.join_many(2).await?;
     let (_, mut inbox) = sessions[1].subscribe("com.fanwire.rust.values").await.map_err(words)?;
     let kwargs = json!({"every": values()});
-    let published = sessions[0].publish("com.fanwire.rust.values", list(values()), dict(kwargs.clone()), true);
+    let published =
+        sessions[0].publish("com.fanwire.rust.values", list(values()), dict(kwargs.clone()), true);
     published.await.map_err(words)?;
     let (args, found) = next(&mut inbox).await?;
     equal((json!(args), json!(found)), (values(), kwargs), "event")?;
@@ -160,7 +162,8 @@ async fn procedures_are_called_from_every_shard(place: Place) -> Result<(), Fail
     let sessions = place.join_many(17).await?;
     sessions[0].register("com.fanwire.rust.add", add).await.map_err(words)?;
     for (number, session) in sessions.iter().enumerate() {
-        let result = session.call("com.fanwire.rust.add", list(json!([number, 100])), None).await.map_err(words)?;
+        let result =
+            session.call("com.fanwire.rust.add", list(json!([number, 100])), None).await.map_err(words)?;
         equal(json!(result.0), json!([number + 100]), "sum")?;
     }
     leave(sessions).await
@@ -212,7 +215,11 @@ async fn procedure_has_one_callee(place: Place) -> Result<(), Failure> {
     sessions[0].unregister(id).await.map_err(words)?;
     refused(sessions[1].call("com.fanwire.rust.single", None, None).await, "wamp.error.no_such_procedure")?;
     sessions[1].register("com.fanwire.rust.single", one).await.map_err(words)?;
-    equal(json!(sessions[0].call("com.fanwire.rust.single", None, None).await.map_err(words)?.0), json!([1]), "result")?;
+    equal(
+        json!(sessions[0].call("com.fanwire.rust.single", None, None).await.map_err(words)?.0),
+        json!([1]),
+        "result",
+    )?;
     leave(sessions).await
 }
 
@@ -246,7 +253,8 @@ async fn sessions_are_counted_listed_and_described(place: Place) -> Result<(), F
     let listed = call("wamp.session.list", None).await.map_err(words)?.0.ok_or("no list")?;
     let ids = listed[0].as_array().ok_or("no list of ids")?;
     equal(ids.len() as u64 >= 5, true, "five ids at least")?;
-    let details = call("wamp.session.get", Some(vec![ids[0].clone()])).await.map_err(words)?.0.ok_or("no details")?;
+    let details =
+        call("wamp.session.get", Some(vec![ids[0].clone()])).await.map_err(words)?.0.ok_or("no details")?;
     equal(&details[0]["session"], &ids[0], "session")?;
     refused(call("wamp.session.get", Some(vec![json!(1)])).await, "wamp.error.no_such_session")?;
     leave(sessions).await

@@ -1,7 +1,7 @@
 //! Drives a router with the unmodified crate `wamp_async`, case by case.
 //!
 //! ```text
-//! wamp-async-suite --client wamp_async --url URL --serializer json|msgpack [--patience SECONDS] [--only NAME]
+//! wamp-async-suite --client wamp_async --url URL --serializer json|msgpack [--patience SECONDS] [--only NAME,…] [--feature NAME,…]
 //! wamp-async-suite --list
 //! ```
 //!
@@ -26,6 +26,7 @@ struct Options {
     serializer: String,
     patience: Duration,
     only: Option<String>,
+    feature: Option<String>,
     list: bool,
 }
 
@@ -38,8 +39,11 @@ fn options() -> Options {
     Options {
         url: after("--url").unwrap_or_else(|| "ws://127.0.0.1:8080/ws".to_owned()),
         serializer: after("--serializer").unwrap_or_else(|| "json".to_owned()),
-        patience: Duration::from_secs(after("--patience").and_then(|seconds| seconds.parse().ok()).unwrap_or(20)),
+        patience: Duration::from_secs(
+            after("--patience").and_then(|seconds| seconds.parse().ok()).unwrap_or(20),
+        ),
         only: after("--only"),
+        feature: after("--feature"),
         list: words.iter().any(|word| word == "--list"),
     }
 }
@@ -55,7 +59,10 @@ async fn main() {
     }
     let (mut passed, mut failed) = (0, 0);
     for (feature, name, check) in cases::CASES {
-        if options.only.as_ref().is_some_and(|only| only != name) {
+        let other = |wanted: &Option<String>, found: &str| {
+            wanted.as_ref().is_some_and(|wanted| !wanted.split(',').any(|wanted| wanted == found))
+        };
+        if other(&options.only, name) || other(&options.feature, feature) {
             continue;
         }
         let place = Place::new(&options.url, &options.serializer);
