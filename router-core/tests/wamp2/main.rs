@@ -10,6 +10,7 @@ mod challenges;
 mod disclosure;
 mod echo;
 mod echo_model;
+mod features;
 mod handled;
 mod hooks;
 mod inner;
