@@ -190,9 +190,9 @@ impl Parts {
             .with_hooks(hook_figures)
             .with_lua(lua_figures)
             .with_meta(meta_desk.figures())
-            .with_retained({
+            .with_kept({
                 let directory = Arc::clone(&shared);
-                Box::new(move || directory.retained_usage())
+                Box::new(move || (directory.retained_usage(), directory.history_usage()))
             })
             .with_ticks(tick_desk.figures())
             .with_redis(early.bridges(), resp.as_ref().map(RespDesk::figures));

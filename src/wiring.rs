@@ -19,13 +19,13 @@ use fanwire_control::resp::RespConfig;
 use fanwire_control::tick::TickConfig;
 use fanwire_core::access::{self, Access};
 use fanwire_core::api::Actor;
-use fanwire_core::directory::RetentionLimits;
+use fanwire_core::directory::{HistoryLimits, RetentionLimits};
 use fanwire_core::handled::{Handler, HandlerId, OnFailure as OnFailed};
 use fanwire_core::hooks::{HookEvent, HookId, HookRule, HookScope};
 use fanwire_core::ids::RealmId;
 use fanwire_core::login::LoginMethod;
 use fanwire_core::message_center::{MessageCenter, OnError};
-use fanwire_core::topics::{Handling, TopicRule, TopicRules};
+use fanwire_core::topics::{Handling, HistoryBounds, TopicRule, TopicRules};
 use fanwire_core::uri::MatchPolicy;
 use fanwire_core::{CoreConfig, Limits as CoreLimits};
 use fanwire_io as io;
@@ -534,6 +534,10 @@ pub fn core_config(
                 bytes_per_realm: bytes(limits.retained_bytes_per_realm),
                 bytes: bytes(limits.retained_bytes),
             },
+            history: HistoryLimits {
+                bytes_per_realm: bytes(limits.history_bytes_per_realm),
+                bytes: bytes(limits.history_bytes),
+            },
             calls_max: limits.pending_calls_per_session.0 as usize,
             ring_capacity: ring_items,
             ring_bytes_max: bytes(limits.ring),
@@ -599,6 +603,11 @@ fn topics(config: &Config, realm: &Realm) -> TopicRules {
             outbox_bytes_max: topic.outbox.given().map(|size| bytes(*size)),
             outbox_messages_max: topic.outbox_messages.given().map(|count| count.0),
         },
+        history: topic.history.given().map(|events| HistoryBounds {
+            events: events.0,
+            bytes: bytes(topic.history_bytes),
+            age: topic.history_age.0.map(|age| age.0),
+        }),
     };
     TopicRules {
         default: Handling { slow_consumer: default.0, ..Handling::default() },

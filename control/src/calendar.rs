@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use time::OffsetDateTime;
 use time::format_description::StaticFormatDescription;
+use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 const TO_THE_SECOND: StaticFormatDescription =
@@ -19,6 +20,11 @@ pub(crate) fn to_the_second(at: SystemTime) -> String {
 /// Such as `2014-06-22T16:36:25.448Z`.
 pub(crate) fn to_the_millisecond(at: SystemTime) -> String {
     written(at, TO_THE_MILLISECOND)
+}
+
+/// What is written so, in any zone and with any part of a second.
+pub(crate) fn read(text: &str) -> Option<SystemTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
 }
 
 /// The time of day, as clocks on walls have it.

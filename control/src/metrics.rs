@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use fanwire_core::directory::RetainedUsage;
+use fanwire_core::directory::{HistoryUsage, RetainedUsage};
 use fanwire_io::counters::{self, Count, ShardCounters, TURN_BOUNDS};
 
 use crate::api::figures::ApiFigures;
@@ -39,7 +39,7 @@ pub struct Metrics {
     resp: Arc<RespFigures>,
     ticks: TickFigures,
     meta: Arc<MetaFigures>,
-    retained: ReadRetained,
+    kept: ReadKept,
     process: Process,
 }
 
@@ -66,8 +66,8 @@ pub struct Build {
     pub driver: String,
 }
 
-/// Tells how much is retained for later subscribers.
-pub type ReadRetained = Box<dyn Fn() -> RetainedUsage + Send + Sync>;
+/// Tells how much is retained for later subscribers, and how long all histories are.
+pub type ReadKept = Box<dyn Fn() -> (RetainedUsage, HistoryUsage) + Send + Sync>;
 
 /// Reads one number that is kept elsewhere.
 pub type ReadNumber = Box<dyn Fn() -> u64 + Send + Sync>;
@@ -90,7 +90,7 @@ impl Metrics {
             resp: Arc::default(),
             ticks: TickFigures::default(),
             meta: Arc::default(),
-            retained: Box::new(RetainedUsage::default),
+            kept: Box::new(<(RetainedUsage, HistoryUsage)>::default),
             shards,
             build,
             log_lines_dropped,
@@ -116,9 +116,9 @@ impl Metrics {
         Self { meta, ..self }
     }
 
-    /// With what the shards retain together.
-    pub fn with_retained(self, retained: ReadRetained) -> Self {
-        Self { retained, ..self }
+    /// With what the shards keep of publications together.
+    pub fn with_kept(self, kept: ReadKept) -> Self {
+        Self { kept, ..self }
     }
 
     /// With the queues of the message center.
@@ -162,7 +162,7 @@ impl Metrics {
         let help = "Log lines dropped because standard error was too slow.";
         page.add("fanwire_log_lines_dropped_total", Kind::Counter, help, "", dropped);
         collect_memory(&mut page, memory);
-        collect_retained(&mut page, (self.retained)());
+        collect_kept(&mut page, (self.kept)());
         reloads.collect(&mut page);
         collect_logins(&mut page, &self.logins);
         self.api.collect(&mut page);
@@ -188,11 +188,15 @@ fn collect_memory(page: &mut Page, memory: &MemoryFigures) {
     gauge("fanwire_memory_level", help, f64::from(memory.level()));
 }
 
-fn collect_retained(page: &mut Page, usage: RetainedUsage) {
+fn collect_kept(page: &mut Page, (usage, history): (RetainedUsage, HistoryUsage)) {
     let help = "Retained events of all realms.";
     page.add("fanwire_retained_events", Kind::Gauge, help, "", usage.events as f64);
     let help = "Bytes of retained events, with their topics, lists of receivers and overhead.";
     page.add("fanwire_retained_bytes", Kind::Gauge, help, "", usage.bytes as f64);
+    let help = "Publications in the histories of topics.";
+    page.add("fanwire_history_events", Kind::Gauge, help, "", history.events as f64);
+    let help = "Bytes of these, with their topics, lists of receivers and overhead.";
+    page.add("fanwire_history_bytes", Kind::Gauge, help, "", history.bytes as f64);
 }
 
 fn collect_logins(page: &mut Page, logins: &LoginFigures) {

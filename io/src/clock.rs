@@ -15,8 +15,8 @@ use fanwire_core::clock::Instant;
 
 static START: LazyLock<(Monotonic, SystemTime)> = LazyLock::new(|| (Monotonic::now(), SystemTime::now()));
 
-/// Nanoseconds since the first call in this process.
-pub(crate) fn now() -> Instant {
+/// The shards' time: nanoseconds since the first call in this process.
+pub fn now() -> Instant {
     let (start, _) = *START;
     Instant::from_nanos(u64::try_from(Monotonic::now().duration_since(start).as_nanos()).unwrap_or(u64::MAX))
 }

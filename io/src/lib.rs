@@ -84,7 +84,7 @@ mod transport;
 #[cfg(not(loom))]
 pub use affinity::Machine;
 #[cfg(not(loom))]
-pub use clock::{random_source, wall_clock};
+pub use clock::{now, random_source, wall_clock};
 #[cfg(not(loom))]
 pub use config::{
     Config, Deadlines, Driver, Endpoint, EndpointId, ListenAddress, Listener, ListenerTls, Origins,

@@ -464,6 +464,9 @@ impl Service for Router {
             counters.streams,
             counters.retained,
             counters.retained_said,
+            counters.recorded,
+            counters.history_displaced,
+            counters.history_too_large,
         ];
         let by_label =
             counters.dropped.into_iter().chain(counters.logins).chain(counters.message_center_errors);
@@ -477,7 +480,7 @@ impl Service for Router {
 /// Of the paths of rooms, in the answer to one that is none.
 const PATHS_TOLD_MAX: usize = 8;
 
-const PLAIN: usize = 51;
+const PLAIN: usize = 3 + 51;
 
 const METRICS: &[Metric] = &{
     const fn counter(name: &'static str, help: &'static str) -> Metric {
@@ -601,6 +604,21 @@ const METRICS: &[Metric] = &{
             "retained_delivered",
             "Retained events for subscribers that asked for them; part of the matched events.",
         ),
+        counter("history_recorded", "Publications kept in the history of their topic."),
+        Metric {
+            labels: "reason=\"limits\"",
+            ..counter(
+                "history_dropped",
+                "Publications that are in no history, or not as long as their rule says.",
+            )
+        },
+        Metric {
+            labels: "reason=\"too_large\"",
+            ..counter(
+                "history_dropped",
+                "Publications that are in no history, or not as long as their rule says.",
+            )
+        },
         dropped("reason=\"slow_consumer_bytes\""),
         dropped("reason=\"slow_consumer_messages\""),
         dropped("reason=\"slow_consumer_age\""),

@@ -12,7 +12,7 @@ use crate::{
     ids::{RealmId, RoleId},
     login::LoginMethod,
     rules::Rules,
-    topics::{GAP_TOPIC, Handling, TopicRules},
+    topics::{GAP_TOPIC, Handling, HistoryBounds, TopicRules},
     uri::{self, MatchPolicy, UriError, UriRule},
 };
 use hashbrown::HashMap;
@@ -249,6 +249,8 @@ struct Realm {
     tickets_say_who: bool,
     handling: Handling,
     topics: Rules<Handling>,
+    /// Of the rules that say something of it. `None`: there is none.
+    histories: Option<Rules<HistoryBounds>>,
     hooks: RealmHooks,
 }
 
@@ -409,6 +411,17 @@ impl Access {
         &self.realms[realm.index()].hooks
     }
 
+    /// Whether somebody is asked who may subscribe to this topic or pattern, beside the permissions.
+    pub fn asks_about_subscription(
+        &self,
+        realm: RealmId,
+        role: RoleId,
+        policy: MatchPolicy,
+        uri: &str,
+    ) -> bool {
+        self.hooks(realm).of_pattern(Action::Subscribe, role, policy, uri).is_some()
+    }
+
     /// A hasher that no client can aim at.
     pub(crate) fn hasher(&self) -> &foldhash::fast::FixedState {
         self.by_name.hasher()
@@ -434,6 +447,18 @@ impl Access {
             MatchPolicy::Prefix | MatchPolicy::Wildcard => realm.topics.covering(policy, uri),
         };
         rule.unwrap_or(realm.handling)
+    }
+
+    /// Whether publications are kept in this realm at all.
+    #[inline]
+    pub(crate) fn keeps_history(&self, realm: RealmId) -> bool {
+        self.realms[realm.index()].histories.is_some()
+    }
+
+    /// How much is kept of publications to this topic: what the most specific rule says that says something of it.
+    pub fn history(&self, realm: RealmId, uri: &str) -> Option<HistoryBounds> {
+        let rules = self.realms[realm.index()].histories.as_ref()?;
+        rules.get(uri).filter(|bounds| bounds.events > 0 && !uri::is_reserved(uri))
     }
 
     /// True if a session of this role may do this with this URI.
@@ -501,6 +526,7 @@ impl Realm {
             tickets_say_who: config.tickets_say_who,
             handling: config.topics.default,
             topics: topic_rules(&config.name, &config.topics, hasher)?,
+            histories: history_rules(&config.topics, hasher),
             hooks: RealmHooks::default(),
         };
         for known in known {
@@ -601,6 +627,20 @@ fn topic_rules(
     }
     rules.sort();
     Ok(rules)
+}
+
+/// The rules were checked by [`topic_rules`].
+fn history_rules(config: &TopicRules, hasher: &foldhash::fast::FixedState) -> Option<Rules<HistoryBounds>> {
+    let mut rules = Rules::new(hasher.clone());
+    let mut is_any = false;
+    for rule in &config.rules {
+        let Some(bounds) = rule.history else { continue };
+        let is_new = rules.insert(rule.match_policy, &rule.uri, bounds);
+        debug_assert!(is_new, "the rules differ in what they are for");
+        is_any |= bounds.events > 0;
+    }
+    rules.sort();
+    is_any.then_some(rules)
 }
 
 #[cfg(test)]

@@ -250,6 +250,9 @@ impl Shard {
             None => Keeping { id: PublicationId::from_random((self.random)()), version: 0 },
             Some(keeping) => keeping,
         };
+        if self.config.access.keeps_history(realm) {
+            self.record(now, id, &routing, source);
+        }
         let found = self.topics.get(&self.directory, realm, uri);
         let mut interest = found.interest();
         if interest == 0 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fanwire_codec::ws::deflate::DeflatePolicy;
 
 use crate::access::Access;
-use crate::directory::RetentionLimits;
+use crate::directory::{HistoryLimits, RetentionLimits};
 use crate::echo::EchoRooms;
 use crate::handled::Handler;
 use crate::message_center::MessageCenter;
@@ -101,6 +101,8 @@ pub struct Limits {
     pub ring_bytes_max: usize,
     /// How many retained events there may be, and how long together.
     pub retention: RetentionLimits,
+    /// How long all histories may be together.
+    pub history: HistoryLimits,
     /// Topics that a shard remembers (hits and misses).
     pub topic_cache_entries: usize,
 }
@@ -135,6 +137,7 @@ impl Default for Limits {
             ring_capacity: 1024,
             ring_bytes_max: 8 << 20,
             retention: RetentionLimits::default(),
+            history: HistoryLimits::default(),
             topic_cache_entries: 16_384,
         }
     }

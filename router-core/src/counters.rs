@@ -264,6 +264,12 @@ pub struct Counters {
     pub not_retained: [u64; RetentionFull::ALL.len()],
     /// Retained events given to subscribers; part of `matched`.
     pub retained_said: u64,
+    /// Publications that were kept in the history of their topic.
+    pub recorded: u64,
+    /// Publications of topics with a history that alone are larger than it may be.
+    pub history_too_large: u64,
+    /// Publications that left a history before their rule would have let them go, because all histories are full.
+    pub history_displaced: u64,
     /// Event streams alive now.
     pub streams: u64,
 }

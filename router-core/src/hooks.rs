@@ -229,7 +229,13 @@ impl RealmHooks {
     }
 
     /// Who is asked about subscriptions to this topic or pattern, or registrations.
-    fn of_pattern(&self, action: Action, role: RoleId, policy: MatchPolicy, uri: &str) -> Option<&TopicHook> {
+    pub(crate) fn of_pattern(
+        &self,
+        action: Action,
+        role: RoleId,
+        policy: MatchPolicy,
+        uri: &str,
+    ) -> Option<&TopicHook> {
         let hooks = if action == Action::Register { &self.register } else { &self.subscribe };
         let is_meant = |topics: &&TopicHook| {
             topics.asks_about(role) && uri::overlaps((topics.policy, &topics.uri), (policy, uri))

@@ -19,6 +19,7 @@ pub mod echo;
 pub mod encoding;
 mod ending;
 pub mod handled;
+mod history;
 pub mod hooks;
 pub mod ids;
 pub mod inner;

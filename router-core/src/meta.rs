@@ -27,7 +27,7 @@ pub(crate) use testaments::Testaments;
 pub use testaments::{TestamentOrder, TestamentScope};
 
 /// Those that anybody may call whose role may call them.
-const ASKING: [&str; 17] = [
+const ASKING: [&str; 18] = [
     "wamp.registration.count_callees",
     "wamp.registration.get",
     "wamp.registration.list",
@@ -41,6 +41,7 @@ const ASKING: [&str; 17] = [
     "wamp.session.list",
     "wamp.subscription.count_subscribers",
     "wamp.subscription.get",
+    "wamp.subscription.get_events",
     "wamp.subscription.list",
     "wamp.subscription.list_subscribers",
     "wamp.subscription.lookup",

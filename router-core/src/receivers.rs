@@ -86,6 +86,22 @@ impl Receivers {
         lists
     }
 
+    /// Whether it is for a user of this role and name, in whatever session.
+    pub(crate) fn admit_user(&self, role: RoleId, authid: &str) -> bool {
+        let has = |lists: &Lists| {
+            [
+                lists.authids.as_ref().map(|authids| authids.names.contains(authid)),
+                lists.roles.as_ref().map(|roles| roles.binary_search(&role).is_ok()),
+            ]
+        };
+        !has(&self.eligible).contains(&Some(false)) && !has(&self.excluded).contains(&Some(true))
+    }
+
+    /// Whether the lists name single sessions.
+    pub(crate) fn names_sessions(&self) -> bool {
+        self.eligible.sessions.is_some() || self.excluded.sessions.is_some()
+    }
+
     /// Whether it is for somebody of this role who is no session and no user.
     pub(crate) fn admit_role(&self, role: RoleId) -> bool {
         let Self { excluded, eligible } = self;

@@ -28,6 +28,10 @@ impl Shard {
         self.delivery.set_limits(config.limits.clone());
         let before = std::mem::replace(&mut self.config, config);
         self.withdraw_forbidden(now, &before.access);
+        if self.id.get() == 0 {
+            let access = &self.config.access;
+            self.directory.prune_histories(|realm, topic| access.history(realm, topic).is_some());
+        }
         if !before.message_center.has_rules_of(&self.config.message_center) {
             self.renamed_from = Some(Outlet(0));
             self.withdraw_lost_channels(now);

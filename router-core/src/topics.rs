@@ -1,7 +1,9 @@
 //! What becomes of events that a subscriber does not read in time, by realm and topic.
 
 use std::fmt;
+use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::uri::MatchPolicy;
 
 /// The topic whose events tell a session which of its events were lost. Each session may subscribe to it, and is told of its
@@ -67,6 +69,24 @@ impl Handling {
     }
 }
 
+/// How much is kept of a topic's publications for those who ask for them later (WAMP, "Event History").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryBounds {
+    /// The last so many; 0: none.
+    pub events: u32,
+    /// Of so many bytes together.
+    pub bytes: usize,
+    /// Not older than this.
+    pub age: Option<Duration>,
+}
+
+impl HistoryBounds {
+    /// Whether what was published `at` is too old `now`.
+    pub fn is_over(&self, at: Instant, now: Instant) -> bool {
+        self.age.is_some_and(|age| now.since(at) > age)
+    }
+}
+
 /// One rule, as configured.
 #[derive(Clone, Debug)]
 pub struct TopicRule {
@@ -74,8 +94,10 @@ pub struct TopicRule {
     pub uri: String,
     /// How `uri` is compared.
     pub match_policy: MatchPolicy,
-    /// What it says.
+    /// What it says of slow subscribers.
     pub handling: Handling,
+    /// What it says of the history; `None`: nothing.
+    pub history: Option<HistoryBounds>,
 }
 
 /// The rules of a realm. The most specific one that covers all of a subscription decides.

@@ -294,6 +294,13 @@ impl Checker<'_> {
         if let Auto::Given(messages) = &topic.outbox_messages {
             self.within(&format!("{key}.outbox_messages"), messages, Count(1), Count(1 << 20));
         }
+        if let Auto::Given(history) = &topic.history {
+            self.within(&format!("{key}.history"), history, Count(0), Count(1 << 20));
+        }
+        self.within(&format!("{key}.history_bytes"), &topic.history_bytes, Size(1 << 10), Size(64 << 30));
+        if let Some(age) = &topic.history_age.0 {
+            self.within(&format!("{key}.history_age"), age, Time::seconds(1), Time::seconds(366 * 86_400));
+        }
     }
 
     fn pattern(&mut self, key: &str, uri: &str, policy: Match) {
@@ -386,6 +393,8 @@ impl Checker<'_> {
         let retained = [
             ("limits.retained_bytes_per_realm", limits.retained_bytes_per_realm),
             ("limits.retained_bytes", limits.retained_bytes),
+            ("limits.history_bytes_per_realm", limits.history_bytes_per_realm),
+            ("limits.history_bytes", limits.history_bytes),
         ];
         for (key, size) in retained {
             self.within(key, &size, kib(4), Size(64 << 30));

@@ -6,7 +6,7 @@ use fanwire_core::topics::SlowConsumer;
 use serde::{Deserialize, Serialize};
 
 use super::schema::Match;
-use super::units::{Auto, Count, Scalar, Size, Written};
+use super::units::{Auto, Count, Limit, Scalar, Size, Time, Written};
 
 /// What becomes of events that a subscriber does not read in time, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +55,27 @@ pub struct Topic {
     /// And how many events.
     #[serde(default = "Topic::auto")]
     pub outbox_messages: Auto<Count>,
+    /// How many of a topic's last publications are kept for those who ask; `auto`: the rule says nothing of it.
+    #[serde(default = "Topic::auto")]
+    pub history: Auto<Count>,
+    /// How much they may be together.
+    #[serde(default = "Topic::history_bytes")]
+    pub history_bytes: Size,
+    /// How old they may be.
+    #[serde(default = "Topic::history_age")]
+    pub history_age: Limit<Time>,
 }
 
 impl Topic {
     fn auto<T>() -> Auto<T> {
         Auto::Auto
+    }
+
+    fn history_bytes() -> Size {
+        Size(1 << 20)
+    }
+
+    fn history_age() -> Limit<Time> {
+        Limit(None)
     }
 }

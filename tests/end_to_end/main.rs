@@ -24,6 +24,7 @@ mod conformance;
 mod echo;
 mod faults;
 mod handshakes;
+mod history;
 mod hooks;
 mod hostile;
 mod http_api;

@@ -206,7 +206,7 @@ struct Ids<const N: usize>([u64; N], u32);
 
 /// What the dictionary of a message has to say of its payload.
 #[inline]
-fn about<'a>(serializer: Serializer, payload: &Payload<'a>) -> Option<About<'a>> {
+pub(super) fn about<'a>(serializer: Serializer, payload: &Payload<'a>) -> Option<About<'a>> {
     payload.passthru.map(|passthru| About { passthru, serializer })
 }
 
@@ -270,7 +270,7 @@ fn write_dict_about(writer: &mut impl Writer, dict: &impl Pairs, about: About<'_
 }
 
 /// The pairs of a message's dictionary, and those about its payload.
-struct Both<'a, 'p, P>(&'a P, About<'p>);
+pub(super) struct Both<'a, 'p, P>(pub(super) &'a P, pub(super) About<'p>);
 
 impl<P: Pairs> Pairs for Both<'_, '_, P> {
     fn write(&self, writer: &mut impl Writer) {

@@ -21,6 +21,7 @@ mod dict;
 mod encode;
 mod error;
 mod features;
+mod history;
 pub mod longpoll;
 mod message;
 mod options;
@@ -41,6 +42,7 @@ pub use encode::{
 };
 pub use error::{DecodeError, RequestError, Violation, ViolationKind};
 pub use features::{Feature, FeatureSet};
+pub use history::{PastEvent, history_arguments, write_past_event};
 pub use message::{Message, Payload, code, type_name};
 pub use options::{
     CallOptions, CancelMode, EventDetails, HelloDetails, InterruptOptions, InvocationDetails, InvokePolicy,

@@ -11,6 +11,7 @@
 //! Read [`desk`] and `Desk::answer`; `words` is what arguments and answers look like.
 
 mod figures;
+mod history;
 mod news;
 mod registrations;
 mod sessions;
@@ -22,7 +23,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::Serializer;
 use fanwire_core::CoreConfig;
 use fanwire_core::api::{ApiAnswer, Ask};
@@ -169,9 +169,10 @@ impl Desk {
     }
 
     async fn answer(&self, question: &Question) -> Result<Said, Refused> {
-        let Subject::Meta { caller, is_express, uri, payload, .. } = &question.subject else {
+        let Subject::Meta { caller, role, is_express, uri, payload } = &question.subject else {
             unreachable!("submit has looked")
         };
+        let serializer = payload.serializer();
         let payload = payload.transcode(Serializer::Json).map_err(|_| {
             Refused::new(
                 error::INVALID_ARGUMENT,
@@ -190,6 +191,7 @@ impl Desk {
             "wamp.subscription.lookup" => self.lookup_subscription(caller, &arguments),
             "wamp.subscription.match" => self.match_subscriptions(caller, &arguments),
             "wamp.subscription.get" => self.get_subscription(caller, &arguments).await,
+            "wamp.subscription.get_events" => self.get_events(caller, *role, serializer, &arguments).await,
             "wamp.subscription.list_subscribers" => self.list_subscribers(caller, &arguments).await,
             "wamp.subscription.count_subscribers" => self.count_subscribers(caller, &arguments).await,
             "wamp.subscription.remove_subscriber" => self.remove_subscriber(caller, &arguments).await,
@@ -251,10 +253,7 @@ impl From<Refused> for Denial {
 
 impl Said {
     fn into_grant(self) -> Grant {
-        let answer = self.0.map(|args| {
-            let payload = OwnedPayload::checked(Serializer::Json, Some(args.as_bytes()), None);
-            Box::new(Answer::Payload(payload.expect("it was written as a list")))
-        });
+        let answer = self.0.map(|payload| Box::new(Answer::Payload(payload)));
         Grant { answer, ..Grant::default() }
     }
 }

@@ -195,7 +195,11 @@ impl Desk {
     }
 
     /// The subscription of the first argument. One of another realm is none.
-    async fn subscription(&self, caller: Caller, arguments: &Arguments<'_>) -> Result<TopicInfo, Refused> {
+    pub(super) async fn subscription(
+        &self,
+        caller: Caller,
+        arguments: &Arguments<'_>,
+    ) -> Result<TopicInfo, Refused> {
         let number = arguments.id(0, "subscription")?;
         let mut found = None;
         if let Some(id) = SubscriptionId::new(number) {

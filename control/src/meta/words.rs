@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use fanwire_codec::payload::OwnedPayload;
+use fanwire_codec::wamp2::Serializer;
 use fanwire_core::ids::SessionId;
 use fanwire_core::uri::{self, MatchPolicy, UriRule};
 use serde::de::DeserializeOwned;
@@ -15,6 +16,8 @@ pub(super) mod error {
     pub(crate) const INVALID_URI: &str = "wamp.error.invalid_uri";
     pub(crate) const NO_SUCH_PROCEDURE: &str = "wamp.error.no_such_procedure";
     pub(crate) const NO_SUCH_REGISTRATION: &str = "wamp.error.no_such_registration";
+    pub(crate) const NOT_AUTHORIZED: &str = "wamp.error.not_authorized";
+    pub(crate) const NO_SUCH_PUBLICATION: &str = "wamp.error.no_such_publication";
     pub(crate) const NO_SUCH_SUBSCRIPTION: &str = "wamp.error.no_such_subscription";
     pub(crate) const NO_SUCH_SESSION: &str = "wamp.error.no_such_session";
     pub(crate) const PAYLOAD_SIZE_EXCEEDED: &str = "wamp.error.payload_size_exceeded";
@@ -45,16 +48,18 @@ impl Refused {
     }
 }
 
-/// The positional part of a result: a list in JSON, or nothing.
+/// What a result has, or nothing.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Said(pub(super) Option<String>);
+pub(super) struct Said(pub(super) Option<OwnedPayload>);
 
 impl Said {
     pub(super) const NOTHING: Self = Self(None);
 
     /// One value.
     pub(super) fn one(value: &impl Serialize) -> Self {
-        Self(Some(serde_json::to_string(&[value]).expect("answers are plain values")))
+        let args = serde_json::to_string(&[value]).expect("answers are plain values");
+        let payload = OwnedPayload::checked(Serializer::Json, Some(args.as_bytes()), None);
+        Self(Some(payload.expect("it was written as a list")))
     }
 }
 
@@ -193,7 +198,7 @@ impl<'a> Arguments<'a> {
 }
 
 /// The whole number that this JSON says. Clients for JavaScript have one type of numbers, and send great ones as floats.
-fn whole(json: &str) -> Option<u64> {
+pub(super) fn whole(json: &str) -> Option<u64> {
     let exact = || json.parse().ok();
     let float = || json.parse::<f64>().ok().filter(|number| number.fract() == 0.0 && *number >= 0.0);
     exact().or_else(|| float().map(|number| number as u64))

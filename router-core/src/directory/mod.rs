@@ -4,7 +4,7 @@
 //! (realm, policy, URI) ─▶ Topic { id, interest: one bit per shard │ RETIRED, congested }
 //! (realm, policy, URI) ─▶ Registration { id, callee, or several }
 //! session id           ─▶ SessionEntry { realm, role, shard }
-//! (realm, URI)         ─▶ what was published to be kept
+//! (realm, URI)         ─▶ what was published to be kept, and the last that was published
 //! ```
 //!
 //! * It is the only place in the core with atomics and locks. A lock covers one bucket for one map operation; nothing
@@ -17,6 +17,7 @@
 //! Read [`Directory`], then [`Topic`] for the one word that publishers load, then [`HandleCache`] for what a shard keeps.
 
 mod cache;
+mod history;
 mod listing;
 mod matches;
 mod members;
@@ -30,6 +31,8 @@ mod table;
 mod topic;
 
 pub use cache::HandleCache;
+pub(crate) use history::Record;
+pub use history::{HistoryCursor, HistoryLimits, HistoryPage, HistoryUsage, PastPublication};
 pub use listing::{TopicCursor, TopicFilter, TopicInfo, TopicPage};
 pub use matches::{Found, PatternMatches};
 pub use members::{Choice, Claim};
@@ -49,6 +52,7 @@ use crate::{
     ids::{RealmId, RegistrationId, SessionId, ShardId, SubscriptionId},
     uri::MatchPolicy,
 };
+use history::Histories;
 use notes::Notes;
 use patterns::Patterns;
 use retained::RetainedEvents;
@@ -91,6 +95,7 @@ pub struct Directory {
     registration_patterns: Patterns,
     sessions: Sessions,
     retained: RetainedEvents,
+    histories: Histories,
     next_subscription: AtomicU64,
     next_registration: AtomicU64,
     next_news: AtomicU64,
@@ -106,6 +111,7 @@ impl Directory {
             registrations: Table::new(REGISTRATION_BUCKETS, seed.rotate_left(32)),
             sessions: Sessions::new(),
             retained: RetainedEvents::new(),
+            histories: Histories::new(),
             next_subscription: AtomicU64::new(1),
             next_registration: AtomicU64::new(1),
             next_news: AtomicU64::new(1),

@@ -50,6 +50,7 @@ pub(crate) const ENCODINGS: [Encoding; Encoding::ALIKE] = [
 /// What WELCOME announces. Nothing stands here that does not work.
 const ROLES: Roles = Roles {
     broker: Some(FeatureSet::of(&[
+        Feature::EventHistory,
         Feature::EventRetention,
         Feature::PatternBasedSubscription,
         Feature::PayloadPassthruMode,

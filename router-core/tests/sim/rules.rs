@@ -41,9 +41,14 @@ impl Rules {
             uri: names::uri(name),
             match_policy: MatchPolicy::Exact,
             handling: *handling,
+            history: None,
         });
-        let patterns =
-            TopicRule { uri: "top.".to_owned(), match_policy: MatchPolicy::Prefix, handling: self.patterns };
+        let patterns = TopicRule {
+            uri: "top.".to_owned(),
+            match_policy: MatchPolicy::Prefix,
+            handling: self.patterns,
+            history: None,
+        };
         TopicRules { default: self.rest, rules: exact.chain([patterns]).collect() }
     }
 

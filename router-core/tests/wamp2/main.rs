@@ -12,6 +12,7 @@ mod echo;
 mod echo_model;
 mod features;
 mod handled;
+mod history;
 mod hooks;
 mod inner;
 mod lists;

@@ -115,6 +115,14 @@ described! {
         /// The same of all realms together. It is part of `limits.memory`.
         #[acts(now)]
         pub retained_bytes: Size,
+        /// Bytes of the [histories](wamp.md#event-history) of one realm.
+        ///
+        /// Payloads, topics, lists of receivers, and 250 for each publication. Beyond it the realm's oldest one makes room.
+        #[acts(now)]
+        pub history_bytes_per_realm: Size,
+        /// The same of all realms together. It is part of `limits.memory`.
+        #[acts(now)]
+        pub history_bytes: Size,
         /// Calls of one session that are not answered yet.
         #[acts(now)]
         pub pending_calls_per_session: Count,
@@ -215,6 +223,8 @@ impl Default for Limits {
             retained_per_realm: Count(100_000),
             retained_bytes_per_realm: Size(64 << 20),
             retained_bytes: Size(64 << 20),
+            history_bytes_per_realm: Size(64 << 20),
+            history_bytes: Size(64 << 20),
             pending_calls_per_session: Count(1_024),
             logins_waiting: Count(256),
             logins_at_once: Auto::Auto,

@@ -52,11 +52,15 @@ described! {
         #[acts(new_connections)]
         #[serde(default = "Realm::default_slow_consumer")]
         pub slow_consumer: Auto<Policy>,
-        /// The same by topic: `[[realm.topic]]` with `uri`, `match`, `slow_consumer`, `outbox`, `outbox_messages`.
+        /// The same by topic: `[[realm.topic]]` with `uri`, `match`, `slow_consumer`, `outbox`, `outbox_messages`, and `history`.
         ///
         /// Only `uri` must be there. The most specific rule decides that covers all of a subscription. `outbox` and
         /// `outbox_messages` bound what waits of one subscription for one connection. See
         /// [slow consumers](operators.md#slow-consumers).
+        ///
+        /// `history = 100` keeps the last 100 publications to each topic that the rule covers, `history_bytes` of them at most
+        /// (`"1MiB"`), none older than `history_age` (`"none"`), for those who [ask](wamp.md#event-history). The most specific rule
+        /// that has `history` decides, and a change acts at once; 0 keeps none.
         #[acts(new_connections)]
         #[serde(default)]
         pub topic: Vec<Topic>,

@@ -144,7 +144,12 @@ pub const FEATURES: &[Feature] = &[
         &["router-core/tests/wamp2/pattern.rs"],
     ),
     announced("sharded_subscription", "Sharded subscription", No("not yet"), &[]),
-    announced("event_history", "Event history", No("not yet"), &[]),
+    announced(
+        "event_history",
+        "Event history",
+        Yes,
+        &["router-core/tests/wamp2/history.rs", "tests/end_to_end/history.rs"],
+    ),
     announced(
         "event_retention",
         "Event retention",
