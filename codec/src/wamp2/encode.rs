@@ -14,7 +14,7 @@ use super::options::{
     MatchPolicy, PublishOptions, ReceiverLists, RegisterOptions, ResultDetails, Roles, SubscribeOptions,
     WelcomeDetails, YieldOptions,
 };
-use super::passthru::{About, Passthru};
+use super::passthru::About;
 use super::write::{CborWriter, JsonWriter, MsgPackWriter, Pairs, Writer, write_dict};
 use crate::{cbor, json, msgpack};
 
@@ -36,6 +36,13 @@ pub fn encode(message: &Message<'_>, serializer: Serializer, out: &mut BytesMut)
     append_payload(serializer, &payload, out);
 }
 
+/// For messages of which something is said of the payload: through the encoder of any message, so that others pay nothing.
+#[cold]
+#[inline(never)]
+fn encode_cold(message: &Message<'_>, serializer: Serializer, out: &mut BytesMut) {
+    encode(message, serializer, out);
+}
+
 /// Appends an EVENT.
 #[inline]
 pub fn encode_event(
@@ -46,10 +53,13 @@ pub fn encode_event(
     payload: &Payload<'_>,
     out: &mut BytesMut,
 ) {
+    if payload.passthru.is_some() {
+        let (details, payload) = (details.clone(), *payload);
+        return encode_cold(&Message::Event { subscription, publication, details, payload }, serializer, out);
+    }
     reserve(payload, out);
     let elements = 4 + element_count(payload);
-    let ids = Ids([code::EVENT, subscription, publication], elements);
-    with_details(serializer, out, ids, details, payload);
+    with_writer(serializer, out, Ids([code::EVENT, subscription, publication], elements), details);
     append_payload(serializer, payload, out);
 }
 
@@ -63,10 +73,17 @@ pub fn encode_invocation(
     payload: &Payload<'_>,
     out: &mut BytesMut,
 ) {
+    if payload.passthru.is_some() {
+        let (details, payload) = (details.clone(), *payload);
+        return encode_cold(
+            &Message::Invocation { request, registration, details, payload },
+            serializer,
+            out,
+        );
+    }
     reserve(payload, out);
     let elements = 4 + element_count(payload);
-    let ids = Ids([code::INVOCATION, request, registration], elements);
-    with_details(serializer, out, ids, details, payload);
+    with_writer(serializer, out, Ids([code::INVOCATION, request, registration], elements), details);
     append_payload(serializer, payload, out);
 }
 
@@ -79,10 +96,16 @@ pub fn encode_result(
     payload: &Payload<'_>,
     out: &mut BytesMut,
 ) {
+    if payload.passthru.is_some() {
+        return encode_cold(
+            &Message::Result { request, details: *details, payload: *payload },
+            serializer,
+            out,
+        );
+    }
     reserve(payload, out);
     let elements = 3 + element_count(payload);
-    let ids = Ids([code::RESULT, request], elements);
-    with_details(serializer, out, ids, details, payload);
+    with_writer(serializer, out, Ids([code::RESULT, request], elements), details);
     append_payload(serializer, payload, out);
 }
 
@@ -211,20 +234,6 @@ pub(super) fn about<'a>(serializer: Serializer, payload: &Payload<'a>) -> Option
 }
 
 #[inline]
-fn with_details<const N: usize>(
-    serializer: Serializer,
-    out: &mut BytesMut,
-    ids: Ids<N>,
-    details: &impl Pairs,
-    payload: &Payload<'_>,
-) {
-    match payload.passthru {
-        None => with_writer(serializer, out, ids, details),
-        Some(passthru) => with_passthru(serializer, out, ids, details, passthru),
-    }
-}
-
-#[inline]
 fn with_writer<const N: usize>(
     serializer: Serializer,
     out: &mut BytesMut,
@@ -232,22 +241,10 @@ fn with_writer<const N: usize>(
     details: &impl Pairs,
 ) {
     match serializer {
-        Serializer::Json => write_ids_and_dict(&mut JsonWriter::new(out), ids, details, None),
-        Serializer::MsgPack => write_ids_and_dict(&mut MsgPackWriter::new(out), ids, details, None),
-        Serializer::Cbor => write_ids_and_dict(&mut CborWriter::new(out), ids, details, None),
+        Serializer::Json => write_ids_and_dict(&mut JsonWriter::new(out), ids, details),
+        Serializer::MsgPack => write_ids_and_dict(&mut MsgPackWriter::new(out), ids, details),
+        Serializer::Cbor => write_ids_and_dict(&mut CborWriter::new(out), ids, details),
     }
-}
-
-/// The same with what is said of the payload; apart, so that other messages pay nothing for it.
-#[cold]
-fn with_passthru<const N: usize>(
-    serializer: Serializer,
-    out: &mut BytesMut,
-    ids: Ids<N>,
-    details: &impl Pairs,
-    passthru: Passthru<'_>,
-) {
-    with_writer(serializer, out, ids, &Both(details, About { passthru, serializer }));
 }
 
 #[inline]
@@ -255,18 +252,22 @@ fn write_ids_and_dict<const N: usize>(
     writer: &mut impl Writer,
     Ids(ids, elements): Ids<N>,
     dict: &impl Pairs,
-    about: Option<About<'_>>,
 ) {
     write_ids(writer, ids, elements);
-    match about {
-        None => write_dict(writer, dict),
-        Some(about) => write_dict_about(writer, dict, about),
-    }
+    write_dict(writer, dict);
 }
 
-#[cold]
-fn write_dict_about(writer: &mut impl Writer, dict: &impl Pairs, about: About<'_>) {
-    write_dict(writer, &Both(dict, about));
+/// The same with what is said of the payload, if anything is.
+fn write_ids_and_about<const N: usize>(
+    writer: &mut impl Writer,
+    ids: Ids<N>,
+    dict: &impl Pairs,
+    about: Option<About<'_>>,
+) {
+    match about {
+        None => write_ids_and_dict(writer, ids, dict),
+        Some(about) => write_ids_and_dict(writer, ids, &Both(dict, about)),
+    }
 }
 
 /// The pairs of a message's dictionary, and those about its payload.
@@ -311,10 +312,10 @@ fn write_head(message: &Message<'_>, about: Option<About<'_>>, writer: &mut impl
             write_dict(writer, details);
         }
         Message::Welcome { session, details } => {
-            write_ids_and_dict(writer, Ids([code, *session], 3), details, about)
+            write_ids_and_about(writer, Ids([code, *session], 3), details, about)
         }
         Message::Abort { reason, message } | Message::Goodbye { reason, message } => {
-            write_ids_and_dict(writer, Ids([code], 3), &Words(message.as_deref()), about);
+            write_ids_and_about(writer, Ids([code], 3), &Words(message.as_deref()), about);
             writer.str(reason);
         }
         Message::Challenge { method: string, extra } | Message::Authenticate { signature: string, extra } => {
@@ -323,23 +324,23 @@ fn write_head(message: &Message<'_>, about: Option<About<'_>>, writer: &mut impl
             if extra.is_empty() { writer.empty_dict() } else { writer.raw(extra) }
         }
         Message::Error { request_type, request, error, .. } => {
-            write_ids_and_dict(writer, Ids([code, *request_type, *request], 5 + more), &Words(None), about);
+            write_ids_and_about(writer, Ids([code, *request_type, *request], 5 + more), &Words(None), about);
             writer.str(error);
         }
         Message::Publish { request, options, topic, .. } => {
-            write_ids_and_dict(writer, Ids([code, *request], 4 + more), options, about);
+            write_ids_and_about(writer, Ids([code, *request], 4 + more), options, about);
             writer.str(topic);
         }
         Message::Subscribe { request, options, topic } => {
-            write_ids_and_dict(writer, Ids([code, *request], 4), options, about);
+            write_ids_and_about(writer, Ids([code, *request], 4), options, about);
             writer.str(topic);
         }
         Message::Call { request, options, procedure, .. } => {
-            write_ids_and_dict(writer, Ids([code, *request], 4 + more), options, about);
+            write_ids_and_about(writer, Ids([code, *request], 4 + more), options, about);
             writer.str(procedure);
         }
         Message::Register { request, options, procedure } => {
-            write_ids_and_dict(writer, Ids([code, *request], 4), options, about);
+            write_ids_and_about(writer, Ids([code, *request], 4), options, about);
             writer.str(procedure);
         }
         Message::Published { request: first, publication: second }
@@ -353,22 +354,22 @@ fn write_head(message: &Message<'_>, about: Option<About<'_>>, writer: &mut impl
             write_ids(writer, [code, *request], 2);
         }
         Message::Event { subscription, publication, details, .. } => {
-            write_ids_and_dict(writer, Ids([code, *subscription, *publication], 4 + more), details, about);
+            write_ids_and_about(writer, Ids([code, *subscription, *publication], 4 + more), details, about);
         }
         Message::Invocation { request, registration, details, .. } => {
-            write_ids_and_dict(writer, Ids([code, *request, *registration], 4 + more), details, about);
+            write_ids_and_about(writer, Ids([code, *request, *registration], 4 + more), details, about);
         }
         Message::Cancel { request, mode } => {
-            write_ids_and_dict(writer, Ids([code, *request], 3), &Mode(*mode), about)
+            write_ids_and_about(writer, Ids([code, *request], 3), &Mode(*mode), about)
         }
         Message::Interrupt { request, options } => {
-            write_ids_and_dict(writer, Ids([code, *request], 3), options, about)
+            write_ids_and_about(writer, Ids([code, *request], 3), options, about)
         }
         Message::Result { request, details, .. } => {
-            write_ids_and_dict(writer, Ids([code, *request], 3 + more), details, about);
+            write_ids_and_about(writer, Ids([code, *request], 3 + more), details, about);
         }
         Message::Yield { request, options, .. } => {
-            write_ids_and_dict(writer, Ids([code, *request], 3 + more), options, about);
+            write_ids_and_about(writer, Ids([code, *request], 3 + more), options, about);
         }
     }
 }
