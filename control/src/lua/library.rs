@@ -21,8 +21,8 @@ use sha1::Sha1;
 
 use super::event::{BESIDE_MAX, Event, Wait};
 use super::http::{self, HttpRequest};
-use super::json;
 use super::vm::State;
+use super::{json, strings};
 
 /// Begins the places in traces that are of `prelude.lua`.
 pub(super) const PRELUDE_NAME: &str = "fanwire prelude";
@@ -36,6 +36,7 @@ pub(super) fn install(lua: &Lua, state: &Rc<State>) -> mlua::Result<Function> {
         mix.raw_set(part, lua.create_table()?)?;
     }
     lua.globals().raw_set("mix", mix)?;
+    strings::install(lua, state)?;
     let native = lua.create_table()?;
     connection(lua, &native, state)?;
     waiting(lua, &native, state)?;
@@ -44,7 +45,7 @@ pub(super) fn install(lua: &Lua, state: &Rc<State>) -> mlua::Result<Function> {
 }
 
 /// A function of the table.
-fn function<A: FromLuaMulti, R: IntoLuaMulti>(
+pub(super) fn function<A: FromLuaMulti, R: IntoLuaMulti>(
     lua: &Lua,
     table: &Table,
     name: &str,

@@ -4,7 +4,7 @@
 //! traces of LuaJIT do not; and memory is counted by an allocator of ours. What scripts find is in `library` and in `prelude.lua`.
 //!
 //! A hook is called each [`STEP`] instructions and raises an error when the event has none left, or ran for too long. That ends what is
-//! Lua. A call into Lua's own library, such as a search with a bad pattern, is one instruction, however long it takes: against that there is
+//! Lua. A call into Lua's own library is one instruction, however long it takes: against that there is
 //! the keeper, which replaces the thread.
 
 use std::cell::{Cell, RefCell};
@@ -95,6 +95,21 @@ impl State {
         self.left.get() == 0
     }
 
+    /// Takes instructions for steps of a search; false: there are none left.
+    pub(super) fn charge(&self, steps: u32) -> bool {
+        self.left.set(self.left.get().saturating_sub(u64::from(steps / STEPS_PER_INSTRUCTION)));
+        self.look_at_clock();
+        self.left.get() > 0
+    }
+
+    /// Instructions are no measure of time: each may be a call that copies a megabyte.
+    fn look_at_clock(&self) {
+        if self.left.get() > 0 && now() >= self.until.get() {
+            self.is_late.set(true);
+            self.left.set(0);
+        }
+    }
+
     /// Lua runs from now on, with so many instructions.
     fn go(&self, left: u64) {
         self.left.set(left);
@@ -110,14 +125,9 @@ impl State {
     }
 
     fn spend(&self, at: &Debug<'_>) -> mlua::Result<VmState> {
-        let mut left = self.left.get().saturating_sub(STEP.into());
-        // Instructions are no measure of time: each may be a call that copies a megabyte.
-        if left > 0 && now() >= self.until.get() {
-            self.is_late.set(true);
-            left = 0;
-        }
-        self.left.set(left);
-        if left > 0 {
+        self.left.set(self.left.get().saturating_sub(STEP.into()));
+        self.look_at_clock();
+        if self.left.get() > 0 {
             return Ok(VmState::Continue);
         }
         let place = at.source().short_src.unwrap_or_default().into_owned();
@@ -255,6 +265,9 @@ impl Vm {
     }
 }
 
+/// A step of a search is a fraction of what an instruction is, or searches through long texts would be dear.
+const STEPS_PER_INSTRUCTION: u32 = 16;
+
 /// What a script that only defines functions can use; also where events have less.
 const LOAD_INSTRUCTIONS: u64 = 10_000_000;
 /// How long these may take.
@@ -309,14 +322,18 @@ fn place_in(line: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    pub(in crate::lua) fn lua_of(vm: &Vm) -> &Lua {
+        &vm.lua
+    }
 
     fn script(source: &str) -> Script {
         Script { path: "folder/handler.lua".into(), source: source.into(), modules: Arc::default() }
     }
 
-    fn load(source: &str) -> Result<Vm, String> {
+    pub(in crate::lua) fn load(source: &str) -> Result<Vm, String> {
         Vm::load(&script(source), &LuaLimits::default(), Surroundings::nowhere(&BTreeMap::new()))
     }
 
@@ -365,10 +382,30 @@ mod tests {
             "setmetatable({}, { __index = function(t, k) while true do end end }).x()",
             "table.sort({ 3, 2, 1 }, function() while true do end end)",
             "('x'):gsub('x', function() while true do end end)",
+            "for _ in ('x'):gmatch('x') do while true do end end",
         ] {
             let found = wrong(source).unwrap_or_default();
             assert!(found.contains("more than 10000000 instructions"), "{source}: {found}");
         }
+    }
+
+    #[test]
+    fn searches_end_with_the_budget() {
+        let vm = load("function on_message() end").expect("it is one");
+        for source in [
+            "string.find(string.rep('a', 400), string.rep('a-', 40) .. 'b')",
+            "while true do pcall(string.match, 'x' .. (' '):rep(1 << 20) .. 'x', '^%s*(.-)%s*$') end",
+            "string.gsub(('a'):rep(1 << 20), '.-b', '')",
+            "for word in ('('):rep(1 << 20):gmatch('%b()') do end",
+        ] {
+            vm.state.go(100_000);
+            let error = vm.lua.load(source).exec().expect_err(source);
+            assert_eq!(failure(&vm.state, &error).outcome, Outcome::Instructions, "{source}: {error}");
+        }
+        // As many steps as the text is long are little.
+        vm.state.go(1_000_000);
+        let source = "assert(#string.gsub(('a '):rep(1 << 19), '%s+', '') == 1 << 19)";
+        vm.lua.load(source).exec().expect("it is within the budget");
     }
 
     #[test]
