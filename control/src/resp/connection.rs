@@ -275,12 +275,12 @@ impl Connection {
             self.input.advance(used);
             (handled, bytes) = (handled + 1, bytes + used);
         }
-        self.ask_all().await;
+        self.ask_all().await?;
         Ok(pause)
     }
 
     /// Asks the shard what the commands have asked; publications in a row share a parcel.
-    async fn ask_all(&mut self) {
+    async fn ask_all(&mut self) -> Result<(), Ended> {
         let mut questions = std::mem::take(&mut self.session.questions).into_iter().peekable();
         while let Some(question) = questions.next() {
             match question {
@@ -295,11 +295,11 @@ impl Connection {
                         parcel.push(self.publication(channel, payload));
                     }
                     self.parcels += 1;
-                    self.ask(Ask::Publish(parcel), Asked::Publish(slots)).await;
+                    self.ask(Ask::Publish(parcel), Asked::Publish(slots)).await?;
                 }
                 Question::Subscribe { slot, tag, names } => match self.subscription(tag, names) {
                     Some(subscription) => {
-                        self.ask(Ask::Subscribe(subscription), Asked::Subscribe { slot, tag }).await;
+                        self.ask(Ask::Subscribe(subscription), Asked::Subscribe { slot, tag }).await?;
                     }
                     None => {
                         let refusal = ApiRefusal {
@@ -311,10 +311,11 @@ impl Connection {
                 },
                 Question::Unsubscribe { slot, tag } => {
                     let subscriber = self.subscriber;
-                    self.ask(Ask::Unsubscribe { subscriber, tag }, Asked::Unsubscribe { slot, tag }).await;
+                    self.ask(Ask::Unsubscribe { subscriber, tag }, Asked::Unsubscribe { slot, tag }).await?;
                 }
             }
         }
+        Ok(())
     }
 
     fn publication(&self, topic: Box<str>, payload: fanwire_codec::payload::OwnedPayload) -> ApiPublication {
@@ -346,13 +347,26 @@ impl Connection {
         Some(InnerSubscription { subscriber, tag, actor, match_policy, uri, wants, outbox })
     }
 
-    async fn ask(&mut self, question: Ask, asked: Asked) {
+    /// Waits while the shard has no room for another question, unless the connection has to go meanwhile, or nobody answers any
+    /// more.
+    async fn ask(&mut self, question: Ask, asked: Asked) -> Result<(), Ended> {
         if self.is_over {
-            return self.refuse(asked);
+            self.refuse(asked);
+            return Ok(());
         }
         self.last_asked += 1;
         self.asked.insert(self.last_asked, asked);
-        ask(&*self.port.shards, self.shard, question, self.inbox.outbox().reply(self.last_asked)).await;
+        let (outbox, mut over) = (self.inbox.outbox(), self.port.over.clone());
+        let reply = outbox.reply(self.last_asked);
+        tokio::select! {
+            biased;
+            () = ask(&*self.port.shards, self.shard, question, reply) => {}
+            () = outbox.overflowed() => return Err(Ended::Slow),
+            () = self.held.shed.notified() => return Err(Ended::Memory),
+            // What was not asked is refused with all that has no answer.
+            _ = over.wait_for(|over| *over) => self.is_over = true,
+        }
+        Ok(())
     }
 
     fn hear(&mut self, inbound: Inbound) -> Result<(), Ended> {

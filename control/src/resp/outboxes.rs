@@ -1,6 +1,6 @@
 //! What waits for the clients of the Redis port, and whose goes when memory is short.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::Notify;
@@ -20,6 +20,8 @@ pub(super) struct Held {
     pub(super) said: AtomicUsize,
     /// Its connection has to go.
     pub(super) shed: Notify,
+    /// It was told so, and its bytes are counted as given.
+    is_told: AtomicBool,
 }
 
 impl Held {
@@ -31,7 +33,12 @@ impl Held {
 impl Outboxes {
     /// One more, for as long as it is held.
     pub(super) fn add(&self, inbox: Arc<Outbox>) -> Arc<Held> {
-        let held = Arc::new(Held { inbox, said: AtomicUsize::new(0), shed: Notify::new() });
+        let held = Arc::new(Held {
+            inbox,
+            said: AtomicUsize::new(0),
+            shed: Notify::new(),
+            is_told: AtomicBool::new(false),
+        });
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|other| other.strong_count() > 0);
         all.push(Arc::downgrade(&held));
@@ -42,7 +49,8 @@ impl Outboxes {
     /// there are no more.
     pub fn shed(&self, bytes: u64) -> u64 {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = all.iter().filter_map(Weak::upgrade).map(|held| (held.bytes(), held));
+        let all = all.iter().filter_map(Weak::upgrade).filter(|held| !held.is_told.load(Ordering::Relaxed));
+        let all = all.map(|held| (held.bytes(), held));
         let mut large: Vec<(usize, Arc<Held>)> = all.filter(|(bytes, _)| *bytes >= SHED_BYTES_MIN).collect();
         large.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
         let mut given = 0;
@@ -50,6 +58,7 @@ impl Outboxes {
             if given >= bytes {
                 break;
             }
+            held.is_told.store(true, Ordering::Relaxed);
             held.shed.notify_one();
             given += held_bytes as u64;
         }
@@ -77,8 +86,8 @@ mod tests {
         let gone = |held: &Arc<Held>| was_told(&held.shed);
         assert_eq!(outboxes.shed(1_000 << 10), 1_400 << 10);
         assert_eq!(held.each_ref().map(gone), [false, false, true, true]);
-        assert_eq!(outboxes.shed(u64::MAX), 1_700 << 10, "all that are large");
-        assert_eq!(held.each_ref().map(gone), [false, true, true, true]);
+        assert_eq!(outboxes.shed(u64::MAX), 300 << 10, "all that are large, and each once");
+        assert_eq!(held.each_ref().map(gone), [false, true, false, false]);
         drop(held);
         assert_eq!(outboxes.shed(1), 0);
     }
