@@ -211,6 +211,12 @@ pub const FEATURES: &[Feature] = &[
     ),
     other("authorization", "Authorization by role and URI", Yes, &["tests/end_to_end/access.rs"]),
     other(
+        "dynamic_authorization",
+        "Dynamic authorizers",
+        Yes,
+        &["tests/end_to_end/authorizers.rs", "tests/end_to_end/hooks.rs"],
+    ),
+    other(
         "websocket",
         "WebSocket transport",
         Yes,
