@@ -146,7 +146,9 @@ impl Shared {
         let counts = |(tag, at, since): &&(Tag, u8, u64)| {
             let call = &self.calls[tag];
             let may_be_over = call.has_ended || call.is_hasty || facts.is_leaving(tag.from);
-            *at == by && *since > member.seen_at && !(can_be_interrupted && may_be_over)
+            // What was on its way to it before it registered again counts for the registration that it had then.
+            let is_its_own = *since > member.seen_at && call.made_at > member.asked_at;
+            *at == by && is_its_own && !(can_be_interrupted && may_be_over)
         };
         self.work.range((callee, 0)..=(callee, u64::MAX)).filter(|(_, work)| counts(work)).count()
     }
