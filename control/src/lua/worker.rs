@@ -379,8 +379,9 @@ impl Worker {
             }
             Wait::Context { key, time } => {
                 self.flush(client, event).await;
-                // No event waits longer than it may take.
-                let until = time.map(|time| Instant::now() + time.min(self.handler.limits.time));
+                // Where that is longer than the event may take, the event's end comes first.
+                let time = time.filter(|time| *time < self.handler.limits.time);
+                let until = time.map(|time| Instant::now() + time);
                 loop {
                     let changed = conn.changed.notified();
                     if conn.context.borrow().has(&key) {
