@@ -23,11 +23,19 @@ mod news;
 mod testaments;
 
 pub use news::{Change, EntryDetails, EntryEvent, EntryKind, News, ON_JOIN, ON_LEAVE};
-pub(crate) use testaments::Testaments;
+pub(crate) use testaments::AllTestaments;
 pub use testaments::{TestamentOrder, TestamentScope};
 
 /// Those that anybody may call whose role may call them.
-const ASKING: [&str; 18] = [
+const ASKING: &[&str] = &[
+    "wamp.reflect.define",
+    "wamp.reflect.describe",
+    "wamp.reflection.error.describe",
+    "wamp.reflection.error.list",
+    "wamp.reflection.procedure.describe",
+    "wamp.reflection.procedure.list",
+    "wamp.reflection.topic.describe",
+    "wamp.reflection.topic.list",
     "wamp.registration.count_callees",
     "wamp.registration.get",
     "wamp.registration.list",
@@ -49,7 +57,7 @@ const ASKING: [&str; 18] = [
 ];
 
 /// Those that do something to others, and need a rule of their own.
-const ENDING: [&str; 6] = [
+const ENDING: &[&str] = &[
     "wamp.registration.remove_callee",
     "wamp.session.kill",
     "wamp.session.kill_all",
@@ -57,6 +65,17 @@ const ENDING: [&str; 6] = [
     "wamp.session.kill_by_authrole",
     "wamp.subscription.remove_subscriber",
 ];
+
+/// All procedures that the router itself answers.
+pub fn procedures() -> impl Iterator<Item = &'static str> {
+    ASKING.iter().chain(ENDING).copied()
+}
+
+/// All topics to which the router itself publishes in a realm.
+pub fn topics() -> impl Iterator<Item = &'static str> {
+    let others = [ON_JOIN, ON_LEAVE, "wamp.reflect.on_define", "wamp.reflect.on_undefine"];
+    news::ENTRY_TOPICS.iter().flatten().copied().chain(others)
+}
 
 /// Whether the router itself answers this procedure.
 pub(crate) fn is_procedure(uri: &str) -> bool {

@@ -25,7 +25,7 @@ use crate::hooks::AllowedNow;
 use crate::ids::{ClientId, SessionId, ShardId, SubscriptionId};
 use crate::inner::InnerId;
 use crate::lanes::{Item, Lanes, RingItem, RingSpace};
-use crate::meta::Testaments;
+use crate::meta::AllTestaments;
 use crate::mutation::{self, Mutation, planted};
 use crate::parcel::Spares;
 use crate::question::{Matter, Question, QuestionKey};
@@ -126,7 +126,7 @@ pub struct Shard {
     pub(crate) renamed_from: Option<Outlet>,
     pub(crate) desk: Desk,
     /// What sessions leave behind, of those that leave something.
-    pub(crate) testaments: HashMap<SessionId, Testaments, foldhash::fast::FixedState>,
+    pub(crate) testaments: AllTestaments,
     /// Sessions that end now do so without testaments, and nobody is told.
     pub(crate) is_hushed: bool,
     /// Where what a client says is made a publication's or a call's arguments, in protocols without lists of them.
@@ -192,7 +192,7 @@ impl Shard {
             in_hand_allowed: None,
             renamed_from: None,
             desk: Desk::default(),
-            testaments: HashMap::default(),
+            testaments: AllTestaments::default(),
             is_hushed: false,
             said: BytesMut::new(),
             replays: Replays::default(),

@@ -50,6 +50,7 @@ mod presets;
 mod queues;
 mod rawsocket;
 mod redis;
+mod reflection;
 mod reload;
 mod resources;
 mod retained;

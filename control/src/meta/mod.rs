@@ -13,13 +13,15 @@
 mod figures;
 mod history;
 mod news;
+mod reflection;
 mod registrations;
 mod sessions;
 mod subscriptions;
 mod testaments;
 mod words;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -36,11 +38,15 @@ use crate::inner;
 pub use figures::MetaFigures;
 use figures::Outcome;
 use news::{NewsDesk, NewsQueue};
+use reflection::Definitions;
 use words::{Arguments, Refused, Said, error};
 
-/// Lanes, and calls that may wait in each.
+/// Lanes of those who may ask, and as many of those who may also end something of others: who floods the first ones does not keep
+/// an operator from sending it away.
 const LANES: usize = 8;
+/// Calls that may wait in each lane, and those of one session among them.
 const LANE_CALLS_MAX: usize = 128;
+const SESSION_CALLS_MAX: u32 = 64;
 /// Bytes of arguments of one call. Nothing that these procedures take is long.
 const ARGUMENT_BYTES_MAX: usize = 256 << 10;
 /// For each question to a shard. Far below the time after which the caller's shard gives the call up.
@@ -49,10 +55,28 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// Where shards put calls of meta procedures.
 #[derive(Clone, Debug)]
 pub struct MetaQueue {
-    lanes: Arc<[mpsc::Sender<Queued>]>,
+    lanes: Arc<[LaneEnd]>,
     news: NewsQueue,
     figures: Arc<MetaFigures>,
 }
+
+/// Where calls are put.
+#[derive(Debug)]
+struct LaneEnd {
+    sender: mpsc::Sender<Queued>,
+    waiting: Arc<Waiting>,
+}
+
+/// Where they come out.
+#[derive(Debug)]
+struct Lane {
+    receiver: mpsc::Receiver<Queued>,
+    waiting: Arc<Waiting>,
+}
+
+/// How many calls of each session wait in a lane.
+#[derive(Debug, Default)]
+struct Waiting(Mutex<HashMap<SessionId, u32>>);
 
 #[derive(Debug)]
 struct Queued {
@@ -63,18 +87,21 @@ struct Queued {
 /// Takes calls from the lanes and answers them.
 #[derive(Debug)]
 pub struct MetaDesk {
-    lanes: Vec<mpsc::Receiver<Queued>>,
+    lanes: Vec<Lane>,
     news: NewsDesk,
+    /// Where the desk itself puts news.
+    own_news: NewsQueue,
     figures: Arc<MetaFigures>,
 }
 
 /// A desk and the queue in front of it.
 pub fn desk() -> (MetaQueue, MetaDesk) {
     let figures = Arc::<MetaFigures>::default();
-    let (senders, lanes): (Vec<_>, Vec<_>) = (0..LANES).map(|_| mpsc::channel(LANE_CALLS_MAX)).unzip();
+    let (ends, lanes): (Vec<_>, Vec<_>) = (0..2 * LANES).map(|_| lane()).unzip();
     let (news, news_desk) = news::queue(&figures);
-    let queue = MetaQueue { lanes: senders.into(), news, figures: Arc::clone(&figures) };
-    (queue, MetaDesk { lanes, news: news_desk, figures })
+    let own_news = news.clone();
+    let queue = MetaQueue { lanes: ends.into(), news, figures: Arc::clone(&figures) };
+    (queue, MetaDesk { lanes, news: news_desk, own_news, figures })
 }
 
 impl MetaQueue {
@@ -93,7 +120,7 @@ impl MetaQueue {
             self.news.submit(question);
             return Ok(());
         }
-        let Subject::Meta { caller, payload, .. } = &question.subject else {
+        let Subject::Meta { caller, is_express, payload, .. } = &question.subject else {
             return Err(question.verdict(Err(Denial::Failed)));
         };
         if payload.len() > ARGUMENT_BYTES_MAX {
@@ -103,11 +130,49 @@ impl MetaQueue {
         }
         // Ids are drawn at random. Programs have no order among themselves.
         let lane = caller.map_or(0, SessionId::get) as usize % LANES;
-        self.lanes[lane].try_send(Queued { shard, question }).map_err(|error| {
+        let lane = &self.lanes[if *is_express { LANES + lane } else { lane }];
+        let busy = |question: Question| {
             self.figures.count(Outcome::Busy);
             let words = "too many calls of meta procedures wait: try again later".to_owned();
-            error.into_inner().question.verdict(Err(Refused::new(error::UNAVAILABLE, words).into()))
+            question.verdict(Err(Refused::new(error::UNAVAILABLE, words).into()))
+        };
+        let caller = *caller;
+        if !lane.waiting.enter(caller) {
+            return Err(busy(question));
+        }
+        lane.sender.try_send(Queued { shard, question }).map_err(|error| {
+            lane.waiting.leave(caller);
+            busy(error.into_inner().question)
         })
+    }
+}
+
+fn lane() -> (LaneEnd, Lane) {
+    let (sender, receiver) = mpsc::channel(LANE_CALLS_MAX);
+    let waiting = Arc::<Waiting>::default();
+    (LaneEnd { sender, waiting: Arc::clone(&waiting) }, Lane { receiver, waiting })
+}
+
+impl Waiting {
+    /// One more, unless the caller has as many as it may. Programs are the operator's.
+    fn enter(&self, caller: Option<SessionId>) -> bool {
+        let Some(session) = caller else { return true };
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = waiting.entry(session).or_default();
+        let has_room = *count < SESSION_CALLS_MAX;
+        *count += u32::from(has_room);
+        has_room
+    }
+
+    fn leave(&self, caller: Option<SessionId>) {
+        let Some(session) = caller else { return };
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = waiting.get_mut(&session) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(&session);
+            }
+        }
     }
 }
 
@@ -120,8 +185,11 @@ impl MetaDesk {
     /// Answers until the shards have ended. `core` has the names of realms and roles, those of now.
     pub(crate) fn start(self, shards: &Arc<dyn Shards>, core: &Arc<ArcSwap<CoreConfig>>) {
         tokio::spawn(self.news.run(Arc::clone(shards), Arc::clone(core)));
+        let definitions = Definitions::default();
         for lane in self.lanes {
             let desk = Desk {
+                definitions: definitions.clone(),
+                news: self.own_news.clone(),
                 shards: Arc::clone(shards),
                 core: Arc::clone(core),
                 figures: Arc::clone(&self.figures),
@@ -133,6 +201,8 @@ impl MetaDesk {
 
 /// Works off one lane.
 struct Desk {
+    definitions: Definitions,
+    news: NewsQueue,
     shards: Arc<dyn Shards>,
     core: Arc<ArcSwap<CoreConfig>>,
     figures: Arc<MetaFigures>,
@@ -144,13 +214,17 @@ struct Caller {
     /// `None`: a program, by API.
     session: Option<SessionId>,
     realm: RealmId,
+    role: RoleId,
     /// A rule about `wamp.` itself allows it.
     is_express: bool,
 }
 
 impl Desk {
-    async fn run(self, mut lane: mpsc::Receiver<Queued>) {
-        while let Some(Queued { shard, question }) = lane.recv().await {
+    async fn run(self, mut lane: Lane) {
+        while let Some(Queued { shard, question }) = lane.receiver.recv().await {
+            if let Subject::Meta { caller, .. } = &question.subject {
+                lane.waiting.leave(*caller);
+            }
             if !question.is_wanted() {
                 self.figures.count(Outcome::Abandoned);
                 continue;
@@ -180,7 +254,7 @@ impl Desk {
             )
         })?;
         let arguments = Arguments::read(&payload)?;
-        let caller = Caller { session: *caller, realm: question.realm, is_express: *is_express };
+        let caller = Caller { session: *caller, realm: question.realm, role: *role, is_express: *is_express };
         match &**uri {
             "wamp.session.count" => self.count_sessions(caller, &arguments).await,
             "wamp.session.list" => self.list_sessions(caller, &arguments).await,
@@ -206,7 +280,15 @@ impl Desk {
             "wamp.session.kill_by_authid" => self.kill_by_authid(caller, &arguments).await,
             "wamp.session.kill_by_authrole" => self.kill_by_authrole(caller, &arguments).await,
             "wamp.session.kill_all" => self.kill_all(caller, &arguments).await,
-            uri => Err(Refused::new(error::NO_SUCH_PROCEDURE, format!("the router has no procedure {uri}"))),
+            "wamp.reflect.define" => self.define(caller, &arguments),
+            "wamp.reflect.describe" => self.describe_all(caller, &arguments),
+            uri => match reflection::reflecting(uri) {
+                Some((kind, verb)) => self.reflect(caller, &arguments, kind, verb).await,
+                None => {
+                    let words = format!("the router has no procedure {uri}");
+                    Err(Refused::new(error::NO_SUCH_PROCEDURE, words))
+                }
+            },
         }
     }
 
@@ -255,5 +337,24 @@ impl Said {
     fn into_grant(self) -> Grant {
         let answer = self.0.map(|payload| Box::new(Answer::Payload(payload)));
         Grant { answer, ..Grant::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_session_does_not_fill_a_lane() {
+        let waiting = Waiting::default();
+        let [one, other] = [1, 2].map(SessionId::new);
+        assert!((0..SESSION_CALLS_MAX).all(|_| waiting.enter(one)));
+        assert!(!waiting.enter(one), "it has as many as it may");
+        assert!(waiting.enter(other) && waiting.enter(None), "others may wait");
+        waiting.leave(one);
+        assert!(waiting.enter(one) && !waiting.enter(one));
+        (0..SESSION_CALLS_MAX).for_each(|_| waiting.leave(one));
+        waiting.leave(other);
+        assert!(waiting.0.lock().expect("nobody panicked").is_empty(), "who waits no more is forgotten");
     }
 }

@@ -33,6 +33,8 @@ use crate::{Shards, inner};
 /// News that may wait, and bytes of testaments among them.
 const NEWS_MAX: usize = 65_536;
 const TESTAMENT_BYTES_MAX: usize = 32 << 20;
+/// Of [`NEWS_MAX`], what only beginnings and ends of sessions and their testaments may fill.
+const KEPT_ROOM: usize = NEWS_MAX / 4;
 /// For how long a number may be missing. Shards tell what they have before they do anything else.
 const GAP_TIME: Duration = Duration::from_millis(100);
 /// Publications of one request.
@@ -70,19 +72,25 @@ pub(super) fn queue(figures: &Arc<MetaFigures>) -> (NewsQueue, NewsDesk) {
 }
 
 impl NewsQueue {
-    /// Queues it, if there is room.
+    /// Queues what a shard tells, if there is room.
     pub(super) fn submit(&self, question: Question) {
         let realm = question.realm;
         let Subject::News { number, news } = question.subject else { unreachable!("the caller looked") };
+        self.tell(number, realm, news);
+    }
+
+    /// Queues it, if there is room. What any client can do as often as it likes leaves a part of the room to who comes and goes.
+    pub(super) fn tell(&self, number: u64, realm: RealmId, news: News) {
         let (kind, count, bytes) = match &news {
             News::Testaments(all) => {
-                let bytes = all.iter().map(|one| one.topic.len() + one.payload.len()).sum();
-                (Kind::Testament, all.len(), bytes)
+                (Kind::Testament, all.len(), all.iter().map(ApiPublication::bytes).sum())
             }
             _ => (Kind::Event, 1, 0),
         };
+        let is_cheap = matches!(news, News::Entry { .. } | News::Own { .. });
         let fits = |held: usize| (held + bytes <= TESTAMENT_BYTES_MAX).then_some(held + bytes);
-        let has_room = self.testament_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+        let has_room = !(is_cheap && self.sender.capacity() <= KEPT_ROOM)
+            && self.testament_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
         if has_room && self.sender.try_send(Told { number, realm, news }).is_ok() {
             return;
         }
@@ -172,9 +180,8 @@ impl NewsDesk {
     fn write(&self, told: Told, core: &CoreConfig, out: &mut Vec<(Kind, ApiPublication)>) {
         let Told { realm, news, .. } = told;
         let (topic, args) = match news {
+            News::Own { topic, args } => (topic, args.into_string()),
             News::Testaments(all) => {
-                let bytes = all.iter().map(|one| one.topic.len() + one.payload.len()).sum();
-                self.testament_bytes.fetch_sub(bytes, Ordering::Relaxed);
                 return out.extend(all.into_iter().map(|one| (Kind::Testament, one)));
             }
             News::Joined { session, authid, role, method, provider, protocol, serializer } => {
@@ -208,6 +215,14 @@ impl NewsDesk {
 
     /// Waits until it is published: what comes meanwhile queues up, up to its bound.
     async fn publish(&self, shards: &dyn Shards, batch: Vec<(Kind, ApiPublication)>) {
+        let testaments = batch.iter().filter(|(kind, _)| *kind == Kind::Testament);
+        let bytes = testaments.map(|(_, one)| one.bytes()).sum();
+        self.publish_all(shards, batch).await;
+        // Not before: what waits for its turn is held too.
+        self.testament_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    async fn publish_all(&self, shards: &dyn Shards, batch: Vec<(Kind, ApiPublication)>) {
         let (kinds, publications): (Vec<Kind>, Vec<ApiPublication>) = batch.into_iter().unzip();
         let (answer, answered) = oneshot::channel();
         let reply = Box::new(move |said| drop(answer.send(said)));
@@ -289,5 +304,35 @@ mod tests {
         );
         order.insert(now + GAP_TIME * 2, told(8));
         assert_eq!(numbers(order.release(now + GAP_TIME * 2)), [8]);
+    }
+
+    fn held(queue: &NewsQueue) -> (usize, usize) {
+        (NEWS_MAX - queue.sender.capacity(), queue.testament_bytes.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn what_anybody_can_do_does_not_crowd_out_who_comes_and_goes() {
+        let (queue, _desk) = queue(&Arc::default());
+        let realm = RealmId::new(0);
+        let cheap = || News::Own { topic: "wamp.reflect.on_define", args: "[]".into() };
+        (0..NEWS_MAX as u64).for_each(|number| queue.tell(number, realm, cheap()));
+        assert_eq!(held(&queue).0, NEWS_MAX - KEPT_ROOM);
+        queue.tell(1, realm, News::Testaments(vec![event(realm, "a.b", "[]")]));
+        assert_eq!(held(&queue).0, NEWS_MAX - KEPT_ROOM + 1, "there is room for this");
+    }
+
+    #[test]
+    fn a_testament_counts_with_all_that_it_holds() {
+        let (queue, _desk) = queue(&Arc::default());
+        let realm = RealmId::new(0);
+        let exclude = Some((1..=8_000).collect());
+        let receivers = ReceiverLists { exclude, ..ReceiverLists::default() };
+        let testament = ApiPublication { receivers, ..event(realm, "a.b", "[]") };
+        for number in 0..1_000 {
+            queue.tell(number, realm, News::Testaments(vec![testament.clone()]));
+        }
+        let (count, bytes) = held(&queue);
+        assert!(bytes <= TESTAMENT_BYTES_MAX && bytes >= count * 64_000, "{count} of {bytes} bytes");
+        assert!((400..600).contains(&count), "{count} testaments of 64 KiB fit");
     }
 }

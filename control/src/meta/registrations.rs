@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fanwire_codec::wamp2::Revoked;
 use fanwire_core::access::Action;
 use fanwire_core::directory::{Registration, TopicCursor};
-use fanwire_core::ids::RegistrationId;
+use fanwire_core::ids::{RealmId, RegistrationId};
 use fanwire_core::uri::{self, UriRule};
 
 use super::sessions::{LIST_MAX, check_length};
@@ -31,7 +31,7 @@ impl Desk {
     }
 
     /// Shows the realm's registrations, or the one with this id, until `each` has enough. Others have their turn in between.
-    async fn visit_registrations(
+    pub(super) async fn visit_registrations(
         &self,
         caller: Caller,
         id: Option<RegistrationId>,
@@ -63,7 +63,6 @@ impl Desk {
         Ok(Said::one(&found.map(|registration| registration.id().get())))
     }
 
-    /// The one that a call would go to: a pattern's callee gets only what its role might have registered by name.
     pub(super) fn match_registration(
         &self,
         caller: Caller,
@@ -71,14 +70,19 @@ impl Desk {
     ) -> Result<Said, Refused> {
         arguments.expect(1, &[])?;
         let uri = arguments.uri(0, "a procedure")?;
+        let found = self.registration_for(caller.realm, &uri);
+        Ok(Said::one(&found.map(|registration| registration.id().get())))
+    }
+
+    /// The one that a call would go to: a pattern's callee gets only what its role might have registered by name.
+    pub(super) fn registration_for(&self, realm: RealmId, uri: &str) -> Option<Arc<Registration>> {
         let core = self.core.load();
-        let candidates = self.shards.directory().candidates(caller.realm, &uri);
-        let found = candidates.iter().find(|registration| {
-            let may = |role| core.access.authorize(caller.realm, role, Action::Register, &uri);
+        let candidates = self.shards.directory().candidates(realm, uri);
+        candidates.into_iter().find(|registration| {
+            let may = |role| core.access.authorize(realm, role, Action::Register, uri);
             registration.policy() == uri::MatchPolicy::Exact
                 || registration.callees().any(|callee| may(callee.role))
-        });
-        Ok(Said::one(&found.map(|registration| registration.id().get())))
+        })
     }
 
     pub(super) async fn get_registration(

@@ -89,7 +89,11 @@ impl Desk {
     }
 
     /// Shows the subscriptions that the filter admits, until `each` has enough. Others have their turn in between.
-    async fn visit_topics(&self, filter: TopicFilter<'_>, mut each: impl FnMut(TopicInfo) -> bool) {
+    pub(super) async fn visit_topics(
+        &self,
+        filter: TopicFilter<'_>,
+        mut each: impl FnMut(TopicInfo) -> bool,
+    ) {
         let mut after = Some(TopicCursor::default());
         while let Some(cursor) = after {
             let page = self.shards.directory().topics(filter, cursor, PAGE);

@@ -14,9 +14,9 @@ use serde_json::value::RawValue;
 pub(super) mod error {
     pub(crate) const INVALID_ARGUMENT: &str = "wamp.error.invalid_argument";
     pub(crate) const INVALID_URI: &str = "wamp.error.invalid_uri";
+    pub(crate) const NOT_AUTHORIZED: &str = "wamp.error.not_authorized";
     pub(crate) const NO_SUCH_PROCEDURE: &str = "wamp.error.no_such_procedure";
     pub(crate) const NO_SUCH_REGISTRATION: &str = "wamp.error.no_such_registration";
-    pub(crate) const NOT_AUTHORIZED: &str = "wamp.error.not_authorized";
     pub(crate) const NO_SUCH_PUBLICATION: &str = "wamp.error.no_such_publication";
     pub(crate) const NO_SUCH_SUBSCRIPTION: &str = "wamp.error.no_such_subscription";
     pub(crate) const NO_SUCH_SESSION: &str = "wamp.error.no_such_session";
@@ -130,6 +130,11 @@ impl<'a> Arguments<'a> {
     pub(super) fn texts(&self, place: usize, what: &str) -> Result<Option<Vec<String>>, Refused> {
         let list = || format!("positional argument {place} must be {what}, a list of strings, or left out");
         self.positional(place).map(|value| parse(value, list)).transpose()
+    }
+
+    /// The keyword argument of this name, a string, if it is there.
+    pub(super) fn text_of(&self, name: &str) -> Result<Option<String>, Refused> {
+        self.keyword(name).map(|value| parse(value, || format!("{name} must be a string"))).transpose()
     }
 
     /// The URI of a topic or procedure at this place.

@@ -59,6 +59,13 @@ pub enum News {
         /// What.
         change: Change,
     },
+    /// What the desk itself has to tell.
+    Own {
+        /// The topic.
+        topic: &'static str,
+        /// A list, in JSON.
+        args: Box<str>,
+    },
     /// It has ended, and this is to be published for it, in this order.
     Testaments(Vec<ApiPublication>),
 }
@@ -128,7 +135,7 @@ impl EntryEvent {
 }
 
 /// By [`EntryKind`] and [`EntryEvent`].
-const ENTRY_TOPICS: [[&str; 4]; 2] = [
+pub(super) const ENTRY_TOPICS: [[&str; 4]; 2] = [
     [
         "wamp.subscription.on_create",
         "wamp.subscription.on_subscribe",
@@ -256,7 +263,7 @@ impl Shard {
     pub(crate) fn announce_end(&mut self, outlet: Outlet) {
         let session = self.session(outlet).expect("it ends now");
         let (realm, role, id) = (session.realm, session.role, session.id);
-        let testaments = if self.testaments.is_empty() { None } else { self.testaments.remove(&id) };
+        let testaments = self.testaments.take(id);
         if self.is_hushed {
             return;
         }

@@ -4,6 +4,8 @@
 //! it ends. A session is detached and destroyed at once here; the two scopes are kept apart all the same, so that a client can
 //! take back those of one of them.
 
+use hashbrown::HashMap;
+
 use crate::access::Action;
 use crate::api::ApiPublication;
 use crate::ids::{RealmId, SessionId};
@@ -14,6 +16,9 @@ use crate::shard::Shard;
 const COUNT_MAX: usize = 64;
 /// Bytes of all of them: topics, payloads and lists of receivers.
 const BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of those of all sessions of a shard.
+const SHARD_BYTES_MAX: usize = 64 << 20;
 
 /// When a testament is published. Both is when the session ends; what is for the first comes first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,9 +50,62 @@ impl TestamentOrder {
     /// Bytes of what it brings.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Add { publication, .. } => bytes_of(publication),
+            Self::Add { publication, .. } => publication.bytes(),
             Self::Flush { .. } => 0,
         }
+    }
+}
+
+/// What the sessions of a shard leave behind.
+#[derive(Debug, Default)]
+pub(crate) struct AllTestaments {
+    by_session: HashMap<SessionId, Testaments, foldhash::fast::FixedState>,
+    bytes: usize,
+}
+
+impl AllTestaments {
+    /// How many sessions have some.
+    pub(crate) fn len(&self) -> usize {
+        self.by_session.len()
+    }
+
+    /// Those of a session that ends.
+    pub(super) fn take(&mut self, session: SessionId) -> Option<Testaments> {
+        if self.by_session.is_empty() {
+            return None;
+        }
+        let testaments = self.by_session.remove(&session)?;
+        self.bytes -= testaments.bytes;
+        Some(testaments)
+    }
+
+    fn add(
+        &mut self,
+        session: SessionId,
+        scope: TestamentScope,
+        publication: ApiPublication,
+    ) -> Result<(), Refusal> {
+        if self.bytes + publication.bytes() > SHARD_BYTES_MAX {
+            let words =
+                format!("testaments of {SHARD_BYTES_MAX} bytes are kept here already, the most allowed");
+            return Err(Refusal::new(error::UNAVAILABLE, words));
+        }
+        self.change(session, |testaments| testaments.add(scope, publication))
+    }
+
+    fn flush(&mut self, session: SessionId, scope: TestamentScope) {
+        self.change(session, |testaments| testaments.flush(scope));
+    }
+
+    fn change<T>(&mut self, session: SessionId, change: impl FnOnce(&mut Testaments) -> T) -> T {
+        let testaments = self.by_session.entry(session).or_default();
+        let before = testaments.bytes;
+        let done = change(testaments);
+        self.bytes = self.bytes - before + testaments.bytes;
+        if testaments.len() == 0 {
+            self.by_session.remove(&session);
+        }
+        done
     }
 }
 
@@ -72,7 +130,7 @@ impl Testaments {
     }
 
     fn add(&mut self, scope: TestamentScope, publication: ApiPublication) -> Result<(), Refusal> {
-        let bytes = self.bytes + bytes_of(&publication);
+        let bytes = self.bytes + publication.bytes();
         let words = if self.len() >= COUNT_MAX {
             format!("this session has {COUNT_MAX} testaments, the most allowed")
         } else if bytes > BYTES_MAX {
@@ -86,7 +144,7 @@ impl Testaments {
     }
 
     fn flush(&mut self, scope: TestamentScope) {
-        let gone: usize = self.of(scope).drain(..).map(|publication| bytes_of(&publication)).sum();
+        let gone: usize = self.of(scope).drain(..).map(|publication| publication.bytes()).sum();
         self.bytes -= gone;
     }
 
@@ -98,20 +156,23 @@ impl Testaments {
     }
 }
 
-fn bytes_of(publication: &ApiPublication) -> usize {
-    let receivers = &publication.receivers;
-    let ids = [&receivers.exclude, &receivers.eligible];
-    let names = [
-        &receivers.exclude_authid,
-        &receivers.exclude_authrole,
-        &receivers.eligible_authid,
-        &receivers.eligible_authrole,
-    ];
-    let ids: usize = ids.into_iter().flatten().map(|ids| ids.len() * size_of::<u64>()).sum();
-    let names: usize =
-        names.into_iter().flatten().flatten().map(|name| size_of::<String>() + name.len()).sum();
-    let key = publication.conflate_key.as_ref().map_or(0, |key| key.len());
-    size_of::<ApiPublication>() + publication.topic.len() + publication.payload.len() + ids + names + key
+impl ApiPublication {
+    /// What it takes of memory, about: its topic, payload and lists of receivers.
+    pub fn bytes(&self) -> usize {
+        let receivers = &self.receivers;
+        let ids = [&receivers.exclude, &receivers.eligible];
+        let names = [
+            &receivers.exclude_authid,
+            &receivers.exclude_authrole,
+            &receivers.eligible_authid,
+            &receivers.eligible_authrole,
+        ];
+        let ids: usize = ids.into_iter().flatten().map(|ids| ids.len() * size_of::<u64>()).sum();
+        let names: usize =
+            names.into_iter().flatten().flatten().map(|name| size_of::<String>() + name.len()).sum();
+        let key = self.conflate_key.as_ref().map_or(0, |key| key.len());
+        size_of::<Self>() + self.topic.len() + self.payload.len() + ids + names + key
+    }
 }
 
 impl Shard {
@@ -136,11 +197,7 @@ impl Shard {
         };
         match order {
             TestamentOrder::Flush { scope } => {
-                let Some(testaments) = self.testaments.get_mut(&session) else { return Ok(()) };
-                testaments.flush(scope);
-                if testaments.len() == 0 {
-                    self.testaments.remove(&session);
-                }
+                self.testaments.flush(session, scope);
                 Ok(())
             }
             TestamentOrder::Add { scope, mut publication } => {
@@ -155,12 +212,7 @@ impl Shard {
                     return Err(Refusal::new(error::FEATURE_NOT_SUPPORTED, words));
                 }
                 publication.actor.role = role;
-                let testaments = self.testaments.entry(session).or_default();
-                let added = testaments.add(scope, *publication);
-                if testaments.len() == 0 {
-                    self.testaments.remove(&session);
-                }
-                added
+                self.testaments.add(session, scope, *publication)
             }
         }
     }

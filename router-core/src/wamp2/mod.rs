@@ -61,6 +61,7 @@ const ROLES: Roles = Roles {
         Feature::SubscriberBlackwhiteListing,
         Feature::SubscriptionMetaApi,
         Feature::SubscriptionRevocation,
+        Feature::TopicReflection,
     ])),
     dealer: Some(FeatureSet::of(&[
         Feature::CallCanceling,
@@ -70,6 +71,7 @@ const ROLES: Roles = Roles {
         Feature::CallerIdentification,
         Feature::PatternBasedRegistration,
         Feature::PayloadPassthruMode,
+        Feature::ProcedureReflection,
         Feature::ProgressiveCallInvocations,
         Feature::ProgressiveCallResults,
         Feature::RegistrationMetaApi,

@@ -302,6 +302,32 @@ fn testaments_are_told_at_the_end_in_their_order() {
 }
 
 #[test]
+fn testaments_of_a_shard_are_bounded_too() {
+    let mut router = Router::new(1);
+    let large = "x".repeat(60 << 10);
+    let mut kept = Vec::new();
+    let refused = loop {
+        let member = router.join(0);
+        let session = router.session_id(member).expect("it is open");
+        let order = testament(REALM1, TestamentScope::Detached, &large);
+        match ask(&mut router, 0, Ask::Testament { session, realm: RealmId::new(REALM1), order }) {
+            ApiAnswer::Ordered(Ok(())) => kept.push(member),
+            ApiAnswer::Ordered(Err(refusal)) => break (member, refusal.error),
+            other => panic!("{other:?}"),
+        }
+        assert!(kept.len() < 2_000, "there is a bound");
+    };
+    assert_eq!(refused.1, "wamp.error.unavailable");
+    assert!(kept.len() > 1_000, "64 MiB hold so many");
+    router.vanish(kept[0]);
+    assert_eq!(news(&mut router, 0).len(), 1, "what was kept is published");
+    let order = testament(REALM1, TestamentScope::Detached, &large);
+    let session = router.session_id(refused.0).expect("it is open");
+    let again = ask(&mut router, 0, Ask::Testament { session, realm: RealmId::new(REALM1), order });
+    assert!(matches!(again, ApiAnswer::Ordered(Ok(()))), "there is room again: {again:?}");
+}
+
+#[test]
 fn the_router_publishes_what_no_session_may() {
     let mut router = Router::new(2);
     let observer = router.join(1);

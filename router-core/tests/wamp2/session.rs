@@ -25,8 +25,8 @@ fn hello_is_welcomed_with_roles_and_identity() {
         r#""realm":"realm1""#,
         r#""authrole":"anonymous""#,
         r#""authmethod":"anonymous""#,
-        r#""broker":{"features":{"event_history":true,"event_retention":true,"pattern_based_subscription":true,"payload_passthru_mode":true,"publication_trustlevels":true,"publisher_exclusion":true,"publisher_identification":true,"session_meta_api":true,"subscriber_blackwhite_listing":true,"subscription_meta_api":true,"subscription_revocation":true}}"#,
-        r#""dealer":{"features":{"call_canceling":true,"call_reroute":true,"call_timeout":true,"call_trustlevels":true,"caller_identification":true,"pattern_based_registration":true,"payload_passthru_mode":true,"progressive_call_invocations":true,"progressive_call_results":true,"registration_meta_api":true,"registration_revocation":true,"session_meta_api":true,"shared_registration":true,"testament_meta_api":true}}"#,
+        r#""broker":{"features":{"event_history":true,"event_retention":true,"pattern_based_subscription":true,"payload_passthru_mode":true,"publication_trustlevels":true,"publisher_exclusion":true,"publisher_identification":true,"session_meta_api":true,"subscriber_blackwhite_listing":true,"subscription_meta_api":true,"subscription_revocation":true,"topic_reflection":true}}"#,
+        r#""dealer":{"features":{"call_canceling":true,"call_reroute":true,"call_timeout":true,"call_trustlevels":true,"caller_identification":true,"pattern_based_registration":true,"payload_passthru_mode":true,"procedure_reflection":true,"progressive_call_invocations":true,"progressive_call_results":true,"registration_meta_api":true,"registration_revocation":true,"session_meta_api":true,"shared_registration":true,"testament_meta_api":true}}"#,
         r#""agent":"fanwire-test""#,
     ] {
         assert!(welcome.contains(part), "{part} in {welcome}");

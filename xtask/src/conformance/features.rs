@@ -114,7 +114,7 @@ pub const FEATURES: &[Feature] = &[
         Yes,
         &["router-core/tests/wamp2/meta_registrations.rs"],
     ),
-    announced("procedure_reflection", "Procedure reflection", No("not yet"), &[]),
+    announced("procedure_reflection", "Procedure reflection", Yes, &["tests/end_to_end/reflection.rs"]),
     announced("call_reroute", "Call rerouting", Yes, &["router-core/tests/wamp2/shared.rs"]),
     // Publish and subscribe.
     announced(
@@ -157,7 +157,7 @@ pub const FEATURES: &[Feature] = &[
         &["router-core/tests/wamp2/retained.rs", "tests/end_to_end/retained.rs"],
     ),
     announced("subscription_revocation", "Subscription revocation", Yes, &["tests/end_to_end/meta.rs"]),
-    announced("topic_reflection", "Topic reflection", No("not yet"), &[]),
+    announced("topic_reflection", "Topic reflection", Yes, &["tests/end_to_end/reflection.rs"]),
     announced(
         "x_acknowledged_event_delivery",
         "Acknowledged event delivery",
