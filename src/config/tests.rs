@@ -506,7 +506,6 @@ fn keys_of_the_api_are_checked() {
         ("key_hash = \"fwk_00\"", "this is a key itself"),
         ("realms = []", "for no realm"),
         ("realms = [\"realm2\"]", "did you mean realm1?"),
-        ("roles = [\"anonymos\"]", "did you mean anonymous?"),
         ("realms = [\"realm1\", \"realm1\"]", "named twice"),
         ("role = \"anonymus\"", "did you mean anonymous?"),
         ("allow = []", "may do nothing"),

@@ -186,8 +186,9 @@ described! {
         /// The role's name.
         #[acts(now)]
         pub name: String,
-        /// How far subscribers and callees may trust what its members publish and call, where the permission does not say; `none`:
-        /// they are told nothing of it.
+        /// How far others may trust who publishes or calls, where the permission does not say.
+        ///
+        /// `none`: subscribers and callees are told nothing of it.
         #[acts(now)]
         #[serde(default = "Role::default_trust_level")]
         pub trust_level: Limit<Count>,

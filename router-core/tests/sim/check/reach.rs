@@ -9,6 +9,7 @@ use super::{Checker, Facts, Verdict, gaps::Gaps};
 use crate::{
     history::{ClientId, Event, Op, Ruling, Seen, Tag},
     names,
+    orders::ORDERED,
     plan::disclosure,
 };
 use fanwire_core::access::Disclosure;
@@ -163,8 +164,10 @@ impl Reach {
                 self.asked.insert(*subscription, topic);
                 self.gaps.subscribed(client, names::is_gaps(topic));
                 // Unless it has begun to unsubscribe since.
-                let stands =
-                    matches!(self.own.get(&(client, topic)), Some((asked, true)) if asked <= request);
+                // Requests of backends are numbered apart.
+                let is_own = request & ORDERED == 0;
+                let stands = matches!(self.own.get(&(client, topic)), Some((asked, true))
+                    if asked == request || asked < request && is_own);
                 if stands && !facts.is_leaving(client) {
                     self.subscribed.entry(topic).or_default().insert(client);
                 }
