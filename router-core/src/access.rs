@@ -477,6 +477,20 @@ impl Access {
         rule.contains(action).then_some(rule.permit)
     }
 
+    /// The role's rules about exact URIs and prefixes, in the order of their URIs: URI, whether it is a prefix, and what the rule allows.
+    pub(crate) fn permissions(
+        &self,
+        realm: RealmId,
+        role: RoleId,
+    ) -> Vec<(&str, bool, impl Fn(Action) -> bool)> {
+        let rules = self.realms[realm.index()].roles.get(role.index()).map(|role| role.rules.all());
+        let rules = rules.into_iter().flatten().filter(|(policy, ..)| *policy != MatchPolicy::Wildcard);
+        let told = |(policy, uri, rule): (_, _, Allowed)| {
+            (uri, policy == MatchPolicy::Prefix, move |action| rule.contains(action))
+        };
+        rules.map(told).collect()
+    }
+
     /// Whether it may do this by a rule whose own URI begins with `wamp.`: what ends other sessions, subscriptions and
     /// registrations needs such a rule, so that who may call everything does not get it along with that.
     pub fn permits_expressly(&self, realm: RealmId, role: RoleId, action: Action, uri: &str) -> bool {

@@ -246,20 +246,33 @@ impl Shard {
         &mut self,
         now: Instant,
         outlet: Outlet,
-        mut entrance: Entrance,
+        entrance: Entrance,
         methods: Vec<LoginMethod>,
         extra: OwnedPayload,
     ) {
+        self.session_mut(outlet).expect("it says who it is").state = State::Verifying;
         let id = SessionId::from_random((self.random)());
+        self.ask_for_challenge(now, outlet, entrance, id, (methods, extra));
+    }
+
+    /// The same of who stays what it is meanwhile. `id` is that of its session, once it is in.
+    pub(crate) fn ask_for_challenge(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        mut entrance: Entrance,
+        id: SessionId,
+        (methods, extra): (Vec<LoginMethod>, OwnedPayload),
+    ) {
         entrance.session = Some(id);
         let session = self.session_mut(outlet).expect("it says who it is");
-        session.state = State::Verifying;
+        let version_1 = matches!(session.encoding, Encoding::Wamp1(_));
         let channel = session.take_channel();
         let (realm, authid) = (entrance.realm, entrance.authid.clone());
         let hooks = self.config.access.hooks(realm);
         let knows = |method: &LoginMethod| hooks.login_methods.contains(method);
         let hook = hooks.authenticate.filter(|_| methods.iter().any(knows));
-        let subject = Subject::Hello { authid, methods, extra, session: id, channel };
+        let subject = Subject::Hello { authid, methods, extra, session: id, channel, version_1 };
         self.ask(now, outlet, (hook, realm), subject, Matter::Entrance(entrance));
     }
 
@@ -269,7 +282,10 @@ impl Shard {
         entrance.authid = grant.authid.or(entrance.authid);
         entrance.method = challenge.method;
         entrance.exchange = challenge.exchange;
-        self.begin_login(outlet, entrance);
+        match self.session(outlet).expect("it logs in").encoding {
+            Encoding::Wamp1(_) => self.await_signature(outlet, entrance),
+            _ => self.begin_login(outlet, entrance),
+        }
         if !planted(Mutation::VerdictNotResumed) {
             self.listen_again(outlet);
         }
@@ -309,7 +325,19 @@ impl Shard {
         let session = self.session_mut(outlet).expect("it answers a challenge");
         session.state = State::Verifying;
         let asking = session.asking.take().expect("a challenged session is on its way in");
-        let Matter::Entrance(mut entrance) = asking.matter else { unreachable!("it has no requests yet") };
+        let Matter::Entrance(entrance) = asking.matter else { unreachable!("it has no requests yet") };
+        self.answer_challenge(now, outlet, entrance, signature, extra);
+    }
+
+    /// Somebody who was challenged answers.
+    pub(crate) fn answer_challenge(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        mut entrance: Entrance,
+        signature: Ticket,
+        extra: OwnedPayload,
+    ) {
         let proof = match entrance.exchange.take() {
             Some(exchange) => Proof::Answer(Answer { signature, extra, exchange }),
             None => Proof::Ticket(signature),

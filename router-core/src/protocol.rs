@@ -58,6 +58,7 @@ impl Shard {
     ) {
         match self.spoken(outlet) {
             Some(Encoding::Wamp2(..)) => self.say_challenge_wamp2(now, outlet, method, extra),
+            Some(Encoding::Wamp1(_)) => self.answer_login_call(outlet, extra.view()),
             // Nobody else offers methods.
             Some(_) | None => self.deny_login(now, outlet, true, &Denial::Failed),
         }

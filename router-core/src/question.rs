@@ -77,6 +77,8 @@ pub enum Subject {
         session: SessionId,
         /// What its connection alone has, where that is known; see [`Shard::bind_channel`].
         channel: Option<Box<ChannelId>>,
+        /// It speaks WAMP version 1: the challenge is a text, its only argument.
+        version_1: bool,
     },
     /// Is the proof good, and which role does it give?
     Login {

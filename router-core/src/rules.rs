@@ -36,6 +36,16 @@ impl<T: Copy> Rules<T> {
         self.wildcards.sort_by_key(|(uri, _)| uri::Shape::of(uri));
     }
 
+    /// All of them, in the order of their URIs.
+    pub(crate) fn all(&self) -> Vec<(MatchPolicy, &str, T)> {
+        let exact = self.exact.iter().map(|(uri, rule)| (MatchPolicy::Exact, &**uri, *rule));
+        let prefixes = self.prefixes.iter().map(|(uri, rule)| (MatchPolicy::Prefix, &**uri, *rule));
+        let wildcards = self.wildcards.iter().map(|(uri, rule)| (MatchPolicy::Wildcard, &**uri, *rule));
+        let mut all: Vec<_> = exact.chain(prefixes).chain(wildcards).collect();
+        all.sort_by_key(|(policy, uri, _)| (*uri, *policy as u8));
+        all
+    }
+
     /// The rule that decides on this URI.
     pub(crate) fn get(&self, uri: &str) -> Option<T> {
         if let Some(&rule) = self.exact.get(uri) {

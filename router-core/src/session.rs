@@ -33,7 +33,7 @@ use crate::ids::{RealmId, RegistrationId, RoleId, SessionId, SubscriptionId};
 use crate::invocations::Invocations;
 use crate::login::{ChannelId, LoginMethod};
 use crate::question::Asking;
-use crate::wamp1::Curies;
+use crate::wamp1::{self, Curies};
 
 /// Where a session stands; see the picture above.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -209,6 +209,8 @@ pub(crate) struct Words {
     pub(crate) refused_tokens: u8,
     /// What a hook has allowed it for as long as it lasts.
     pub(crate) allowed: Option<Box<AllowedFor>>,
+    /// How far its login has come, where that is by calls.
+    pub(crate) login: Option<Box<wamp1::Login>>,
     /// What its connection alone has, until it says who it is.
     pub(crate) channel: Option<Box<ChannelId>>,
 }

@@ -1,6 +1,7 @@
 //! `[wamp1]`: clients of WAMP version 1.
 
 use fanwire_core::access::Access;
+use fanwire_core::login::LoginMethod;
 use fanwire_core::uri::{MatchPolicy, UriRule, check_pattern};
 use fanwire_core::wamp1::{self, NameMap};
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::describe::{Described, described};
 use super::load::Origins;
 use super::problem::{Problem, nearest};
-use super::schema::{Config, Realm};
+use super::schema::{Config, Hook, Realm};
 
 described! {
     /// Clients of WAMP version 1.
@@ -17,7 +18,8 @@ described! {
     pub struct Wamp1 {
         /// The realm in which its clients are, as the realm's role for anonymous clients; `"none"`: version 1 is not spoken.
         ///
-        /// `""`: the realm, where there is one alone and it takes anonymous clients; otherwise `"none"`.
+        /// `""`: the realm, where there is one alone and it takes anonymous clients; otherwise `"none"`. Users with secrets for
+        /// `wampcra` can log in; where the realm takes no anonymous clients they have to.
         #[acts(restart)]
         pub realm: String,
         /// Names that are others in the realm: `[[wamp1.name]]` with `v1` and `v2`.
@@ -65,6 +67,15 @@ pub fn realm(config: &Config) -> Option<&Realm> {
     }
 }
 
+/// Whether its clients may be able to log in, which they do by WAMP-CRA.
+fn may_log_in(config: &Config, realm: &Realm) -> bool {
+    let is_asked = |hook: &Hook| {
+        let is_meant = hook.realms.is_empty() || hook.realms.contains(&realm.name);
+        is_meant && hook.methods.iter().any(|method| method == LoginMethod::WampCra.name())
+    };
+    !realm.user.is_empty() || realm.users_file().is_some() || config.hook.iter().any(is_asked)
+}
+
 /// All that is wrong with it.
 pub fn check(config: &Config, origins: &Origins) -> Vec<Problem> {
     let mut checker = Checker { origins, problems: Vec::new() };
@@ -92,11 +103,10 @@ impl Checker<'_> {
             let help = near.into_iter().chain([format!("realms: {}", names.join(", "))]);
             return self.refuse("wamp1.realm", format!("there is no realm {name:?}"), help);
         };
-        if realm.anonymous().is_none() {
-            let wrong = format!(
-                "realm {name:?} takes nobody without a login, and clients of WAMP version 1 have none"
-            );
-            let help = "give the realm an anonymous_role, or name another realm, or \"none\"";
+        if realm.anonymous().is_none() && !may_log_in(config, realm) {
+            let wrong =
+                format!("realm {name:?} has neither anonymous clients nor users, so nobody could come in");
+            let help = "give the realm an anonymous_role or users with secrets for wampcra, or name another realm, or \"none\"";
             self.refuse("wamp1.realm", wrong, [help.into()]);
         }
     }
@@ -163,7 +173,7 @@ mod tests {
             let config = loaded(&realms(all, &more)).expect("right");
             assert_eq!(realm(&config).map(|realm| realm.name.as_str()), expected, "{all:?} {more}");
         }
-        for (name, words) in [("d", "there is no realm \"d\""), ("c", "takes nobody without a login")] {
+        for (name, words) in [("d", "there is no realm \"d\""), ("c", "has neither anonymous clients nor users")] {
             let refused = loaded(&realms(&[open, closed], &named(name))).expect_err("it is wrong");
             assert!(refused.contains("wamp1.realm") && refused.contains(words), "{refused}");
         }

@@ -64,3 +64,4 @@ mod tls;
 mod traffic;
 mod trust;
 mod wamp1;
+mod wamp1_login;

@@ -31,6 +31,30 @@ pub fn decode(bytes: &[u8]) -> Result<Message<'_>, DecodeError<'_>> {
     Ok(message)
 }
 
+/// The first of a call's arguments, a list in JSON that was validated, where it is a text or nothing; `Err`: it is something else.
+///
+///     use fanwire_codec::wamp1::first_text;
+///     assert_eq!(first_text(br#"["joe", {}]"#), Ok(Some("joe".into())));
+///     assert_eq!((first_text(b"[]"), first_text(b"[null]")), (Ok(None), Ok(None)));
+///     assert!(first_text(b"[7]").is_err());
+///
+/// # Errors
+///
+/// The words for whoever has called.
+pub fn first_text(list: &[u8]) -> Result<Option<Cow<'_, str>>, &'static str> {
+    let wrong = "the first argument is neither a string nor null";
+    let mut reader = JsonReader::new(list, json::DEPTH_MAX);
+    let read = |reader: &mut JsonReader<'_>| -> Result<Option<Kind>, Malformed> {
+        let mut items = reader.list()?;
+        if reader.next_element(&mut items)? { reader.kind().map(Some) } else { Ok(None) }
+    };
+    match read(&mut reader).map_err(|_| wrong)? {
+        None | Some(Kind::Absent) => Ok(None),
+        Some(Kind::String) => reader.string().map(Some).map_err(|_| wrong),
+        Some(_) => Err(wrong),
+    }
+}
+
 /// The elements of one message, taken from left to right.
 struct Elements<'a> {
     reader: JsonReader<'a>,

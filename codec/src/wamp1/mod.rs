@@ -19,7 +19,7 @@ use std::borrow::Cow;
 
 use crate::wamp2::ReceiverLists;
 
-pub use decode::decode;
+pub use decode::{decode, first_text};
 pub use encode::{encode_error, encode_event, encode_refusal, encode_result, encode_welcome};
 pub use error::{DecodeError, Refused, Violation};
 

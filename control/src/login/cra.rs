@@ -140,6 +140,24 @@ impl CraSecret {
         (extra, text)
     }
 
+    /// The text that a client of WAMP version 1 has to sign.
+    pub(super) fn challenge_of_version_1(&self, name: &str, session: u64, nonce: &[u8; 16]) -> String {
+        let mut challenge = json!({
+            "authid": STANDARD.encode(nonce),
+            "authkey": name,
+            "timestamp": calendar::to_the_millisecond(calendar::now()),
+            "sessionid": session.to_string(),
+            "extra": {},
+            // What it may do is told to those who are in.
+            "permissions": { "pubsub": [], "rpc": [] },
+        });
+        if let Some(Salting { rounds, salt }) = &self.salting {
+            challenge["authextra"] =
+                json!({ "salt": salt, "iterations": rounds, "keylen": self.key_bytes() });
+        }
+        challenge.to_string()
+    }
+
     /// Whether the signature is that of `challenge` by this secret. Takes the same time wherever the first difference is.
     pub(super) fn has_signed(&self, challenge: &str, signature: &str) -> bool {
         sign(&self.key, challenge).as_bytes().ct_eq(signature.as_bytes()).into()

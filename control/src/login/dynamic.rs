@@ -18,7 +18,7 @@ use super::cra::CraSecret;
 use super::credentials::{Credential, Credentials};
 use super::cryptosign::PublicKey;
 use super::decoys::chance;
-use super::exchange::{Vouched, challenge, object, random};
+use super::exchange::{Greeting, Vouched, challenge, object, random};
 use super::scram::ScramKeys;
 use super::users::{User, Why};
 
@@ -121,10 +121,12 @@ impl Likeness {
         told: Option<Told>,
         role: &str,
     ) -> Result<Grant, Why> {
-        let Subject::Hello { authid, extra, session, channel, .. } = &question.subject else {
+        let Subject::Hello { authid, extra, session, channel, version_1, .. } = &question.subject else {
             return Err(Why::UnknownProof);
         };
         let hello = object(extra)?;
+        let (session, channel, version_1) = (session.get(), channel.as_deref(), *version_1);
+        let greeting = Greeting { extra: &hello, session, channel, version_1 };
         let by_key = || PublicKey::of_hello(&hello).map(|key| key.to_hex().into());
         let name: Box<str> = match authid {
             Some(authid) => authid.clone(),
@@ -139,14 +141,14 @@ impl Likeness {
         let decoy = User { role: RoleId::new(0), role_name, credentials: decoy };
         let Some(told) = told else {
             let vouched = Vouched { authid: name.clone(), user: None, extra: None };
-            return challenge(method, &name, &decoy, vouched, (&hello, session.get(), channel.as_deref()));
+            return challenge(method, &name, &decoy, vouched, &greeting);
         };
         self.last.insert(place, (told.credentials.clone(), told.role_name.clone()));
         let user = User { role: told.role, role_name: told.role_name, credentials: told.credentials };
         let user = Arc::new(user);
         let authid = told.authid.unwrap_or_else(|| name.clone());
         let vouched = Vouched { authid, user: Some(Arc::clone(&user)), extra: told.extra };
-        challenge(method, &name, &user, vouched, (&hello, session.get(), channel.as_deref()))
+        challenge(method, &name, &user, vouched, &greeting)
     }
 }
 

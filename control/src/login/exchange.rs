@@ -30,6 +30,18 @@ struct Kept {
     step: Step,
 }
 
+/// What somebody says who wants to log in, beside its name.
+pub(super) struct Greeting<'a> {
+    /// Its `authextra`.
+    pub(super) extra: &'a Map<String, Value>,
+    /// The id that its session will have.
+    pub(super) session: u64,
+    /// What its connection alone has.
+    pub(super) channel: Option<&'a ChannelId>,
+    /// It speaks WAMP version 1.
+    pub(super) version_1: bool,
+}
+
 /// Whom a program has vouched for.
 pub(super) struct Vouched {
     pub(super) authid: Box<str>,
@@ -84,7 +96,7 @@ impl Users {
     }
 
     fn challenge(&self, question: &Question) -> Result<Grant, Why> {
-        let Subject::Hello { authid, methods, extra, session, channel } = &question.subject else {
+        let Subject::Hello { authid, methods, extra, session, channel, version_1 } = &question.subject else {
             return Err(Why::UnknownProof);
         };
         let realm = self.realm(question.realm).ok_or(Why::UnknownUser)?;
@@ -111,11 +123,20 @@ impl Users {
             }
             (None, None) => return Err(Why::UnknownProof),
         };
-        let (extra, step) =
-            begin(shown, &name, (method, "static"), &hello, session.get(), channel.as_deref())?;
+        let (extra, step) = begin(
+            shown,
+            &name,
+            (method, "static"),
+            &Greeting {
+                extra: &hello,
+                session: session.get(),
+                channel: channel.as_deref(),
+                version_1: *version_1,
+            },
+        )?;
         let exchange =
             step.map(|step| Exchange::new(Kept { authid: name.clone(), user, dynamic: None, step }));
-        let challenge = Challenge { method, extra: payload(&extra), exchange };
+        let challenge = Challenge { method, extra, exchange };
         Ok(Grant { authid: Some(name), challenge: Some(Box::new(challenge)), ..Grant::default() })
     }
 
@@ -154,20 +175,19 @@ impl Users {
     }
 }
 
-/// The challenge for somebody of whom a program has told. `shown`: by whose secrets; `name`: whom the client says it is, with its
-/// `authextra`, the session's id and what its connection alone has.
+/// The challenge for somebody of whom a program has told. `shown`: by whose secrets; `name`: whom the client says it is.
 pub(super) fn challenge(
     method: LoginMethod,
     name: &str,
     shown: &User,
     vouched: Vouched,
-    (hello, session, channel): (&Map<String, Value>, u64, Option<&ChannelId>),
+    greeting: &Greeting<'_>,
 ) -> Result<Grant, Why> {
-    let (extra, step) = begin(shown, name, (method, DYNAMIC), hello, session, channel)?;
+    let (extra, step) = begin(shown, name, (method, DYNAMIC), greeting)?;
     let Vouched { authid, user, extra: told } = vouched;
     let kept = |step| Kept { authid: authid.clone(), user, dynamic: Some(told), step };
     let exchange = step.map(|step| Exchange::new(kept(step)));
-    let challenge = Challenge { method, extra: payload(&extra), exchange };
+    let challenge = Challenge { method, extra, exchange };
     Ok(Grant { authid: Some(authid), challenge: Some(Box::new(challenge)), ..Grant::default() })
 }
 
@@ -194,12 +214,19 @@ fn begin(
     user: &User,
     name: &str,
     (method, provider): (LoginMethod, &str),
-    hello: &Map<String, Value>,
-    session: u64,
-    channel: Option<&ChannelId>,
-) -> Result<(Value, Option<Step>), Why> {
-    match method {
+    greeting: &Greeting<'_>,
+) -> Result<(OwnedPayload, Option<Step>), Why> {
+    let Greeting { extra: hello, session, channel, version_1 } = *greeting;
+    let (extra, step) = match method {
         LoginMethod::Ticket => Ok((Value::Object(Map::new()), None)),
+        LoginMethod::WampCra if version_1 => {
+            let secret = user.credentials.cra.clone().ok_or(Why::UnknownProof)?;
+            let challenge = secret.challenge_of_version_1(name, session, &random());
+            let args = Value::from(vec![challenge.as_str()]).to_string();
+            let told = Payload { args: Some(args.as_bytes()), ..Payload::EMPTY };
+            let step = Step::WampCra { secret, challenge };
+            return Ok((OwnedPayload::copy_from(Serializer::Json, &told), Some(step)));
+        }
         LoginMethod::WampCra => {
             let secret = user.credentials.cra.clone().ok_or(Why::UnknownProof)?;
             let (extra, challenge) = secret.challenge(name, (&user.role_name, provider), session, &random());
@@ -217,7 +244,8 @@ fn begin(
             Ok((extra, Some(Step::Cryptosign(step))))
         }
         _ => Err(Why::UnknownProof),
-    }
+    }?;
+    Ok((payload(&extra), step))
 }
 
 /// The channel of a connection to which the client wants its login bound (RFC 9266).

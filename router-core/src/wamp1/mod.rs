@@ -5,7 +5,8 @@
 //!                                     └ no: closed
 //! ```
 //!
-//! Version 1 has no realms, so its clients are in the configured one, as that realm's role for anonymous clients. Nothing but
+//! Version 1 has no realms, so its clients are in the configured one, as that realm's role for anonymous clients, unless they log in
+//! ([`login`]). Nothing but
 //! a CALL has an answer: what else is refused is counted and not told. Who breaks the protocol is closed with 1002 and words,
 //! and with 1003 where that is a binary message; there is no other farewell.
 //!
@@ -20,6 +21,7 @@
 //! While a hook is asked about a subscription or a publication nothing comes in, so what a client says is done in its order.
 
 pub(crate) mod frames;
+mod login;
 mod names;
 
 use std::borrow::Cow;
@@ -44,6 +46,7 @@ use crate::uri::{MatchPolicy, UriRule, check_topic};
 
 pub use names::{NameMap, Wamp1};
 
+pub(crate) use login::Login;
 pub(crate) use names::Curies;
 
 impl Shard {
@@ -61,6 +64,7 @@ impl Shard {
         });
         match entrance {
             Some(entrance) => self.let_in(now, outlet, entrance),
+            None if self.takes_logins_by_call() => self.await_login(outlet),
             None => {
                 self.close(now, outlet, 1008, "here nobody may come in without a login, and there is none")
             }
@@ -71,13 +75,20 @@ impl Shard {
 
     /// WELCOME to a session that is open.
     pub(crate) fn welcome_wamp1(&mut self, outlet: Outlet) {
-        let id = self.session(outlet).expect("it was opened").id;
+        let session = self.session(outlet).expect("it was opened");
+        let id = session.id;
+        if session.words.as_deref().is_some_and(|words| words.login.is_some()) {
+            return self.say_permissions(outlet);
+        }
         let Self { delivery, config, .. } = self;
         delivery.reply(outlet, |out| frames::welcome(id, &config.agent, out));
     }
 
     /// It is not let in.
     pub(crate) fn deny_login_wamp1(&mut self, now: Instant, outlet: Outlet, denial: &Denial) {
+        if self.refuse_login_call(now, outlet, denial) {
+            return;
+        }
         let (_, words, code) = Refusal::of_entrance(denial);
         self.close(now, outlet, code, words);
     }
@@ -86,7 +97,9 @@ impl Shard {
     pub(crate) fn receive_wamp1(&mut self, now: Instant, outlet: Outlet, kind: ws::Kind, bytes: &[u8]) {
         // What a hook has allowed is handled for the second time.
         self.delivery.counters.wamp1.messages_received += u64::from(self.in_hand_allowed.is_none());
-        if self.session(outlet).expect("the caller looked").state != State::Open {
+        let session = self.session(outlet).expect("the caller looked");
+        let is_in = session.state == State::Open;
+        if !is_in && !session.awaits_login_by_call() {
             return;
         }
         if kind != ws::Kind::Text {
@@ -95,7 +108,8 @@ impl Shard {
         }
         let Some(decoded) = self.decode(now, outlet, || wamp1::decode(bytes)) else { return };
         match decoded {
-            Ok(message) => self.receive_message_wamp1(now, outlet, message),
+            Ok(message) if is_in => self.receive_message_wamp1(now, outlet, message),
+            Ok(message) => self.receive_before_login(now, outlet, message),
             Err(DecodeError::Violation(why)) => {
                 self.delivery.counters.violations += 1;
                 self.close(now, outlet, 1002, &why.to_string());
@@ -106,13 +120,7 @@ impl Shard {
 
     fn receive_message_wamp1(&mut self, now: Instant, outlet: Outlet, message: Message<'_>) {
         match message {
-            Message::Prefix { prefix, uri } => {
-                let words = self.session_mut(outlet).expect("it is open").words.get_or_insert_default();
-                if let Err(wrong) = words.curies.define(&prefix, &uri) {
-                    self.delivery.counters.violations += 1;
-                    self.close(now, outlet, 1008, wrong);
-                }
-            }
+            Message::Prefix { prefix, uri } => self.define_prefix(now, outlet, &prefix, &uri),
             Message::Call { call_id, procedure, args } => {
                 self.call_of_version_1(now, outlet, &call_id, &procedure, args);
             }
@@ -141,6 +149,14 @@ impl Shard {
                 }
                 self.keep_said(args);
             }
+        }
+    }
+
+    fn define_prefix(&mut self, now: Instant, outlet: Outlet, prefix: &str, uri: &str) {
+        let words = self.session_mut(outlet).expect("it speaks").words.get_or_insert_default();
+        if let Err(wrong) = words.curies.define(prefix, uri) {
+            self.delivery.counters.violations += 1;
+            self.close(now, outlet, 1008, wrong);
         }
     }
 
@@ -187,6 +203,9 @@ impl Shard {
         if call_id.len() > CALL_ID_BYTES_MAX {
             self.delivery.counters.violations += 1;
             return self.close(now, outlet, 1008, "CALL: callID has 255 bytes at most");
+        }
+        if self.is_login_call(now, outlet, call_id, procedure, args) {
+            return;
         }
         // Who names two calls alike that are under way could not tell the answers apart, so the second one is refused.
         let request = self.config.access.hasher().hash_one(call_id);
@@ -255,7 +274,7 @@ impl Shard {
     ) {
         let call_id = self.take_call_id(outlet, request);
         let Self { delivery, config, .. } = self;
-        let error = config.wamp1.names.of_error(error);
+        let error = config.wamp1.names.of_realm(error);
         delivery.reply(outlet, |out| frames::call_error(&call_id, &error, payload, out));
     }
 

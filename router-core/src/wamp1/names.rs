@@ -41,8 +41,8 @@ impl NameMap {
         replace(self.0.iter().map(|(from, to)| (&**from, &**to)), name)
     }
 
-    /// What version 1 calls an error of the realm. WAMP's own have one name, whoever says them.
-    pub(super) fn of_error<'a>(&self, uri: &'a str) -> Cow<'a, str> {
+    /// What version 1 calls a name of the realm. WAMP's own have one name, whoever says them.
+    pub(super) fn of_realm<'a>(&self, uri: &'a str) -> Cow<'a, str> {
         if uri::is_reserved(uri) {
             return Cow::Borrowed(uri);
         }
@@ -135,11 +135,11 @@ mod tests {
         let names = NameMap::new([("http://x/", "x."), ("http://x/event#", "x.event.")]);
         for (name, topic) in [("http://x/a", "x.a"), ("http://x/event#a", "x.event.a"), ("y", "y")] {
             assert_eq!(names.to_topic(name), topic);
-            assert_eq!(names.of_error(topic), name);
+            assert_eq!(names.of_realm(topic), name);
         }
         let names = NameMap::new([("http://x/", "")]);
         for (error, told) in [("a.b", "http://x/a.b"), ("wamp.error.canceled", "wamp.error.canceled")] {
-            assert_eq!(names.of_error(error), told);
+            assert_eq!(names.of_realm(error), told);
         }
     }
 }

@@ -43,7 +43,8 @@ fn who_knows_the_users_is_asked_for_a_challenge_and_then_for_the_verdict() {
     let ann = waiting(&mut router, r#"["nonsense","scram","wampcra","scram"]"#, ANN);
     assert_eq!(router.hear(ann), [""; 0]);
     let question = router.question(0);
-    let Subject::Hello { authid, methods, extra, session, channel } = &question.subject else {
+    let Subject::Hello { authid, methods, extra, session, channel, version_1: false } = &question.subject
+    else {
         panic!("{question:?}")
     };
     assert_eq!(authid.as_deref(), Some("ann"));
