@@ -63,5 +63,6 @@ mod suites;
 mod tls;
 mod traffic;
 mod trust;
+mod vectors;
 mod wamp1;
 mod wamp1_login;
