@@ -173,7 +173,9 @@ mod tests {
             let config = loaded(&realms(all, &more)).expect("right");
             assert_eq!(realm(&config).map(|realm| realm.name.as_str()), expected, "{all:?} {more}");
         }
-        for (name, words) in [("d", "there is no realm \"d\""), ("c", "has neither anonymous clients nor users")] {
+        for (name, words) in
+            [("d", "there is no realm \"d\""), ("c", "has neither anonymous clients nor users")]
+        {
             let refused = loaded(&realms(&[open, closed], &named(name))).expect_err("it is wrong");
             assert!(refused.contains("wamp1.realm") && refused.contains(words), "{refused}");
         }
