@@ -63,14 +63,17 @@ pub(crate) struct ToKeep<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Replays {
     watched: HashMap<SubscriptionId, Watched, foldhash::fast::FixedState>,
-    /// Those under way, each in its turn.
-    queue: VecDeque<(SubscriptionId, SessionId)>,
+    /// Those under way by their tickets, each in its turn.
+    queue: VecDeque<(SubscriptionId, u64)>,
+    last_ticket: u64,
     /// Sessions in `watched`.
     count: usize,
     /// Bytes that replays may still say in this turn.
     allowance: usize,
-    /// Nothing could be said in the last turn: their connections are full.
-    is_stuck: bool,
+    /// How many in a row, over all turns, were found with a full connection.
+    idle: usize,
+    /// All of them were: when they are looked at again.
+    retry_at: Option<Instant>,
     /// When those that are over are looked for.
     sweep_at: Option<Instant>,
 }
@@ -89,6 +92,8 @@ struct Watched {
 struct Watch {
     outlet: Outlet,
     session: SessionId,
+    /// Which replay this is: a session may ask for the same one again.
+    ticket: u64,
     /// What is newer comes by the stream.
     version: u64,
     progress: Progress,
@@ -130,18 +135,18 @@ impl Replays {
     }
 
     /// When they go on.
-    pub(crate) fn next_deadline(&self, turn_at: Instant) -> Option<Instant> {
-        let next = (!self.queue.is_empty()).then(|| match self.is_stuck {
-            true => turn_at + STUCK_RETRY,
-            false => Instant::START,
-        });
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let next = (!self.queue.is_empty()).then(|| self.retry_at.unwrap_or(Instant::START));
         next.into_iter().chain(self.sweep_at).min()
     }
 
-    fn watch(&mut self, subscription: SubscriptionId, watch: Watch) {
+    fn watch(&mut self, subscription: SubscriptionId, mut watch: Watch) {
         self.end(watch.outlet, subscription);
         self.count += 1;
-        self.queue.push_back((subscription, watch.session));
+        self.last_ticket += 1;
+        watch.ticket = self.last_ticket;
+        (self.idle, self.retry_at) = (0, None);
+        self.queue.push_back((subscription, watch.ticket));
         self.watched.entry(subscription).or_default().watches.push(watch);
     }
 
@@ -247,7 +252,7 @@ impl Shard {
         let version = self.directory.retained_version(local.topic.realm());
         let Some(session) = self.session(outlet).map(|session| session.id) else { return };
         let progress = Progress::UnderWay { after: None, pulled: HashSet::default() };
-        self.replays.watch(subscription, Watch { outlet, session, version, progress });
+        self.replays.watch(subscription, Watch { outlet, session, ticket: 0, version, progress });
         self.replays.sweep_at.get_or_insert(now + TWINS_EXPECTED);
         self.continue_replays(now);
     }
@@ -258,31 +263,37 @@ impl Shard {
         if self.replays.sweep_at.is_some_and(|at| at <= now) {
             self.replays.sweep(now);
         }
-        if !self.replays.queue.is_empty() {
+        if !self.replays.queue.is_empty() && self.replays.retry_at.is_none_or(|at| at <= now) {
             self.continue_replays(now);
         }
     }
 
     /// Goes on with those whose connections have room, a page each in turn.
     fn continue_replays(&mut self, now: Instant) {
-        let mut idle = 0;
-        while self.replays.allowance > 0 && idle < self.replays.queue.len() {
-            let Some((subscription, session)) = self.replays.queue.pop_front() else { break };
+        self.replays.retry_at = None;
+        while self.replays.allowance > 0 && self.replays.idle < self.replays.queue.len() {
+            let Some((subscription, ticket)) = self.replays.queue.pop_front() else { break };
             let Some(mut watched) = self.replays.watched.remove(&subscription) else { continue };
-            let is_it = |watch: &&mut Watch| {
-                watch.session == session && matches!(watch.progress, Progress::UnderWay { .. })
-            };
-            let mut page = Page::Last;
-            if let Some(watch) = watched.watches.iter_mut().find(is_it) {
-                page = self.replay_page(now, subscription, watch);
-            }
+            let page = watched.watches.iter_mut().find(|watch| watch.ticket == ticket).map(|watch| {
+                debug_assert!(matches!(watch.progress, Progress::UnderWay { .. }), "it stands in the queue");
+                self.replay_page(now, subscription, watch)
+            });
             self.replays.watched.insert(subscription, watched);
-            idle = if page == Page::Blocked { idle + 1 } else { 0 };
-            if page != Page::Last {
-                self.replays.queue.push_back((subscription, session));
+            match page {
+                // The session has left, or asked once more.
+                None => continue,
+                Some(Page::Blocked) => self.replays.idle += 1,
+                Some(_) => self.replays.idle = 0,
+            }
+            if page != Some(Page::Last) {
+                self.replays.queue.push_back((subscription, ticket));
             }
         }
-        self.replays.is_stuck = idle > 0 && idle >= self.replays.queue.len();
+        if self.replays.queue.is_empty() {
+            self.replays.idle = 0;
+        } else if self.replays.idle >= self.replays.queue.len() {
+            (self.replays.idle, self.replays.retry_at) = (0, Some(now + STUCK_RETRY));
+        }
     }
 
     /// Says the next of a replay's events.
@@ -291,6 +302,11 @@ impl Shard {
         let entry = Arc::clone(&local.topic);
         let (realm, policy) = (entry.realm(), entry.policy());
         let Progress::UnderWay { after, pulled } = &mut watch.progress else { return Page::Last };
+        // Without a look into the directory: there may be very many of these.
+        if !self.has_room_for(watch.outlet, 0) {
+            self.replays.allowance = self.replays.allowance.saturating_sub(BLOCKED_COST);
+            return Page::Blocked;
+        }
         self.replays.allowance = self.replays.allowance.saturating_sub(PAGE_COST);
         let page = match policy {
             MatchPolicy::Exact => {
@@ -304,7 +320,8 @@ impl Shard {
                 // The rest in the next turn: what it is may be another one by then.
                 return Page::More;
             }
-            if !self.has_room_for(watch.outlet, &kept) {
+            let longest = kept.iter().map(|kept| kept.event.payload.len()).max().unwrap_or(0);
+            if !self.has_room_for(watch.outlet, longest) {
                 return Page::Blocked;
             }
             if !pulled.remove(&*uri) {
@@ -320,12 +337,11 @@ impl Shard {
         Page::Last
     }
 
-    /// Whether a connection has room for the retained event of a topic: a quarter of its outbox is for replays, and an empty
-    /// outbox takes an event of any size.
-    fn has_room_for(&self, outlet: Outlet, kept: &[Kept]) -> bool {
+    /// Whether a connection has room for a retained event of so many bytes: a quarter of its outbox is for replays, and an
+    /// empty outbox takes an event of any size.
+    fn has_room_for(&self, outlet: Outlet, bytes: usize) -> bool {
         let waiting = self.delivery.waiting_bytes(outlet);
-        let longest = kept.iter().map(|kept| kept.event.payload.len()).max().unwrap_or(0);
-        waiting == 0 || waiting + longest <= self.config.limits.outbox_bytes_max / 4
+        waiting == 0 || waiting + bytes <= self.config.limits.outbox_bytes_max / 4
     }
 
     /// Says a topic's retained event to one session, if there is one for it and its role may hear it. Whether it did.
@@ -398,11 +414,14 @@ impl Shard {
             };
             matched.iter().filter(holds).count()
         };
-        let had = |outlet: Outlet| twins.iter().filter(|(twin, _)| *twin == outlet).count();
-        let spared: Vec<SessionId> = twins
-            .iter()
-            .filter(|(outlet, _)| had(*outlet) == holds(*outlet))
-            .map(|(_, session)| *session)
+        let mut had: HashMap<SessionId, (Outlet, usize), foldhash::fast::FixedState> = HashMap::default();
+        for (outlet, session) in twins {
+            had.entry(session).or_insert((outlet, 0)).1 += 1;
+        }
+        let spared: Vec<SessionId> = had
+            .into_iter()
+            .filter(|(_, (outlet, count))| *count == holds(*outlet))
+            .map(|(session, _)| session)
             .collect();
         if spared.is_empty() {
             return None;
@@ -447,6 +466,8 @@ impl Shard {
 const TURN_BYTES: usize = 256 << 10;
 /// What it takes of that to look for an event, whatever its size.
 const LOOK_COST: usize = 512;
+/// To find that a connection is full.
+const BLOCKED_COST: usize = 64;
 /// And to read a page of the directory.
 const PAGE_COST: usize = 4 << 10;
 /// Topics of one page of a replay.

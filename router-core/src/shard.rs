@@ -552,7 +552,7 @@ impl Shard {
         let renamed = self.renamed_from.map(|_| Instant::START);
         let called = self.call_timers.first().map(|(at, _)| *at);
         let ending = self.endings.next_deadline();
-        let replays = self.replays.next_deadline(self.turn_at);
+        let replays = self.replays.next_deadline();
         let (delivery, desk) = (self.delivery.next_deadline(), self.desk.next_deadline());
         [retry, asked, renamed, called, ending, replays, delivery, desk].into_iter().flatten().min()
     }

@@ -8,7 +8,7 @@ use fanwire_codec::wamp2::{ReceiverLists, Serializer};
 use fanwire_core::api::{Actor, ApiPublication, Ask};
 use fanwire_core::directory::RetentionLimits;
 use fanwire_core::ids::{RealmId, RoleId};
-use fanwire_core::{DropReason, Limits};
+use fanwire_core::{DropReason, Instant, Limits};
 
 use crate::api::{ask, outcomes};
 use crate::support::{Client, Router, number};
@@ -370,4 +370,30 @@ fn the_api_keeps_events_and_says_where_it_could_not() {
     assert_eq!(outcomes(answer), [Ok(None), Err("wamp.error.unavailable")]);
     let heard = retained(&mut router, alice, "prefix", "a.");
     assert!(heard.len() == 1 && heard[0].ends_with(r#"{"topic":"a.b","retained":true},[1]]"#), "{heard:?}");
+}
+
+#[test]
+fn replays_that_wait_for_full_connections_do_not_keep_the_shard_busy() {
+    let mut router = Router::new(1);
+    let (alice, bob) = (router.join(0), router.join(0));
+    let kilobytes = format!(r#"["{}"]"#, "x".repeat(16 << 10));
+    for number in 0..40 {
+        retain(&mut router, bob, "", &format!("a.{number}"), &kilobytes);
+    }
+    // She reads nothing. One asks again and again; many ask for the same.
+    for number in 0..100 {
+        let topic = if number < 20 { "a.".to_owned() } else { format!("a.{}", number % 10) };
+        router.say(
+            alice,
+            &format!(r#"[32,{},{{"match":"prefix","get_retained":true}},"{topic}"]"#, number + 1),
+        );
+    }
+    for _ in 0..10 {
+        router.exchange(0);
+        let at = router.shards[0].next_deadline().expect("replays wait");
+        if at > Instant::START {
+            return;
+        }
+    }
+    panic!("the shard would be busy for ever");
 }
