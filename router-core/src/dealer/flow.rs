@@ -83,8 +83,14 @@ impl HeldParts {
         self.order.is_empty()
     }
 
+    /// Whether this may be held too. What has no payload is so little, and comes so seldom, that it always may.
+    fn has_room(&self, parcel: &Parcel) -> bool {
+        let has_payload = matches!(parcel.errand(), Some(Errand::Invoke(_) | Errand::Answer(_)));
+        !has_payload || self.bytes + parcel.len() + PART_BYTES <= HELD_BYTES_MAX
+    }
+
     fn push(&mut self, now: Instant, key: CallKey, parcel: Box<Parcel>) {
-        self.bytes += parcel.len();
+        self.bytes += parcel.len() + PART_BYTES;
         let held = self.calls.entry(key).or_insert_with(|| {
             self.order.push_back(key);
             HeldCall { parcels: VecDeque::new(), since: now }
@@ -200,12 +206,15 @@ impl Shard {
     fn open_or_hold(&mut self, now: Instant, parcel: Box<Parcel>) {
         let Some(key) = parcel.call(self.id) else { return self.open_parcel(now, parcel) };
         if self.held_parts.calls.contains_key(&key) {
-            return self.held_parts.push(now, key, parcel);
-        }
-        match self.room_for(now, now, &parcel) {
-            Room::Full if self.held_parts.bytes + parcel.len() <= HELD_BYTES_MAX => {
+            if self.held_parts.has_room(&parcel) {
                 return self.held_parts.push(now, key, parcel);
             }
+            // The call ends. What this would have waited behind finds that when it is looked at next.
+            self.fail_stuck(now, &parcel);
+            return self.open_parcel(now, parcel);
+        }
+        match self.room_for(now, now, &parcel) {
+            Room::Full if self.held_parts.has_room(&parcel) => return self.held_parts.push(now, key, parcel),
             Room::Full | Room::Stuck => self.fail_stuck(now, &parcel),
             Room::Free => {}
         }
@@ -227,7 +236,7 @@ impl Shard {
                     Room::Stuck => self.fail_stuck(now, &parcel),
                     Room::Free => {}
                 }
-                self.held_parts.bytes -= parcel.len();
+                self.held_parts.bytes -= parcel.len() + PART_BYTES;
                 held.since = now;
                 self.open_parcel(now, parcel);
             }

@@ -226,3 +226,30 @@ fn what_waits_ends_with_its_call() {
         }
     }
 }
+
+#[test]
+fn what_is_held_of_all_calls_is_bounded_final_answers_too() {
+    const CALLS: usize = 60;
+    let limits = Limits { outbox_bytes_max: 16 << 20, ..limits() };
+    let across = *PLACES.last().expect("there are some");
+    let (mut router, callee, _, caller) = registered(across, RESULTS, limits);
+    for call in 1..=CALLS {
+        router.say(caller, &format!(r#"[48,{call},{{"receive_progress":true}},"p"]"#));
+        router.hear(callee);
+    }
+    router.fill(caller, true);
+    let mebibyte = format!(r#"["{}"]"#, "x".repeat(1 << 20));
+    for call in 1..=CALLS {
+        // A quarter of the outbox is full after the first ones.
+        router.say(callee, &format!(r#"[70,{call},{{"progress":true}},{mebibyte}]"#));
+        router.turns(3);
+        if call > 6 {
+            router.say(callee, &format!("[70,{call},{{}},{mebibyte}]"));
+            router.turns(3);
+        }
+    }
+    let pending = router.calls_pending();
+    assert!(pending < CALLS as u64 - 20, "{pending} calls, and two mebibytes of each");
+    assert!(pending > 12, "{pending} calls fit");
+    nobody_is_cut(&router);
+}
