@@ -123,7 +123,7 @@ fn null_is_not_there_and_the_scheme_alone_is_enough() {
 /// Options that are refused, and the key that the words name.
 #[test]
 fn wrong_attributes_are_refused_by_name() {
-    const REFUSED: [(&str, &str); 8] = [
+    const REFUSED: [(&str, &str); 9] = [
         (r#"{"ppt_scheme":1}"#, "ppt_scheme"),
         (r#"{"ppt_scheme":""}"#, "ppt_scheme"),
         (r#"{"ppt_scheme":true}"#, "ppt_scheme"),
@@ -132,6 +132,7 @@ fn wrong_attributes_are_refused_by_name() {
         (r#"{"ppt_scheme":"x","ppt_serializer":["cbor"]}"#, "ppt_serializer"),
         (r#"{"ppt_scheme":"x","ppt_cipher":{}}"#, "ppt_cipher"),
         (r#"{"ppt_keyid":7,"ppt_scheme":"x"}"#, "ppt_keyid"),
+        (r#"{"ppt_scheme":"x","ppt_keyid":"\u0000AAAA"}"#, "ppt_keyid"),
     ];
     for (options, key) in REFUSED {
         let options: Value = serde_json::from_str(options).unwrap();

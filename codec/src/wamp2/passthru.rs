@@ -97,6 +97,8 @@ pub(super) struct Found {
     any: bool,
     /// A scheme that says something.
     scheme: bool,
+    /// One that begins with U+0000: in JSON that is binary, and other serializers would get it as such.
+    binary: Option<&'static str>,
 }
 
 impl Found {
@@ -110,12 +112,18 @@ impl Found {
         let Some(key) = known(key) else { return Ok(false) };
         let value = values.string(key)?;
         self.any |= value.is_some();
+        if value.as_ref().is_some_and(|text| text.starts_with('\0')) {
+            self.binary.get_or_insert(key);
+        }
         self.scheme |= key == KEYS[0] && value.is_some_and(|scheme| !scheme.is_empty());
         Ok(true)
     }
 
     /// Whether the payload is passed through. An error names what is missing: the others mean nothing without a scheme.
     pub(super) fn is_passthru(&self) -> Result<bool, (&'static str, &'static str)> {
+        if let Some(key) = self.binary {
+            return Err((key, "a string that does not begin with U+0000, which means binary"));
+        }
         if self.any && !self.scheme {
             return Err((KEYS[0], "a string that is not empty, since there are attributes of a payload"));
         }

@@ -47,6 +47,11 @@ impl Passthru {
             let words = "ppt_scheme must be a string that is not empty, since there are other ppt_ options";
             return Err(Refused::argument(words.to_owned()));
         }
+        let all = [&self.ppt_scheme, &self.ppt_serializer, &self.ppt_cipher, &self.ppt_keyid];
+        if all.into_iter().flatten().any(|text| text.starts_with('\0')) {
+            let words = "ppt_ options must not begin with U+0000, which means binary";
+            return Err(Refused::argument(words.to_owned()));
+        }
         let dict = serde_json::to_vec(self).expect("a few strings");
         let passthru = Some(wamp2::Passthru::in_dict(&dict));
         Ok(OwnedPayload::copy_from(payload.serializer(), &Payload { passthru, ..payload.view() }))
