@@ -125,6 +125,7 @@ allow = ["publish", "register", "call"]
         let router = Launch::on(driver).start();
         let mut member = Member::join(&router, "realm1");
         let long = "x".repeat(17 << 10);
+        let deep = (0..70).fold(json!([]), |inner, _| json!([inner]));
         for (args, kwargs, expected) in [
             (json!([]), json!({}), INVALID_ARGUMENT),
             (json!([7]), json!({}), INVALID_ARGUMENT),
@@ -136,6 +137,7 @@ allow = ["publish", "register", "call"]
             (json!(["a.b", {}]), json!({"type": 1}), INVALID_ARGUMENT),
             (json!(["a.b", {}]), json!({"kind": "topic"}), INVALID_ARGUMENT),
             (json!(["a.b", {"a": long}]), json!({}), "wamp.error.payload_size_exceeded"),
+            (json!(["a.b", {"a": deep}]), json!({}), INVALID_ARGUMENT),
         ] {
             let answer = member.call_with(DEFINE, args.clone(), kwargs.clone());
             assert_eq!(answer, Err(expected.to_owned()), "{kwargs}");

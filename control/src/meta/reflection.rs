@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use fanwire_codec::json;
 use fanwire_core::access::Action;
 use fanwire_core::directory::TopicFilter;
 use fanwire_core::ids::RealmId;
@@ -27,6 +28,8 @@ const DEFINITIONS_MAX: usize = 4_096;
 const BYTES_MAX: usize = 16 << 20;
 /// Bytes of one of them.
 const DEFINITION_BYTES_MAX: usize = 16 << 10;
+/// Lists and dictionaries in it, one in another. Descriptions put it into three more, and no payload has more than 128.
+const DEFINITION_DEPTH_MAX: u32 = 64;
 /// URIs of one list.
 const URIS_MAX: usize = 10_000;
 
@@ -194,6 +197,12 @@ impl Desk {
             let words =
                 format!("the definition has {} bytes, more than {DEFINITION_BYTES_MAX}", long.get().len());
             return Err(Refused::new(error::PAYLOAD_SIZE_EXCEEDED, words));
+        }
+        let is_deep = |text: &RawValue| json::validate(text.get().as_bytes(), DEFINITION_DEPTH_MAX).is_err();
+        if definition.as_deref().is_some_and(is_deep) {
+            let words =
+                format!("the definition has lists or dictionaries more than {DEFINITION_DEPTH_MAX} deep");
+            return Err(Refused::argument(words));
         }
         let action = kind.provided_by();
         if !self.core.load().access.authorize(caller.realm, caller.role, action, &uri) {
