@@ -21,6 +21,7 @@ use fanwire_core::Outlet;
 use super::Shard;
 use super::input::{Panicked, guarded};
 use super::longpoll::{Wanted, gone, wanted};
+use super::polls::Polls;
 use crate::config::Listener;
 use crate::posts::{Answer, Asker, TransportId};
 use crate::request::{RefusalReason, origin_refusal};
@@ -32,7 +33,7 @@ pub(super) struct Connection {
     /// Received and not yet looked at.
     input: Vec<u8>,
     step: Step,
-    /// Of the present request, or the last one.
+    /// Of the present request, or the last one; no other request of this shard has had it for very long.
     serial: u32,
     /// The page that the present request comes from, which may read the answer.
     origin: Option<Box<str>>,
@@ -220,8 +221,10 @@ impl<S: Service> Shard<S> {
             Err(Panicked) => return self.decoder_panicked(slot),
         };
         let has_drained = self.drain.is_some();
-        let Some(connection) = self.polls.connections.get_mut(&slot) else { return };
-        connection.serial = connection.serial.wrapping_add(1);
+        let Polls { connections, requests, .. } = &mut self.polls;
+        let Some(connection) = connections.get_mut(&slot) else { return };
+        *requests = requests.wrapping_add(1);
+        connection.serial = *requests;
         connection.keep = request.keep_alive() && !has_drained;
         connection.origin = None;
         connection.step = Step::Waiting(None);

@@ -299,6 +299,8 @@ impl<S: Service> Shard<S> {
             self.publish_counters();
         }
         if self.drain_ended() {
+            // What the flush has left for others: there is no next turn that would wake them.
+            self.ring_touched();
             self.publish_counters();
             return After::Done;
         }
@@ -527,8 +529,7 @@ impl<S: Service> Shard<S> {
         }
     }
 
-    /// Hands what was routed to the other shards, and wakes each that sleeps, once: also those that were handed a
-    /// connection.
+    /// Hands what was routed to the other shards, and wakes those that sleep: also those that were handed a connection.
     fn push_items(&mut self) {
         let Self { links, service, touched, .. } = self;
         let mut pushed = 0;
@@ -541,14 +542,20 @@ impl<S: Service> Shard<S> {
             pushed += 1;
             Ok(())
         });
+        self.ring_touched();
+        if pushed > 0 {
+            self.links.counters.ring_items_out.add(pushed);
+            self.offer_ring_space();
+        }
+    }
+
+    /// Wakes each shard that sleeps and was left something, once.
+    fn ring_touched(&mut self) {
+        let Self { links, touched, .. } = self;
         for (touched, doorbell) in touched.iter_mut().zip(links.doorbells.iter()) {
             if std::mem::take(touched) && doorbell.ring() {
                 links.counters.wakes.add(1);
             }
-        }
-        if pushed > 0 {
-            links.counters.ring_items_out.add(pushed);
-            self.offer_ring_space();
         }
     }
 

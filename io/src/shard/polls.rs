@@ -34,6 +34,8 @@ use crate::transport::Input;
 pub(super) struct Polls {
     sessions: HashMap<u32, Box<Polled>>,
     pub(super) connections: HashMap<u32, Box<Connection>>,
+    /// Requests so far, of all connections: so a late answer never meets another connection's in the same slot.
+    pub(super) requests: u32,
     /// Sessions that may have something for who waits, after the flush.
     answering: Vec<u32>,
     random: Option<Box<dyn FnMut() -> u64>>,
