@@ -46,13 +46,22 @@ struct Call {
     made_at: u64,
     /// It ends early, or may.
     is_hasty: bool,
-    has_ended: bool,
+    ended_at: Option<u64>,
+    /// When the first callee saw it.
+    asked_at: Option<u64>,
     /// Who was called, in order.
     callees: Vec<ClientId>,
     /// The least and most that callees had to do when it was made, where the one with the least is asked.
     loads: BTreeMap<ClientId, (usize, usize)>,
     /// Somebody who could take it when it was made.
     free: Option<ClientId>,
+}
+
+impl Call {
+    /// Whether it was made before, and what became of it is known only since.
+    fn is_under_way(&self, since: u64) -> bool {
+        self.made_at <= since && self.asked_at.or(self.ended_at).is_none_or(|at| at > since)
+    }
 }
 
 impl Checker for Shared {
@@ -102,7 +111,8 @@ impl Shared {
                 let call = Call {
                     made_at: facts.line,
                     is_hasty,
-                    has_ended: false,
+                    ended_at: None,
+                    asked_at: None,
                     callees: Vec::new(),
                     loads,
                     free,
@@ -145,7 +155,7 @@ impl Shared {
         let can_be_interrupted = facts.abilities(callee).canceling;
         let counts = |(tag, at, since): &&(Tag, u8, u64)| {
             let call = &self.calls[tag];
-            let may_be_over = call.has_ended || call.is_hasty || facts.is_leaving(tag.from);
+            let may_be_over = call.ended_at.is_some() || call.is_hasty || facts.is_leaving(tag.from);
             // What was on its way to it before it registered again counts for the registration that it had then.
             let is_its_own = *since > member.seen_at && call.made_at > member.asked_at;
             *at == by && is_its_own && !(can_be_interrupted && may_be_over)
@@ -180,6 +190,7 @@ impl Shared {
                 self.work.insert((client, *request), (*tag, by, facts.line));
                 self.invoked(client, by, tag, facts)?;
                 let call = self.calls.get_mut(tag).expect("the guard looked");
+                call.asked_at.get_or_insert(facts.line);
                 call.callees.push(client);
                 Ok(())
             }
@@ -281,7 +292,7 @@ impl Shared {
     ) -> Verdict {
         let Some(tag) = self.requests.get(&(client, request)) else { return Ok(()) };
         let call = self.calls.get_mut(tag).expect("both are noted at once");
-        call.has_ended = true;
+        call.ended_at.get_or_insert(facts.line);
         let is_refused = call.callees.is_empty() && uri == Some(NO_AVAILABLE_CALLEE);
         if is_callees || is_refused || uri == Some("wamp.error.no_such_procedure") {
             self.open.remove(tag);
@@ -313,7 +324,9 @@ impl Shared {
         let since = self.changed[&by];
         let calls = self.calls.iter().filter(|(tag, call)| tag.name == by && call.made_at > since);
         let mut counts: BTreeMap<ClientId, u64> = members.keys().map(|callee| (*callee, 0)).collect();
-        let mut unseen = 0;
+        // What was on its way then may have had its turn before or since.
+        let mut unseen =
+            self.calls.iter().filter(|(tag, call)| tag.name == by && call.is_under_way(since)).count() as u64;
         for (_, call) in calls {
             match call.callees.first() {
                 Some(callee) => *counts.entry(*callee).or_default() += 1,
