@@ -9,7 +9,7 @@ use fanwire_core::uri::{UriRule, check_pattern, check_topic};
 
 use super::load::Origins;
 use super::problem::{Problem, nearest};
-use super::schema::{Config, Hook, HookBody, HookEvent, NO_ROLE, OnFailure, Realm, Role};
+use super::schema::{self, Config, Hook, HookBody, HookEvent, Match, NO_ROLE, OnFailure, Realm, Role};
 use super::units::{Count, Time};
 use crate::wiring;
 
@@ -158,6 +158,15 @@ impl Checker<'_> {
             let role = access.role(id, &role.name).expect("it is one of the realm's");
             access.authorize(id, role, Action::Register, &hook.procedure)
         };
+        // A wide rule gives the right to answer along with others, to whoever did not mean to.
+        let by_name = |role: &Role| {
+            role.permission.iter().any(|rule| {
+                rule.match_policy == Match::Exact
+                    && rule.uri == hook.procedure
+                    && rule.allow.contains(&schema::Action::Register)
+            })
+        };
+        let is_meant = |realm: &&Realm| hook.realms.is_empty() || hook.realms.contains(&realm.name);
         if check_topic(&hook.procedure, UriRule::Loose).is_err() {
             refuse(
                 "procedure",
@@ -171,9 +180,21 @@ impl Checker<'_> {
             let wrong = format!("anonymous clients of realm {name:?} may register {}", hook.procedure);
             let help = "keep it from their role, or anybody can decide; or set anonymous_role = \"none\"";
             refuse("procedure", wrong, help);
+        } else if let Some(role) = realm.role.iter().find(|role| may(role) && !by_name(role)) {
+            let wrong = format!(
+                "role {:?} of realm {name:?} may register {} by a rule about more than that: it could decide itself, and is never asked about",
+                role.name, hook.procedure
+            );
+            let help = "deny it to that role by an exact rule, and allow it by one to the role of the program that answers";
+            refuse("procedure", wrong, help);
+        } else if is_meant(&realm)
+            && let Some(role) = realm.role.iter().find(|role| may(role) && hook.roles.contains(&role.name))
+        {
+            let wrong =
+                format!("role {:?} may register {}, so it is never asked about", role.name, hook.procedure);
+            refuse("roles", wrong, "leave it out of roles, or take that permission from it");
         }
         let decides = hook.events.contains(&HookEvent::Authenticate);
-        let is_meant = |realm: &&Realm| hook.realms.is_empty() || hook.realms.contains(&realm.name);
         if decides && is_meant(&realm) && realm.user.is_empty() && realm.users_file().is_none() {
             let wrong =
                 format!("nobody can log in to realm {name:?} before somebody answers, and nobody can answer");

@@ -592,8 +592,8 @@ users_file = "users.txt"
 [[realm.role]]
 name = "backend"
 [[realm.role.permission]]
-uri = "com.shop."
-match = "prefix"
+uri = "com.shop.login"
+match = "exact"
 allow = ["register"]
 
 [[hook]]
@@ -624,9 +624,12 @@ fn procedures_that_are_asked_are_checked() {
         (of(""), "no role of realm \"shop\" may register com.shop.login"),
         (of("").replace("realms = [\"shop\"]\n", ""), "there are several realms"),
         (of("procedure_realm = \"nowhere\"\n"), "there is no realm \"nowhere\""),
-        (PROCEDURE.replace("com.shop.login", "com shop"), "\"com shop\" is no URI"),
         (
-            PROCEDURE.replace("com.shop.login", "wamp.login"),
+            PROCEDURE.replace("procedure = \"com.shop.login", "procedure = \"com shop"),
+            "\"com shop\" is no URI",
+        ),
+        (
+            PROCEDURE.replace("procedure = \"com.shop.login", "procedure = \"wamp.login"),
             "no role of realm \"admin\" may register wamp.login",
         ),
         (PROCEDURE.replace("[\"register\"]", "[\"call\"]"), "no role of realm \"admin\" may register"),
@@ -650,6 +653,62 @@ fn procedures_that_are_asked_are_checked() {
     }
     let page = hook("methods = [\"wampcra\"]");
     assert!(refused(&page).contains("are for procedures"), "{}", refused(&page));
+}
+
+/// A realm where members are asked about by `com.shop.authorize`, and `backend` answers.
+const AUTHORIZER: &str = r#"
+[[realm]]
+name = "shop"
+anonymous_role = "none"
+users_file = "users.txt"
+[[realm.role]]
+name = "member"
+[[realm.role.permission]]
+uri = "MEMBER"
+match = "prefix"
+allow = ["publish", "register"]
+[[realm.role]]
+name = "backend"
+[[realm.role.permission]]
+uri = "com.shop.authorize"
+match = "exact"
+allow = ["register"]
+
+[[hook]]
+name = "rules"
+procedure = "com.shop.authorize"
+events = ["publish", "register"]
+roles = ["member"]
+"#;
+
+#[test]
+fn the_right_to_answer_is_given_by_name() {
+    let member = |uri: &str| AUTHORIZER.replace("MEMBER", uri);
+    let denied = "\nallow = [\"publish\", \"register\"]\n[[realm.role.permission]]\n\
+                  uri = \"com.shop.authorize\"\nmatch = \"exact\"\nallow = []\n";
+    let wide_but_for_it = member("com.shop.").replace("\nallow = [\"publish\", \"register\"]\n", denied);
+    for text in [member("com.shop.user."), wide_but_for_it] {
+        with_users(&text, "", 0o600).expect("right");
+    }
+    let by_more =
+        |role: &str| format!("role {role:?} of realm \"shop\" may register com.shop.authorize by a rule");
+    let of_backend = "uri = \"com.shop.authorize\"\nmatch = \"exact\"";
+    let backend = |rule: &str| member("com.shop.user.").replace(of_backend, rule);
+    for (text, wanted) in [
+        (member("com.shop."), by_more("member")),
+        (member(""), by_more("member")),
+        (member("com.shop.authorize"), by_more("member")),
+        (member("com.shop.").replace("roles = [\"member\"]\n", ""), by_more("member")),
+        (backend("uri = \"com.shop.authorize\"\nmatch = \"prefix\""), by_more("backend")),
+        (backend("uri = \"com..authorize\"\nmatch = \"wildcard\""), by_more("backend")),
+        (
+            member("com.shop.user.").replace("roles = [\"member\"]", "roles = [\"member\", \"backend\"]"),
+            "role \"backend\" may register com.shop.authorize, so it is never asked about".to_owned(),
+        ),
+    ] {
+        let words = with_users(&text, "", 0o600).expect_err(&wanted);
+        assert!(words.contains(&wanted), "{wanted}: {words}");
+    }
 }
 
 /// A hook with one line changed or added.

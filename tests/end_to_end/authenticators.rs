@@ -40,8 +40,8 @@ users_file = "users.txt"
 [[realm.role]]
 name = "backend"
 [[realm.role.permission]]
-uri = "com.shop."
-match = "prefix"
+uri = "com.shop.authenticate"
+match = "exact"
 allow = ["register"]
 
 [[hook]]
@@ -323,8 +323,8 @@ name = "member"
 [[realm.role]]
 name = "backend"
 [[realm.role.permission]]
-uri = "com.shop."
-match = "prefix"
+uri = "com.shop.authenticate"
+match = "exact"
 allow = ["register"]
 
 [[hook]]

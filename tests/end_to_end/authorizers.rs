@@ -27,6 +27,10 @@ name = "backend"
 uri = "com."
 match = "prefix"
 allow = ["publish", "subscribe", "call", "register"]
+[[realm.role.permission]]
+uri = "com.shop.authorize"
+match = "exact"
+allow = ["register"]
 
 [[hook]]
 name = "rules"

@@ -23,7 +23,8 @@ described! {
         pub url: String,
         /// In place of `url`: a WAMP procedure that is called, such as `com.shop.authenticate`. See [logins](logins.md#authenticators).
         ///
-        /// Some role must be allowed to register it, and the role of anonymous clients must not.
+        /// The role of the program that answers must be allowed to register it, by a permission whose `uri` is the procedure and whose
+        /// `match` is `exact`. A role that has it by a wider one alone is refused, and so is that of anonymous clients.
         #[acts(restart)]
         #[serde(default)]
         pub procedure: String,
