@@ -388,8 +388,16 @@ impl Shard {
     #[cold]
     pub(crate) fn keep_message(&mut self, outlet: Outlet, kind: ws::Kind, message: &[u8]) {
         let asking = self.session_mut(outlet).and_then(|session| session.asking.as_deref_mut());
-        if let Some(Matter::Request(held)) = asking.map(|asking| &mut asking.matter) {
-            held.message.get_or_insert_with(|| (kind, message.into()));
+        let Some(asking) = asking else { return };
+        let number = asking.number;
+        let Matter::Request(held) = &mut asking.matter else { return };
+        if held.message.is_some() {
+            return;
+        }
+        held.message = Some((kind, message.into()));
+        // Questions go out after their message was handled, so it is still here.
+        if let Some(question) = self.questions.iter_mut().rev().find(|asked| asked.key.number == number) {
+            question.held = message.len();
         }
     }
 

@@ -37,7 +37,7 @@ use crate::uri::MatchPolicy;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct QuestionKey {
     outlet: Outlet,
-    number: u64,
+    pub(crate) number: u64,
 }
 
 /// Something that others decide: whoever knows the users, or a hook.
@@ -45,7 +45,7 @@ pub(crate) struct QuestionKey {
 /// Answer each with [`Shard::handle_verdict`] of the shard that asked, or not at all: then its deadline answers it.
 #[derive(Debug)]
 pub struct Question {
-    key: QuestionKey,
+    pub(crate) key: QuestionKey,
     /// Which hook is asked; `None`: whoever knows the realm's users, or answers the meta API.
     pub hook: Option<HookId>,
     /// Which queue of the message center gets it, in place of a hook.
@@ -58,6 +58,8 @@ pub struct Question {
     pub client: Option<ClientId>,
     /// What is to be decided.
     pub subject: Subject,
+    /// Bytes of the message that waits on its shard for the verdict; 0: none does.
+    pub held: usize,
     wanted: Weak<()>,
 }
 
@@ -301,7 +303,7 @@ pub struct Told {
 /// What a session is on its way to do, and what it waits for meanwhile.
 pub(crate) struct Asking {
     /// Of the question that is not answered yet; 0 while nothing is asked.
-    number: u64,
+    pub(crate) number: u64,
     /// Alive while somebody waits for the verdict.
     _wanted: Option<Arc<()>>,
     pub(crate) matter: Matter,
@@ -350,7 +352,7 @@ impl Shard {
         let wanted = Arc::new(());
         let (client, weak) = (Some(self.client_id(outlet)), Arc::downgrade(&wanted));
         let question =
-            Question { key, hook, queue: None, handler: None, realm, client, subject, wanted: weak };
+            Question { key, hook, queue: None, handler: None, realm, client, subject, held: 0, wanted: weak };
         self.pose(now, question);
         let still_read = matches!(matter, Matter::Request(_)) && planted(Mutation::AskedStillRead);
         let session = self.session_mut(outlet).expect("its message is being handled");
@@ -363,7 +365,8 @@ impl Shard {
         self.last_question += 1;
         let key = QuestionKey { outlet, number: self.last_question };
         let (client, wanted) = (Some(self.client_id(outlet)), Weak::new());
-        let question = Question { key, hook, queue: None, handler: None, realm, client, subject, wanted };
+        let question =
+            Question { key, hook, queue: None, handler: None, realm, client, subject, held: 0, wanted };
         self.questions.push(question);
     }
 
@@ -380,6 +383,7 @@ impl Shard {
             realm,
             client: None,
             subject,
+            held: 0,
             wanted,
         });
     }
@@ -398,7 +402,8 @@ impl Shard {
         let wanted = Arc::new(());
         let weak = Arc::downgrade(&wanted);
         let (handler, client) = (None, None);
-        let question = Question { key, hook, queue: None, handler, realm, client, subject, wanted: weak };
+        let question =
+            Question { key, hook, queue: None, handler, realm, client, subject, held: 0, wanted: weak };
         self.pose(now, question);
         self.asked_calls.insert(key.number, (number, wanted));
     }

@@ -175,7 +175,8 @@ impl HookQueue {
         let is_told = event == HookEvent::Disconnect;
         // Who leaves must not keep others from coming in.
         let share = if is_told { line.config.queue / 2 } else { line.config.queue };
-        let Some(place) = line.room.enter(bytes_of(&question.subject), share.max(1)) else {
+        let bytes = bytes_of(&question.subject) + question.held;
+        let Some(place) = line.room.enter(bytes, share.max(1)) else {
             line.figures.count(event, Outcome::Busy);
             let verdict = || question.verdict(line.config.on_failure(event, Denial::Busy));
             return if is_told { Ok(()) } else { Err(verdict()) };

@@ -73,6 +73,25 @@ fn a_publication_waits_for_its_verdict_and_so_does_what_follows() {
 }
 
 #[test]
+fn a_question_says_how_many_bytes_wait_for_it() {
+    let events = [HookEvent::Publish, HookEvent::Call, HookEvent::Subscribe, HookEvent::Register];
+    let mut router = hooked(&events, "a.");
+    let large = "x".repeat(10_000);
+    for message in [
+        format!(r#"[16,1,{{}},"a.b",["{large}"]]"#),
+        format!(r#"[48,1,{{}},"a.b",["{large}"]]"#),
+        format!(r#"[32,1,{{"x_more":"{large}"}},"a.b"]"#),
+        format!(r#"[64,1,{{"x_more":"{large}"}},"a.b"]"#),
+    ] {
+        let [first, second] = [router.join(0), router.join(0)];
+        router.say(first, &message);
+        router.say(second, r#"[48,1,{},"a.b"]"#);
+        let held: Vec<_> = router.shards[0].questions().map(|question| question.held).collect();
+        assert_eq!(held, [message.len(), r#"[48,1,{},"a.b"]"#.len()], "each has its own");
+    }
+}
+
+#[test]
 fn other_topics_and_other_sessions_are_not_asked_about() {
     let mut router = hooked(&[HookEvent::Publish], "a.");
     let (alice, bob, carol) = (router.join(0), listener(&mut router), router.join(0));
