@@ -231,7 +231,6 @@ impl Shard {
     /// It is in, as whom it has said: what it may do. Rules by wildcards have no form in version 1.
     pub(super) fn say_permissions(&mut self, outlet: Outlet) {
         let session = self.session_mut(outlet).expect("it is open");
-        session.login().refused = 0;
         let (realm, role) = (session.realm, session.role);
         let names = &self.config.wamp1.names;
         let (mut topics, mut procedures) = (BytesMut::new(), BytesMut::new());
