@@ -371,7 +371,7 @@ fn a_registration_ends_once_whoever_ends_it() {
         let events = [EntryEvent::Created, EntryEvent::Attached, EntryEvent::Detached, EntryEvent::Deleted];
         let heard = events.into_iter().fold(Heard::default(), |heard, event| heard.with(event, true));
         let offer = Offer { force: true, heard, ..Offer::default() };
-        let register = |directory: &Directory, index: u8| {
+        let register = move |directory: &Directory, index: u8| {
             directory.register(REALM, MatchPolicy::Exact, "p", callee(index), &offer, 9).unwrap()
         };
         let first = register(&directory, 0);
