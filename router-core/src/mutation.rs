@@ -255,6 +255,26 @@ pub enum Mutation {
     AnybodyReroutes,
     /// What is kept to ask another callee counts for ever.
     KeptBytesStay,
+    /// It is told that sessions have left that were sent away with all others.
+    QuietEndsTold,
+    /// Who sends others away goes too.
+    KillerKilled,
+    /// Sessions of other realms are sent away as well.
+    KilledElsewhere,
+    /// Whoever loses something is told, whether it understands that or not.
+    RevocationToldToAll,
+    /// Nobody hears that a session has come.
+    JoinUntold,
+    /// What a session leaves behind is forgotten.
+    TestamentsLost,
+    /// What is for the destroyed session is published before what is for the detached one.
+    ScopesSwapped,
+    /// What a session takes back of what it leaves behind is published all the same.
+    FlushForgotten,
+    /// A session may leave behind what it may not publish.
+    TestamentUnauthorized,
+    /// The end of a registration is told before its last callee has left.
+    DeletedFirst,
     /// Decoding a message panics. Not for the simulation to find: the session must end with 1011 and nothing else.
     DecoderPanics,
 }

@@ -5,6 +5,7 @@ use crate::clock::Instant;
 use crate::delivery::{Outlet, SlowConnection};
 use crate::ids::SessionId;
 use crate::login::LoginMethod;
+use crate::mutation::{Mutation, planted};
 use crate::session::{Session, State};
 use crate::shard::{Effect, Shard};
 
@@ -50,7 +51,7 @@ impl Shard {
         let Dismissal { filter, except, after, limit, .. } = dismissal;
         let meant = |outlet| {
             let session = self.session(outlet).filter(|session| filter.admits(session))?;
-            (Some(session.id) != *except).then_some(session.id)
+            (Some(session.id) != *except || planted(Mutation::KillerKilled)).then_some(session.id)
         };
         if let Some(session) = filter.session {
             let outlet = self.outlets.get(&session).filter(|_| *after == SessionCursor::default());
@@ -130,7 +131,7 @@ impl Shard {
 impl SessionFilter {
     fn admits(&self, session: &Session) -> bool {
         session.state == State::Open
-            && self.realm.is_none_or(|realm| realm == session.realm)
+            && self.realm.is_none_or(|realm| realm == session.realm || planted(Mutation::KilledElsewhere))
             && self.role.is_none_or(|role| role == session.role)
             && self.subscription.is_none_or(|id| session.subscriptions.binary_search(&id).is_ok())
             && self.registration.is_none_or(|id| session.registers(id))

@@ -75,6 +75,10 @@ impl Shard {
     /// Ends a call for its caller. Its callee is interrupted if it can be.
     pub(super) fn give_up_call(&mut self, now: Instant, number: u64, uri: &'static str, words: &str) {
         let Some(call) = self.calls.get(&number) else { return };
+        // Its caller has its answer and waits no more, and its callee works on: it counts until that has answered.
+        if call.standing == Standing::Answered {
+            return;
+        }
         if !call.callee_features.call_canceling() && !planted(Mutation::InterruptsAnybody) {
             return self.skip_call(number, uri, words);
         }

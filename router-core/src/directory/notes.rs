@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::{Directory, Registration};
 use crate::ids::SessionId;
 use crate::meta::EntryEvent;
+use crate::mutation::{Mutation, planted};
 
 /// Which events somebody wants to hear of. A set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,7 +69,13 @@ impl<'a> Notes<'a> {
         }
     }
 
-    pub(super) fn into_all(self) -> Vec<Note> {
+    pub(super) fn into_all(mut self) -> Vec<Note> {
+        if let [.., before, last] = &mut self.all[..]
+            && last.event == EntryEvent::Deleted
+            && planted(Mutation::DeletedFirst)
+        {
+            std::mem::swap(&mut before.number, &mut last.number);
+        }
         self.all
     }
 }

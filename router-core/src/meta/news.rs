@@ -15,6 +15,7 @@ use crate::delivery::Outlet;
 use crate::directory::{Heard, Note, Registration};
 use crate::ids::{RealmId, RoleId, SessionId};
 use crate::login::LoginMethod;
+use crate::mutation::{Mutation, planted};
 use crate::shard::Shard;
 use crate::uri::MatchPolicy;
 
@@ -243,7 +244,7 @@ impl Shard {
     /// A session has just been opened.
     pub(crate) fn announce_begin(&mut self, outlet: Outlet) {
         let realm = self.session(outlet).expect("it was opened").realm;
-        if !self.is_heard(realm, ON_JOIN) {
+        if !self.is_heard(realm, ON_JOIN) || planted(Mutation::JoinUntold) {
             return;
         }
         let session = self.session(outlet).expect("as above");
@@ -264,10 +265,12 @@ impl Shard {
         let session = self.session(outlet).expect("it ends now");
         let (realm, role, id) = (session.realm, session.role, session.id);
         let testaments = self.testaments.take(id);
-        if self.is_hushed {
+        if self.is_hushed && !planted(Mutation::QuietEndsTold) {
             return;
         }
-        if let Some(testaments) = testaments {
+        if let Some(testaments) = testaments
+            && !planted(Mutation::TestamentsLost)
+        {
             let testaments = News::Testaments(testaments.into_publications());
             self.tell_news(realm, self.directory.next_news(), testaments);
         }

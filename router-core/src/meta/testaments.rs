@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use crate::access::Action;
 use crate::api::ApiPublication;
 use crate::ids::{RealmId, SessionId};
+use crate::mutation::{Mutation, planted};
 use crate::session::{Refusal, State, error};
 use crate::shard::Shard;
 
@@ -144,13 +145,19 @@ impl Testaments {
     }
 
     fn flush(&mut self, scope: TestamentScope) {
+        if planted(Mutation::FlushForgotten) {
+            return;
+        }
         let gone: usize = self.of(scope).drain(..).map(|publication| publication.bytes()).sum();
         self.bytes -= gone;
     }
 
     /// Those for the detached session before those for the destroyed one.
     pub(crate) fn into_publications(self) -> Vec<ApiPublication> {
-        let Self { mut detached, destroyed, .. } = self;
+        let Self { mut detached, mut destroyed, .. } = self;
+        if planted(Mutation::ScopesSwapped) {
+            std::mem::swap(&mut detached, &mut destroyed);
+        }
         detached.extend(destroyed);
         detached
     }
@@ -201,7 +208,9 @@ impl Shard {
                 Ok(())
             }
             TestamentOrder::Add { scope, mut publication } => {
-                self.permit(realm, role, Action::Publish, &publication.topic)?;
+                if !planted(Mutation::TestamentUnauthorized) {
+                    self.permit(realm, role, Action::Publish, &publication.topic)?;
+                }
                 if self.config.access.hooks(realm).of_publication(role, &publication.topic).is_some() {
                     let words = "a hook decides on publications to this topic, and there is nobody to ask it for when the \
                                  session has ended";

@@ -31,7 +31,6 @@ use crate::clock::Instant;
 use crate::dealer::{CallRefusal, CallRequest, Said};
 use crate::delivery::Outlet;
 use crate::encoding::{Encoding, Framing};
-#[cfg(feature = "mutations")]
 use crate::mutation::{Mutation, planted};
 use crate::session::{Refusal, State, error};
 use crate::shard::Shard;
@@ -400,7 +399,7 @@ impl Shard {
             Revoked::Subscription(_) => session.announced.subscription_revocation(),
             Revoked::Registration(_) => session.announced.as_callee(Feature::RegistrationRevocation),
         };
-        if understands {
+        if understands || planted(Mutation::RevocationToldToAll) {
             self.delivery.reply(outlet, |out| frames::revoked(serializer, what, reason, out));
         }
     }

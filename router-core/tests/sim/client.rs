@@ -5,7 +5,7 @@ mod calls;
 use super::{
     echo::ROOM_REQUEST,
     history::{Abilities, ClientId, Lists, Op, Person, Protocol, Say, Seen, Tag},
-    names::{GAPS, PATTERN_BIT, PATTERN_COUNT, REALM_BIT, is_gaps},
+    names::{GAPS, META_COUNT, META_FIRST, PATTERN_BIT, PATTERN_COUNT, REALM_BIT, is_gaps},
     plan::{Act, Plan},
     rng::Rng,
 };
@@ -170,6 +170,8 @@ impl Client {
                     self.subscriptions.insert(*subscription, topic);
                 }
             }
+            Seen::Revoked { is_subscription: true, id } => drop(self.subscriptions.remove(id)),
+            Seen::Revoked { is_subscription: false, id } => drop(self.registrations.remove(id)),
             Seen::Registered { request, registration } => {
                 if let Some(Asked::Register(procedure)) = self.asked.remove(request) {
                     self.registrations.insert(*registration, procedure);
@@ -213,7 +215,11 @@ impl Client {
         let padding = rng.pick(&plan.payload_bytes);
         let op = match act {
             Act::Subscribe => {
-                let topic = if self.is_centered() { topic } else { self.or_pattern(topic, plan, rng) };
+                let topic = match () {
+                    () if self.is_centered() => topic,
+                    () if rng.chance(plan.meta / 2) => realm | (META_FIRST + rng.below(META_COUNT) as u8),
+                    () => self.or_pattern(topic, plan, rng),
+                };
                 let request = self.ask(Some(Asked::Subscribe(topic)));
                 Op::Subscribe { request, topic }
             }
@@ -289,6 +295,16 @@ impl Client {
         }
     }
 
+    /// One of its subscriptions.
+    pub fn some_subscription(&self, rng: &mut Rng) -> Option<(u64, u8)> {
+        some(&self.subscriptions, rng)
+    }
+
+    /// One of its registrations.
+    pub fn some_registration(&self, rng: &mut Rng) -> Option<(u64, u8)> {
+        some(&self.registrations, rng)
+    }
+
     /// Answers the router's GOODBYE.
     pub fn answer_goodbye(&mut self) {
         self.must_answer_goodbye = false;
@@ -316,6 +332,11 @@ impl Client {
         self.last_number += 1;
         Tag { from: self.id, number: self.last_number, name }
     }
+}
+
+fn some(held: &BTreeMap<u64, u8>, rng: &mut Rng) -> Option<(u64, u8)> {
+    let place = if held.is_empty() { return None } else { rng.below(held.len()) };
+    held.iter().nth(place).map(|(id, name)| (*id, *name))
 }
 
 /// Mostly one list, sometimes any of them.

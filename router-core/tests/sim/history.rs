@@ -1,5 +1,6 @@
 //! What happened, as the clients know it: the checkers judge by this alone, and the trace hash is over it.
 
+use super::meta::News;
 use fanwire_codec::wamp2::{CancelMode, InvokePolicy, ReceiverLists};
 use std::borrow::Cow;
 
@@ -104,6 +105,9 @@ pub struct Abilities {
     pub timeout: bool,
     /// What it does not want goes to another one.
     pub reroute: bool,
+    /// It understands that registrations, and as a subscriber that subscriptions, are taken from it.
+    pub registrations: bool,
+    pub subscriptions: bool,
     /// As a caller: it may send calls in parts.
     pub calls_in_parts: bool,
 }
@@ -322,6 +326,11 @@ pub enum Seen {
         request: u64,
         answer: Result<Option<u64>, u16>,
     },
+    /// A subscription, or a registration, was taken from it.
+    Revoked {
+        is_subscription: bool,
+        id: u64,
+    },
     /// A backend's message.
     Sent {
         to: ClientId,
@@ -488,6 +497,35 @@ pub enum Event {
     Found {
         uid: String,
         clients: Vec<ClientId>,
+    },
+    /// The meta desk hears of something; in the order in which it publishes that.
+    News {
+        realm: u8,
+        news: News,
+    },
+    /// A session of this client's leaves something behind, for when it is detached or destroyed.
+    Testament {
+        client: ClientId,
+        is_detached: bool,
+        tag: Tag,
+        outcome: Result<(), String>,
+    },
+    /// It leaves nothing of this scope.
+    Flushed {
+        client: ClientId,
+        is_detached: bool,
+    },
+    /// A subscription, or a registration, was taken from it.
+    Revoked {
+        client: ClientId,
+        is_subscription: bool,
+        name: u8,
+    },
+    /// It is about to be sent away; `quietly`: nobody hears of it.
+    Killed {
+        client: ClientId,
+        quietly: bool,
+        reason: String,
     },
     /// The connection is no more. What it had not read is lost.
     Ended {

@@ -17,6 +17,7 @@ mod coverage;
 mod echo;
 mod history;
 mod messages;
+mod meta;
 mod names;
 mod orders;
 mod plan;

@@ -18,6 +18,24 @@ pub const PATTERN_BIT: u8 = 0x40;
 /// The topic of a session's own gaps, in each realm.
 pub const GAPS: u8 = 0x3f;
 
+/// The first of the topics at which the router itself publishes.
+pub const META_FIRST: u8 = 0x30;
+
+const META: [[&str; 3]; 10] = [
+    ["wamp", "session", "on_join"],
+    ["wamp", "session", "on_leave"],
+    ["wamp", "subscription", "on_create"],
+    ["wamp", "subscription", "on_subscribe"],
+    ["wamp", "subscription", "on_unsubscribe"],
+    ["wamp", "subscription", "on_delete"],
+    ["wamp", "registration", "on_create"],
+    ["wamp", "registration", "on_register"],
+    ["wamp", "registration", "on_unregister"],
+    ["wamp", "registration", "on_delete"],
+];
+
+pub const META_COUNT: usize = META.len();
+
 /// The roles of each realm; the first one may do everything.
 pub const ROLES: [&str; 3] = ["anonymous", "limited", "feeder"];
 
@@ -40,11 +58,27 @@ pub const PATTERN_COUNT: usize = PATTERNS.len();
 /// The components of a topic or procedure: `top.a.0`, `top.b.1`, `top.ab.2`, `top.a.3` and so on.
 fn components(name: u8) -> [String; 3] {
     let number = usize::from(name & !REALM_BIT);
+    if is_meta(name) {
+        return META[number - usize::from(META_FIRST)].map(str::to_owned);
+    }
     ["top".to_owned(), ["a", "b", "ab"][number % 3].to_owned(), number.to_string()]
 }
 
 pub fn is_pattern(name: u8) -> bool {
     name & PATTERN_BIT != 0
+}
+
+/// Whether the router itself publishes at it.
+pub fn is_meta(name: u8) -> bool {
+    let number = name & !REALM_BIT;
+    (META_FIRST..META_FIRST + META_COUNT as u8).contains(&number)
+}
+
+/// What is asked for so, without a realm.
+pub fn named(policy: MatchPolicy, uri: &str) -> Option<u8> {
+    let patterns = (0..PATTERN_COUNT as u8).map(|number| PATTERN_BIT | number);
+    let exact = (0..NAMES_MAX).chain(META_FIRST..META_FIRST + META_COUNT as u8).chain([GAPS]);
+    exact.chain(patterns).find(|name| request(*name) == (policy, uri.to_owned()))
 }
 
 pub fn is_gaps(name: u8) -> bool {
@@ -117,11 +151,6 @@ pub fn may_have(role: u8, name: u8) -> bool {
 /// The role of a source by API, by index in [`ROLES`]: that which may do everything, or that of feeders.
 pub fn source_role(source: ClientId) -> u8 {
     [0, 2][source.0 as usize % 2]
-}
-
-/// Whether this source may publish to this topic, or call this procedure.
-pub fn may_ask_by_api(source: ClientId, name: u8) -> bool {
-    may_send(source_role(source), name)
 }
 
 /// Feeders may not publish or call everything.

@@ -49,9 +49,10 @@ pub enum Step {
     Shed,
     Inner,
     Order,
+    Meta,
 }
 
-pub const STEPS: [Step; 23] = [
+pub const STEPS: [Step; 24] = [
     Step::Connect,
     Step::Act,
     Step::Hand,
@@ -75,6 +76,7 @@ pub const STEPS: [Step; 23] = [
     Step::Shed,
     Step::Inner,
     Step::Order,
+    Step::Meta,
 ];
 
 /// One kind of client operation.
@@ -152,6 +154,10 @@ pub struct Plan {
     pub limited_callees: usize,
     pub forced: usize,
     pub passed_on: usize,
+    /// Percent of subscriptions to what the router itself says, times two.
+    pub meta: usize,
+    /// Percent of thoughts of sending sessions away by the meta API that are acted upon.
+    pub kills: usize,
     /// Whether there is a time in which no callee says anything.
     pub hushed: bool,
     /// Whether there is a hook, percent of its questions that it denies, fails to answer, and never answers.
@@ -217,6 +223,7 @@ impl Plan {
             Step::Shed => rng.pick(&[0, 0, 2, 10]),
             Step::Inner => rng.pick(&[0, 20, 60]),
             Step::Order => rng.pick(&[0, 0, 20, 60]),
+            Step::Meta => rng.pick(&[0, 0, 20, 60]),
         });
         // Else there are few callees, and nearly all calls find none.
         let calling = rng.chance(40);
@@ -293,6 +300,8 @@ impl Plan {
             limited_callees: rng.pick(&[0, 0, 0, 100, 50]),
             forced: rng.pick(&[0, 0, 0, 20]),
             passed_on: rng.pick(&[0, 0, 30]),
+            meta: rng.pick(&[0, 0, 0, 30, 100]),
+            kills: rng.pick(&[0, 5, 30]),
             hushed: rng.chance(25),
             hooked,
             denied: rng.pick(&[0, 20]),

@@ -133,6 +133,17 @@ const ALL: &[Mutation] = &[
     Mutation::RefuserAskedAgain,
     Mutation::AnybodyReroutes,
     Mutation::KeptBytesStay,
+    Mutation::QuietEndsTold,
+    Mutation::KillerKilled,
+    Mutation::KilledElsewhere,
+    Mutation::RevocationToldToAll,
+    Mutation::JoinUntold,
+    Mutation::TestamentsLost,
+    Mutation::ScopesSwapped,
+    Mutation::FlushForgotten,
+    Mutation::TestamentUnauthorized,
+    Mutation::DeletedFirst,
+    Mutation::ForbiddenSubscriptionKept,
 ];
 
 /// The first seed that finds the bug, and the rule's words.

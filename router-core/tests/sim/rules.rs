@@ -54,6 +54,9 @@ impl Rules {
 
     /// What a subscription to this topic or pattern has.
     pub fn of(&self, asked: u8) -> Handling {
+        if names::is_meta(asked) {
+            return self.rest;
+        }
         if !names::is_pattern(asked) {
             return self.names[usize::from(asked & !REALM_BIT) % self.names.len()];
         }

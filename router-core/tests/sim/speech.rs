@@ -156,6 +156,9 @@ pub fn understand(serializer: Serializer, got: Kind, bytes: &[u8]) -> Result<See
     if got != kind(serializer) {
         return Err(format!("a {got:?} message came to a client that speaks {serializer}"));
     }
+    if let Some(revoked) = revocation(serializer, bytes) {
+        return revoked;
+    }
     let message = wamp2::decode(serializer, bytes, &DecodeLimits::default())
         .map_err(|error| format!("the router sent what it must not: {error}"))?;
     let tagged = |payload: Payload<'_>| {
@@ -219,12 +222,20 @@ fn roles(abilities: &Abilities) -> Roles {
         (abilities.parts, Feature::ProgressiveCallInvocations),
         (abilities.timeout, Feature::CallTimeout),
         (abilities.reroute, Feature::CallReroute),
+        (abilities.registrations, Feature::RegistrationRevocation),
     ];
     let callee: Vec<Feature> =
         callee.into_iter().filter_map(|(has, feature)| has.then_some(feature)).collect();
     let caller: &[Feature] =
         if abilities.calls_in_parts { &[Feature::ProgressiveCallInvocations] } else { &[] };
-    Roles { callee: Some(FeatureSet::of(&callee)), caller: Some(FeatureSet::of(caller)), ..Roles::CLIENT }
+    let subscriber: &[Feature] =
+        if abilities.subscriptions { &[Feature::SubscriptionRevocation] } else { &[] };
+    Roles {
+        callee: Some(FeatureSet::of(&callee)),
+        caller: Some(FeatureSet::of(caller)),
+        subscriber: Some(FeatureSet::of(subscriber)),
+        ..Roles::CLIENT
+    }
 }
 
 /// How a publication names what it is about.
@@ -232,8 +243,30 @@ pub fn conflate_key(key: u8) -> String {
     format!("key {key}")
 }
 
-/// The only events with keywords are the router's own.
-fn gap(serializer: Serializer, subscription: u64, kwargs: &[u8]) -> Result<Seen, String> {
+/// UNSUBSCRIBED or UNREGISTERED with request 0, which no client sends a request with.
+fn revocation(serializer: Serializer, bytes: &[u8]) -> Option<Result<Seen, String>> {
+    let heads: [&[u8]; 2] = match serializer {
+        Serializer::Json => [b"[35,0,", b"[67,0,"],
+        Serializer::MsgPack => [&[0x93, 35, 0], &[0x93, 67, 0]],
+        Serializer::Cbor => [&[0x83, 0x18, 35, 0], &[0x83, 0x18, 67, 0]],
+    };
+    let which = heads.iter().position(|head| bytes.starts_with(head))?;
+    let end = bytes.len() - usize::from(serializer == Serializer::Json);
+    let text = match in_json(serializer, &bytes[heads[which].len()..end]) {
+        Ok(text) => text,
+        Err(words) => return Some(Err(words)),
+    };
+    let is_subscription = which == 0;
+    let key = if is_subscription { "\"subscription\":" } else { "\"registration\":" };
+    let id = number_in(&text, key).filter(|_| text.contains("\"reason\":"));
+    Some(match id {
+        Some(id) => Ok(Seen::Revoked { is_subscription, id }),
+        None => Err(format!("a revocation without number or reason: {text}")),
+    })
+}
+
+/// A dictionary as text.
+fn in_json(serializer: Serializer, kwargs: &[u8]) -> Result<String, String> {
     let empty: &[u8] = match serializer {
         Serializer::Json => b"[]",
         Serializer::MsgPack => &[0x90],
@@ -242,14 +275,20 @@ fn gap(serializer: Serializer, subscription: u64, kwargs: &[u8]) -> Result<Seen,
     let payload = Payload { args: Some(empty), kwargs: Some(kwargs), ..Payload::EMPTY };
     let payload = OwnedPayload::copy_from(serializer, &payload);
     let payload =
-        payload.transcode(Serializer::Json).map_err(|error| format!("a gap cannot be read: {error}"))?;
-    let text = String::from_utf8_lossy(payload.view().kwargs.unwrap_or_default()).into_owned();
-    let number = |key: &str| {
-        let from = text.find(key)? + key.len();
-        let digits = text[from..].bytes().take_while(u8::is_ascii_digit).count();
-        text[from..from + digits].parse().ok()
-    };
-    match (number("\"subscription\":"), number("\"lost\":")) {
+        payload.transcode(Serializer::Json).map_err(|error| format!("keywords cannot be read: {error}"))?;
+    Ok(String::from_utf8_lossy(payload.view().kwargs.unwrap_or_default()).into_owned())
+}
+
+fn number_in(text: &str, key: &str) -> Option<u64> {
+    let from = text.find(key)? + key.len();
+    let digits = text[from..].bytes().take_while(u8::is_ascii_digit).count();
+    text[from..from + digits].parse().ok()
+}
+
+/// The only events with keywords are the router's own.
+fn gap(serializer: Serializer, subscription: u64, kwargs: &[u8]) -> Result<Seen, String> {
+    let text = in_json(serializer, kwargs)?;
+    match (number_in(&text, "\"subscription\":"), number_in(&text, "\"lost\":")) {
         (Some(of), Some(lost)) => Ok(Seen::Gap { subscription, of, lost }),
         _ => Err(format!("a gap without numbers: {text}")),
     }

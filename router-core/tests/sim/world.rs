@@ -6,6 +6,7 @@ mod api;
 mod arrivals;
 mod ends;
 mod inner;
+mod meta;
 mod orders;
 mod questions;
 mod rest;
@@ -57,6 +58,7 @@ pub struct World {
     /// Who was welcomed of late, there still or not.
     people: VecDeque<Person>,
     api: Sources,
+    desk: meta::Desk,
     inners: Vec<Inner>,
     jury: Jury,
     hash: DefaultHasher,
@@ -164,6 +166,7 @@ impl World {
             live: Vec::new(),
             people: VecDeque::new(),
             api: Sources::new(shards),
+            desk: meta::Desk::default(),
             inners: Vec::new(),
             jury,
             hash: DefaultHasher::new(),
@@ -196,6 +199,7 @@ impl World {
         self.jury.settled()?;
         accounting::no_claims(&self.directory)?;
         self.everybody_leaves()?;
+        self.jury.over()?;
         Ok(self.trace())
     }
 
@@ -322,6 +326,10 @@ impl World {
             Step::Shed => self.run_short(at)?,
             Step::Inner => self.inner()?,
             Step::Order => self.order()?,
+            Step::Meta => {
+                self.meta(at)?;
+                self.hand_requests(0, 4)?;
+            }
             Step::Ping => {
                 if let Some(client) = self.someone() {
                     let Client { shard, outlet, .. } = self.clients[client.0 as usize];

@@ -194,6 +194,21 @@ fn a_timeout_ends_a_kill_too() {
 }
 
 #[test]
+fn the_time_of_a_skipped_call_does_not_hide_it_from_its_callers_end() {
+    for places in PLACES {
+        let (mut router, callee, caller) = called(places, &["call_canceling"], r#"{"timeout":500}"#);
+        router.say(caller, r#"[49,1,{"mode":"skip"}]"#);
+        asserted_canceled(&mut router, caller);
+        router.pass(Duration::from_millis(500));
+        assert!(router.hear(caller).is_empty() && router.hear(callee).is_empty());
+        assert_eq!(router.calls_pending(), 1, "its callee works on");
+        router.vanish(caller);
+        assert_eq!(router.hear(callee), [r#"[69,1,{"mode":"killnowait"}]"#]);
+        assert_eq!(router.calls_pending(), 0);
+    }
+}
+
+#[test]
 fn an_answered_call_leaves_no_timer() {
     for places in PLACES {
         for options in [r#"{"timeout":500}"#, r#"{"timeout":0}"#, r#"{"timeout":9007199254740992}"#] {

@@ -4,10 +4,7 @@
 //! as many, and those that were dropped by rule. Who has left before the publication counts too: the shard may learn of it later and match them still.
 
 use super::{Checker, Facts, Verdict};
-use crate::{
-    history::{Event, Inner, Lists, Op, Seen, Tag},
-    names,
-};
+use crate::history::{Event, Inner, Lists, Op, Seen, Tag};
 use std::collections::BTreeMap;
 
 #[derive(Default)]
@@ -48,12 +45,12 @@ impl Checker for Api {
                 if matched.is_some() && !receipt.is_asked {
                     return Err(format!("{client:?} has a receipt for {tag:?} that it cannot have"));
                 }
-                if !names::may_ask_by_api(*client, tag.name) {
+                if !facts.may_ask_by_api(*client, tag.name) {
                     return Err(format!("{client:?} may not publish {tag:?}, and was not refused"));
                 }
             }
             Event::Saw { client, seen: Seen::Event { tag, .. } } if facts.is_source(tag.from) => {
-                if !names::may_ask_by_api(tag.from, tag.name) {
+                if !facts.may_ask_by_api(tag.from, tag.name) {
                     return Err(format!("{client:?} saw {tag:?}, which its publisher may not publish"));
                 }
                 self.receipts.get_mut(tag).ok_or("an event that nobody published")?.seen += 1;
@@ -64,7 +61,7 @@ impl Checker for Api {
                 self.receipts.get_mut(tag).ok_or("an event that nobody published")?.seen += 1;
             }
             Event::Saw { client, seen: Seen::Invocation { tag, .. } }
-                if facts.is_source(tag.from) && !names::may_ask_by_api(tag.from, tag.name) =>
+                if facts.is_source(tag.from) && !facts.may_ask_by_api(tag.from, tag.name) =>
             {
                 return Err(format!("{client:?} saw {tag:?}, which its caller may not call"));
             }

@@ -65,6 +65,11 @@ impl Checker for Calls {
         match event {
             Event::Did { client, op } => self.did(*client, op, facts),
             Event::Saw { client, seen } => return self.saw(*client, seen, facts),
+            Event::Revoked { client, is_subscription: false, name } => {
+                *self.withdrawn.entry(*name).or_default() += 1;
+                self.own.insert((*client, *name), Own::Unregister);
+                self.callees.entry(*name).or_default().remove(client);
+            }
             Event::AskedToAnswer { tag, session } => return self.asked_to_answer(tag, *session, facts),
             Event::AnsweredCall { tag, ruling } => {
                 let answer = match ruling {

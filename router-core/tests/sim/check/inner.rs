@@ -47,7 +47,7 @@ impl Checker for Inners {
             Event::Inner { inner, what } => return self.inner(*inner, what, facts),
             Event::Did { client, op: Op::Publish { request, tag, lists, disclose, .. } } => {
                 self.published.insert(*tag, lists.clone());
-                let is_refused = facts.is_source(*client) && !names::may_ask_by_api(*client, tag.name)
+                let is_refused = facts.is_source(*client) && !facts.may_ask_by_api(*client, tag.name)
                     || *disclose && disclosure(tag.name) == Disclosure::Never;
                 // What crosses the router's GOODBYE is ignored.
                 if !facts.is_leaving(*client) && !is_refused {

@@ -104,6 +104,12 @@ impl Lifecycle {
                 may_ask(client, role, topic, seen)?;
                 session.subscriptions.insert(*subscription, topic);
             }
+            Seen::Revoked { is_subscription: true, id } => {
+                session.subscriptions.remove(id);
+            }
+            Seen::Revoked { is_subscription: false, id } => {
+                session.registrations.remove(id);
+            }
             Seen::Unsubscribed { request } => {
                 let subscription = asked(&mut session.unsubscribing, *request, client, seen)?;
                 if session.subscriptions.remove(&subscription).is_none() {

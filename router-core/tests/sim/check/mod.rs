@@ -30,6 +30,8 @@
 //! | – | in echo rooms: who may not come or say something is told by the close code, and all is heard as it was said | `echo` |
 //! | – | each message at the message center is one question or one refusal, and has its answer | `messages` |
 //! | – | the message center closes after an error, if it is to, and with its number | `closing` |
+//! | – | who listens hears of sessions, subscriptions and registrations, in order; testaments are published once | `meta` |
+//! | – | what is taken from a client brings nothing any more, and it is told if it understands | `meta`, `reach` |
 //! | – | calls that a hook answers are asked once, by whom they are, and end with its answer | `calls` |
 //! | – | what a backend orders is done to exactly whom it is for, and nothing where it is refused | `orders`, `reach` |
 //! | – | inner subscribers get what sessions get, but for what their own outboxes refuse | `inner` |
@@ -51,6 +53,7 @@ mod lifecycle;
 mod lists;
 mod logins;
 mod messages;
+mod meta;
 mod order;
 mod orders;
 mod parts;
@@ -65,6 +68,7 @@ use super::{
     rules::Rules,
 };
 use fanwire_core::Instant;
+use std::collections::BTreeMap;
 
 /// What all judges need to know of the clients.
 pub struct Facts {
@@ -78,8 +82,8 @@ pub struct Facts {
     clients: Vec<ClientFacts>,
     /// Losses that the router has counted and that no connection's end explains.
     pub losses: u64,
-    /// The first so many clients are sources by API.
-    pub sources: u32,
+    /// As what sources ask by API, by index in `names::ROLES`.
+    pub source_roles: BTreeMap<ClientId, u8>,
     /// Whether there is a hook.
     pub hooked: bool,
     /// Whether the message center closes connections that it tells an error.
@@ -100,12 +104,23 @@ struct ClientFacts {
     sent_away: bool,
     person: Option<Person>,
     abilities: Abilities,
+    realm: u8,
 }
 
 impl Facts {
     /// Whether it asks by API and is no session.
     pub fn is_source(&self, client: ClientId) -> bool {
-        client.0 < self.sources
+        self.protocol(client) == Protocol::Api
+    }
+
+    /// Whether this source may publish to this topic, or call this procedure.
+    pub fn may_ask_by_api(&self, source: ClientId, name: u8) -> bool {
+        self.source_roles.get(&source).is_some_and(|role| names::may_send(*role, name))
+    }
+
+    /// The realm that its HELLO has named.
+    pub fn realm(&self, client: ClientId) -> u8 {
+        self.clients[client.0 as usize].realm
     }
 
     pub fn clients(&self) -> impl Iterator<Item = ClientId> {
@@ -168,10 +183,12 @@ impl Facts {
                     sent_away: false,
                     person: None,
                     abilities: Abilities::default(),
+                    realm: 0,
                 });
             }
-            Event::Did { client, op: Op::Hello { abilities, .. } } => {
-                self.clients[client.0 as usize].abilities = *abilities;
+            Event::Did { client, op: Op::Hello { abilities, realm, .. } } => {
+                let client = &mut self.clients[client.0 as usize];
+                (client.abilities, client.realm) = (*abilities, *realm);
             }
             // Who says in a room what its role may not say has to go.
             Event::Did { client, op: Op::Publish { tag, .. } }
@@ -197,6 +214,11 @@ impl Facts {
             | Event::Asked { .. }
             | Event::AskedToAnswer { .. }
             | Event::AnsweredCall { .. }
+            | Event::News { .. }
+            | Event::Testament { .. }
+            | Event::Flushed { .. }
+            | Event::Revoked { .. }
+            | Event::Killed { .. }
             | Event::Ordered { .. }
             | Event::Found { .. }
             | Event::Told { .. } => {}
@@ -213,6 +235,11 @@ trait Checker {
 
     /// The same, but that no callee has said anything for longer than any call waits.
     fn hushed(&mut self, _facts: &Facts) -> Verdict {
+        Ok(())
+    }
+
+    /// Everybody has gone.
+    fn over(&mut self, _facts: &Facts) -> Verdict {
         Ok(())
     }
 
@@ -243,7 +270,7 @@ impl Jury {
                 losses: 0,
                 line: 0,
                 now: Instant::START,
-                sources: 0,
+                source_roles: BTreeMap::new(),
             },
             checkers: vec![
                 Box::new(order::Order::default()),
@@ -260,6 +287,7 @@ impl Jury {
                 Box::new(interrupts::Interrupts::default()),
                 Box::new(endings::Endings::default()),
                 Box::new(shared::Shared::default()),
+                Box::new(meta::Meta::default()),
                 Box::new(api::Api::default()),
                 Box::new(closing::Closing::default()),
                 Box::new(orders::Orders::default()),
@@ -272,6 +300,10 @@ impl Jury {
     pub fn observe(&mut self, event: &Event) -> Verdict {
         self.facts.observe(event);
         self.checkers.iter_mut().try_for_each(|checker| checker.observe(event, &self.facts))
+    }
+
+    pub fn over(&mut self) -> Verdict {
+        self.checkers.iter_mut().try_for_each(|checker| checker.over(&self.facts))
     }
 
     pub fn hushed(&mut self) -> Verdict {

@@ -34,6 +34,8 @@ struct Call {
 
 struct Work {
     call: (ClientId, u64),
+    /// Whether its callee wanted to know of timeouts when it was called; it may have registered again since.
+    is_forwarded: bool,
 }
 
 impl Checker for Parts {
@@ -131,13 +133,17 @@ impl Parts {
     ) -> Verdict {
         let (key, place) = *self.parts.get(tag).ok_or("an invocation that nobody called")?;
         let call = self.calls.get_mut(&key).expect("it has parts");
-        match self.work.get(&(callee, id)) {
+        let abilities = facts.abilities(callee);
+        let forwards = || self.forwards.get(&(callee, registration)) == Some(&true);
+        let is_forwarded = match self.work.get(&(callee, id)) {
             None if place > 0 => {
                 return Err(format!("{callee:?} was called by {tag:?}, which is but a part of a call"));
             }
             None => {
-                self.work.insert((callee, id), Work { call: key });
+                let is_forwarded = abilities.timeout && forwards();
+                self.work.insert((callee, id), Work { call: key, is_forwarded });
                 call.callee = Some((callee, 1));
+                is_forwarded
             }
             Some(work) => {
                 let due = call.callee.map(|(_, seen)| seen);
@@ -145,14 +151,13 @@ impl Parts {
                     return Err(format!("{callee:?} saw {tag:?}, and part {due:?} of its call was next"));
                 }
                 call.callee = Some((callee, place + 1));
+                work.is_forwarded
             }
-        }
-        let abilities = facts.abilities(callee);
+        };
         if place > 0 && !(abilities.parts && abilities.canceling) {
             return Err(format!("{callee:?} takes no calls in parts, and saw {tag:?}"));
         }
         let time = call.wants.timeout_ms.filter(|time| *time != 0);
-        let is_forwarded = abilities.timeout && self.forwards.get(&(callee, registration)) == Some(&true);
         let due = Asked {
             progress: call.wants.progress && abilities.progress,
             more: call.parts[place].1,

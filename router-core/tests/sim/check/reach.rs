@@ -58,6 +58,7 @@ impl Checker for Reach {
                 }
             }
             Event::Saw { client, seen } => return self.saw(*client, seen, facts),
+            Event::Revoked { client, is_subscription: true, name } => self.withdraw(*client, *name, 0),
             Event::Draining { client } => {
                 self.forget_subscriber(*client);
                 self.never_routed(*client);
@@ -103,11 +104,7 @@ impl Reach {
                 }
             }
             Op::Unsubscribe { request, topic: Some(topic), .. } => {
-                self.own.insert((client, *topic), (*request, false));
-                self.subscribed.entry(*topic).or_default().remove(&client);
-                for (_, debts) in self.debts.range_mut((client, ClientId(0))..=(client, ClientId(u32::MAX))) {
-                    debts.iter_mut().filter(|debt| debt.by == *topic).for_each(|debt| debt.void = true);
-                }
+                self.withdraw(client, *topic, *request);
             }
             // What crosses the router's GOODBYE is ignored.
             Op::Publish { tag, .. } if facts.is_leaving(client) => {
@@ -123,7 +120,7 @@ impl Reach {
                         facts.person(*subscriber).is_some_and(|one| lists.are_for(one))
                     });
                 }
-                let is_refused = facts.is_source(client) && !names::may_ask_by_api(client, tag.name);
+                let is_refused = facts.is_source(client) && !facts.may_ask_by_api(client, tag.name);
                 if is_refused || *disclose && disclosure(tag.name) == Disclosure::Never {
                     owed_to.clear();
                 } else if facts.hooked && !facts.is_source(client) && names::is_hooked(tag.name) {
@@ -135,6 +132,15 @@ impl Reach {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// The client gets nothing more by this topic or pattern.
+    fn withdraw(&mut self, client: ClientId, topic: u8, request: u64) {
+        self.own.insert((client, topic), (request, false));
+        self.subscribed.entry(topic).or_default().remove(&client);
+        for (_, debts) in self.debts.range_mut((client, ClientId(0))..=(client, ClientId(u32::MAX))) {
+            debts.iter_mut().filter(|debt| debt.by == topic).for_each(|debt| debt.void = true);
         }
     }
 

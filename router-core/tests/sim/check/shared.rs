@@ -19,6 +19,8 @@ pub struct Shared {
     standing: BTreeMap<u8, BTreeMap<ClientId, Member>>,
     /// Who ever asked for it, and when that was last.
     last_asked: BTreeMap<(u8, ClientId), u64>,
+    /// When it was last taken from somebody, or given back.
+    lost: BTreeMap<(ClientId, u8), u64>,
     /// When that last changed, or may have.
     changed: BTreeMap<u8, u64>,
     /// Who took it by force: when that was asked, and seen.
@@ -69,6 +71,11 @@ impl Checker for Shared {
         match event {
             Event::Did { client, op } => self.did(*client, op, facts),
             Event::Saw { client, seen } => return self.saw(*client, seen, facts),
+            Event::Revoked { client, is_subscription: false, name } => {
+                self.changed.insert(*name, facts.line);
+                self.lost.insert((*client, *name), facts.line);
+                self.standing.entry(*name).or_default().remove(client);
+            }
             Event::Draining { client } | Event::Ended { client, .. } => self.left(*client, facts.line),
             _ => {}
         }
@@ -102,6 +109,7 @@ impl Shared {
             }
             Op::Unregister { procedure: Some(procedure), .. } => {
                 self.changed.insert(*procedure, facts.line);
+                self.lost.insert((client, *procedure), facts.line);
                 self.standing.entry(*procedure).or_default().remove(&client);
             }
             Op::Goodbye | Op::Violate => self.left(client, facts.line),
@@ -177,7 +185,12 @@ impl Shared {
                 let known = self.registering.remove(&(client, *request));
                 let (by, offer, asked_at) = known.ok_or("REGISTERED out of nothing")?;
                 self.asked.insert(*registration, by);
+                // It was taken away before its client knew that it had it, or goes back by the id that it had before.
+                let is_lost = self.lost.get(&(client, by)).is_some_and(|at| *at > asked_at);
                 self.changed.insert(by, facts.line);
+                if is_lost {
+                    return Ok(());
+                }
                 let member = Member { offer, asked_at, seen_at: facts.line, registration: *registration };
                 self.joined(client, by, member, facts)
             }
@@ -257,6 +270,8 @@ impl Shared {
         let could_have_it = |(other, member): &(&ClientId, &Member)| {
             **other != callee
                 && member.seen_at < call.made_at
+                // It may have been due to it when the call was made, and it has registered again.
+                && own.asked_at < call.made_at
                 && member.offer.concurrency.is_none()
                 && !facts.abilities(**other).reroute
                 && !facts.is_leaving(**other)
@@ -273,12 +288,21 @@ impl Shared {
             InvokePolicy::RoundRobin | InvokePolicy::Random => false,
         };
         match members.iter().filter(could_have_it).find(is_better) {
+            // Somebody had it before, and who was due next could take no more.
+            Some(_) if self.may_pass_on(tag.name, facts) => Ok(()),
             Some((other, _)) => Err(format!(
                 "{callee:?} was called for {tag:?}, and by {:?} it was {other:?} that was due",
                 own.offer.invoke
             )),
             None => Ok(()),
         }
+    }
+
+    /// Whether it may come to others than the first one that was asked.
+    fn may_pass_on(&self, name: u8, facts: &Facts) -> bool {
+        let passes_on =
+            |(by, asker): &(u8, ClientId)| names::covers(*by, name) && facts.abilities(*asker).reroute;
+        self.last_asked.keys().any(passes_on)
     }
 
     /// `is_callees`: it is the callee's own word.
@@ -299,11 +323,8 @@ impl Shared {
         }
         let Some(free) = call.free.filter(|_| is_refused) else { return Ok(()) };
         let members = &self.standing[&tag.name];
-        let may_pass_on = self
-            .last_asked
-            .keys()
-            .any(|(by, asker)| names::covers(*by, tag.name) && facts.abilities(*asker).reroute);
         let stood = members.get(&free).is_some_and(|member| member.seen_at < call.made_at);
+        let may_pass_on = self.may_pass_on(tag.name, facts);
         if may_pass_on || !stood || self.forced.contains_key(&tag.name) || facts.is_leaving(free) {
             return Ok(());
         }

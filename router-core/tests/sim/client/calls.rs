@@ -53,6 +53,8 @@ pub fn abilities(plan: &Plan, rng: &mut Rng) -> Abilities {
         parts: has(),
         timeout: has(),
         calls_in_parts: has(),
+        registrations: has(),
+        subscriptions: has(),
         reroute: plan.passed_on > 0 && has(),
     }
 }

@@ -36,6 +36,10 @@ pub struct Sources {
     waiting: BTreeMap<u64, Waiting>,
     last_token: u64,
     answers: (Sender<Answered>, Receiver<Answered>),
+    /// The sources that are the router itself, by realm.
+    pub routers: Vec<usize>,
+    /// Clients that are none, at the beginning.
+    pub first_clients: usize,
 }
 
 /// Which question, and its answer.
@@ -45,12 +49,13 @@ struct Source {
     id: ClientId,
     shard: usize,
     realm: u8,
+    role: RoleId,
     last_request: u64,
     last_number: u32,
 }
 
 /// Publications, or one call, of one source.
-struct Wish {
+pub struct Wish {
     source: usize,
     ops: Vec<(Op, usize)>,
 }
@@ -65,11 +70,51 @@ struct Waiting {
 impl Sources {
     pub fn new(shards: usize) -> Self {
         let queues = (0..shards).map(|_| VecDeque::new()).collect();
-        Self { sources: Vec::new(), queues, waiting: BTreeMap::new(), last_token: 0, answers: channel() }
+        Self {
+            sources: Vec::new(),
+            queues,
+            waiting: BTreeMap::new(),
+            last_token: 0,
+            answers: channel(),
+            routers: Vec::new(),
+            first_clients: 0,
+        }
     }
 
-    pub fn add(&mut self, id: ClientId, shard: usize, realm: u8) {
-        self.sources.push(Source { id, shard, realm, last_request: 0, last_number: 0 });
+    /// One more; its number.
+    pub fn add(&mut self, id: ClientId, shard: usize, realm: u8, role: RoleId) -> usize {
+        self.sources.push(Source { id, shard, realm, role, last_request: 0, last_number: 0 });
+        self.sources.len() - 1
+    }
+
+    /// What comes from the router itself in this realm.
+    pub fn router_source(&self, realm: u8) -> usize {
+        self.routers[usize::from(realm)]
+    }
+
+    /// The next tag of a source.
+    pub fn tag(&mut self, source: usize, name: u8) -> Tag {
+        self.sources[source].tag(name)
+    }
+
+    /// The publication of this.
+    pub fn wish_of(&mut self, source: usize, tag: Tag) -> Wish {
+        let publish = Op::Publish {
+            request: self.sources[source].request(),
+            tag,
+            acknowledge: true,
+            exclude_me: true,
+            disclose: false,
+            lists: None,
+            receipt: false,
+            key: None,
+        };
+        Wish { source, ops: vec![(publish, 0)] }
+    }
+
+    /// One shard is to do this, whatever waits for it already.
+    pub fn enqueue(&mut self, shard: usize, wishes: Vec<Wish>) {
+        self.queues[shard].extend(wishes);
     }
 
     /// At rest nobody waits for an answer.
@@ -113,7 +158,7 @@ impl World {
         if api.sources.is_empty() {
             return;
         }
-        let index = rng.below(api.sources.len());
+        let index = rng.below(plan.sources);
         let source = &mut api.sources[index];
         if api.queues[source.shard].len() >= QUEUE_MAX {
             return;
@@ -161,10 +206,10 @@ impl World {
                 return Ok(());
             }
             let Some(Wish { source, ops }) = self.api.queues[at].pop_front() else { return Ok(()) };
-            let Source { id, realm, .. } = self.api.sources[source];
-            let role = RoleId::new(names::source_role(id).into());
+            let Source { id, realm, role, .. } = self.api.sources[source];
             let actor = Actor { realm: RealmId::new(realm.into()), role };
-            let speaker = self.speaker(realm);
+            let is_plain = source < self.plan.sources;
+            let speaker = if is_plain { self.speaker(realm) } else { None };
             let (ask, deadline) = self.ask(actor, &ops, speaker.map(|which| self.inners[which].id()));
             for (op, _) in &ops {
                 if let (Some(which), Op::Publish { tag, .. }) = (speaker, op) {

@@ -7,26 +7,44 @@ use crate::{
     echo::{self, ROOM_REQUEST},
     history::{ClientId, Event, Op, Person, Protocol, Seen},
     names,
+    plan::REALMS,
     wire::Tongue,
 };
 use fanwire_codec::wamp2::Serializer;
-use fanwire_core::{Encoding, Flow, Outlet};
+use fanwire_core::{Encoding, Flow, Outlet, ids::RoleId};
 
 impl World {
     /// The first clients are no connections: they ask by API.
     pub(super) fn introduce_sources(&mut self) -> Verdict {
-        self.jury.facts.sources = self.plan.sources as u32;
         for index in 0..self.plan.sources as u32 {
-            let (id, shard) = (ClientId(index), self.rng.below(self.plan.shards));
-            let realm = self.rng.below(self.plan.realms) as u8;
-            let outlet = Outlet(u32::MAX);
-            let mut source = Client::new(id, shard, outlet, Serializer::Json, realm, Greeting::default());
-            source.protocol = Protocol::Api;
-            self.clients.push(source);
-            self.api.add(id, shard, realm);
-            self.tell(Event::Opened { client: id, shard, protocol: Protocol::Api })?;
+            let (shard, realm) = (self.rng.below(self.plan.shards), self.rng.below(self.plan.realms) as u8);
+            let role = names::source_role(ClientId(index));
+            self.introduce_source(shard, realm, RoleId::new(role.into()))?;
         }
+        // The router itself, in each realm.
+        for realm in 0..REALMS.len() as u8 {
+            let (_, source) = self.introduce_source(0, realm, RoleId::ROUTER)?;
+            self.api.routers.push(source);
+        }
+        self.api.first_clients = self.clients.len();
         Ok(())
+    }
+
+    /// One that asks by API, as this role; its id, and its number among the sources.
+    pub(super) fn introduce_source(
+        &mut self,
+        shard: usize,
+        realm: u8,
+        role: RoleId,
+    ) -> Result<(ClientId, usize), String> {
+        let (id, outlet) = (ClientId(self.clients.len() as u32), Outlet(u32::MAX));
+        let mut source = Client::new(id, shard, outlet, Serializer::Json, realm, Greeting::default());
+        source.protocol = Protocol::Api;
+        self.clients.push(source);
+        let known_role = if role == RoleId::ROUTER { 0 } else { role.index() as u8 };
+        self.jury.facts.source_roles.insert(id, known_role);
+        self.tell(Event::Opened { client: id, shard, protocol: Protocol::Api })?;
+        Ok((id, self.api.add(id, shard, realm, role)))
     }
 
     pub(super) fn connect(&mut self, at: usize) -> Verdict {

@@ -22,11 +22,11 @@ impl World {
         if self.rng.chance(15) {
             return self.send_by_uid();
         }
-        let gone = self.rng.chance(15) && self.clients.len() > self.plan.sources;
+        let gone = self.rng.chance(15) && self.clients.len() > self.api.first_clients;
         let client = match gone {
             true => {
-                let others = self.clients.len() - self.plan.sources;
-                Some(ClientId((self.plan.sources + self.rng.below(others)) as u32))
+                let others = self.clients.len() - self.api.first_clients;
+                Some(ClientId((self.api.first_clients + self.rng.below(others)) as u32))
             }
             false => self.someone(),
         };
@@ -154,7 +154,7 @@ impl World {
 
     /// A message to each session of a user, on whichever shard.
     fn send_by_uid(&mut self) -> Verdict {
-        if self.clients.len() == self.plan.sources {
+        if self.clients.len() == self.api.first_clients {
             return Ok(());
         }
         let uid = speech::authid(ClientId(self.rng.below(self.clients.len()) as u32));

@@ -53,8 +53,8 @@ impl World {
                 self.tell(Event::Told { session: who.session.get() })?;
                 continue;
             }
-            // Somebody's pattern covers the router's own topics.
-            if let Subject::News { .. } = &question.subject {
+            if let Subject::News { number, news } = question.subject {
+                self.hear_news(question.realm, number, news)?;
                 continue;
             }
             if let Subject::Rpc { who, payload, .. } = &question.subject {

@@ -72,6 +72,7 @@ impl World {
             idle_rounds = if self.moves == before && sends == sends_before { idle_rounds + 1 } else { 0 };
             if idle_rounds >= 20 {
                 self.is_at_rest()?;
+                self.news_are_complete()?;
                 return if callees_answer { self.api.are_answered() } else { Ok(()) };
             }
         }
