@@ -205,6 +205,17 @@ impl Subject {
             Self::Disconnect { .. } => HookEvent::Disconnect,
         }
     }
+
+    /// Whose request it is that a hook decides on. `None`: it is about something else.
+    pub fn who(&self) -> Option<&Identity> {
+        match self {
+            Self::Subscribe { who, .. }
+            | Self::Publish { who, .. }
+            | Self::Call { who, .. }
+            | Self::Register { who, .. } => Some(who),
+            _ => None,
+        }
+    }
 }
 
 impl Question {

@@ -29,12 +29,13 @@ impl Key {
     /// `None`: each such question is asked for itself, because it is about one publication, or tells of one session, or is
     /// about somebody who does not say who it is: two of these are not one user.
     ///
-    /// Sessions are not told apart: an answer holds for the user, in its role.
-    pub(super) fn of(question: &Question) -> Option<Self> {
-        Self::of_subject(question.realm, &question.subject)
+    /// Sessions are not told apart: an answer holds for the user, in its role. But who is told which session asks (`by_session`)
+    /// may answer each as it likes.
+    pub(super) fn of(question: &Question, by_session: bool) -> Option<Self> {
+        Self::of_subject(question.realm, &question.subject, by_session)
     }
 
-    fn of_subject(realm: RealmId, subject: &Subject) -> Option<Self> {
+    fn of_subject(realm: RealmId, subject: &Subject, by_session: bool) -> Option<Self> {
         let mut hash = Sha256::new();
         // The length first, so that two parts cannot look like two others.
         let mut add = |part: &[u8]| {
@@ -44,6 +45,8 @@ impl Key {
         let name = subject.event().name();
         add(name.as_bytes());
         add(&(realm.index() as u64).to_le_bytes());
+        let session = subject.who().filter(|_| by_session).map_or(0, |who| who.session.get());
+        add(&session.to_le_bytes());
         let or_nobody = |authid: &Option<Box<str>>| match authid {
             Some(authid) => format!("={authid}"),
             None => String::new(),
@@ -206,9 +209,9 @@ mod tests {
     use super::*;
     use fanwire_codec::payload::OwnedPayload;
     use fanwire_codec::wamp2::Serializer;
-    use fanwire_core::ids::RoleId;
+    use fanwire_core::ids::{RoleId, SessionId};
     use fanwire_core::login::LoginMethod;
-    use fanwire_core::question::{Denial, Grant};
+    use fanwire_core::question::{Denial, Grant, Identity};
 
     fn key(number: u64) -> Key {
         let mut bytes = [0; 32];
@@ -297,12 +300,27 @@ mod tests {
             role: RoleId::new(0),
             method: LoginMethod::Anonymous,
         };
-        let of = |authid| Key::of_subject(RealmId::new(0), &connect(authid));
+        let of = |authid| Key::of_subject(RealmId::new(0), &connect(authid), false);
         assert_eq!(of(None), None);
         assert!(
             of(Some("joe")).is_some()
                 && of(Some("joe")) == of(Some("joe"))
                 && of(Some("ann")) != of(Some("joe"))
         );
+    }
+    #[test]
+    fn who_is_told_the_session_answers_for_that_session_alone() {
+        let call = |session: u64| Subject::Call {
+            who: Identity {
+                session: SessionId::new(session).expect("an id"),
+                authid: "joe".into(),
+                authrole: "member".into(),
+            },
+            uri: "com.shop.sell".into(),
+        };
+        let of = |session, by_session| Key::of_subject(RealmId::new(0), &call(session), by_session);
+        assert!(of(1, true).is_some() && of(1, true) == of(1, true));
+        assert_ne!(of(1, true), of(2, true));
+        assert_eq!(of(1, false), of(2, false));
     }
 }

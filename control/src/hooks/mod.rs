@@ -341,9 +341,9 @@ impl Hook {
     /// configured that answers hold.
     fn key(&self, question: &Question) -> Option<Key> {
         // A procedure is told which session asks, and may answer each as it likes.
-        let is_own =
-            question.subject.event() == HookEvent::Authenticate || self.config.target.url().is_none();
-        if is_own && self.config.cache.is_zero() { None } else { Key::of(question) }
+        let is_told_session = self.config.target.url().is_none();
+        let is_own = question.subject.event() == HookEvent::Authenticate || is_told_session;
+        if is_own && self.config.cache.is_zero() { None } else { Key::of(question, is_told_session) }
     }
 
     /// Answers what needs no request, and gives back the rest.

@@ -222,7 +222,9 @@ impl Asked<'_> {
             | Subject::Call { .. }
             | Subject::Subscribe { .. }
             | Subject::Register { .. } => {
-                let (disclose, keep) = (fields.disclose, fields.cache == Some(true));
+                // What is kept is the URI: who decides by what is published has to see the next one.
+                let by_payload = matches!(self.subject, Subject::Publish { payload: Some(_), .. });
+                let (disclose, keep) = (fields.disclose, fields.cache == Some(true) && !by_payload);
                 return Ok(Reply(Ok(Grant { provider: "hook", disclose, keep, ..Grant::default() })));
             }
             // About anything else there is no more to say than yes.
@@ -472,6 +474,23 @@ mod tests {
         for body in [r#"{"allow":true}"#, r#"{"authid":"anonymous-1f"}"#, r#"{"uid":"joe"}"#] {
             let says = understand(&login(Some("anonymous-1f")), default, 200, body);
             assert_eq!(says, Ok(Reply(Err(Denial::Refused))), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_yes_to_one_payload_is_none_to_the_next() {
+        let payload = |text: &[u8]| OwnedPayload::checked(Serializer::Json, Some(text), None).expect("JSON");
+        let publish = |payload| {
+            let who = Identity { session: SessionId::MAX, authid: "joe".into(), authrole: "member".into() };
+            Subject::Publish { who, uri: "a.b".into(), payload }
+        };
+        for (subject, is_kept) in
+            [(publish(Some(payload(b"[1]"))), false), (publish(None), true), (subscribe(), true)]
+        {
+            let Ok(Reply(Ok(grant))) = understand(&subject, None, 200, r#"{"cache":true}"#) else {
+                panic!("it is allowed")
+            };
+            assert_eq!(grant.keep, is_kept, "{subject:?}");
         }
     }
 

@@ -97,7 +97,8 @@ described! {
         pub queue: Count,
         /// How long a reply holds for equal questions; `"0s"`: only for those that come while it is asked.
         ///
-        /// Questions of one user in one role are equal, whichever its session; logins with one ticket are with a cache only.
+        /// Questions of one user in one role are equal, whichever its session, but for procedures, which are told the session;
+        /// logins with one ticket are with a cache only.
         /// Denials hold for 1 s at most, failures do not hold.
         #[acts(restart)]
         #[serde(default = "Hook::default_cache")]
