@@ -847,6 +847,6 @@ const LOOKED_UP_MAX: usize = 1_024;
 /// Connections that are served, or marked, one by one for a publication.
 const NAMED_MAX: usize = 64;
 /// What one publication may copy into outboxes; beyond that its one frame in the stream is cheaper.
-const DIRECT_BYTES_MAX: usize = 64 << 10;
+pub(crate) const DIRECT_BYTES_MAX: usize = 64 << 10;
 /// Parked requests looked at in one turn: a few microseconds' worth.
 const PARKED_PER_TURN: usize = 256;

@@ -78,6 +78,12 @@ impl Receivers {
         !eligible.has(label).contains(&Some(false)) && !excluded.has(label).contains(&Some(true))
     }
 
+    /// These sessions, and nobody else.
+    pub(crate) fn only(sessions: impl Iterator<Item = SessionId>) -> Self {
+        let eligible = Lists { sessions: Some(sorted(sessions)), ..Lists::default() };
+        Self { eligible, excluded: Lists::default() }
+    }
+
     /// The same lists, if there are any, but not for these sessions.
     pub(crate) fn also_excluding(lists: Option<&Self>, sessions: Vec<SessionId>) -> Self {
         let mut lists = lists.cloned().unwrap_or_default();

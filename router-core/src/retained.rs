@@ -19,13 +19,14 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use hashbrown::{HashMap, HashSet};
 
 use crate::access::{Action, TrustLevel};
-use crate::broker::Origin;
+use crate::broker::{DIRECT_BYTES_MAX, Origin};
 use crate::clock::Instant;
 use crate::counters::DropReason;
-use crate::delivery::{Named, Outlet};
+use crate::delivery::{Known, Named, Outlet, StreamId};
 use crate::directory::{Kept, PatternMatches, Retained, RetainedPage, RetentionFull, Topic, newest_for};
 use crate::encoding::Source;
 use crate::ids::{PublicationId, RealmId, SessionId, SubscriptionId};
@@ -102,10 +103,13 @@ struct Watch {
 #[derive(Debug)]
 enum Progress {
     /// The topics behind `after` are to come, less those that were pulled forward.
-    UnderWay { after: Option<Arc<str>>, pulled: HashSet<Box<str>, foldhash::fast::FixedState> },
+    UnderWay { after: Option<Arc<str>>, pulled: HashSet<Arc<str>, foldhash::fast::FixedState> },
     /// Nothing more comes, and twins are expected until then.
     Over { until: Instant },
 }
+
+/// A retained event, and who waits for it.
+type Due<'a> = (&'a Arc<Retained>, Vec<(Outlet, SessionId)>);
 
 /// How a page of a replay ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -325,7 +329,10 @@ impl Shard {
                 return Page::Blocked;
             }
             if !pulled.remove(&*uri) {
-                self.say_retained(watch.outlet, &entry, &uri, &kept, watch.version);
+                let found = self.retained_for((watch.outlet, watch.version), &entry, &uri, &kept);
+                if let Some((stream, event)) = found {
+                    self.say_retained(stream, event, &entry, &uri, &[(watch.outlet, watch.session)]);
+                }
             }
             *after = Some(uri);
         }
@@ -344,38 +351,63 @@ impl Shard {
         waiting == 0 || waiting + bytes <= self.config.limits.outbox_bytes_max / 4
     }
 
-    /// Says a topic's retained event to one session, if there is one for it and its role may hear it. Whether it did.
+    /// The retained event of a topic for one session, if its role may hear it, and the stream beside which it comes.
+    fn retained_for<'a>(
+        &mut self,
+        (outlet, version): (Outlet, u64),
+        entry: &Topic,
+        uri: &str,
+        kept: &'a [Kept],
+    ) -> Option<(StreamId, &'a Arc<Retained>)> {
+        self.replays.allowance = self.replays.allowance.saturating_sub(LOOK_COST);
+        let session = self.session(outlet)?;
+        let role = session.role;
+        let event = newest_for(kept, version, &session.label())?;
+        // Who asked for the very topic was asked about then.
+        if entry.policy() != MatchPolicy::Exact
+            && !self.config.access.authorize(entry.realm(), role, Action::Subscribe, uri)
+        {
+            self.delivery.counters.events_withheld += 1;
+            return None;
+        }
+        Some((self.stream_of(outlet, entry.id())?, event))
+    }
+
+    /// Says a topic's retained event to some members of one stream: into their outboxes where that copies little, else once, as a
+    /// frame of the stream that is for them.
     fn say_retained(
         &mut self,
-        outlet: Outlet,
-        entry: &Arc<Topic>,
+        stream: StreamId,
+        event: &Retained,
+        entry: &Topic,
         uri: &str,
-        kept: &[Kept],
-        version: u64,
-    ) -> bool {
-        self.replays.allowance = self.replays.allowance.saturating_sub(LOOK_COST);
-        let Some(session) = self.session(outlet) else { return false };
-        let (role, encoding) = (session.role, session.encoding);
-        let Some(event) = newest_for(kept, version, &session.label()) else { return false };
-        let is_pattern = entry.policy() != MatchPolicy::Exact;
-        // Who asked for the very topic was asked about then.
-        if is_pattern && !self.config.access.authorize(entry.realm(), role, Action::Subscribe, uri) {
-            self.delivery.counters.events_withheld += 1;
-            return false;
-        }
-        let Some(stream) = self.stream_of(outlet, entry.id()) else { return false };
-        self.replays.allowance = self.replays.allowance.saturating_sub(event.payload.len());
-        self.delivery.counters.retained_said += 1;
-        let Ok(payload) = event.payload.transcode(encoding.serializer()) else {
-            self.delivery.counters.matched += 1;
-            self.delivery.counters.drop_events(DropReason::Untranslatable, 1);
-            return true;
+        to: &[(Outlet, SessionId)],
+    ) {
+        let Some(encoding) =
+            to.first().and_then(|(outlet, _)| self.session(*outlet)).map(|session| session.encoding)
+        else {
+            return;
         };
-        let (topic, publisher) = (is_pattern.then_some(uri), event.publisher.as_ref());
-        self.delivery.append_direct(stream, None, &[outlet], |out| {
+        self.replays.allowance = self.replays.allowance.saturating_sub(event.payload.len());
+        self.delivery.counters.retained_said += to.len() as u64;
+        let Ok(payload) = event.payload.transcode(encoding.serializer()) else {
+            self.delivery.counters.matched += to.len() as u64;
+            return self.delivery.counters.drop_events(DropReason::Untranslatable, to.len() as u64);
+        };
+        let topic = (entry.policy() != MatchPolicy::Exact).then_some(uri);
+        let write = |out: &mut BytesMut| {
+            let publisher = event.publisher.as_ref();
             encoding.write_retained(entry.id(), event.publication, topic, publisher, payload.view(), out);
-        });
-        true
+        };
+        if to.len() == 1 || to.len() * event.payload.len() <= DIRECT_BYTES_MAX {
+            let outlets: Vec<Outlet> = to.iter().map(|(outlet, _)| *outlet).collect();
+            return self.delivery.append_direct(stream, None, &outlets, write);
+        }
+        if self.delivery.conflates(stream) {
+            self.delivery.conflate_by(self.config.access.hasher().hash_one((topic, None::<u64>)));
+        }
+        let receivers = Arc::new(Receivers::only(to.iter().map(|(_, session)| *session)));
+        self.delivery.append_listed(stream, None, &Named { receivers, known: Known::Unknown }, write);
     }
 
     // --- what comes meanwhile ----------------------------------------------------------------------------------
@@ -430,18 +462,31 @@ impl Shard {
         self.name_receivers(Some(&receivers), source)
     }
 
-    fn pull_forward(&mut self, watched: &mut Watched, entry: &Arc<Topic>, uri: &str) {
+    fn pull_forward(&mut self, watched: &mut Watched, entry: &Topic, uri: &str) {
         if !watched.watches.iter().any(|watch| watch.progress.owes(uri)) {
             return;
         }
         let kept = self.directory.retained(entry.realm(), uri);
+        if kept.is_empty() {
+            return;
+        }
+        // Very many may wait for it, as after a reconnect of all: one frame for all that hear the same.
+        let mut due: HashMap<(StreamId, PublicationId), Due<'_>, foldhash::fast::FixedState> =
+            HashMap::default();
+        let shared: Arc<str> = uri.into();
         for watch in &mut watched.watches {
-            if watch.progress.owes(uri)
-                && self.say_retained(watch.outlet, entry, uri, &kept, watch.version)
-                && let Progress::UnderWay { pulled, .. } = &mut watch.progress
-            {
-                pulled.insert(uri.into());
+            if !watch.progress.owes(uri) {
+                continue;
             }
+            let found = self.retained_for((watch.outlet, watch.version), entry, uri, &kept);
+            if let (Some((stream, event)), Progress::UnderWay { pulled, .. }) = (found, &mut watch.progress) {
+                let (_, to) = due.entry((stream, event.publication)).or_insert_with(|| (event, Vec::new()));
+                to.push((watch.outlet, watch.session));
+                pulled.insert(Arc::clone(&shared));
+            }
+        }
+        for ((stream, _), (event, to)) in due {
+            self.say_retained(stream, event, entry, uri, &to);
         }
     }
 

@@ -240,6 +240,46 @@ fn a_replay_waits_for_a_slow_reader_and_ends_with_its_subscription() {
 }
 
 #[test]
+fn an_event_that_many_replays_owe_is_written_once_for_all_of_them() {
+    let limits = Limits { outbox_bytes_max: 64 << 10, ..Limits::default() };
+    let mut router = Router::with(1, limits);
+    let bob = router.join(0);
+    many(&mut router, bob, 400);
+    let long = format!(r#"["{}"]"#, "x".repeat(8 << 10));
+    retain(&mut router, bob, "", "t.9999", &long);
+    let clients: Vec<Client> = (0..30).map(|_| router.join(0)).collect();
+    for client in &clients {
+        router.fill(*client, true);
+        router.say(*client, r#"[32,7,{"match":"prefix","get_retained":true},"t."]"#);
+    }
+    let bystander = router.join(0);
+    router.say(bystander, r#"[32,7,{"match":"prefix"},"t."]"#);
+    assert_eq!(router.hear(bystander).len(), 1);
+    (0..20).for_each(|_| router.settle());
+    let before = router.shards[0].counters().clone();
+    assert!(before.retained_said < 30 * 400, "their connections are full: {}", before.retained_said);
+    router.say(bob, r#"[16,1,{},"t.9999",["live"]]"#);
+    let after = router.shards[0].counters();
+    assert_eq!(after.retained_said - before.retained_said, 30, "all have it before the event");
+    // What goes into outboxes counts at once; of a frame with lists, who hears it is known when the flush comes by.
+    assert_eq!(after.matched - before.matched, 31, "nothing but the event was copied for them");
+    clients.iter().for_each(|client| router.fill(*client, false));
+    for _ in 0..50 {
+        router.pass(Duration::from_millis(20));
+        router.settle();
+    }
+    for client in clients {
+        let heard = router.hear(client);
+        assert_eq!(heard.len(), 1 + 401 + 1);
+        let of: Vec<bool> = by_topic(&heard, "t.9999").iter().map(|event| event.contains("live")).collect();
+        assert_eq!(of, [false, true], "the retained one first, and once");
+    }
+    let heard = router.hear(bystander);
+    assert!(heard.len() == 1 && heard[0].contains("live"), "{heard:?}");
+    assert_eq!(router.shards[0].counters().balance(), 0);
+}
+
+#[test]
 fn what_is_on_its_way_does_not_come_twice() {
     for is_disturbed in [false, true] {
         let mut router = Router::new(2);
