@@ -100,11 +100,9 @@ impl Shard {
         match message {
             Message::Prefix { prefix, uri } => self.define_prefix(now, outlet, &prefix, &uri),
             Message::Call { call_id, procedure, args } => {
-                if call_id.len() > super::CALL_ID_BYTES_MAX {
-                    self.delivery.counters.violations += 1;
-                    return self.close(now, outlet, 1008, "CALL: callID has 255 bytes at most");
-                }
-                if !self.is_login_call(now, outlet, &call_id, &procedure, args) {
+                if !self.is_call_id_too_long(now, outlet, &call_id)
+                    && !self.is_login_call(now, outlet, &call_id, &procedure, args)
+                {
                     let words = "log in first, by the procedures authreq and auth";
                     self.refuse_call_wamp1(outlet, &call_id, &Refusal::new(error::NOT_AUTHORIZED, words));
                 }

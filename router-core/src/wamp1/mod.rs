@@ -114,7 +114,9 @@ impl Shard {
                 self.delivery.counters.violations += 1;
                 self.close(now, outlet, 1002, &why.to_string());
             }
-            Err(DecodeError::Request { call_id, why }) => self.refuse_unread(outlet, call_id.as_deref(), why),
+            Err(DecodeError::Request { call_id, why }) => {
+                self.refuse_unread(now, outlet, call_id.as_deref(), why);
+            }
         }
     }
 
@@ -200,11 +202,9 @@ impl Shard {
         procedure: &str,
         args: &[u8],
     ) {
-        if call_id.len() > CALL_ID_BYTES_MAX {
-            self.delivery.counters.violations += 1;
-            return self.close(now, outlet, 1008, "CALL: callID has 255 bytes at most");
-        }
-        if self.is_login_call(now, outlet, call_id, procedure, args) {
+        if self.is_call_id_too_long(now, outlet, call_id)
+            || self.is_login_call(now, outlet, call_id, procedure, args)
+        {
             return;
         }
         // Who names two calls alike that are under way could not tell the answers apart, so the second one is refused.
@@ -242,14 +242,25 @@ impl Shard {
         }
     }
 
+    /// If so, the session is closed: its answers would have to repeat it.
+    fn is_call_id_too_long(&mut self, now: Instant, outlet: Outlet, call_id: &str) -> bool {
+        let is_too_long = call_id.len() > CALL_ID_BYTES_MAX;
+        if is_too_long {
+            self.delivery.counters.violations += 1;
+            self.close(now, outlet, 1008, "CALL: callID has 255 bytes at most");
+        }
+        is_too_long
+    }
+
     /// What cannot be passed on: the words go to who waits for an answer.
-    fn refuse_unread(&mut self, outlet: Outlet, call_id: Option<&str>, why: Refused) {
-        match call_id {
-            Some(call_id) => {
-                let refusal = Refusal::new(error::INVALID_ARGUMENT, why.to_string());
-                self.refuse_call_wamp1(outlet, call_id, &refusal);
-            }
-            None => self.delivery.counters.requests_refused += 1,
+    fn refuse_unread(&mut self, now: Instant, outlet: Outlet, call_id: Option<&str>, why: Refused) {
+        let Some(call_id) = call_id else {
+            self.delivery.counters.requests_refused += 1;
+            return;
+        };
+        if !self.is_call_id_too_long(now, outlet, call_id) {
+            let refusal = Refusal::new(error::INVALID_ARGUMENT, why.to_string());
+            self.refuse_call_wamp1(outlet, call_id, &refusal);
         }
     }
 

@@ -4,6 +4,7 @@ mod support;
 
 mod api;
 mod bad_input;
+mod bad_input_version_1;
 mod call;
 mod cancel;
 mod challenges;

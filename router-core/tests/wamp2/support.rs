@@ -57,6 +57,8 @@ pub struct Router {
     pub directory: Arc<Directory>,
     sockets: Vec<Sockets>,
     encodings: HashMap<Client, Encoding>,
+    /// The words of the close frames that were heard.
+    pub farewells: HashMap<Client, String>,
     next: u32,
     pub effects: Vec<(usize, Effect)>,
     /// Slots of each ring.
@@ -148,6 +150,7 @@ impl Router {
             shards,
             directory,
             encodings: HashMap::new(),
+            farewells: HashMap::new(),
             next: 0,
             effects: Vec::new(),
             ring_capacity,
@@ -405,7 +408,10 @@ impl Router {
                 Received::Message { kind: Kind::Binary, payload } => {
                     payload.iter().map(|byte| format!("{byte:02x}")).collect()
                 }
-                Received::Close(Some((code, _))) => format!("close {code}"),
+                Received::Close(Some((code, words))) => {
+                    self.farewells.insert(client, words.to_owned());
+                    format!("close {code}")
+                }
                 other => format!("{other:?}"),
             }));
         }
@@ -469,8 +475,8 @@ fn raw_messages(bytes: &mut [u8], bytes_max: usize) -> Vec<String> {
 /// Realm `realm1` is open; in `closed` nobody may do anything but `ok.*`; in `partly` all may publish and call
 /// everything, and subscribe to and register all but `top.secret.*`; to `named` one logs in by ticket, as `user` or
 /// as `operator`; `both` takes anonymous sessions too; `shut` takes nobody. In `discreet` publishers and callers are
-/// always disclosed at `told.*` and never at `secret.*`.
-pub fn realms() -> [RealmConfig; 8] {
+/// always disclosed at `told.*` and never at `secret.*`. In `signed` one signs challenges.
+pub fn realms() -> [RealmConfig; 9] {
     let mut closed = RealmConfig::open("closed");
     let rule = closed.roles[0].permissions[0].clone();
     closed.roles[0].permissions =
@@ -507,7 +513,9 @@ pub fn realms() -> [RealmConfig; 8] {
     let rules = [rule("told.", Disclosure::Always), rule("secret.", Disclosure::Never)];
     discreet.roles[0].permissions.extend(rules);
     let every = RealmConfig { login_methods: LoginMethod::ALL.to_vec(), ..RealmConfig::open("every") };
-    [RealmConfig::open("realm1"), closed, partly, named, both, shut, discreet, every]
+    let signed =
+        RealmConfig { name: "signed".to_owned(), login_methods: vec![LoginMethod::WampCra], ..named.clone() };
+    [RealmConfig::open("realm1"), closed, partly, named, both, shut, discreet, every, signed]
 }
 
 /// The number that is element `index` of a JSON message.
