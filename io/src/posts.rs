@@ -9,9 +9,12 @@
 //! is refused. Answers and *gone* always find room: a connection has one request under way, so there are never more of them than
 //! connections. These queues are not the rings of the core, whose items are in order with publications and wait for room; a
 //! request needs neither.
+//!
+//! A shard that ends before the others closes its queue and answers what waits there. From then on whoever sends it a request
+//! looks whether the queue is closed, and if so answers what is in it.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
 use crossbeam_queue::SegQueue;
 use crossbeam_utils::CachePadded;
@@ -93,6 +96,8 @@ struct Inbox {
     queue: SegQueue<Post>,
     /// Requests in the queue, or about to be.
     requests: AtomicUsize,
+    /// The shard has ended.
+    is_closed: AtomicBool,
 }
 
 impl Posts {
@@ -148,6 +153,20 @@ impl Posts {
         Some(post)
     }
 
+    /// This shard takes nothing from its queue any more, but for what is there now. Who sends it a request answers that itself.
+    pub(crate) fn close(&self, shard: usize) {
+        self.0[shard].is_closed.store(true, Ordering::Relaxed);
+        // Pairs with the one in `is_closed`: the shard finds the post, or who has sent it finds the queue closed.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether what was sent to this shard may wait for ever. To be asked after it was sent.
+    #[must_use]
+    pub(crate) fn is_closed(&self, shard: usize) -> bool {
+        fence(Ordering::SeqCst);
+        self.0[shard].is_closed.load(Ordering::Relaxed)
+    }
+
     /// Whether there is none for this shard.
     pub(crate) fn is_empty(&self, shard: usize) -> bool {
         self.0[shard].queue.is_empty()
@@ -160,6 +179,9 @@ const REQUESTS_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
     use super::*;
 
     const FROM: Asker = Asker { shard: 0, slot: 1, serial: 2 };
@@ -178,6 +200,26 @@ mod tests {
         let left = std::iter::from_fn(|| posts.pop(1)).count();
         assert_eq!(left, REQUESTS_MAX + 1);
         assert!((0..REQUESTS_MAX).all(|_| posts.request(FROM, TO, Ask::Receive)), "all room is there again");
+    }
+
+    #[test]
+    fn a_request_is_found_by_the_shard_that_ends_or_by_who_has_sent_it() {
+        for _ in 0..2_000 {
+            let (posts, start) = (Posts::new(2), Barrier::new(2));
+            let answered = thread::scope(|scope| {
+                let sender = scope.spawn(|| {
+                    start.wait();
+                    assert!(posts.request(FROM, TO, Ask::Close));
+                    usize::from(posts.is_closed(1) && posts.pop(1).is_some())
+                });
+                start.wait();
+                posts.close(1);
+                let found = usize::from(posts.pop(1).is_some());
+                found + sender.join().unwrap()
+            });
+            assert_eq!(answered, 1);
+            assert!(!posts.is_closed(0), "the other shard goes on");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::longpoll::{Polled, ended, launch};
-use crate::support::{Client, Http, Launch, eventually};
+use crate::support::{Client, Http, Launch, PATIENCE, Router, eventually};
 
 const TOPIC: &str = "com.fanwire.polled.limits";
 
@@ -138,6 +138,38 @@ on_both_drivers! {
         assert!(router.wait(Duration::from_secs(20)).success());
     }
 
+    /// Of two shards the session's ends first; its client still has questions, which come by connections of the other one.
+    fn who_asks_a_shard_that_has_ended_is_answered_and_the_stop_goes_on(driver: &str) {
+        let mut router = launch(driver)
+            .argument("--shards")
+            .argument("2")
+            .set("limits.poll_wait", "300s")
+            .set("limits.message_time", "300s")
+            .set("shutdown.drain_time", "300s")
+            .start();
+        let polled = Polled::join(router.wamp);
+        let base = polled.base.clone();
+        let [mut asking, mut saying, mut sending, mut closing] = connections_elsewhere(&router, &polled);
+        asking.send(format!("POST {base}/receive HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+        let goodbye = json!([6, {}, "wamp.close.goodbye_and_out"]).to_string();
+        // They are under way, so they do not end before they are answered.
+        saying.begin(&format!("{base}/send"), &format!("Content-Length: {}", goodbye.len()));
+        sending.begin(&format!("{base}/send"), "Content-Length: 1");
+        closing.begin(&format!("{base}/close"), "Content-Length: 1");
+        drop(polled);
+        router.signal(Signal::TERM);
+        assert_eq!(asking.answer("POST").json()[2], "wamp.close.system_shutdown");
+        saying.send(goodbye.as_bytes());
+        assert_eq!(saying.answer("POST").status, 204);
+        eventually("the end of the session's shard", || shard_threads(&router) == 1);
+        closing.send(b"x");
+        assert_eq!(closing.answer("POST").status, 204, "it is over, as it should be");
+        sending.send(b"x");
+        assert_eq!(sending.answer("POST").status, 404);
+        drop((asking, saying, sending, closing));
+        assert!(router.wait(PATIENCE).success(), "{}", router.said());
+    }
+
     /// Thirty clients, each with its rounds of questions and answers by connections of all shards.
     fn many_sessions_share_shards_and_connections(driver: &str) {
         let router = launch(driver).start();
@@ -159,4 +191,30 @@ on_both_drivers! {
         threads.into_iter().for_each(|thread| thread.join().expect("it heard all"));
         eventually("the end of all", || ended(&router, "client") == 30.0);
     }
+}
+
+/// Connections that are not of the session's shard.
+fn connections_elsewhere<const COUNT: usize>(router: &Router, polled: &Polled) -> [Http; COUNT] {
+    let forwarded = || router.metric("fanwire_http_requests_forwarded_total", "outcome=\"sent\"");
+    let mut elsewhere = Vec::new();
+    // Kept until all are found, so that each shard gets some.
+    let mut others = Vec::new();
+    for request in 1.. {
+        let before = forwarded();
+        let mut connection = Http::connect(router.wamp);
+        let message = json!([16, request, {}, TOPIC]);
+        assert_eq!(connection.post(&format!("{}/send", polled.base), &message).status, 204);
+        if forwarded() > before { elsewhere.push(connection) } else { others.push(connection) }
+        if elsewhere.len() == COUNT {
+            break;
+        }
+    }
+    elsewhere.try_into().unwrap_or_else(|_| unreachable!("so many"))
+}
+
+fn shard_threads(router: &Router) -> usize {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", router.pid())).expect("it runs");
+    let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+    let names: Vec<String> = tasks.filter_map(|task| Some(name(task.ok()?))).collect();
+    names.iter().filter(|name| matches!(name.trim(), "fanwire-0" | "fanwire-1")).count()
 }

@@ -99,6 +99,14 @@ impl<S: Service> Shard<S> {
         }
         self.bury();
         self.drop_requests();
+    }
+
+    /// Nobody is left, and there is no next turn: what waits for this shard is answered, and who was left something is woken.
+    pub(super) fn end(&mut self) {
+        let own = usize::from(self.id.get());
+        self.links.posts.close(own);
+        self.answer_for(own);
+        self.ring_touched();
         self.publish_counters();
     }
 

@@ -121,12 +121,34 @@ impl<S: Service> Shard<S> {
         }
         self.links.counters.http_forwarded.add(1);
         if self.links.posts.request(asker, id, ask) {
-            self.touched[usize::from(id.shard)] = true;
+            self.has_posted(usize::from(id.shard));
         } else {
             self.links.counters.http_forward_refused.add(1);
             let words = "too many requests wait for the session's shard; try again in a second";
             let error = HttpError::new(503, words).with_headers(&[("Retry-After", "1")]);
             self.answer_asker(asker, Answer::of(&error));
+        }
+    }
+
+    /// A request waits in the queue of another shard: which is to see it, or has ended.
+    pub(super) fn has_posted(&mut self, shard: usize) {
+        self.touched[shard] = true;
+        if self.links.posts.is_closed(shard) {
+            self.answer_for(shard);
+        }
+    }
+
+    /// Answers what waits in the queue of a shard that has ended: it has no sessions any more, and no connections.
+    pub(super) fn answer_for(&mut self, shard: usize) {
+        while let Some(post) = self.links.posts.pop(shard) {
+            match post {
+                Post::Open { from, .. } => {
+                    self.links.spread.loads.release(shard);
+                    self.refuse_polled(from);
+                }
+                Post::Request { from, ask, .. } => self.answer_gone(from, &ask),
+                Post::Answer { .. } | Post::Gone { .. } => {}
+            }
         }
     }
 
@@ -154,10 +176,7 @@ impl<S: Service> Shard<S> {
     /// Does what a request asks of a session of this shard.
     fn ask_session(&mut self, asker: Asker, id: TransportId, ask: Ask) {
         if !self.knows_session(id) {
-            // Who closes wants it to be over, which it is: Autobahn closes after GOODBYE, and waits for the answer.
-            let is_over = matches!(ask, Ask::Close);
-            let answer = if is_over { Answer::EMPTY } else { Answer::of(&gone()) };
-            return self.answer_asker(asker, answer);
+            return self.answer_gone(asker, &ask);
         }
         match ask {
             Ask::Receive => self.poll(id.slot, asker),
@@ -167,6 +186,14 @@ impl<S: Service> Shard<S> {
                 self.close_polled(id.slot);
             }
         }
+    }
+
+    /// Answers what was asked of a session that is not there.
+    fn answer_gone(&mut self, asker: Asker, ask: &Ask) {
+        // Who closes wants it to be over, which it is: Autobahn closes after GOODBYE, and waits for the answer.
+        let is_over = matches!(ask, Ask::Close);
+        let answer = if is_over { Answer::EMPTY } else { Answer::of(&gone()) };
+        self.answer_asker(asker, answer);
     }
 
     fn open_longpoll(&mut self, asker: Asker, endpoint: EndpointId, body: &[u8]) {

@@ -271,6 +271,7 @@ impl<S: Service> Shard<S> {
         let mut busy = self.drain_rings();
         busy |= self.handle_verdicts();
         if self.obey_orders() {
+            self.end();
             return After::Done;
         }
         busy |= self.handle_requests();
@@ -299,9 +300,7 @@ impl<S: Service> Shard<S> {
             self.publish_counters();
         }
         if self.drain_ended() {
-            // What the flush has left for others: there is no next turn that would wake them.
-            self.ring_touched();
-            self.publish_counters();
+            self.end();
             return After::Done;
         }
         if busy { After::Busy } else { After::Idle }

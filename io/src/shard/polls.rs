@@ -126,7 +126,7 @@ impl<S: Service> Shard<S> {
         }
         match spread.claim(own, max) {
             Claim::Keep => self.open_polled(asker, opening),
-            Claim::HandTo(to) if posts.open(to, asker, opening) => self.touched[to] = true,
+            Claim::HandTo(to) if posts.open(to, asker, opening) => self.has_posted(to),
             Claim::HandTo(to) => {
                 spread.loads.release(to);
                 if spread.loads.claim_own(own, max) {
@@ -139,7 +139,7 @@ impl<S: Service> Shard<S> {
         }
     }
 
-    fn refuse_polled(&mut self, asker: Asker) {
+    pub(super) fn refuse_polled(&mut self, asker: Asker) {
         self.links.counters.rejected_full.add(1);
         let words = "the router has no room for another session now; try again later";
         let error = HttpError::new(503, words).with_headers(self.retry_after());
