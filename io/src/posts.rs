@@ -5,8 +5,8 @@
 //!                    ◀─ Answer ─────────────── queue of the connection's shard
 //! ```
 //!
-//! A shard has one queue, first in, first out, that all others push into. Requests that wait in it are bounded; what finds no room
-//! is refused. Answers and *gone* always find room: a connection has one request under way, so there are never more of them than
+//! A shard has one queue, first in, first out, that all others push into. Requests that wait in it are bounded, in number and in
+//! bytes; what finds no room is refused. Answers and *gone* always find room: a connection has one request under way, so there are never more of them than
 //! connections. These queues are not the rings of the core, whose items are in order with publications and wait for room; a
 //! request needs neither.
 //!
@@ -88,6 +88,13 @@ pub(crate) enum Post {
     Answer { to: Asker, answer: Answer },
 }
 
+impl Post {
+    /// Memory of what a client says with it.
+    pub(crate) fn body_bytes(&self) -> usize {
+        if let Self::Request { ask: Ask::Send(body), .. } = self { body.capacity() } else { 0 }
+    }
+}
+
 /// The queues, by receiving shard.
 pub(crate) struct Posts(Box<[CachePadded<Inbox>]>);
 
@@ -96,8 +103,18 @@ struct Inbox {
     queue: SegQueue<Post>,
     /// Requests in the queue, or about to be.
     requests: AtomicUsize,
+    /// Their bodies' memory.
+    bytes: AtomicUsize,
     /// The shard has ended.
     is_closed: AtomicBool,
+}
+
+impl Inbox {
+    /// A request that was counted does not wait any more.
+    fn forget(&self, bytes: usize) {
+        self.requests.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 impl Posts {
@@ -110,23 +127,27 @@ impl Posts {
         usize::from(shard) < self.0.len()
     }
 
-    /// Sends a request to the shard of `to`. False: too many wait there, and nothing was sent.
+    /// Sends a request to the shard of `to`. False: too many wait there, or more than so many bytes would, and nothing was sent.
     #[must_use]
-    pub(crate) fn request(&self, from: Asker, to: TransportId, ask: Ask) -> bool {
-        self.push_bounded(usize::from(to.shard), Post::Request { from, to, ask })
+    pub(crate) fn request(&self, from: Asker, to: TransportId, ask: Ask, bytes_max: usize) -> bool {
+        self.push_bounded(usize::from(to.shard), Post::Request { from, to, ask }, bytes_max)
     }
 
     /// Has another shard open a session. False: too many requests wait there, and nothing was sent.
     #[must_use]
     pub(crate) fn open(&self, shard: usize, from: Asker, opening: Opening) -> bool {
-        self.push_bounded(shard, Post::Open { from, opening })
+        self.push_bounded(shard, Post::Open { from, opening }, usize::MAX)
     }
 
-    fn push_bounded(&self, shard: usize, post: Post) -> bool {
-        let inbox = &self.0[shard];
-        // Relaxed: a bound, not an order.
-        if inbox.requests.fetch_add(1, Ordering::Relaxed) >= REQUESTS_MAX {
-            inbox.requests.fetch_sub(1, Ordering::Relaxed);
+    fn push_bounded(&self, shard: usize, post: Post, bytes_max: usize) -> bool {
+        let (inbox, bytes) = (&self.0[shard], post.body_bytes());
+        // Relaxed: bounds, not an order.
+        let requests = inbox.requests.fetch_add(1, Ordering::Relaxed);
+        let before = inbox.bytes.fetch_add(bytes, Ordering::Relaxed);
+        // What has no body waits whatever the others have; a body that is alone always may.
+        let is_too_much = bytes > 0 && before > 0 && before.saturating_add(bytes) > bytes_max;
+        if requests >= REQUESTS_MAX || is_too_much {
+            inbox.forget(bytes);
             return false;
         }
         inbox.queue.push(post);
@@ -148,7 +169,7 @@ impl Posts {
         let inbox = &self.0[shard];
         let post = inbox.queue.pop()?;
         if matches!(post, Post::Request { .. } | Post::Open { .. }) {
-            inbox.requests.fetch_sub(1, Ordering::Relaxed);
+            inbox.forget(post.body_bytes());
         }
         Some(post)
     }
@@ -173,8 +194,7 @@ impl Posts {
     }
 }
 
-/// Requests that may wait for one shard: what it takes in four turns. Their bodies are those that their connections have read,
-/// so waiting here takes no memory that was not taken before.
+/// Requests that may wait for one shard: what it takes in four turns.
 const REQUESTS_MAX: usize = 1024;
 
 #[cfg(test)]
@@ -185,21 +205,38 @@ mod tests {
     use super::*;
 
     const FROM: Asker = Asker { shard: 0, slot: 1, serial: 2 };
+    const MAX: usize = usize::MAX;
     const TO: TransportId = TransportId { shard: 1, slot: 3, secret: 4 };
 
     #[test]
     fn requests_are_bounded_and_what_else_there_is_always_finds_room() {
         let posts = Posts::new(2);
-        assert!((0..REQUESTS_MAX).all(|_| posts.request(FROM, TO, Ask::Receive)));
-        assert!(!posts.request(FROM, TO, Ask::Receive));
+        assert!((0..REQUESTS_MAX).all(|_| posts.request(FROM, TO, Ask::Receive, MAX)));
+        assert!(!posts.request(FROM, TO, Ask::Receive, MAX));
         posts.gone(FROM, TO);
-        assert!(!posts.request(FROM, TO, Ask::Close), "only a request makes room for a request");
+        assert!(!posts.request(FROM, TO, Ask::Close, MAX), "only a request makes room for a request");
         assert!(matches!(posts.pop(1), Some(Post::Request { from: FROM, to: TO, ask: Ask::Receive })));
-        assert!(posts.request(FROM, TO, Ask::Close));
+        assert!(posts.request(FROM, TO, Ask::Close, MAX));
         assert_eq!((posts.is_empty(0), posts.is_empty(1)), (true, false));
         let left = std::iter::from_fn(|| posts.pop(1)).count();
         assert_eq!(left, REQUESTS_MAX + 1);
-        assert!((0..REQUESTS_MAX).all(|_| posts.request(FROM, TO, Ask::Receive)), "all room is there again");
+        assert!(
+            (0..REQUESTS_MAX).all(|_| posts.request(FROM, TO, Ask::Receive, MAX)),
+            "all room is there again"
+        );
+    }
+
+    #[test]
+    fn the_memory_of_bodies_is_bounded_too_but_one_always_finds_room() {
+        let posts = Posts::new(2);
+        let send = |bytes, bytes_max| posts.request(FROM, TO, Ask::Send(vec![0; bytes]), bytes_max);
+        assert!(send(1_000, 100), "it is alone");
+        assert!(!send(1, 100));
+        assert!(posts.request(FROM, TO, Ask::Receive, 100), "it has no body");
+        assert!(posts.pop(1).is_some());
+        assert!(send(60, 100) && send(40, 100));
+        assert!(!send(1, 100), "what was refused is not counted, what waits is");
+        assert!(std::iter::from_fn(|| posts.pop(1)).count() == 3 && send(100, 100));
     }
 
     #[test]
@@ -209,7 +246,7 @@ mod tests {
             let answered = thread::scope(|scope| {
                 let sender = scope.spawn(|| {
                     start.wait();
-                    assert!(posts.request(FROM, TO, Ask::Close));
+                    assert!(posts.request(FROM, TO, Ask::Close, MAX));
                     usize::from(posts.is_closed(1) && posts.pop(1).is_some())
                 });
                 start.wait();
@@ -225,7 +262,7 @@ mod tests {
     #[test]
     fn what_one_shard_says_stays_in_order() {
         let posts = Posts::new(2);
-        assert!(posts.request(FROM, TO, Ask::Receive));
+        assert!(posts.request(FROM, TO, Ask::Receive, MAX));
         posts.gone(FROM, TO);
         assert!(matches!(posts.pop(1), Some(Post::Request { .. })));
         assert!(matches!(posts.pop(1), Some(Post::Gone { .. })));

@@ -232,6 +232,11 @@ on_both_drivers! {
         client.send(format!("POST {base}/receive HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").as_bytes());
         assert_eq!(client.answer("POST").json()[0], 33);
         assert!(client.has_ended());
+        let mut older = Http::connect(router.wamp);
+        older.send(format!("POST {base}/send HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n").as_bytes());
+        let answer = older.answer("POST");
+        assert_eq!((answer.status, answer.field("connection")), (204, Some("close")));
+        assert!(older.has_ended(), "it is not told that it may stay");
     }
 
     fn what_is_no_request_of_long_polling_is_told_so(driver: &str) {
@@ -304,6 +309,9 @@ on_both_drivers! {
         assert_eq!(ask("https://evil.example", "POST", "/poll/open").status, 403);
         let wrong = ask("https://app.example", "POST", "/poll/open");
         assert_eq!((wrong.status, wrong.field("access-control-allow-origin")), (400, Some("https://app.example")));
+        // The page is to see why, also where the head alone is refused.
+        let wrong = ask("https://app.example", "GET", "/poll/open");
+        assert_eq!((wrong.status, wrong.field("access-control-allow-origin")), (405, Some("https://app.example")));
         assert_eq!(sessions(&router), 0.0);
     }
 

@@ -204,7 +204,11 @@ fn connections_elsewhere<const COUNT: usize>(router: &Router, polled: &Polled) -
         let mut connection = Http::connect(router.wamp);
         let message = json!([16, request, {}, TOPIC]);
         assert_eq!(connection.post(&format!("{}/send", polled.base), &message).status, 204);
-        if forwarded() > before { elsewhere.push(connection) } else { others.push(connection) }
+        if forwarded() > before {
+            elsewhere.push(connection)
+        } else {
+            others.push(connection)
+        }
         if elsewhere.len() == COUNT {
             break;
         }
@@ -214,7 +218,8 @@ fn connections_elsewhere<const COUNT: usize>(router: &Router, polled: &Polled) -
 
 fn shard_threads(router: &Router) -> usize {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", router.pid())).expect("it runs");
-    let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+    let name =
+        |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
     let names: Vec<String> = tasks.filter_map(|task| Some(name(task.ok()?))).collect();
     names.iter().filter(|name| matches!(name.trim(), "fanwire-0" | "fanwire-1")).count()
 }

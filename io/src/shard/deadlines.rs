@@ -188,6 +188,7 @@ impl<S: Service> Shard<S> {
         // After an error nobody knows where the next request would begin.
         self.slots.hot[slot as usize].set(flag::DISCARD);
         self.slots.cold[slot as usize].extra = None;
+        self.forget_request(slot);
         self.begin_closing(slot, why);
     }
 

@@ -22,6 +22,7 @@ use super::Shard;
 use super::input::{Panicked, guarded};
 use super::longpoll::{Wanted, gone, wanted};
 use super::polls::Polls;
+use super::unread::Unread;
 use crate::config::Listener;
 use crate::posts::{Answer, Asker, TransportId};
 use crate::request::{RefusalReason, origin_refusal};
@@ -30,8 +31,7 @@ use crate::slots::{CloseReason, Stage, flag};
 
 /// One connection, beside its slot.
 pub(super) struct Connection {
-    /// Received and not yet looked at.
-    input: Vec<u8>,
+    input: Unread,
     step: Step,
     /// Of the present request, or the last one; no other request of this shard has had it for very long.
     serial: u32,
@@ -72,17 +72,18 @@ enum Left {
 
 impl Reading {
     /// Takes what there is of the body from the front of `input`. True: that is all of it.
-    fn take(&mut self, input: &mut Vec<u8>) -> Result<bool, HttpError> {
+    fn take(&mut self, input: &mut Unread) -> Result<bool, HttpError> {
+        let rest = input.rest();
         let used = match &mut self.left {
             Left::Length(left) => {
-                let count = input.len().min(*left);
-                self.body.extend_from_slice(&input[..count]);
+                let count = rest.len().min(*left);
+                self.body.extend_from_slice(&rest[..count]);
                 *left -= count;
                 count
             }
-            Left::Chunked(chunked) => chunked.read(input, &mut self.body, self.bytes_max + 1)?,
+            Left::Chunked(chunked) => chunked.read(rest, &mut self.body, self.bytes_max + 1)?,
         };
-        input.drain(..used);
+        input.take(used);
         if self.body.len() > self.bytes_max {
             return Err(too_large(self.bytes_max));
         }
@@ -95,7 +96,8 @@ impl Reading {
 
 impl Connection {
     fn new() -> Self {
-        Self { input: Vec::new(), step: Step::NEXT, serial: 0, origin: None, keep: true, has_more: false }
+        let input = Unread::default();
+        Self { input, step: Step::NEXT, serial: 0, origin: None, keep: true, has_more: false }
     }
 
     /// The session that it waits for.
@@ -106,7 +108,7 @@ impl Connection {
     /// What it was sent and was not worked off, in bytes.
     pub(super) fn held_bytes(&self) -> usize {
         let body = if let Step::Body(reading) = &self.step { reading.body.capacity() } else { 0 };
-        self.input.capacity() + body
+        self.input.held_bytes() + body
     }
 }
 
@@ -121,7 +123,7 @@ impl<S: Service> Shard<S> {
 
     pub(super) fn http_input(&mut self, slot: u32, input: &[u8]) {
         let Some(connection) = self.polls.connections.get_mut(&slot) else { return };
-        connection.input.extend_from_slice(input);
+        connection.input.push(input);
         self.http_requests(slot);
     }
 
@@ -139,12 +141,11 @@ impl<S: Service> Shard<S> {
 
     /// Works off what has come, a few requests at once.
     fn http_requests(&mut self, slot: u32) {
-        for _ in 0..REQUESTS_AT_ONCE {
-            if self.slots.hot[slot as usize].stage != Stage::Http || !self.http_step(slot) {
-                return;
-            }
-        }
-        if let Some(connection) = self.polls.connections.get_mut(&slot) {
+        let mut step = || self.slots.hot[slot as usize].stage == Stage::Http && self.http_step(slot);
+        let goes_on = (0..REQUESTS_AT_ONCE).all(|_| step());
+        let Some(connection) = self.polls.connections.get_mut(&slot) else { return };
+        connection.input.settle();
+        if goes_on {
             connection.has_more = true;
             self.make_ready(slot);
         }
@@ -157,7 +158,7 @@ impl<S: Service> Shard<S> {
         let Connection { input, step, .. } = &mut **connection;
         match step {
             Step::Waiting(_) => {
-                if input.len() > PIPELINED_BYTES_MAX {
+                if input.rest().len() > PIPELINED_BYTES_MAX {
                     slots.hot[slot as usize].set(flag::PAUSED);
                 }
                 false
@@ -166,10 +167,10 @@ impl<S: Service> Shard<S> {
                 if input.is_empty() {
                     return false;
                 }
-                match guarded(|| scanner.find_end(input, &config.head)) {
+                match guarded(|| scanner.find_end(input.rest(), &config.head)) {
                     Ok(Ok(Some(end))) => {
-                        let rest = input.split_off(end);
-                        let head = std::mem::replace(input, rest);
+                        let head = input.rest()[..end].to_vec();
+                        input.take(end);
                         self.http_head(slot, &head);
                         true
                     }
@@ -221,15 +222,20 @@ impl<S: Service> Shard<S> {
             Err(Panicked) => return self.decoder_panicked(slot),
         };
         let has_drained = self.drain.is_some();
+        let (origin, admitted) = match origin(listener, &request) {
+            Ok(origin) => (origin, Admitted::of(listener, &request, config.message_bytes_max)),
+            Err(error) => (None, Err(error)),
+        };
         let Polls { connections, requests, .. } = &mut self.polls;
         let Some(connection) = connections.get_mut(&slot) else { return };
         *requests = requests.wrapping_add(1);
         connection.serial = *requests;
-        connection.keep = request.keep_alive() && !has_drained;
-        connection.origin = None;
+        // An older client that stays wants to be told that it may; so rare that it is not worth a field.
+        connection.keep = request.keep_alive() && request.version() == Version::Http11 && !has_drained;
+        // Also for a refusal, or the page would see nothing but a lost connection.
+        connection.origin = origin;
         connection.step = Step::Waiting(None);
         let serial = connection.serial;
-        let admitted = Admitted::of(listener, &request, config.message_bytes_max);
         // Before its body is read. Of another shard's sessions only that one knows.
         let is_gone = match &admitted {
             Ok(Admitted { wanted: Some(Wanted::Send(id)), .. }) => self.has_no_session(*id),
@@ -237,25 +243,21 @@ impl<S: Service> Shard<S> {
         };
         let Some(connection) = self.polls.connections.get_mut(&slot) else { return };
         match admitted {
-            Ok(Admitted { wanted, origin, left, bytes_max, continues }) => {
-                connection.origin = origin;
-                match (wanted, left) {
-                    (_, left) if is_gone => {
-                        connection.keep &= left.is_none();
-                        self.http_answer(slot, serial, Answer::of(&gone()));
-                    }
-                    (None, _) => self.http_answer(slot, serial, preflight()),
-                    (Some(wanted), None) => self.http_ask(slot, wanted, Vec::new()),
-                    (Some(wanted), Some(left)) => {
-                        connection.step =
-                            Step::Body(Reading { wanted, left, body: BytesMut::new(), bytes_max });
-                        if continues {
-                            self.service.push(self.now, Outlet(slot), b"HTTP/1.1 100 Continue\r\n\r\n");
-                        }
-                        self.http_deadline(slot, self.config.deadlines.message);
-                    }
+            Ok(Admitted { wanted, left, bytes_max, continues }) => match (wanted, left) {
+                (_, left) if is_gone => {
+                    connection.keep &= left.is_none();
+                    self.http_answer(slot, serial, Answer::of(&gone()));
                 }
-            }
+                (None, _) => self.http_answer(slot, serial, preflight()),
+                (Some(wanted), None) => self.http_ask(slot, wanted, Vec::new()),
+                (Some(wanted), Some(left)) => {
+                    connection.step = Step::Body(Reading { wanted, left, body: BytesMut::new(), bytes_max });
+                    if continues {
+                        self.service.push(self.now, Outlet(slot), b"HTTP/1.1 100 Continue\r\n\r\n");
+                    }
+                    self.http_deadline(slot, self.config.deadlines.message);
+                }
+            },
             Err(error) => {
                 // Where the next request begins is not worth waiting for.
                 connection.keep &= request.body() == Body::None && error.status() != 421;
@@ -314,8 +316,18 @@ impl<S: Service> Shard<S> {
         }
     }
 
+    /// Nothing more of what the connection was sent is looked at. It may stay until its peer closes it.
+    pub(super) fn forget_request(&mut self, slot: u32) {
+        let Some(connection) = self.polls.connections.get_mut(&slot) else { return };
+        connection.input = Unread::default();
+        if matches!(connection.step, Step::Body(_)) {
+            connection.step = Step::NEXT;
+        }
+    }
+
     /// Nothing follows what was said.
     fn end_http(&mut self, slot: u32, why: CloseReason) {
+        self.forget_request(slot);
         self.service.finish(Outlet(slot));
         self.slots.hot[slot as usize].set(flag::DISCARD);
         self.begin_closing(slot, why);
@@ -332,6 +344,9 @@ impl<S: Service> Shard<S> {
         };
         if self.now < deadline {
             self.wheel.enter(self.now, slot, deadline);
+        } else if is_idle && self.slots.hot[slot as usize].has(flag::BLOCKED) {
+            // It still reads the last answer; for how long is the outbox's limit.
+            self.http_deadline(slot, self.config.deadlines.poll_idle);
         } else if is_idle {
             self.end_http(slot, CloseReason::Idle);
         } else {
@@ -355,7 +370,6 @@ impl<S: Service> Shard<S> {
 struct Admitted {
     /// `None`: a browser asks whether it may ask.
     wanted: Option<Wanted>,
-    origin: Option<Box<str>>,
     /// The body, if there is one.
     left: Option<Left>,
     bytes_max: usize,
@@ -366,12 +380,6 @@ struct Admitted {
 impl Admitted {
     fn of(listener: &Listener, request: &RequestHead<'_>, message_bytes_max: u64) -> Result<Self, HttpError> {
         let wanted = wanted(listener, request.path())?;
-        let origin = request.headers().unique("origin")?;
-        if let Some(origin) = origin
-            && let Some(error) = origin_refusal(&listener.origins, origin, request.host())
-        {
-            return Err(error);
-        }
         let is_preflight = request.method == "OPTIONS";
         if !is_preflight && request.method != "POST" {
             let words = format!("{} is no method of long-polling; use POST", request.method);
@@ -393,11 +401,19 @@ impl Admitted {
         };
         Ok(Self {
             wanted: (!is_preflight).then_some(wanted),
-            origin: origin.map(Box::from),
             left,
             bytes_max,
             continues: expects.is_some() && request.version() == Version::Http11,
         })
+    }
+}
+
+/// The page that asks, if a page does and may.
+fn origin(listener: &Listener, request: &RequestHead<'_>) -> Result<Option<Box<str>>, HttpError> {
+    let Some(origin) = request.headers().unique("origin")? else { return Ok(None) };
+    match origin_refusal(&listener.origins, origin, request.host()) {
+        Some(error) => Err(error),
+        None => Ok(Some(origin.into())),
     }
 }
 

@@ -120,7 +120,7 @@ impl<S: Service> Shard<S> {
             return self.ask_session(asker, id, ask);
         }
         self.links.counters.http_forwarded.add(1);
-        if self.links.posts.request(asker, id, ask) {
+        if self.links.posts.request(asker, id, ask, self.posted_bytes_max()) {
             self.has_posted(usize::from(id.shard));
         } else {
             self.links.counters.http_forward_refused.add(1);
@@ -136,6 +136,11 @@ impl<S: Service> Shard<S> {
         if self.links.posts.is_closed(shard) {
             self.answer_for(shard);
         }
+    }
+
+    /// Bytes of requests that may wait for a shard.
+    fn posted_bytes_max(&self) -> usize {
+        usize::try_from(self.config.message_bytes_max).unwrap_or(usize::MAX).saturating_mul(POSTED_MESSAGES)
     }
 
     /// Answers what waits in the queue of a shard that has ended: it has no sessions any more, and no connections.
@@ -160,9 +165,14 @@ impl<S: Service> Shard<S> {
     /// What other shards have sent, within the turn's budget. True = there may be more.
     pub(super) fn take_posts(&mut self) -> bool {
         let own = usize::from(self.id.get());
+        let mut bytes = 0;
         for _ in 0..POSTS_PER_TURN {
+            if bytes >= self.config.turn.receive_bytes {
+                break;
+            }
             let Some(post) = self.links.posts.pop(own) else { return false };
             self.worked = true;
+            bytes += post.body_bytes();
             match post {
                 Post::Open { from, opening } => self.open_polled(from, opening),
                 Post::Request { from, to, ask } => self.ask_session(from, to, ask),
@@ -227,6 +237,9 @@ const TRANSPORT_ID_CHARS: usize = 2 + 8 + 32;
 const OTHER_BYTES_MAX: usize = 4 << 10;
 /// As many as items from one ring.
 const POSTS_PER_TURN: u32 = 256;
+/// Bodies of requests may wait for a shard as long as they have no more bytes than so many of the longest messages: the connections
+/// that have read them may be gone, so nothing else counts them.
+const POSTED_MESSAGES: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -35,6 +35,7 @@ mod talk;
 mod tests;
 mod throttle;
 mod tls;
+mod unread;
 mod wire;
 
 use std::collections::HashMap;
@@ -196,7 +197,7 @@ pub(crate) struct Shard<S: Service> {
     unpublished_turns: u32,
     /// All receives go here.
     scratch: Vec<u8>,
-    /// For frames that the loop itself says: pongs, handshakes.
+    /// For what the loop itself says: pongs, handshakes, HTTP responses.
     frame: BytesMut,
     events: Vec<epoll::Event>,
     effects: Vec<Effect>,
@@ -251,7 +252,7 @@ impl<S: Service> Shard<S> {
             worked: false,
             unpublished_turns: 0,
             scratch: vec![0; SCRATCH_BYTES],
-            frame: BytesMut::with_capacity(1024),
+            frame: BytesMut::with_capacity(FRAME_BYTES),
             events: Vec::with_capacity(EVENTS_PER_TURN),
             effects: Vec::new(),
             due: Vec::new(),
@@ -294,6 +295,9 @@ impl<S: Service> Shard<S> {
         self.links.counters.turn(ended.since(began));
         if std::mem::take(&mut self.worked) || busy {
             self.spin.worked(began, ended);
+        }
+        if self.frame.capacity() > FRAME_BYTES_KEPT {
+            self.frame = BytesMut::with_capacity(FRAME_BYTES);
         }
         self.unpublished_turns += 1;
         if self.unpublished_turns >= TURNS_BETWEEN_PUBLISHING {
@@ -644,6 +648,10 @@ const MAILBOX_VERDICTS: usize = 256;
 const MAILBOX_REQUESTS: usize = 1_024;
 /// One receive: large enough that a busy peer's backlog comes in one call, small enough for the second-level cache.
 const SCRATCH_BYTES: usize = 64 << 10;
+/// Pings and refusals fit.
+const FRAME_BYTES: usize = 1 << 10;
+/// One response to a poll may have as many bytes as the longest message; the next may never be as long.
+const FRAME_BYTES_KEPT: usize = 64 << 10;
 const EVENTS_PER_TURN: usize = 256;
 /// A verdict may route a whole publication, to thousands; others have their turn between.
 const VERDICTS_PER_TURN: usize = 64;

@@ -140,8 +140,14 @@ impl<S: Service> Shard<S> {
     }
 
     pub(super) fn refuse_polled(&mut self, asker: Asker) {
-        self.links.counters.rejected_full.add(1);
-        let words = "the router has no room for another session now; try again later";
+        let counters = &self.links.counters;
+        let words = if self.drain.is_some() {
+            counters.rejected_draining.add(1);
+            "the router stops; try again later"
+        } else {
+            counters.rejected_full.add(1);
+            "the router has no room for another session now; try again later"
+        };
         let error = HttpError::new(503, words).with_headers(self.retry_after());
         self.answer_asker(asker, Answer::of(&error));
     }
@@ -259,11 +265,11 @@ impl<S: Service> Shard<S> {
             let words =
                 format!("the message is over {bytes_max} bytes; before login limits.before_login holds");
             HttpError::new(413, words)
-        } else if session.kind == Kind::Text && std::str::from_utf8(&body).is_err() {
-            HttpError::new(400, "the message is not UTF-8")
         } else if session.sends.len() >= SENDS_MAX || session.said_bytes() > bytes_max as usize {
             let words = "too many messages of this session wait; send one after the other";
             HttpError::new(503, words).with_headers(&[("Retry-After", "1")])
+        } else if session.kind == Kind::Text && std::str::from_utf8(&body).is_err() {
+            HttpError::new(400, "the message is not UTF-8")
         } else {
             session.sends.push_back((asker, body));
             return self.make_ready(slot);
