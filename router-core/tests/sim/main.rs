@@ -15,6 +15,7 @@ mod check;
 mod client;
 mod coverage;
 mod echo;
+mod focus;
 mod history;
 mod messages;
 mod meta;

@@ -6,6 +6,7 @@
 use super::{
     center,
     echo::Rooms,
+    focus::Focus,
     messages::Queues,
     names::{self, REALM_BIT},
     rng::Rng,
@@ -253,7 +254,11 @@ impl Plan {
             before_login: true,
         });
         let shards = rng.pick(&[1, 1, 2, 2, 3, 4]);
-        let rules = Rules::new(rng);
+        // Of its own chance, so that other seeds stay what they are.
+        let focus_rng = &mut Rng::new(seed ^ 0xf0c5);
+        let focus = Focus::new(focus_rng);
+        let drawn = Rules::new(rng);
+        let rules = focus.rules(focus_rng).unwrap_or(drawn);
         let rooms = Rooms::new(rng);
         let queues = Queues::new(rng);
         let on_error = rng.pick(&[OnError::Keep, OnError::Keep, OnError::Keep, OnError::Close]);
@@ -267,7 +272,7 @@ impl Plan {
         let first = access.realm(REALMS[0]).expect("it is there");
         let message_center = MessageCenter::new(first, on_error, center::rules());
         let message_center = message_center.with_queues(None, queues.configured());
-        Self {
+        let mut plan = Self {
             seed,
             steps,
             shards,
@@ -325,7 +330,7 @@ impl Plan {
             act_weights,
             config: Arc::new(CoreConfig {
                 access,
-                limits: limits(rng),
+                limits: focus.limits(limits(rng)),
                 compression,
                 agent: String::new(),
                 message_center,
@@ -333,7 +338,9 @@ impl Plan {
                 wamp1: Default::default(),
                 handlers: Vec::new(),
             }),
-        }
+        };
+        focus.apply(&mut plan, focus_rng);
+        plan
     }
 }
 

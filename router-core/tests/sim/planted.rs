@@ -10,8 +10,6 @@ const STEPS: usize = 2_000;
 /// hundreds, so that another workload, which makes other runs of the same seeds, does not hide it either.
 const SEEDS: u64 = 10_000;
 
-/// Two are not among them: `GapAfterWhatFollows` and `TimerNotRestarted` need more than so many seeds since calls take a
-/// large part of each run.
 const ALL: &[Mutation] = &[
     Mutation::PullForwardLeftOut,
     Mutation::UnsubscribedBeforeDue,
@@ -66,6 +64,7 @@ const ALL: &[Mutation] = &[
     Mutation::BegunFrameDropped,
     Mutation::ConflateKeepsOlder,
     Mutation::GapOfOldestForgotten,
+    Mutation::GapAfterWhatFollows,
     Mutation::ReplyDropped,
     Mutation::PauseNeverEnds,
     Mutation::VerdictOfAnother,
@@ -115,6 +114,7 @@ const ALL: &[Mutation] = &[
     Mutation::PartsUnasked,
     Mutation::TimeNeverOver,
     Mutation::TimerOutlivesCall,
+    Mutation::TimerNotRestarted,
     Mutation::LateAnswerIsViolation,
     Mutation::LatePartIsCall,
     Mutation::PartLost,

@@ -22,7 +22,7 @@ impl Rules {
     pub fn new(rng: &mut Rng) -> Self {
         let none = Handling::default();
         if rng.chance(50) {
-            return Self { names: vec![none; names::NAMES_MAX.into()], patterns: none, rest: none };
+            return Self::all(none);
         }
         // Runs with one policy alone show what that one does.
         let only = rng.chance(50).then(|| policy(rng));
@@ -33,6 +33,11 @@ impl Rules {
         };
         let names = (0..names::NAMES_MAX).map(|_| handling()).collect();
         Self { names, patterns: handling(), rest: handling() }
+    }
+
+    /// One answer for all.
+    pub fn all(handling: Handling) -> Self {
+        Self { names: vec![handling; names::NAMES_MAX.into()], patterns: handling, rest: handling }
     }
 
     /// As the realms have them.
