@@ -238,6 +238,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             rawsocket: None,
             control: Vec::new(),
             tls: None,
+            cookie: None,
             origins: Origins { any: true, allowed: Vec::new() },
         }],
         shards: Some(1),

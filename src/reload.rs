@@ -20,6 +20,8 @@ use fanwire_control::reload::{Acts, Change, Flaw, Outcome, Refused, Report};
 use fanwire_control::resp::Password;
 use fanwire_control::tick::TickSetting;
 use fanwire_core::CoreConfig;
+use fanwire_core::directory::Directory;
+use fanwire_core::login::LoginMethod;
 use fanwire_io::{ListenerTls, RenewalError, Running};
 
 use crate::certificates::Certificates;
@@ -41,6 +43,8 @@ pub struct Holders {
     pub names: Arc<ArcSwap<CoreConfig>>,
     /// Who may log in.
     pub users: Arc<ArcSwap<Users>>,
+    /// What logins are remembered by their cookies.
+    pub directory: Arc<Directory>,
     /// The HTTP API.
     pub api: Arc<ArcSwap<ApiConfig>>,
     /// What is published by itself.
@@ -108,7 +112,7 @@ impl Holders {
         let config = &usable.config;
         // All that may fail or panic comes before the first of them has anything.
         let io = wiring::io_settings(usable);
-        let before = self.users.load();
+        let before = self.users.load_full();
         let users = wiring::users(
             config,
             &usable.users,
@@ -119,18 +123,20 @@ impl Holders {
         );
         let api = wiring::api_config(usable, &io, &core);
         let ticks = wiring::ticks(config, &core.access);
-        let before = self.names.swap(Arc::clone(&core));
+        let access = Arc::clone(&core);
+        let names_before = self.names.swap(Arc::clone(&core));
         let late = match self.running.renew(io, core) {
             Ok(()) => None,
             Err(late @ RenewalError::Late) => Some(late.to_string()),
             Err(error) => {
-                self.names.store(before);
+                self.names.store(names_before);
                 return Err(Refused::Unable(error.to_string()));
             }
         };
         if !users.are_the_same(&self.users.load()) {
             self.users.store(Arc::new(users));
         }
+        self.forget_changed(config, &access, &before);
         self.api.store(Arc::new(api));
         self.ticks.send_replace(ticks);
         self.certificates.replace(&usable.tls);
@@ -143,6 +149,22 @@ impl Holders {
         }
         (self.log)(&config.log.level);
         Ok(late)
+    }
+}
+
+impl Holders {
+    /// Forgets who was remembered by a cookie and would not be let in any more as it was.
+    fn forget_changed(&self, config: &Config, core: &CoreConfig, before: &Users) {
+        let (access, users) = (&core.access, self.users.load());
+        self.directory.cookies().retain(|login| {
+            let name = access.realm_name(login.realm);
+            let role = access.role_name(login.realm, login.role);
+            let mut realms = config.realm.iter().filter(|realm| realm.name == name);
+            let has_role = realms.any(|realm| realm.role.iter().any(|known| known.name == role));
+            // A user of the configuration. Others are those of programs, which do not say when one of them changes.
+            let is_same = login.provider != "static" || before.is_same_in(&users, login.realm, &login.authid);
+            access.offers(login.realm, LoginMethod::Cookie) && has_role && is_same
+        });
     }
 }
 

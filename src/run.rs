@@ -192,7 +192,10 @@ impl Parts {
             .with_meta(meta_desk.figures())
             .with_kept({
                 let directory = Arc::clone(&shared);
-                Box::new(move || (directory.retained_usage(), directory.history_usage()))
+                Box::new(move || {
+                    let cookies = directory.cookies().usage();
+                    (directory.retained_usage(), directory.history_usage(), cookies)
+                })
             })
             .with_ticks(tick_desk.figures())
             .with_redis(early.bridges(), resp.as_ref().map(RespDesk::figures));
@@ -201,6 +204,7 @@ impl Parts {
             running: Arc::clone(&running),
             names: Arc::clone(&names),
             users: desk.users(),
+            directory: Arc::clone(&shared),
             api: api_desk.settings(),
             ticks,
             certificates,

@@ -41,7 +41,7 @@ use crate::config::redis::{Bridge, ReadBridge};
 use crate::config::schema::{
     Action, ApiKey, ApiRight, Compression, Config, Disclose, Driver, Endpoint, Hook, HookBody,
     HookEvent as Event, Jwt, Listener, Match, NO_FILE, NO_ROLE, ORIGIN_ANY, OnFailure, Permission, Protocol,
-    Realm, Role, Shards,
+    Realm, Role, SameSite, Shards,
 };
 use crate::config::tick::Tick;
 use crate::config::topics::Topic;
@@ -194,6 +194,15 @@ fn listener(listener: &Listener, handlers: &[Lua], endpoints: &mut io::WampEndpo
         // Read and checked already: `Loaded::tls`.
         tls: None,
         origins: io::Origins { any: !any.is_empty(), allowed },
+        cookie: listener.cookie.name().map(|name| io::CookieRule {
+            name: name.to_owned(),
+            same_site: match listener.cookie.same_site {
+                SameSite::Strict => io::SameSite::Strict,
+                SameSite::Lax => io::SameSite::Lax,
+                SameSite::None => io::SameSite::None,
+            },
+            secure: listener.cookie.secure,
+        }),
     }
 }
 
@@ -538,6 +547,7 @@ pub fn core_config(
                 bytes_per_realm: bytes(limits.history_bytes_per_realm),
                 bytes: bytes(limits.history_bytes),
             },
+            cookie_bytes_max: bytes(limits.cookie_bytes),
             calls_max: limits.pending_calls_per_session.0 as usize,
             ring_capacity: ring_items,
             ring_bytes_max: bytes(limits.ring),
@@ -580,6 +590,7 @@ pub fn realm(config: &Config, realm: &Realm, users: &[RealmUser]) -> access::Rea
         anonymous_role: (realm.anonymous_role != NO_ROLE).then(|| realm.anonymous_role.clone()),
         login_methods: login_methods(realm, users),
         tickets_say_who: !realm.jwt.is_empty(),
+        cookie_time: Some(realm.cookie_time.0).filter(|time| !time.is_zero()),
         topics: topics(config, realm),
     }
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use fanwire_core::directory::{HistoryUsage, RetainedUsage};
+use fanwire_core::directory::{CookieUsage, HistoryUsage, RetainedUsage};
 use fanwire_io::counters::{self, Count, ShardCounters, TURN_BOUNDS};
 
 use crate::api::figures::ApiFigures;
@@ -66,8 +66,8 @@ pub struct Build {
     pub driver: String,
 }
 
-/// Tells how much is retained for later subscribers, and how long all histories are.
-pub type ReadKept = Box<dyn Fn() -> (RetainedUsage, HistoryUsage) + Send + Sync>;
+/// Tells how much is retained for later subscribers, how long all histories are, and how many logins are remembered.
+pub type ReadKept = Box<dyn Fn() -> (RetainedUsage, HistoryUsage, CookieUsage) + Send + Sync>;
 
 /// Reads one number that is kept elsewhere.
 pub type ReadNumber = Box<dyn Fn() -> u64 + Send + Sync>;
@@ -90,7 +90,7 @@ impl Metrics {
             resp: Arc::default(),
             ticks: TickFigures::default(),
             meta: Arc::default(),
-            kept: Box::new(<(RetainedUsage, HistoryUsage)>::default),
+            kept: Box::new(<(RetainedUsage, HistoryUsage, CookieUsage)>::default),
             shards,
             build,
             log_lines_dropped,
@@ -188,7 +188,7 @@ fn collect_memory(page: &mut Page, memory: &MemoryFigures) {
     gauge("fanwire_memory_level", help, f64::from(memory.level()));
 }
 
-fn collect_kept(page: &mut Page, (usage, history): (RetainedUsage, HistoryUsage)) {
+fn collect_kept(page: &mut Page, (usage, history, cookies): (RetainedUsage, HistoryUsage, CookieUsage)) {
     let help = "Retained events of all realms.";
     page.add("fanwire_retained_events", Kind::Gauge, help, "", usage.events as f64);
     let help = "Bytes of retained events, with their topics, lists of receivers and overhead.";
@@ -197,6 +197,12 @@ fn collect_kept(page: &mut Page, (usage, history): (RetainedUsage, HistoryUsage)
     page.add("fanwire_history_events", Kind::Gauge, help, "", history.events as f64);
     let help = "Bytes of these, with their topics, lists of receivers and overhead.";
     page.add("fanwire_history_bytes", Kind::Gauge, help, "", history.bytes as f64);
+    let help = "Logins that are remembered by a cookie.";
+    page.add("fanwire_cookie_logins", Kind::Gauge, help, "", cookies.logins as f64);
+    let help = "Bytes of these, with 512 for each.";
+    page.add("fanwire_cookie_login_bytes", Kind::Gauge, help, "", cookies.bytes as f64);
+    let help = "Logins that were forgotten before their time, because their bytes were needed.";
+    page.add("fanwire_cookie_logins_displaced_total", Kind::Counter, help, "", cookies.displaced as f64);
 }
 
 fn collect_logins(page: &mut Page, logins: &LoginFigures) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use fanwire_codec::http::HeadLimits;
 use fanwire_core::FlushBudget;
 
+use crate::cookies::CookieRule;
 use crate::rate::Rate;
 use crate::tls::Acceptor;
 
@@ -115,6 +116,8 @@ pub struct Listener {
     pub rawsocket: Option<EndpointId>,
     /// Which web pages may connect.
     pub origins: Origins,
+    /// How clients are known again that have logged in. `None`: they are not.
+    pub cookie: Option<CookieRule>,
     /// Beginnings of paths that the control thread serves: a connection whose first request names one leaves its shard
     /// ([`Service::hand_over`](crate::Service::hand_over)). Empty: there are none.
     pub control: Vec<String>,

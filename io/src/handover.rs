@@ -87,6 +87,7 @@ mod tests {
             rawsocket: None,
             origins: Origins::default(),
             tls: None,
+            cookie: None,
             control: control.iter().map(|&prefix| prefix.to_owned()).collect(),
         }
     }

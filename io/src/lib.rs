@@ -32,6 +32,8 @@ mod clock;
 #[cfg(not(loom))]
 mod config;
 #[cfg(not(loom))]
+mod cookies;
+#[cfg(not(loom))]
 pub mod counters;
 #[cfg_attr(loom, allow(dead_code, reason = "the model uses a part of it"))]
 mod doorbell;
@@ -90,6 +92,8 @@ pub use config::{
     Config, Deadlines, Driver, Endpoint, EndpointId, ListenAddress, Listener, ListenerTls, Origins,
     SHARDS_MAX, TurnBudget,
 };
+#[cfg(not(loom))]
+pub use cookies::{CookieCase, CookieRule, SameSite};
 #[cfg(not(loom))]
 pub use counters::{Metric, ShardCounters};
 #[cfg(not(loom))]

@@ -85,29 +85,36 @@ fn endpoint(listener: &Listener, path: &str) -> Option<EndpointId> {
 
 /// The rule of [`Origins`]. `Origin` is `scheme "://" host [":" port]` or `null` (RFC 6454, 7).
 pub(crate) fn origin_allowed(origins: &Origins, origin: &str, host: Option<&str>) -> bool {
-    if origins.any {
-        return true;
-    }
-    if origins.allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)) {
-        return true;
-    }
-    // `null` (a sandboxed frame, a local file, a redirect) can be anybody: only by being listed.
-    let Some((scheme, authority)) = origin.split_once("://") else { return false };
-    let default_port = match scheme.to_ascii_lowercase().as_str() {
-        "http" => 80,
-        "https" => 443,
-        // Another scheme's "same host" means nothing to us.
-        _ => return false,
-    };
-    let Some((origin_host, origin_port)) = split_authority(authority) else { return false };
-    if is_loopback(origin_host) {
-        return true;
-    }
+    let is_local = || web_origin(origin).is_some_and(|(origin_host, ..)| is_loopback(origin_host));
+    origins.any || is_listed(origins, origin) || is_local() || is_same_host(origin, host)
+}
+
+/// Whether the origin is one of those that the operator has named.
+pub(crate) fn is_listed(origins: &Origins, origin: &str) -> bool {
+    origins.allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+}
+
+/// Whether the origin is the host that is asked.
+pub(crate) fn is_same_host(origin: &str, host: Option<&str>) -> bool {
+    let Some((origin_host, origin_port, default_port)) = web_origin(origin) else { return false };
     let Some((own_host, own_port)) = host.and_then(split_authority) else { return false };
     // Behind a proxy that ends TLS, `Host` has no port and the origin's default is 443: an absent port is taken as the
     // origin's own default.
     origin_host.eq_ignore_ascii_case(own_host)
         && origin_port.unwrap_or(default_port) == own_port.unwrap_or(default_port)
+}
+
+/// Host, port and default port. `null` (a sandboxed frame, a local file, a redirect) can be anybody: only by being listed.
+fn web_origin(origin: &str) -> Option<(&str, Option<u16>, u16)> {
+    let (scheme, authority) = origin.split_once("://")?;
+    let default_port = match scheme.to_ascii_lowercase().as_str() {
+        "http" => 80,
+        "https" => 443,
+        // Another scheme's "same host" means nothing to us.
+        _ => return None,
+    };
+    let (host, port) = split_authority(authority)?;
+    Some((host, port, default_port))
 }
 
 /// Whether an authority, such as the value of `Host`, names this machine by what only this machine can mean.
@@ -166,6 +173,7 @@ mod tests {
             rawsocket: None,
             control: Vec::new(),
             tls: None,
+            cookie: None,
             origins: Origins {
                 any: false,
                 allowed: allowed.iter().map(|&origin| origin.to_owned()).collect(),

@@ -13,7 +13,7 @@ use fanwire_codec::ws::Kind;
 use fanwire_codec::ws::deflate::Agreement;
 use fanwire_codec::ws::handshake::Upgrade;
 use fanwire_core::api::{ApiRequest, PeerOf, Readiness};
-use fanwire_core::directory::RetentionFull;
+use fanwire_core::directory::{Cookie, RetentionFull};
 use fanwire_core::encoding::Framing;
 use fanwire_core::handled::{Beginning, HandlerId};
 use fanwire_core::ids::ShardId;
@@ -24,6 +24,7 @@ use fanwire_core::{
 };
 
 use crate::config::EndpointId;
+use crate::cookies::CookieCase;
 use crate::counters::{Count, Kind as MetricKind, Metric};
 use crate::endpoints::{Subprotocol, WampEndpoints, WampRules};
 use crate::handover::HandedOver;
@@ -257,6 +258,29 @@ impl Service for Router {
 
     fn bind_channel(&mut self, outlet: Outlet, channel: [u8; 32]) {
         self.shard.bind_channel(outlet, channel);
+    }
+
+    fn choose_cookie(
+        &mut self,
+        now: Instant,
+        subprotocol: Option<&'static str>,
+        case: CookieCase<'_>,
+        upgrade: &Upgrade<'_>,
+    ) -> Option<(Cookie, Option<String>)> {
+        // Other protocols have no words to log in by it.
+        subprotocol.and_then(Subprotocol::from_name)?;
+        let time = self.shard.config().access.longest_cookie_time()?;
+        let known = case.brought(upgrade.fields()).filter(|id| self.shard.knows_cookie(now, *id));
+        if let Some(id) = known {
+            return Some((Cookie { id, is_fresh: false }, None));
+        }
+        // What is nobody's may have been planted, so it stays nobody's.
+        let (id, set) = case.new_one(self.shard.new_cookie(), time);
+        Some((Cookie { id, is_fresh: true }, Some(set)))
+    }
+
+    fn bind_cookie(&mut self, outlet: Outlet, cookie: Cookie) {
+        self.shard.bind_cookie(outlet, cookie);
     }
 
     fn use_compression(&mut self, now: Instant, outlet: Outlet, agreement: &Agreement) {
@@ -659,6 +683,10 @@ const METRICS: &[Metric] = &{
         login("method=\"cryptosign\",outcome=\"denied\""),
         login("method=\"cryptosign\",outcome=\"unavailable\""),
         login("method=\"cryptosign\",outcome=\"abandoned\""),
+        login("method=\"cookie\",outcome=\"welcomed\""),
+        login("method=\"cookie\",outcome=\"denied\""),
+        login("method=\"cookie\",outcome=\"unavailable\""),
+        login("method=\"cookie\",outcome=\"abandoned\""),
         login("method=\"none\",outcome=\"refused\""),
         center_error("code=\"1\",reason=\"not_auth\""),
         center_error("code=\"2\",reason=\"invalid_json\""),

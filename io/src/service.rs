@@ -14,12 +14,14 @@ use fanwire_codec::ws::deflate::Agreement;
 use fanwire_codec::ws::handshake::Upgrade;
 use fanwire_core::api::{ApiRequest, PeerOf, Readiness};
 use fanwire_core::clock::Instant;
+use fanwire_core::directory::Cookie;
 use fanwire_core::ids::ShardId;
 use fanwire_core::question::Verdict;
 use fanwire_core::{CoreConfig, FlushBudget, Outlet, RingSpace, Wire};
 pub use fanwire_core::{Effect, Flow};
 
 use crate::config::EndpointId;
+use crate::cookies::CookieCase;
 use crate::counters::{Count, Metric};
 use crate::handover::HandedOver;
 
@@ -126,6 +128,21 @@ pub trait Service: 'static {
     /// What the TLS connection of `outlet` has in common with no other one (RFC 9266). Comes right after [`open`](Self::open)
     /// or [`open_rawsocket`](Self::open_rawsocket).
     fn bind_channel(&mut self, _outlet: Outlet, _channel: [u8; 32]) {}
+
+    /// Which cookie a client has that asks for `upgrade`, and what sets it if that has to be: the value of `Set-Cookie`. `None`: it
+    /// has none, and gets none. Only where the listener has a rule for it, and the page that asks may use it.
+    fn choose_cookie(
+        &mut self,
+        _now: Instant,
+        _subprotocol: Option<&'static str>,
+        _case: CookieCase<'_>,
+        _upgrade: &Upgrade<'_>,
+    ) -> Option<(Cookie, Option<String>)> {
+        None
+    }
+
+    /// What [`choose_cookie`](Self::choose_cookie) has chosen. Comes right after [`open`](Self::open).
+    fn bind_cookie(&mut self, _outlet: Outlet, _cookie: Cookie) {}
 
     /// What [`negotiate`](Self::negotiate) agreed to: from now on messages to `outlet` may be compressed. Comes right
     /// after [`open`](Self::open). Those from it are inflated by the loop.

@@ -25,6 +25,7 @@ fn listener(address: impl Into<ListenAddress>, path: &str, origins: &[&str]) -> 
         rawsocket: None,
         control: Vec::new(),
         tls: None,
+        cookie: None,
         origins: Origins { any: false, allowed: origins.iter().map(|origin| (*origin).to_owned()).collect() },
     }
 }

@@ -18,6 +18,7 @@ use crate::{
 use hashbrown::HashMap;
 use std::fmt;
 use std::hash::BuildHasher;
+use std::time::Duration;
 
 /// One realm, as configured.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct RealmConfig {
     pub login_methods: Vec<LoginMethod>,
     /// Whether a ticket can say whose it is, as tokens do.
     pub tickets_say_who: bool,
+    /// How long a login is remembered by its connection's cookie; `None`: not at all.
+    pub cookie_time: Option<Duration>,
     /// How events wait for slow subscribers.
     pub topics: TopicRules,
 }
@@ -58,6 +61,7 @@ impl RealmConfig {
             anonymous_role: Some("anonymous".to_owned()),
             login_methods: Vec::new(),
             tickets_say_who: false,
+            cookie_time: None,
             topics: TopicRules::default(),
         }
     }
@@ -247,6 +251,7 @@ struct Realm {
     anonymous_role: Option<RoleId>,
     login_methods: Vec<LoginMethod>,
     tickets_say_who: bool,
+    cookie_time: Option<Duration>,
     handling: Handling,
     topics: Rules<Handling>,
     /// Of the rules that say something of it. `None`: there is none.
@@ -378,7 +383,17 @@ impl Access {
     pub fn offers(&self, realm: RealmId, method: LoginMethod) -> bool {
         let realm = &self.realms[realm.index()];
         let has_role = method == LoginMethod::Anonymous && realm.anonymous_role.is_some();
-        has_role || realm.offers(method)
+        has_role || method == LoginMethod::Cookie && realm.cookie_time.is_some() || realm.offers(method)
+    }
+
+    /// How long a login to this realm is remembered by its connection's cookie.
+    pub(crate) fn cookie_time(&self, realm: RealmId) -> Option<Duration> {
+        self.realms[realm.index()].cookie_time
+    }
+
+    /// The same of the realm where it is the longest. `None`: none is remembered anywhere.
+    pub fn longest_cookie_time(&self) -> Option<Duration> {
+        self.realms.iter().filter_map(|realm| realm.cookie_time).max()
     }
 
     /// Whether any realm has logins that can be bound to a connection.
@@ -538,6 +553,7 @@ impl Realm {
             anonymous_role: None,
             login_methods: config.login_methods.clone(),
             tickets_say_who: config.tickets_say_who,
+            cookie_time: config.cookie_time,
             handling: config.topics.default,
             topics: topic_rules(&config.name, &config.topics, hasher)?,
             histories: history_rules(&config.topics, hasher),
@@ -682,6 +698,7 @@ mod tests {
             anonymous_role: Some("guest".to_owned()),
             login_methods: Vec::new(),
             tickets_say_who: false,
+            cookie_time: None,
             topics: TopicRules::default(),
         }
     }

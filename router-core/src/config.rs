@@ -103,6 +103,9 @@ pub struct Limits {
     pub retention: RetentionLimits,
     /// How long all histories may be together.
     pub history: HistoryLimits,
+    /// Bytes of the logins that connections are remembered by, in the whole process. Beyond them the first is forgotten whose
+    /// time is over.
+    pub cookie_bytes_max: usize,
     /// Topics that a shard remembers (hits and misses).
     pub topic_cache_entries: usize,
 }
@@ -138,6 +141,7 @@ impl Default for Limits {
             ring_bytes_max: 8 << 20,
             retention: RetentionLimits::default(),
             history: HistoryLimits::default(),
+            cookie_bytes_max: 16 << 20,
             topic_cache_entries: 16_384,
         }
     }

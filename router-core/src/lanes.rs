@@ -10,7 +10,7 @@ use std::sync::Arc;
 use fanwire_codec::payload::SharedPayload;
 
 use crate::directory::{Found, PatternMatches, Topic};
-use crate::ids::{PublicationId, ShardId, SubscriptionId};
+use crate::ids::{PublicationId, SessionId, ShardId, SubscriptionId};
 use crate::inner::InnerId;
 use crate::mutation::{Mutation, planted};
 use crate::parcel::Parcel;
@@ -29,7 +29,7 @@ impl RingItem {
         match &self.0 {
             Item::Publish(publication) => publication.payload.original().len(),
             Item::Call(parcel) => parcel.len(),
-            Item::Receipt { .. } => 0,
+            Item::Receipt { .. } | Item::LoggedOut(_) => 0,
         }
     }
 
@@ -38,7 +38,7 @@ impl RingItem {
         match &self.0 {
             Item::Publish(_) => false,
             Item::Call(parcel) => parcel.ends_call(),
-            Item::Receipt { .. } => true,
+            Item::Receipt { .. } | Item::LoggedOut(_) => true,
         }
     }
 }
@@ -61,7 +61,7 @@ impl RingItem {
                 let first = publication.patterns.as_ref().map(|matches| matches.entries()[0].id());
                 publication.subscription.or(first).map(|id| id.get())
             }
-            Item::Call(_) | Item::Receipt { .. } => None,
+            Item::Call(_) | Item::Receipt { .. } | Item::LoggedOut(_) => None,
         }
     }
 }
@@ -74,6 +74,8 @@ pub(crate) enum Item {
     Call(Box<Parcel>),
     /// So many subscribers of this shard has a publication matched that the other one asked a receipt for.
     Receipt { number: u64, matched: u32 },
+    /// End this shard's session: it was open by a login that has ended. There are as many as a login has sessions.
+    LoggedOut(SessionId),
 }
 
 /// One routed event, shared by all shards that have subscribers.

@@ -33,6 +33,7 @@ pub mod wamp1;
 
 mod announced;
 mod broker;
+mod cookies;
 mod dealer;
 mod invocations;
 mod lanes;

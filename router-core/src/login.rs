@@ -9,6 +9,8 @@
 //! What a challenge is made of, and what its answer must be, a shard does not know: it carries the [`Exchange`] from the one
 //! question to the next. A verdict may be another challenge. A ticket's is always the same, so nobody is asked for it.
 //!
+//! What is remembered by a cookie needs no proof: see [`cookies`](crate::cookies).
+//!
 //! A shard compares no secrets: that is slow on purpose. So it asks, as [`question`](crate::question) has it. Whoever has
 //! shown who it is, or needs not, may still have to wait for the realm's `connect` hook.
 
@@ -22,12 +24,12 @@ use fanwire_codec::payload::OwnedPayload;
 use crate::clock::Instant;
 use crate::counters::{Arrival, LoginOutcome};
 use crate::delivery::Outlet;
-use crate::directory::SessionEntry;
+use crate::directory::{RememberedLogin, SessionEntry};
 use crate::encoding::Encoding;
 use crate::hooks::HookId;
 use crate::ids::{RealmId, RoleId, SessionId};
 use crate::mutation::{Mutation, planted};
-use crate::question::{Asking, Denial, Grant, Matter, Subject};
+use crate::question::{Asking, Denial, Grant, Matter, Remember, Subject};
 use crate::session::{Principal, State};
 use crate::shard::{Effect, Shard};
 
@@ -47,12 +49,21 @@ pub enum LoginMethod {
     Scram,
     /// By a signature (WAMP, "Cryptosign-based Authentication").
     Cryptosign,
+    /// By what its connection's cookie is remembered by (WAMP, "Cookie-based Authentication").
+    Cookie,
 }
 
 impl LoginMethod {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Anonymous, Self::Ticket, Self::WampCra, Self::WampScram, Self::Scram, Self::Cryptosign];
+    pub const ALL: [Self; 7] = [
+        Self::Anonymous,
+        Self::Ticket,
+        Self::WampCra,
+        Self::WampScram,
+        Self::Scram,
+        Self::Cryptosign,
+        Self::Cookie,
+    ];
 
     /// Its name in HELLO, CHALLENGE and WELCOME.
     pub const fn name(self) -> &'static str {
@@ -63,6 +74,7 @@ impl LoginMethod {
             Self::WampScram => "wamp-scram",
             Self::Scram => "scram",
             Self::Cryptosign => "cryptosign",
+            Self::Cookie => "cookie",
         }
     }
 
@@ -71,9 +83,9 @@ impl LoginMethod {
         Self::ALL.into_iter().find(|method| method.name() == name)
     }
 
-    /// Whether the client must say as whom. A key can be known instead.
+    /// Whether the client must say as whom. A key, or a cookie, can be known instead.
     pub const fn needs_authid(self) -> bool {
-        !matches!(self, Self::Anonymous | Self::Cryptosign)
+        !matches!(self, Self::Anonymous | Self::Cryptosign | Self::Cookie)
     }
 }
 
@@ -187,6 +199,22 @@ pub(crate) struct Entrance {
     exchange: Option<Exchange>,
     /// How long the session may last.
     ends_after: Option<Duration>,
+    /// What its connection's cookie has to do with it.
+    cookie: CookiePart,
+}
+
+/// What a login has to do with the cookie of its connection.
+#[derive(Debug, Default)]
+pub(crate) enum CookiePart {
+    /// Nothing.
+    #[default]
+    None,
+    /// It may be remembered by it, if nobody's login is withdrawn after this epoch.
+    Looked(u64),
+    /// It will be.
+    ToRemember(Box<RememberedLogin>, u64),
+    /// It was.
+    Remembered(Arc<RememberedLogin>),
 }
 
 impl Entrance {
@@ -205,6 +233,19 @@ impl Entrance {
             session: None,
             exchange: None,
             ends_after: None,
+            cookie: CookiePart::None,
+        }
+    }
+
+    /// It was remembered.
+    pub(crate) fn remembered(login: Arc<RememberedLogin>) -> Self {
+        let unknown = Self::to_be_proved(login.realm, LoginMethod::Cookie, Some(&login.authid));
+        Self {
+            role: Some(login.role),
+            provider: login.provider,
+            extra: login.extra.as_deref().cloned(),
+            cookie: CookiePart::Remembered(login),
+            ..unknown
         }
     }
 
@@ -218,6 +259,7 @@ impl Entrance {
     fn take(&mut self, grant: Grant) -> Result<(), Denial> {
         let is_login = self.role.is_none();
         let is_named = self.method != LoginMethod::Anonymous;
+        let remember = grant.remember;
         if is_login || grant.authid.is_some() {
             self.provider = grant.provider;
         }
@@ -226,10 +268,23 @@ impl Entrance {
         self.extra = grant.extra.map(|extra| *extra).or(self.extra.take());
         self.ends_after = grant.ends_after.or(self.ends_after);
         if self.role.is_none() || is_login && is_named && self.authid.is_none() {
-            Err(Denial::Failed)
-        } else {
-            Ok(())
+            return Err(Denial::Failed);
         }
+        if is_login && let Some(remember) = remember {
+            self.remember(remember);
+        }
+        Ok(())
+    }
+
+    /// It has shown who it is: before a hook is asked what it may come in as, which is asked each time.
+    fn remember(&mut self, remember: Remember) {
+        let (CookiePart::Looked(epoch), Some(role), Some(authid)) = (&self.cookie, self.role, &self.authid)
+        else {
+            return;
+        };
+        let (realm, provider, extra) = (self.realm, self.provider, remember.extra);
+        let login = RememberedLogin { realm, role, authid: authid.clone(), provider, extra };
+        self.cookie = CookiePart::ToRemember(Box::new(login), *epoch);
     }
 }
 
@@ -346,8 +401,11 @@ impl Shard {
     }
 
     /// Asks whether the proof is good.
-    pub(crate) fn verify(&mut self, now: Instant, outlet: Outlet, entrance: Entrance, proof: Proof) {
+    pub(crate) fn verify(&mut self, now: Instant, outlet: Outlet, mut entrance: Entrance, proof: Proof) {
         let realm = entrance.realm;
+        if self.session(outlet).is_some_and(|session| session.cookie().is_some()) {
+            entrance.cookie = CookiePart::Looked(self.directory.cookies().epoch());
+        }
         // What the answer to a challenge must be was found out before the challenge.
         let is_answer = matches!(proof, Proof::Answer(_));
         let subject = Subject::Login { authid: entrance.authid.clone(), proof };
@@ -427,8 +485,19 @@ impl Shard {
 
     /// Welcomes it.
     fn admit(&mut self, now: Instant, outlet: Outlet, entrance: Entrance) {
-        let Entrance { realm, authid, method, role, provider, extra, context, session, ends_after, .. } =
-            entrance;
+        let Entrance {
+            realm,
+            authid,
+            method,
+            role,
+            provider,
+            extra,
+            context,
+            session,
+            ends_after,
+            cookie,
+            ..
+        } = entrance;
         let role = role.expect("it was given one");
         let principal = authid.map(|authid| Arc::new(Principal { authid, method, provider }));
         let was_open = self.session(outlet).expect("it comes in").state == State::Open;
@@ -444,6 +513,7 @@ impl Shard {
         }
         self.delivery.counters.login(LoginOutcome::of(method, Arrival::Welcomed));
         self.welcome(now, outlet, method, extra.as_ref(), context);
+        self.note_login(now, outlet, cookie);
     }
 
     /// The session ends because another one of its connection follows. That one has the subscriptions, unless it is another

@@ -252,6 +252,8 @@ pub struct Grant {
     pub ends_after: Option<Duration>,
     /// Told to the client as `authextra`: the keyword part is the dictionary.
     pub extra: Option<Box<OwnedPayload>>,
+    /// The login may be remembered by the cookie of its connection.
+    pub remember: Option<Remember>,
     /// What is to be said or done.
     pub answer: Option<Box<Answer>>,
     /// For a publication or a call: whether others are told whose it is. Left out: what the role's permission says.
@@ -263,8 +265,16 @@ pub struct Grant {
 impl Grant {
     /// The user of the configuration has this role.
     pub fn of_user(role: RoleId) -> Self {
-        Self { role: Some(role), provider: "static", ..Self::default() }
+        let remember = Some(Remember::default());
+        Self { role: Some(role), provider: "static", remember, ..Self::default() }
     }
+}
+
+/// What is remembered of a login beside who it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Remember {
+    /// What WELCOME tells as `authextra` in later sessions, too.
+    pub extra: Option<Box<OwnedPayload>>,
 }
 
 /// What is to be said or done.

@@ -23,7 +23,7 @@ use crate::access::{Access, TrustLevel};
 use crate::announced::Announced;
 use crate::clock::Instant;
 use crate::dealer::EndedCalls;
-use crate::directory::Registration;
+use crate::directory::{Cookie, Registration};
 use crate::echo::Place;
 use crate::encoding::Encoding;
 use crate::handled::Handled;
@@ -124,12 +124,17 @@ impl Session {
         self.words.as_ref()?.place.as_ref()
     }
 
+    /// What its client can be remembered by.
+    pub(crate) fn cookie(&self) -> Option<Cookie> {
+        self.words.as_ref()?.cookie
+    }
+
     /// What its connection alone has, once.
     pub(crate) fn take_channel(&mut self) -> Option<Box<ChannelId>> {
         let words = self.words.as_mut()?;
         let channel = words.channel.take()?;
         let is_all = words.names.is_empty() && words.context.is_empty() && words.placed.is_empty();
-        if is_all && words.place.is_none() {
+        if is_all && words.place.is_none() && words.cookie.is_none() {
             self.words = None;
         }
         Some(channel)
@@ -213,6 +218,8 @@ pub(crate) struct Words {
     pub(crate) login: Option<Box<wamp1::Login>>,
     /// What its connection alone has, until it says who it is.
     pub(crate) channel: Option<Box<ChannelId>>,
+    /// What its client can be remembered by.
+    pub(crate) cookie: Option<Cookie>,
 }
 
 /// Who a session proved to be, and how.
@@ -318,6 +325,7 @@ pub(crate) mod error {
     pub(crate) const CLOSE_GOODBYE_AND_OUT: &str = "wamp.close.goodbye_and_out";
     pub(crate) const CLOSE_NORMAL: &str = "wamp.close.normal";
     pub(crate) const CLOSE_KILLED: &str = "wamp.close.killed";
+    pub(crate) const CLOSE_LOGOUT: &str = "wamp.close.logout";
     pub(crate) const CLOSE_SYSTEM_SHUTDOWN: &str = "wamp.close.system_shutdown";
 }
 

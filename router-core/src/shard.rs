@@ -445,7 +445,10 @@ impl Shard {
     pub(crate) fn deregister_session(&mut self, outlet: Outlet) {
         self.announce_end(outlet);
         let session = self.session(outlet).expect("it ends now");
-        let (id, encoding) = (session.id, session.encoding);
+        let (id, encoding, cookie) = (session.id, session.encoding, session.cookie());
+        if let Some(cookie) = cookie {
+            self.directory.cookies().leave(cookie.id, id);
+        }
         self.outlets.remove(&id);
         self.directory.remove_session(id);
         self.delivery.counters.session_ended(encoding);
@@ -469,6 +472,7 @@ impl Shard {
             }
             Item::Receipt { number, matched } => self.receipt_came(number, from, matched),
             Item::Call(parcel) => self.handle_parcel(now, parcel),
+            Item::LoggedOut(session) => self.end_logged_out(now, session),
         }
         self.apply_notices(now);
     }

@@ -14,7 +14,7 @@ use fanwire_io::WAMP_RULES_MAX;
 
 use super::schema::{
     Compression, Config, Limits, Listener, Match, NO_ROLE, ORIGIN_ANY, Protocol, RAWSOCKET_AUTO,
-    RAWSOCKET_OFF, Realm,
+    RAWSOCKET_OFF, Realm, SameSite,
 };
 use super::topics::Topic;
 use super::units::{Auto, Count, CpuList, Size, Time};
@@ -24,6 +24,8 @@ pub const SHARDS_MAX: u32 = 63;
 
 /// Beyond this a message that comes so seldom would not notice the wake-up.
 const SPIN_MAX: std::time::Duration = std::time::Duration::from_millis(1);
+/// Browsers keep no cookie for longer.
+const COOKIE_TIME_MAX: Time = Time::seconds(400 * 24 * 3_600);
 
 /// All that is wrong.
 pub fn check(config: &Config, origins: &Origins) -> Vec<Problem> {
@@ -136,6 +138,7 @@ impl Checker<'_> {
             }
         }
         self.endpoints(key, listener, config);
+        self.cookie(key, listener);
         for (index, origin) in listener.allowed_origins.iter().enumerate() {
             if !is_origin(origin) {
                 let wrong = format!("{origin:?} is not an origin");
@@ -202,6 +205,33 @@ impl Checker<'_> {
         }
     }
 
+    fn cookie(&mut self, key: &str, listener: &Listener) {
+        let Some(name) = listener.cookie.name() else { return };
+        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if !(1..=64).contains(&name.len()) || !name.bytes().all(is_word) || name.starts_with("__") {
+            self.refuse(
+                format!("{key}.cookie.name"),
+                format!("{name:?} is not the name of a cookie"),
+                ["allowed: 1 to 64 letters, digits, -, _ and ., but not __ at the beginning; or \"none\""],
+            );
+        }
+        if listener.allowed_origins.iter().any(|origin| origin == ORIGIN_ANY) {
+            self.refuse(
+                format!("{key}.allowed_origins"),
+                "every page on the web may connect, and browsers bring the cookie along whichever page it is",
+                ["name the origins of your pages, or set cookie.name = \"none\""],
+            );
+        }
+        let is_secure = listener.cookie.secure || listener.tls.pair().is_some() && !listener.tls.plain;
+        if listener.cookie.same_site == SameSite::None && !is_secure {
+            self.refuse(
+                format!("{key}.cookie.same_site"),
+                "browsers take a cookie for all sites over TLS alone",
+                ["give the listener tls, or set cookie.secure = true where a proxy before it has TLS"],
+            );
+        }
+    }
+
     fn realms(&mut self, config: &Config) {
         if config.realm.is_empty() {
             self.refuse(
@@ -220,6 +250,14 @@ impl Checker<'_> {
                 );
             }
             self.realm(&key, realm);
+            if !realm.cookie_time.0.is_zero() {
+                self.within(
+                    &format!("{key}.cookie_time"),
+                    &realm.cookie_time,
+                    Time::seconds(1),
+                    COOKIE_TIME_MAX,
+                );
+            }
             self.must_not_start(config, &key, realm);
         }
     }
@@ -395,6 +433,7 @@ impl Checker<'_> {
             ("limits.retained_bytes", limits.retained_bytes),
             ("limits.history_bytes_per_realm", limits.history_bytes_per_realm),
             ("limits.history_bytes", limits.history_bytes),
+            ("limits.cookie_bytes", limits.cookie_bytes),
         ];
         for (key, size) in retained {
             self.within(key, &size, kib(4), Size(64 << 30));

@@ -12,7 +12,7 @@ use super::bind::{Bind, FileMode};
 use super::redis::BridgeMap;
 use super::schema::{
     Action, ApiKey, CertificatePair, ClientCertificates, Disclose, Driver, Endpoint, HookBody, HookEvent,
-    Jwt, LogFormat, Match, OnFailure, User,
+    Jwt, LogFormat, Match, OnFailure, SameSite, User,
 };
 use super::topics::{Policy, Topic};
 use super::units::{Address, Auto, Count, Limit, Size, Time};
@@ -73,6 +73,7 @@ plain_values!(
     LogFormat,
     Match,
     OnFailure,
+    SameSite,
     User,
     Jwt,
     Topic,

@@ -131,8 +131,11 @@ impl Checker<'_> {
             );
         }
         for (nth, name) in hook.methods.iter().enumerate() {
-            if LoginMethod::from_name(name).is_none() {
-                let known: Vec<_> = LoginMethod::ALL.iter().map(|method| method.name()).collect();
+            // What is remembered by a cookie was decided on before.
+            let is_known = |method: &&LoginMethod| **method != LoginMethod::Cookie;
+            if LoginMethod::from_name(name).as_ref().filter(is_known).is_none() {
+                let known: Vec<_> =
+                    LoginMethod::ALL.iter().filter(is_known).map(|method| method.name()).collect();
                 let help = format!("allowed: some of {}", known.join(", "));
                 refuse(&format!("methods.{nth}"), format!("{name:?} is no method"), &help);
             }

@@ -28,7 +28,7 @@ pub use endpoint::{Endpoint, Protocol};
 pub use hook::{Hook, HookBody, HookEvent, OnFailure};
 pub use limits::Limits;
 pub use listener::{
-    CertificatePair, ClientCertificates, Listener, ORIGIN_ANY, RAWSOCKET_AUTO, RAWSOCKET_OFF, Tls,
+    CertificatePair, ClientCertificates, Listener, ORIGIN_ANY, RAWSOCKET_AUTO, RAWSOCKET_OFF, SameSite, Tls,
 };
 pub use realm::{Action, Disclose, Jwt, Match, Permission, Realm, Role, User};
 

@@ -923,3 +923,28 @@ fn the_redis_port_is_checked() {
         assert!(words.contains(key), "{lines}: {words}");
     }
 }
+
+#[test]
+fn cookies_are_checked() {
+    let listener = |lines: &str, cookie: &str| {
+        format!(
+            "[[listener]]\nbind = \"127.0.0.1:8099\"\n{lines}\n[listener.cookie]\nname = \"fanwire\"\n{cookie}\n"
+        )
+    };
+    with_file(&listener("", ""), &[], Vec::new()).expect("right");
+    let elsewhere = listener("allowed_origins = [\"https://a\"]", "same_site = \"none\"\nsecure = true");
+    with_file(&elsewhere, &[], Vec::new()).expect("right");
+    for (text, wanted) in [
+        (listener("", "").replace("\"fanwire\"", "\"a b\""), "is not the name of a cookie"),
+        (listener("", "").replace("\"fanwire\"", "\"\""), "is not the name of a cookie"),
+        (listener("", "").replace("\"fanwire\"", "\"__Host-a\""), "is not the name of a cookie"),
+        (listener("allowed_origins = [\"*\"]", ""), "every page on the web may connect"),
+        (listener("", "same_site = \"none\""), "over TLS alone"),
+        (listener("", "same_site = \"never\""), "allowed: strict, lax, none"),
+        ("[[realm]]\nname = \"r\"\ncookie_time = \"9601h\"\n".to_owned(), "allowed: 1s to 9600h"),
+        (hook("methods = [\"cookie\"]").replace("url = ", "procedure = "), "\"cookie\" is no method"),
+    ] {
+        let words = refused(&text);
+        assert!(words.contains(wanted), "{wanted}: {words}");
+    }
+}

@@ -21,6 +21,7 @@ mod cli;
 mod clients;
 mod compression;
 mod conformance;
+mod cookies;
 mod echo;
 mod faults;
 mod handshakes;

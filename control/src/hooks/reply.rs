@@ -18,7 +18,7 @@ use fanwire_codec::wamp2::Serializer;
 use fanwire_core::ANONYMOUS_AUTHID_PREFIX;
 use fanwire_core::access::Access;
 use fanwire_core::login::Proof;
-use fanwire_core::question::{Answer, Denial, Grant, Question, Subject, Told};
+use fanwire_core::question::{Answer, Denial, Grant, Question, Remember, Subject, Told};
 use fanwire_core::uri::{UriRule, check_topic};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -150,7 +150,8 @@ impl Reply {
         let of = |text: &Option<Box<str>>| text.as_deref().map_or(0, str::len);
         match &self.0 {
             Ok(grant) => {
-                let payloads = grant.extra.as_deref().into_iter().chain(grant.payload());
+                let remembered = grant.remember.as_ref().and_then(|remember| remember.extra.as_deref());
+                let payloads = grant.extra.as_deref().into_iter().chain(remembered).chain(grant.payload());
                 of(&grant.authid) + payloads.map(OwnedPayload::len).sum::<usize>()
             }
             Err(Denial::Told(told)) => of(&told.error) + of(&told.message),
@@ -279,7 +280,9 @@ impl Asked<'_> {
         };
         let extra = fields.extra.map(dictionary).transpose()?;
         let authid = authid.map(Into::into);
-        Ok(Reply(Ok(Grant { role, authid, provider: "hook", extra, ..Grant::default() })))
+        // Whoever has no name cannot be known again.
+        let remember = (is_login && !self.is_anonymous()).then(|| Remember { extra: extra.clone() });
+        Ok(Reply(Ok(Grant { role, authid, provider: "hook", extra, remember, ..Grant::default() })))
     }
 }
 
@@ -438,6 +441,7 @@ mod tests {
                 role,
                 authid: authid.map(Into::into),
                 provider: "hook",
+                remember: Some(Remember { extra: extra.clone() }),
                 extra,
                 ..Grant::default()
             })))

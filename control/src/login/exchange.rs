@@ -10,7 +10,7 @@ use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::{Payload, Serializer};
 use fanwire_core::ids::RealmId;
 use fanwire_core::login::{Answer, Challenge, ChannelId, Exchange, LoginMethod, Proof, Ticket};
-use fanwire_core::question::{Grant, Question, Subject};
+use fanwire_core::question::{Grant, Question, Remember, Subject};
 use serde_json::{Map, Value};
 
 use super::cra::CraSecret;
@@ -161,9 +161,11 @@ impl Users {
             return Err(Why::WrongSecret);
         }
         if let Some(extra) = &kept.dynamic {
+            // What belongs to the method is true of this login alone.
+            let remember = Some(Remember { extra: extra.clone().map(Box::new) });
             let extra = merged(extra.as_ref(), told)?.map(Box::new);
             let (authid, provider) = (Some(kept.authid.clone()), DYNAMIC);
-            return Ok(Grant { authid, extra, provider, ..Grant::of_user(user.role) });
+            return Ok(Grant { authid, extra, provider, remember, ..Grant::of_user(user.role) });
         }
         // Whoever was changed since has to begin anew.
         let now = self.realm(realm).and_then(|realm| realm.user(&kept.authid));

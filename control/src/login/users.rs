@@ -145,6 +145,13 @@ impl Users {
         user(self) == user(others)
     }
 
+    /// Whether this user is one of the others too, with the same role and the same secrets.
+    pub fn is_same_in(&self, others: &Self, realm: RealmId, authid: &str) -> bool {
+        let user = |users: &'_ Self| Some(Arc::clone(users.realm(realm)?.user(authid)?));
+        let known = user(self);
+        known.is_some() && known == user(others)
+    }
+
     /// Whether the others are the same ones. Decoys are nobody.
     pub fn are_the_same(&self, others: &Self) -> bool {
         let is_same = |(one, other): (&RealmUsers, &RealmUsers)| {
@@ -258,5 +265,7 @@ mod tests {
         assert_ne!(user(&one, "ann"), user(&other, "ann"));
         assert_ne!(user(&one, "ann"), user(&users("r", &[]), "ann"));
         assert_eq!(user(&one, "eve"), None);
+        let is_same = |name| one.is_same_in(&other, RealmId::new(0), name);
+        assert!(is_same("joe") && !is_same("ann") && !is_same("eve"));
     }
 }

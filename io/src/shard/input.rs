@@ -11,8 +11,9 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fanwire_codec::http::{HeadScanner, HttpError, RequestHead, parse_request};
-use fanwire_codec::ws::handshake::{Upgrade, write_accept};
+use fanwire_codec::ws::handshake::{Upgrade, write_accept_with};
 use fanwire_codec::ws::{Control, DirectRoom, Kind, Limits, Received, write_control};
+use fanwire_core::directory::Cookie;
 use fanwire_core::{Instant, Outlet};
 use rustix::event::epoll;
 use rustix::io::Errno;
@@ -22,6 +23,7 @@ use super::Shard;
 use super::talk::{Done, Outcome, Talk};
 use super::throttle::Throttle;
 use crate::config::EndpointId;
+use crate::cookies::CookieRule;
 use crate::handover::{HandedOver, is_for_control, peer};
 use crate::pressure::Level;
 use crate::request::{Refusal, RefusalReason, longpoll_path, route};
@@ -280,7 +282,9 @@ impl<S: Service> Shard<S> {
     ) {
         let outlet = Outlet(slot);
         self.frame.clear();
-        write_accept(&mut self.frame, upgrade, subprotocol);
+        let cookie = self.cookie(slot, upgrade, subprotocol);
+        let set = cookie.as_ref().and_then(|(_, set)| set.as_deref());
+        write_accept_with(&mut self.frame, upgrade, subprotocol, set);
         self.service.push(self.now, outlet, &self.frame);
         let hot = &mut self.slots.hot[slot as usize];
         hot.stage = Stage::Open;
@@ -291,6 +295,9 @@ impl<S: Service> Shard<S> {
         }
         self.service.open(self.now, outlet, endpoint, subprotocol);
         self.bind_channel(slot);
+        if let Some((cookie, _)) = cookie {
+            self.service.bind_cookie(outlet, cookie);
+        }
         if let Some(agreement) = upgrade.deflate_agreement() {
             let input = &mut self.slots.cold[slot as usize].input;
             input.use_compression(&agreement);
@@ -304,6 +311,19 @@ impl<S: Service> Shard<S> {
             Flow::Pause => self.slots.hot[slot as usize].set(flag::PAUSED),
             Flow::Closing => self.begin_closing(slot, CloseReason::Service),
         }
+    }
+
+    /// The client's cookie, and what sets it, where the listener has a rule for it.
+    fn cookie(
+        &mut self,
+        slot: u32,
+        upgrade: &Upgrade<'_>,
+        subprotocol: Option<&'static str>,
+    ) -> Option<(Cookie, Option<String>)> {
+        let hot = &self.slots.hot[slot as usize];
+        let listener = &self.config.listeners[usize::from(hot.listener)];
+        let rule = listener.cookie.as_ref().filter(|_| CookieRule::allows(&listener.origins, upgrade))?;
+        self.service.choose_cookie(self.now, subprotocol, rule.over(hot.has(flag::TLS)), upgrade)
     }
 
     /// Gives the connection to the control thread, with what was received of it.

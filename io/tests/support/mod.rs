@@ -285,6 +285,7 @@ pub fn config(driver: Driver) -> Config {
             rawsocket: None,
             control: Vec::new(),
             tls: None,
+            cookie: None,
             origins: Origins::default(),
         }],
         shards: Some(1),

@@ -5,6 +5,7 @@
 //! (realm, policy, URI) ─▶ Registration { id, callee, or several }
 //! session id           ─▶ SessionEntry { realm, role, shard }
 //! (realm, URI)         ─▶ what was published to be kept, and the last that was published
+//! cookie               ─▶ who logged in with it
 //! ```
 //!
 //! * It is the only place in the core with atomics and locks. A lock covers one bucket for one map operation; nothing
@@ -17,6 +18,7 @@
 //! Read [`Directory`], then [`Topic`] for the one word that publishers load, then [`HandleCache`] for what a shard keeps.
 
 mod cache;
+mod cookies;
 mod history;
 mod listing;
 mod matches;
@@ -31,6 +33,8 @@ mod table;
 mod topic;
 
 pub use cache::HandleCache;
+pub(crate) use cookies::CookieBounds;
+pub use cookies::{Cookie, CookieId, CookieUsage, Cookies, RememberedLogin};
 pub(crate) use history::Record;
 pub use history::{HistoryCursor, HistoryLimits, HistoryPage, HistoryUsage, PastPublication};
 pub use listing::{TopicCursor, TopicFilter, TopicInfo, TopicPage};
@@ -96,6 +100,7 @@ pub struct Directory {
     sessions: Sessions,
     retained: RetainedEvents,
     histories: Histories,
+    cookies: Cookies,
     next_subscription: AtomicU64,
     next_registration: AtomicU64,
     next_news: AtomicU64,
@@ -112,10 +117,16 @@ impl Directory {
             sessions: Sessions::new(),
             retained: RetainedEvents::new(),
             histories: Histories::new(),
+            cookies: Cookies::default(),
             next_subscription: AtomicU64::new(1),
             next_registration: AtomicU64::new(1),
             next_news: AtomicU64::new(1),
         }
+    }
+
+    /// Logins that connections are remembered by.
+    pub fn cookies(&self) -> &Cookies {
+        &self.cookies
     }
 
     /// Says that `shard` now has a subscriber of this topic; creates the entry if it is the first shard.

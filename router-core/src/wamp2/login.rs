@@ -77,8 +77,12 @@ impl Shard {
                 let words = format!("there is no realm \"{}\" here", shorten(realm_name));
                 Refusal::new(error::NO_SUCH_REALM, words)
             })
-            .and_then(|realm| self.check_endpoint(outlet, realm))
-            .and_then(|realm| Ok((realm, self.choose_methods(realm, details)?)));
+            .and_then(|realm| self.check_endpoint(outlet, realm));
+        let remembered = chosen.as_ref().ok().and_then(|realm| self.remembered(now, outlet, *realm, details));
+        if let Some(entrance) = remembered {
+            return self.let_in(now, outlet, entrance);
+        }
+        let chosen = chosen.and_then(|realm| Ok((realm, self.choose_methods(realm, details)?)));
         match chosen {
             Err(refusal) => {
                 self.delivery.counters.login(LoginOutcome::REFUSED);
@@ -112,10 +116,15 @@ impl Shard {
         let is_nameless = |method: LoginMethod| {
             method == LoginMethod::Ticket && access.tickets_say_who(realm) || !method.needs_authid()
         };
-        let mut lacks_authid = false;
+        let (mut lacks_authid, mut is_forgotten) = (false, false);
         let mut methods = Vec::new();
         for method in names.iter().filter_map(|name| LoginMethod::from_name(name)) {
             if !access.offers(realm, method) || methods.contains(&method) {
+                continue;
+            }
+            if method == LoginMethod::Cookie {
+                // Or it would be in by now.
+                is_forgotten = true;
                 continue;
             }
             if method == LoginMethod::Anonymous {
@@ -139,6 +148,9 @@ impl Shard {
         let realm = access.realm_name(realm);
         Err(if lacks_authid {
             let words = "HELLO has no authid: it must say which user logs in";
+            Refusal::new(error::AUTHENTICATION_REQUIRED, words)
+        } else if is_forgotten {
+            let words = "no login is remembered by the cookie of this connection: log in by another method";
             Refusal::new(error::AUTHENTICATION_REQUIRED, words)
         } else if offered.is_empty() {
             let words = format!("realm \"{realm}\" takes no sessions");

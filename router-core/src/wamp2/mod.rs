@@ -281,7 +281,10 @@ impl Shard {
                     self.abort(now, outlet, serializer, error::PROTOCOL_VIOLATION, &words);
                 }
             }
-            Message::Goodbye { .. } => {
+            Message::Goodbye { ref reason, .. } => {
+                if reason == error::CLOSE_LOGOUT {
+                    self.log_out(now, outlet);
+                }
                 self.end_session(now, outlet);
                 let goodbye = Message::Goodbye { reason: error::CLOSE_GOODBYE_AND_OUT.into(), message: None };
                 self.delivery.reply(outlet, |out| frames::message(serializer, &goodbye, out));

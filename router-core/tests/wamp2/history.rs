@@ -18,7 +18,7 @@ fn rule(uri: &str, bounds: Option<HistoryBounds>) -> TopicRule {
 }
 
 /// The realms, with these rules in the first and the fourth.
-fn with_rules(rules: &[TopicRule]) -> [RealmConfig; 9] {
+fn with_rules(rules: &[TopicRule]) -> [RealmConfig; 10] {
     let mut realms = realms();
     for realm in [0, 3] {
         realms[realm].topics = TopicRules { rules: rules.to_vec(), ..TopicRules::default() };

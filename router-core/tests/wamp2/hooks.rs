@@ -14,7 +14,7 @@ use fanwire_core::{Arrival, Effect, Flow, FlushBudget, Limits, LoginOutcome, Out
 use crate::session::assert_aborted;
 use crate::support::{Client, Router};
 
-fn rule(events: &[HookEvent], uri: &str) -> HookRule {
+pub fn rule(events: &[HookEvent], uri: &str) -> HookRule {
     HookRule {
         hook: HookId::new(0),
         events: events.to_vec(),

@@ -8,6 +8,7 @@ mod bad_input_version_1;
 mod call;
 mod cancel;
 mod challenges;
+mod cookies;
 mod disclosure;
 mod echo;
 mod echo_model;

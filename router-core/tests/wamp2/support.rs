@@ -475,8 +475,8 @@ fn raw_messages(bytes: &mut [u8], bytes_max: usize) -> Vec<String> {
 /// Realm `realm1` is open; in `closed` nobody may do anything but `ok.*`; in `partly` all may publish and call
 /// everything, and subscribe to and register all but `top.secret.*`; to `named` one logs in by ticket, as `user` or
 /// as `operator`; `both` takes anonymous sessions too; `shut` takes nobody. In `discreet` publishers and callers are
-/// always disclosed at `told.*` and never at `secret.*`. In `signed` one signs challenges.
-pub fn realms() -> [RealmConfig; 9] {
+/// always disclosed at `told.*` and never at `secret.*`. In `signed` one signs challenges; `remembered` knows cookies.
+pub fn realms() -> [RealmConfig; 10] {
     let mut closed = RealmConfig::open("closed");
     let rule = closed.roles[0].permissions[0].clone();
     closed.roles[0].permissions =
@@ -496,11 +496,17 @@ pub fn realms() -> [RealmConfig; 9] {
         anonymous_role: None,
         login_methods: vec![LoginMethod::Ticket],
         tickets_say_who: false,
+        cookie_time: None,
     };
     let both = RealmConfig {
         name: "both".to_owned(),
         login_methods: vec![LoginMethod::Ticket],
         ..RealmConfig::open("")
+    };
+    let remembered = RealmConfig {
+        name: "remembered".to_owned(),
+        cookie_time: Some(Duration::from_secs(3_600)),
+        ..named.clone()
     };
     let shut = RealmConfig { name: "shut".to_owned(), login_methods: Vec::new(), ..named.clone() };
     let mut discreet = RealmConfig::open("discreet");
@@ -515,7 +521,7 @@ pub fn realms() -> [RealmConfig; 9] {
     let every = RealmConfig { login_methods: LoginMethod::ALL.to_vec(), ..RealmConfig::open("every") };
     let signed =
         RealmConfig { name: "signed".to_owned(), login_methods: vec![LoginMethod::WampCra], ..named.clone() };
-    [RealmConfig::open("realm1"), closed, partly, named, both, shut, discreet, every, signed]
+    [RealmConfig::open("realm1"), closed, partly, named, both, shut, discreet, every, signed, remembered]
 }
 
 /// The number that is element `index` of a JSON message.

@@ -123,6 +123,11 @@ described! {
         /// The same of all realms together. It is part of `limits.memory`.
         #[acts(now)]
         pub history_bytes: Size,
+        /// Bytes of the logins that are remembered by [cookies](logins.md#cookies): names, `authextra`, and 512 for each.
+        ///
+        /// Beyond it the login is forgotten whose time is over first.
+        #[acts(now)]
+        pub cookie_bytes: Size,
         /// Calls of one session that are not answered yet.
         #[acts(now)]
         pub pending_calls_per_session: Count,
@@ -225,6 +230,7 @@ impl Default for Limits {
             retained_bytes: Size(64 << 20),
             history_bytes_per_realm: Size(64 << 20),
             history_bytes: Size(64 << 20),
+            cookie_bytes: Size(16 << 20),
             pending_calls_per_session: Count(1_024),
             logins_waiting: Count(256),
             logins_at_once: Auto::Auto,

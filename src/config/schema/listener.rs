@@ -63,6 +63,10 @@ described! {
         #[acts(restart)]
         #[serde(default = "Listener::default_api")]
         pub api: Auto<bool>,
+        /// Logins by cookie: on where it has a name, for realms that have a `cookie_time`. See [logins](logins.md#cookies).
+        #[acts(inside)]
+        #[serde(default)]
+        pub cookie: Cookie,
         /// TLS, for `wss://`: on where `cert` and `key` are named.
         #[acts(inside)]
         #[serde(default)]
@@ -104,6 +108,54 @@ described! {
         #[acts(new_connections)]
         pub client_certificates: ClientCertificates,
     }
+}
+
+described! {
+    /// The cookie by which a browser is known again.
+    #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct Cookie {
+        /// Its name, such as `"fanwire"`; `"none"`: clients get no cookie.
+        ///
+        /// Where browsers send it over TLS alone, `__Host-` stands before it.
+        #[acts(new_connections)]
+        pub name: String,
+        /// From which pages browsers send it: `strict` (the router's own site), `lax` (and by a link) or `none` (all).
+        ///
+        /// `none` needs TLS. Whatever browsers send, only pages of the same host and port and those in `allowed_origins` can use it.
+        #[acts(new_connections)]
+        pub same_site: SameSite,
+        /// Browsers are to send it over TLS alone, though this listener has none: a proxy before it has.
+        ///
+        /// With TLS it is always so.
+        #[acts(new_connections)]
+        pub secure: bool,
+    }
+}
+
+impl Default for Cookie {
+    fn default() -> Self {
+        Self { name: NO_FILE.to_owned(), same_site: SameSite::Strict, secure: false }
+    }
+}
+
+impl Cookie {
+    /// Its name, if clients get one.
+    pub fn name(&self) -> Option<&str> {
+        (self.name != NO_FILE).then_some(self.name.as_str())
+    }
+}
+
+/// From which pages browsers send a cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SameSite {
+    /// Pages of the same site.
+    Strict,
+    /// And such as were come to by a link.
+    Lax,
+    /// All.
+    None,
 }
 
 impl Default for Tls {
@@ -168,7 +220,8 @@ impl Listener {
         let (mode, backlog) = (Auto::Auto, Auto::Auto);
         let (allowed_origins, endpoints) = (Vec::new(), Self::default_endpoints());
         let (rawsocket, api, tls) = (Self::default_rawsocket(), Self::default_api(), Tls::default());
-        Self { bind, mode, backlog, allowed_origins, endpoints, rawsocket, api, tls }
+        let cookie = Cookie::default();
+        Self { bind, mode, backlog, allowed_origins, endpoints, rawsocket, api, cookie, tls }
     }
 
     /// What RawSocket clients are served as; `None`: they are not.

@@ -48,6 +48,12 @@ described! {
         #[acts(new_connections)]
         #[serde(default)]
         pub jwt: Vec<Jwt>,
+        /// How long a browser that has logged in is let in by its cookie, `"168h"` or so; `"0s"`: not at all.
+        ///
+        /// Only at listeners with a `cookie`. See [logins](logins.md#cookies).
+        #[acts(new_connections)]
+        #[serde(default = "Realm::default_cookie_time")]
+        pub cookie_time: Time,
         /// What happens to events that a subscriber does not read in time; `auto`: what `limits.slow_consumer` says.
         #[acts(new_connections)]
         #[serde(default = "Realm::default_slow_consumer")]
@@ -81,6 +87,7 @@ impl Realm {
             users_file: Self::default_users_file(),
             user: Vec::new(),
             jwt: Vec::new(),
+            cookie_time: Self::default_cookie_time(),
             slow_consumer: Auto::Auto,
             topic: Vec::new(),
             role: vec![Role {
@@ -93,6 +100,10 @@ impl Realm {
 
     fn default_anonymous_role() -> String {
         "anonymous".to_owned()
+    }
+
+    fn default_cookie_time() -> Time {
+        Time::seconds(0)
     }
 
     fn default_slow_consumer() -> Auto<Policy> {

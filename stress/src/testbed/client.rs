@@ -36,6 +36,15 @@ impl Client {
         Self::upgraded(stream)
     }
 
+    /// The same with further fields, and what the head of the answer says.
+    pub fn connect_with(address: SocketAddr, fields: &[(&str, &str)]) -> (Self, String) {
+        let mut stream = dial(address);
+        stream.write_all(&wire::request(address, fields)).expect("sent");
+        let head = read_head(&mut stream);
+        let (wire, agreement) = Wire::opened(&head, None);
+        (Self::agreed(stream, wire, agreement), String::from_utf8_lossy(&head).into_owned())
+    }
+
     /// Upgrades a connection.
     pub fn upgrade(mut stream: TcpStream, address: SocketAddr) -> Self {
         stream.write_all(&Self::upgrade_request(address)).expect("sent");

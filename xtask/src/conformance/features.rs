@@ -202,7 +202,12 @@ pub const FEATURES: &[Feature] = &[
         Yes,
         &["tests/end_to_end/login_clients.rs", "tests/end_to_end/login_steps.rs"],
     ),
-    other("cookie", "Login by cookie", No("not yet"), &[]),
+    other(
+        "cookie",
+        "Login by cookie",
+        Yes,
+        &["tests/end_to_end/cookies.rs", "router-core/tests/wamp2/cookies.rs"],
+    ),
     other(
         "dynamic_authentication",
         "Dynamic authenticators",

@@ -11,7 +11,7 @@ mod client;
 mod server;
 
 pub use client::{HandshakeError, Opened, verify_response, verify_response_with, write_request};
-pub use server::{SUBPROTOCOLS_BYTES_MAX, SUBPROTOCOLS_MAX, Upgrade, write_accept};
+pub use server::{SUBPROTOCOLS_BYTES_MAX, SUBPROTOCOLS_MAX, Upgrade, write_accept, write_accept_with};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -171,6 +171,20 @@ fn is_key(key: &str) -> bool {
 ///
 /// When `subprotocol` is none of those offered (RFC 6455, 4.2.2 forbids it).
 pub fn write_accept(out: &mut BytesMut, upgrade: &Upgrade<'_>, subprotocol: Option<&str>) {
+    write_accept_with(out, upgrade, subprotocol, None);
+}
+
+/// The same, setting a cookie: `cookie` is the value of `Set-Cookie` (RFC 6265, 4.1), of visible ASCII and spaces.
+///
+/// # Panics
+///
+/// As [`write_accept`].
+pub fn write_accept_with(
+    out: &mut BytesMut,
+    upgrade: &Upgrade<'_>,
+    subprotocol: Option<&str>,
+    cookie: Option<&str>,
+) {
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
     );
@@ -186,6 +200,10 @@ pub fn write_accept(out: &mut BytesMut, upgrade: &Upgrade<'_>, subprotocol: Opti
         out.extend_from_slice(b"Sec-WebSocket-Extensions: ");
         deflate::write_answer(out, accepted);
         out.extend_from_slice(b"\r\n");
+    }
+    if let Some(cookie) = cookie {
+        debug_assert!(cookie.bytes().all(|byte| matches!(byte, b' '..=b'~')), "it ends a line");
+        write!(out, "Set-Cookie: {cookie}\r\n").expect("BytesMut grows");
     }
     out.extend_from_slice(b"\r\n");
 }
