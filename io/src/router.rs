@@ -412,6 +412,10 @@ impl Service for Router {
         self.shard.readiness()
     }
 
+    fn is_publishing(&self) -> bool {
+        self.shard.is_publishing()
+    }
+
     fn handle_api(&mut self, now: Instant, request: ApiRequest, peer: PeerOf<'_>) -> Result<(), ApiRequest> {
         self.shard.handle_api(now, request, peer)
     }

@@ -227,6 +227,12 @@ pub trait Service: 'static {
         Readiness::Now
     }
 
+    /// Whether publications that were begun by [`handle_api`](Self::handle_api) are not answered yet. The shard does not end by itself
+    /// meanwhile, for a moment.
+    fn is_publishing(&self) -> bool {
+        false
+    }
+
     /// A request of the control thread; what is given back stays at the head of the queue. `peer` tells the other end of a
     /// connection. A service without an API drops what it gets: whoever asked sees that nobody answers.
     fn handle_api(

@@ -13,6 +13,7 @@ use fanwire_core::api::{ApiAnswer, ApiPublication, ApiRefusal, Ask};
 use fanwire_core::ids::ShardId;
 use fanwire_core::inner::{InnerId, InnerOutbox, InnerSubscription};
 use fanwire_core::uri::MatchPolicy;
+use rustix::net::RecvFlags;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -41,6 +42,9 @@ const READ_BYTES: usize = 64 << 10;
 const LOGIN_TIME: Duration = Duration::from_secs(10);
 /// For what is left to be said at the end.
 const LAST_WORDS_TIME: Duration = Duration::from_secs(10);
+
+/// Who sends nothing for so long has stopped, or has nothing to say.
+const SILENCE: Duration = Duration::from_millis(100);
 
 /// Why no more commands are handled.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,7 +84,9 @@ pub(super) struct Connection {
     last_asked: u64,
     /// Parcels that the shard has.
     parcels: usize,
-    /// The client sends nothing more, or is not read any more.
+    /// The client sends nothing more.
+    has_left: bool,
+    /// The same, or what it sends now comes too late.
     input_ended: bool,
     /// The router ends: what has come is still answered.
     is_last_call: bool,
@@ -107,6 +113,7 @@ impl Connection {
             asked: HashMap::new(),
             last_asked: 0,
             parcels: 0,
+            has_left: false,
             input_ended: false,
             is_last_call: false,
             is_over: false,
@@ -132,8 +139,8 @@ impl Connection {
         let last_words = tokio::time::timeout(LAST_WORDS_TIME, stream.write_all(&rest));
         let is_said = is_read && matches!(last_words.await, Ok(Ok(())));
         port.figures.drop_messages(outcome.err(), unheard + if is_said { 0 } else { said });
-        if is_read {
-            _ = stream.shutdown().await;
+        if is_read && stream.shutdown().await.is_ok() {
+            _ = tokio::time::timeout(LAST_WORDS_TIME, discard_rest(&mut stream)).await;
         }
     }
 
@@ -149,7 +156,7 @@ impl Connection {
                 give_way().await;
                 continue;
             }
-            if self.is_last_call && !self.input_ended && self.may_handle() {
+            if self.is_last_call && !self.input_ended && !self.still_listens() && self.may_handle() {
                 self.read_the_rest();
                 continue;
             }
@@ -167,7 +174,7 @@ impl Connection {
                 return Err(Ended::Slow);
             }
             let has_room = output.out.len() < OUT_BYTES_SOFT;
-            let may_read = !self.input_ended && self.may_handle();
+            let may_read = (!self.input_ended || self.still_listens()) && self.may_handle();
             let has_output = !output.out.is_empty();
             let is_known = self.session.is_known();
             let (mut reader, mut writer) = self.stream.split();
@@ -189,7 +196,7 @@ impl Connection {
                     }
                 }
                 read = read_some(&mut reader, &mut self.input), if may_read => match read {
-                    Ok(0) => self.input_ended = true,
+                    Ok(0) => (self.has_left, self.input_ended) = (true, true),
                     Ok(_) => {}
                     Err(_) => return Ok(()),
                 },
@@ -200,14 +207,18 @@ impl Connection {
 
     /// Takes what the client has sent until now, and no more than that.
     fn read_the_rest(&mut self) {
-        self.input.reserve(READ_BYTES);
-        // Ended, empty, or broken: writing will tell.
-        self.input_ended = !matches!(self.stream.try_read_buf(&mut self.input), Ok(1..));
+        let mut rest = vec![0; READ_BYTES];
+        // Not by the runtime: some may have come that it was not told of yet.
+        match rustix::net::recv(&self.stream, &mut rest[..], RecvFlags::DONTWAIT) {
+            Ok((count @ 1.., _)) => self.input.extend_from_slice(&rest[..count]),
+            // Ended, empty, or broken: writing will tell.
+            _ => self.input_ended = true,
+        }
     }
 
-    /// While the router ends, subscribers hear what others still publish.
+    /// While the router ends, subscribers hear what others still publish, and are read as before: some ask for signs of life.
     fn still_listens(&self) -> bool {
-        self.is_last_call && !self.is_over && !self.session.subscriptions.is_empty()
+        self.is_last_call && !self.is_over && !self.has_left && !self.session.subscriptions.is_empty()
     }
 
     /// Nobody will answer what is asked any more, once the answers that had come are heard: the client is told so.
@@ -417,6 +428,13 @@ impl Drop for Place {
 #[expect(clippy::disallowed_methods, reason = "this is tokio's runtime, where it starves nobody")]
 async fn give_way() {
     tokio::task::yield_now().await;
+}
+
+/// Throws away what the client still sends, until it is silent: a socket that ends with unread input is reset, which may overtake the
+/// last answers.
+async fn discard_rest(stream: &mut TcpStream) {
+    let mut sink = vec![0; READ_BYTES];
+    while let Ok(Ok(1..)) = tokio::time::timeout(SILENCE, stream.read(&mut sink)).await {}
 }
 
 /// Reads some bytes behind those that are there.

@@ -18,11 +18,19 @@ pub(super) struct Drain {
     step: Duration,
     /// When whoever is left is cut.
     end_at: Instant,
+    /// Nobody is left: until when the last answers to the control thread are waited for.
+    answers_by: Option<Instant>,
 }
 
 impl Drain {
+    /// Whether only last answers are waited for.
+    pub(super) fn is_nobody_left(&self) -> bool {
+        self.answers_by.is_some()
+    }
+
     pub(super) fn next_at(&self) -> Instant {
-        if self.queue.is_empty() { self.end_at } else { self.next_at.min(self.end_at) }
+        let end_at = self.answers_by.map_or(self.end_at, |by| by.min(self.end_at));
+        if self.queue.is_empty() { end_at } else { self.next_at.min(end_at) }
     }
 }
 
@@ -42,7 +50,8 @@ impl<S: Service> Shard<S> {
         // The last quarter of the time is for the last ones' answers.
         let window = time - time / 4;
         let step = (window / u32::try_from(queue.len().max(1)).unwrap_or(u32::MAX)).min(STEP_MAX);
-        self.drain = Some(Drain { queue, next_at: self.now, step, end_at: self.now + time });
+        self.drain =
+            Some(Drain { queue, next_at: self.now, step, end_at: self.now + time, answers_by: None });
     }
 
     pub(super) fn continue_draining(&mut self) {
@@ -76,17 +85,18 @@ impl<S: Service> Shard<S> {
 
     /// Whether the drain has come to its end: nobody is left, or the time is over.
     pub(super) fn drain_ended(&mut self) -> bool {
-        let Some(drain) = &self.drain else { return false };
+        let Some(drain) = &mut self.drain else { return false };
         if self.now >= drain.end_at {
             self.stop();
             return true;
         }
         // Not the slots alone: another shard may be about to hand one over.
-        let has_ended = self.links.spread.loads.of(usize::from(self.id.get())) == 0;
-        if has_ended {
-            self.drop_requests();
+        if self.links.spread.loads.of(usize::from(self.id.get())) > 0 {
+            return false;
         }
-        has_ended
+        let answers_by = *drain.answers_by.get_or_insert(self.now + LAST_ANSWERS_TIME);
+        // Whoever has published learns whether it is published.
+        !self.service.is_publishing() || self.now >= answers_by
     }
 
     /// Cuts everybody now.
@@ -98,11 +108,11 @@ impl<S: Service> Shard<S> {
             self.lose(slot, CloseReason::Drain);
         }
         self.bury();
-        self.drop_requests();
     }
 
     /// Nobody is left, and there is no next turn: what waits for this shard is answered, and who was left something is woken.
     pub(super) fn end(&mut self) {
+        self.drop_requests();
         let own = usize::from(self.id.get());
         self.links.posts.close(own);
         self.answer_for(own);
@@ -111,10 +121,13 @@ impl<S: Service> Shard<S> {
     }
 
     /// Nobody will handle what the control thread still asks for: whoever asked learns it by that.
-    fn drop_requests(&mut self) {
+    pub(super) fn drop_requests(&mut self) {
         while self.links.mailbox.requests.pop().is_some() {}
     }
 }
+
+/// For what other shards say of the last publications, which takes them a turn or two if they have not ended.
+const LAST_ANSWERS_TIME: Duration = Duration::from_millis(500);
 
 /// A handful of connections is gone within the second; many are spread over the drain time.
 const STEP_MAX: Duration = Duration::from_millis(50);

@@ -452,6 +452,10 @@ impl<S: Service> Shard<S> {
 
     /// Requests of the control thread, as many as the service takes in a turn. True = there is more to do at once.
     fn handle_requests(&mut self) -> bool {
+        if self.drain.as_ref().is_some_and(Drain::is_nobody_left) {
+            self.drop_requests();
+            return false;
+        }
         let Self { service, links, slots, polls, now, worked, .. } = self;
         let hot = &slots.hot;
         let peer = |outlet: Outlet| match &hot.get(outlet.index())?.socket {

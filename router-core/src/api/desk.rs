@@ -85,6 +85,11 @@ impl Desk {
         }
     }
 
+    /// Whether a batch that was begun is not answered.
+    fn is_publishing(&self) -> bool {
+        self.current.is_some() || !self.batches.is_empty()
+    }
+
     /// When [`Shard::expire_requests`] has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let receipt = self.receipt_deadlines.front().map(|(at, _)| *at);
@@ -204,6 +209,12 @@ impl Shard {
     /// Whether [`handle_api`](Self::handle_api) may be called now.
     pub fn readiness(&self) -> Readiness {
         self.desk.readiness()
+    }
+
+    /// Whether publications that were begun by [`handle_api`](Self::handle_api) are not answered yet: some of them may have reached
+    /// somebody.
+    pub fn is_publishing(&self) -> bool {
+        self.desk.is_publishing()
     }
 
     /// A request of the control thread. `peer` tells the other end of a connection, where the driver knows it.

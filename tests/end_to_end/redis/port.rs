@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::subscribe;
 use crate::support::redis::{Resp, Value, bulk};
-use crate::support::{Client, Folder, Launch, Router, eventually};
+use crate::support::{Client, Folder, Launch, PATIENCE, Router, eventually, get, status};
 
 /// A router with a Redis port, and where that is.
 pub fn with_port(driver: &str, launch: impl FnOnce(Launch) -> Launch) -> (Router, SocketAddr) {
@@ -153,7 +153,30 @@ on_both_drivers! {
         listener.expect_message("channel", b"first");
         (0..reached).for_each(|_| listener.expect_message("channel", b"more"));
         assert!(!listener.hears_more(), "what was refused was not published");
-        assert!(router.wait(crate::support::PATIENCE).success());
+        assert!(router.wait(PATIENCE).success());
+    }
+
+    /// The shards' sessions may take long to go. Until then subscribers hear what is published, and are heard.
+    fn s1_16_subscribers_are_served_until_the_shards_have_ended(driver: &str) {
+        let (mut router, address) = with_port(driver, |launch| {
+            launch.set("shutdown.drain_time", "300s").set("limits.close_time", "300s")
+        });
+        // It does not answer GOODBYE.
+        let stays = Client::join(router.wamp);
+        let (mut listener, mut leaver) = (Resp::connect(address), Resp::connect(address));
+        subscribe(&mut listener, "channel");
+        subscribe(&mut leaver, "channel");
+        router.signal(Signal::TERM);
+        eventually("the end having begun", || status(&get(router.admin, "/readyz")) == 503);
+        for _ in 0..3 {
+            assert_eq!(listener.ask("PING"), Value::Array(vec![bulk("pong"), bulk("")]));
+        }
+        drop(leaver);
+        eventually("its leaving", || router.metric("fanwire_resp_connections", "") == 1.0);
+        assert_eq!(listener.ask("PING still"), Value::Array(vec![bulk("pong"), bulk("still")]));
+        drop(stays);
+        assert!(!listener.hears_more());
+        assert!(router.wait(PATIENCE).success());
     }
 
     /// A client that does not read is cut when memory is short, long before its outbox is full; what it misses is counted.
