@@ -327,6 +327,10 @@ impl Service for Router {
         flow
     }
 
+    fn said_bytes(&self, outlet: Outlet) -> usize {
+        self.shard.said_bytes(outlet)
+    }
+
     fn violate(&mut self, now: Instant, outlet: Outlet, code: u16, words: &str) {
         self.shard.violate(now, outlet, code, words);
     }

@@ -81,6 +81,11 @@ pub trait Service: 'static {
     /// The WebSocket is open; the 101 has been pushed. `subprotocol` is what [`negotiate`](Self::negotiate) chose.
     fn open(&mut self, now: Instant, outlet: Outlet, endpoint: EndpointId, subprotocol: Option<&'static str>);
 
+    /// Bytes that were said to `outlet` and that no flush has looked at.
+    fn said_bytes(&self, _outlet: Outlet) -> usize {
+        0
+    }
+
     /// Whether the messages of a WebSocket with this subprotocol, chosen by [`negotiate`](Self::negotiate), are batches (WAMP,
     /// "Message Batching"); [`receive`](Self::receive) gets their messages one by one.
     fn is_batched(&self, _subprotocol: Option<&'static str>) -> bool {

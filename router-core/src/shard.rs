@@ -300,6 +300,11 @@ impl Shard {
         }
     }
 
+    /// Bytes that were said to the connection and that no flush has looked at.
+    pub fn said_bytes(&self, outlet: Outlet) -> usize {
+        self.delivery.said_bytes(outlet)
+    }
+
     /// Decodes a message. A bug in that is one connection's misfortune: nothing is routed yet, so no state is in doubt. The
     /// connection is closed then, and there is nothing to handle.
     pub(crate) fn decode<T>(

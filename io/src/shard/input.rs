@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, recv, recvmsg};
 
 use super::Shard;
-use super::talk::{Done, Outcome, Talk};
+use super::talk::{Done, Outcome, SAID_BYTES_AT_ONCE, Talk};
 use super::throttle::Throttle;
 use crate::config::EndpointId;
 use crate::cookies::CookieRule;
@@ -70,6 +70,11 @@ impl<S: Service> Shard<S> {
             && let Some(extra) = &mut self.slots.cold[slot as usize].extra
             && extra.is_waiting()
         {
+            if self.service.said_bytes(Outlet(slot)) >= SAID_BYTES_AT_ONCE {
+                // In the next turn: this one's flush comes first.
+                self.make_ready(slot);
+                return 0;
+            }
             let cost = match extra.batch.take() {
                 Some(batch) => self.rest_of_batch(slot, batch),
                 None => {

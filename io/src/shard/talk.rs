@@ -35,6 +35,11 @@ const PONGS_AT_ONCE: u32 = 16;
 const BATCH_MESSAGES_AT_ONCE: u64 = 256;
 const BATCH_BYTES_AT_ONCE: usize = 64 << 10;
 
+/// Once so much was said in answer, the rest waits until that was sent: only the flush finds out that a client does not read. Looked at
+/// after so many messages, since it is hardly ever so.
+pub(super) const SAID_BYTES_AT_ONCE: usize = 64 << 10;
+const MESSAGES_BETWEEN_LOOKS: u64 = 256;
+
 /// What is heard in one piece of input, on its way to the service.
 pub(super) struct Talk<'a, S> {
     now: Instant,
@@ -47,6 +52,8 @@ pub(super) struct Talk<'a, S> {
     raw_ping_bytes_max: Option<usize>,
     /// How many messages may be heard now; a batch is left where it holds more.
     messages_left: u64,
+    /// After so many it is looked at whether that is enough.
+    look_at: u64,
     done: Done,
 }
 
@@ -103,7 +110,19 @@ impl<'a, S: Service> Talk<'a, S> {
     ) -> Self {
         let (is_batched, raw_ping_bytes_max, done) =
             (input.is_batched(), input.ping_bytes_max(), Done::default());
-        Self { now, outlet, service, hot, frame, is_batched, raw_ping_bytes_max, messages_left, done }
+        let look_at = messages_left.min(MESSAGES_BETWEEN_LOOKS);
+        Self {
+            now,
+            outlet,
+            service,
+            hot,
+            frame,
+            is_batched,
+            raw_ping_bytes_max,
+            messages_left,
+            look_at,
+            done,
+        }
     }
 
     pub(super) fn hear(&mut self, received: Received<'_>) -> Heard {
@@ -138,9 +157,16 @@ impl<'a, S: Service> Talk<'a, S> {
         }
     }
 
-    /// Whether as many messages were heard as may be for now.
-    pub(super) fn is_enough(&self) -> bool {
-        self.done.heard() >= self.messages_left
+    /// Whether as much was heard as may be for now.
+    pub(super) fn is_enough(&mut self) -> bool {
+        self.done.heard() >= self.look_at && self.look_closer()
+    }
+
+    #[cold]
+    fn look_closer(&mut self) -> bool {
+        let heard = self.done.heard();
+        self.look_at = self.messages_left.min(heard + MESSAGES_BETWEEN_LOOKS);
+        heard >= self.messages_left || self.service.said_bytes(self.outlet) >= SAID_BYTES_AT_ONCE
     }
 
     fn hear_message(&mut self, kind: Kind, message: &mut [u8]) -> Heard {

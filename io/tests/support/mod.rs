@@ -21,11 +21,15 @@ use fanwire_io::{
     Metric, Origins, Running, Service, ShardCounters, start,
 };
 
+/// What `page` is answered with.
+pub const PAGE_BYTES: usize = 1_000;
+
 /// A shard stands still until this is false again.
 pub static STALLED: AtomicBool = AtomicBool::new(false);
 
 /// Echoes, except for these texts: `stall` holds the shard up, `login` establishes the session, `pause…` stops the input for 50 ms, `close` ends with
-/// 4000, `panic` panics, `where` tells the shard, `count` the messages so far, `group N` establishes the session in that group, `to N …` goes to all connections of shard N.
+/// 4000, `panic` panics, `where` tells the shard, `count` the messages so far, `page` says a page, `said` how
+/// much was said to one connection at once at most, `group N` establishes the session in that group, `to N …` goes to all connections of shard N.
 ///
 /// `stall N` keeps its whole shard from doing anything for N milliseconds, as a machine does that is busy elsewhere.
 pub struct Puppet {
@@ -36,6 +40,8 @@ pub struct Puppet {
     items: Vec<(ShardId, String)>,
     effects: Vec<Effect>,
     messages: u64,
+    /// The most that was said to one connection between two flushes, in bytes.
+    said_max: usize,
     groups: Vec<(Outlet, u16)>,
     /// Where connections go whose first request is for the control thread.
     pub control: Option<SyncSender<HandedOver>>,
@@ -52,6 +58,7 @@ impl Puppet {
             items: Vec::new(),
             effects: Vec::new(),
             messages: 0,
+            said_max: 0,
             groups: Vec::new(),
             control: None,
         }
@@ -169,6 +176,8 @@ impl Service for Puppet {
                 let milliseconds = std::str::from_utf8(&stall[6..]).unwrap().parse().unwrap();
                 std::thread::sleep(Duration::from_millis(milliseconds));
             }
+            b"page" => self.say(outlet, kind, &[b'p'; PAGE_BYTES]),
+            b"said" => self.say(outlet, Kind::Text, self.said_max.to_string().as_bytes()),
             b"count" => self.say(outlet, Kind::Text, self.messages.to_string().as_bytes()),
             group if group.starts_with(b"group ") => {
                 self.groups.push((outlet, std::str::from_utf8(&group[6..]).unwrap().parse().unwrap()));
@@ -182,7 +191,12 @@ impl Service for Puppet {
             }
             _ => self.say(outlet, kind, message),
         }
+        self.said_max = self.said_max.max(self.delivery.said_bytes(outlet));
         Flow::Continue
+    }
+
+    fn said_bytes(&self, outlet: Outlet) -> usize {
+        self.delivery.said_bytes(outlet)
     }
 
     fn violate(&mut self, now: Instant, outlet: Outlet, code: u16, words: &str) {

@@ -346,6 +346,12 @@ impl Delivery {
             .map_or(0, |outbox| outbox.bytes())
     }
 
+    /// Bytes that were said to this connection and that no flush has looked at.
+    pub fn said_bytes(&self, outlet: Outlet) -> usize {
+        let state = self.outlets.get(outlet.index());
+        state.and_then(|state| state.outbox.as_ref()).map_or(0, |outbox| outbox.replies.len())
+    }
+
     /// Whether a part of a call or a result may be said to this connection: little waits for it, and one of so many bytes does not
     /// cut it.
     pub(crate) fn has_room_for_part(&self, outlet: Outlet, bytes: usize) -> bool {
