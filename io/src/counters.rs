@@ -113,6 +113,9 @@ counters! {
     Counter rawsocket_length = "rawsocket_handshakes" "outcome=\"length\"" "RawSocket handshakes by how they ended.";
     Counter rawsocket_reserved = "rawsocket_handshakes" "outcome=\"reserved_bits\"" "RawSocket handshakes by how they ended.";
     Counter rawsocket_full = "rawsocket_handshakes" "outcome=\"full\"" "RawSocket handshakes by how they ended.";
+    Counter rawsocket_late = "rawsocket_handshakes" "outcome=\"timeout\"" "RawSocket handshakes by how they ended.";
+    Counter rawsocket_draining = "rawsocket_handshakes" "outcome=\"draining\"" "RawSocket handshakes by how they ended.";
+    Counter rawsocket_needs_tls = "rawsocket_handshakes" "outcome=\"tls\"" "RawSocket handshakes by how they ended.";
     Counter throttled = "connections_throttled" "" "Times that a connection was not read for a while, because it sent more than its rate.";
     Counter closed_by_peer = "connections_closed" "reason=\"peer\"" "Connections that ended, by who or what ended them.";
     Counter closed_lost = "connections_closed" "reason=\"lost\"" "Connections that ended, by who or what ended them.";

@@ -54,10 +54,10 @@ fn send_piece(socket: &OwnedFd, piece: &[u8]) -> Result<usize, Errno> {
 /// Refuses a connection that cannot be served: an answer if it goes out at once, and the end.
 ///
 /// A RawSocket client whose handshake is there already gets its own words for "no room".
-pub(crate) fn refuse(socket: OwnedFd, answer: &[u8]) {
+pub(crate) fn refuse(socket: OwnedFd, answer: &[u8], takes_raw: bool) {
     let mut first = [0];
     let peeked = rustix::net::recv(&socket, &mut first, RecvFlags::DONTWAIT | RecvFlags::PEEK);
-    let is_raw = peeked.is_ok_and(|(count, _)| count == 1) && first[0] == rawsocket::MAGIC;
+    let is_raw = takes_raw && peeked.is_ok_and(|(count, _)| count == 1) && first[0] == rawsocket::MAGIC;
     let full = rawsocket::Refusal::TooManyConnections.encode();
     let answer = if is_raw && !answer.is_empty() { &full } else { answer };
     let _ = rustix::net::send(&socket, answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
@@ -127,7 +127,7 @@ mod tests {
         let mut client = TcpStream::connect(bound).unwrap();
         client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
         let socket = accept(&listener).unwrap();
-        refuse(socket, FULL);
+        refuse(socket, FULL, true);
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -136,6 +136,19 @@ mod tests {
             head.contains(&format!("Content-Length: {}\r\n", body.len()))
                 || head.ends_with(&format!("Content-Length: {}", body.len()))
         );
+    }
+
+    #[test]
+    fn a_refused_rawsocket_client_reads_its_own_words_where_rawsocket_is_spoken() {
+        let (listener, bound) = listen();
+        for (takes_raw, expected) in [(true, &[0x7F, 0x40, 0, 0][..]), (false, FULL)] {
+            let mut client = TcpStream::connect(bound).unwrap();
+            client.write_all(&[rawsocket::MAGIC, 0xF1, 0, 0]).unwrap();
+            refuse(accept(&listener).unwrap(), FULL, takes_raw);
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).unwrap();
+            assert_eq!(answer, expected);
+        }
     }
 
     #[test]

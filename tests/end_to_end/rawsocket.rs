@@ -280,6 +280,7 @@ on_both_drivers! {
         let mut half = dial(router.wamp);
         half.write_all(&[0x7F, 0xF1]).expect("sent");
         assert!(reads_end(&mut half), "there is no word for that");
+        eventually("the handshake being counted", || handshakes(&router, "timeout") == 1.0);
         Raw::connect(router.wamp).expect_abort("wamp.error.timeout");
         let mut slow = Raw::join(router.wamp);
         slow.stream.write_all(&[0, 0, 0, 9, b'[']).expect("sent");

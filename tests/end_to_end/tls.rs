@@ -316,6 +316,12 @@ on_both_drivers! {
         let answer = String::from_utf8_lossy(&drain(&mut plain)).into_owned();
         assert_eq!(status(&answer), 400);
         assert!(answer.contains("this port speaks TLS; use wss://"), "{answer}");
+        // RawSocket has no word for it, and HTTP's would be read as one.
+        let mut raw = dial(address(&router));
+        raw.write_all(&[0x7F, 0xF1, 0, 0]).expect("sent");
+        assert_eq!(drain(&mut raw), b"");
+        let unencrypted = || router.metric("fanwire_rawsocket_handshakes_total", "outcome=\"tls\"");
+        eventually("the handshake being counted", || unencrypted() == 1.0);
         // A message of a handshake that there is none of: an alert (21), and the end.
         let mut garbage = dial(address(&router));
         garbage.write_all(&[22, 3, 1, 0, 6, 9, 0, 0, 2, 9, 9]).expect("sent");

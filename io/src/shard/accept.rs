@@ -205,13 +205,18 @@ impl<S: Service> Shard<S> {
         if self.speaks_plain(listener) {
             write_error(&mut self.frame, error);
         }
-        socket::refuse(socket, &self.frame);
+        socket::refuse(socket, &self.frame, self.takes_raw(listener));
         Accepted::Refused
     }
 
     /// The same, because there is no room for it.
     pub(super) fn refuse_unread(&self, socket: OwnedFd, listener: u8) {
-        socket::refuse(socket, if self.speaks_plain(listener) { socket::FULL } else { b"" });
+        let answer = if self.speaks_plain(listener) { socket::FULL } else { b"" };
+        socket::refuse(socket, answer, self.takes_raw(listener));
+    }
+
+    fn takes_raw(&self, listener: u8) -> bool {
+        self.config.listeners[usize::from(listener)].rawsocket.is_some()
     }
 
     /// Whether a client of this listener may understand what is said without a handshake.

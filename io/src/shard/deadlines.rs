@@ -56,9 +56,10 @@ impl<S: Service> Shard<S> {
             Stage::Head => {
                 let deadline = self.slots.cold[slot as usize].stage_at;
                 // Over RawSocket there is no word for that either.
-                let reads_no_answer =
-                    self.is_shaking_hands(slot) || self.awaits_handshake(slot) || self.begins_raw(slot, &[]);
+                let is_raw = self.begins_raw(slot, &[]);
+                let reads_no_answer = is_raw || self.is_shaking_hands(slot) || self.awaits_handshake(slot);
                 if self.now >= deadline && reads_no_answer {
+                    self.links.counters.rawsocket_late.add(u64::from(is_raw));
                     self.lose(slot, CloseReason::HandshakeTimeout);
                 } else if self.now >= deadline {
                     self.links.counters.rejected_request.add(1);

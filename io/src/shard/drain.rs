@@ -70,6 +70,8 @@ impl<S: Service> Shard<S> {
             Stage::Head if self.awaits_handshake(slot) => self.lose(slot, CloseReason::Drain),
             Stage::Head => {
                 // It has not asked for anything yet, or not completely.
+                let is_raw = self.begins_raw(slot, &[]);
+                self.links.counters.rawsocket_draining.add(u64::from(is_raw));
                 self.service.finish(Outlet(slot));
                 self.slots.hot[slot as usize].set(flag::DISCARD);
                 self.begin_closing(slot, CloseReason::Drain);

@@ -233,6 +233,12 @@ impl<S: Service> Shard<S> {
         if count == 0 || plain_too {
             return None;
         }
+        if self.begins_raw(slot, &first) {
+            // RawSocket has no word for that, and would read one of HTTP's as a reason.
+            self.links.counters.rawsocket_needs_tls.add(1);
+            self.lose(slot, CloseReason::Refused);
+            return Some(0);
+        }
         let words = "this port speaks TLS; use wss:// or https://, or a port without TLS";
         self.refuse_request(slot, &HttpError::new(400, words), RefusalReason::BadRequest);
         // What it said is still to be read, and thrown away.

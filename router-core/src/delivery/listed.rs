@@ -105,6 +105,7 @@ impl Delivery {
             && !self.compressors.frame_for_all(framing, &mut self.frame, 0, &mut self.counters)
         {
             self.counters.matched += members.len() as u64;
+            forget_large(&mut self.frame);
             return self.counters.drop_events(DropReason::MessageTooLong, members.len() as u64);
         }
         self.sequence += 1;

@@ -526,11 +526,14 @@ impl Delivery {
             // Apart: what is too long must leave no trace in the stream.
             frame.clear();
             write(frame);
-            if !compressors.frame_for_all(framing, frame, 0, counters) {
+            let fits = compressors.frame_for_all(framing, frame, 0, counters);
+            if fits {
+                stream.append(sequence, except, *next_key, chunks, |out| out.extend_from_slice(frame));
+            }
+            forget_large(frame);
+            if !fits {
                 return false;
             }
-            stream.append(sequence, except, *next_key, chunks, |out| out.extend_from_slice(frame));
-            forget_large(frame);
         } else {
             stream.append(sequence, except, *next_key, chunks, |out| {
                 let at = out.len();
