@@ -10,26 +10,13 @@ import asyncio
 import hashlib
 import hmac
 import sys
-from urllib.parse import urlsplit
 
 import autobahn
-import txaio
+from argon2.low_level import Type, hash_secret
+from autobahn.wamp.auth import derive_key
+from autobahn.wamp.exception import ApplicationError
+from visitor import KINDS, visit
 
-txaio.use_asyncio()
-from autobahn.asyncio.wamp import Session  # noqa: E402
-from autobahn.asyncio.websocket import WampWebSocketClientFactory  # noqa: E402
-from autobahn.wamp import serializer as serializers  # noqa: E402
-from argon2.low_level import Type, hash_secret  # noqa: E402
-from autobahn.wamp.auth import create_authenticator, derive_key  # noqa: E402
-from autobahn.wamp.exception import ApplicationError  # noqa: E402
-from autobahn.wamp.types import ComponentConfig  # noqa: E402
-
-PATIENCE_S = 60
-KINDS = {
-    "json": serializers.JsonSerializer,
-    "msgpack": serializers.MsgPackSerializer,
-    "cbor": serializers.CBORSerializer,
-}
 # A seed and the public key that belongs to it (RFC 8032, 7.1, test 1).
 PRIVATE = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
 PUBLIC = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
@@ -73,42 +60,8 @@ def authenticate(realm, authid, details):
     return {"role": "member", "extra": {"name": "Ann"}, **CREDENTIALS[method]}
 
 
-class Visitor(Session):
-    """Says how its login ends."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.end = asyncio.get_running_loop().create_future()
-
-    def on_join(self, details):
-        if not self.end.done():
-            self.end.set_result(details)
-
-    def on_leave(self, details):
-        if not self.end.done():
-            self.end.set_result(details)
-        self.disconnect()
-
-
-async def visit(options, realm, name, arguments):
-    visitors = []
-
-    def make():
-        visitor = Visitor(ComponentConfig(realm))
-        visitor.add_authenticator(create_authenticator(name, **arguments))
-        visitors.append(visitor)
-        return visitor
-
-    factory = WampWebSocketClientFactory(make, url=options.url, serializers=[KINDS[options.serializer]()])
-    where = urlsplit(options.url)
-    await asyncio.get_running_loop().create_connection(factory, where.hostname, where.port)
-    while not visitors:
-        await asyncio.sleep(0.01)
-    return visitors[0], await asyncio.wait_for(visitors[0].end, PATIENCE_S)
-
-
 async def checks(options):
-    backend, welcome = await visit(options, "admin", "ticket", {"authid": "joe", "ticket": options.ticket})
+    backend, welcome = await visit(options, "admin", ("ticket", {"authid": "joe", "ticket": options.ticket}))
     assert getattr(welcome, "authrole", None) == "backend", welcome
     await backend.register(authenticate, "com.shop.authenticate")
     for name, key, secret, other in [
@@ -117,18 +70,18 @@ async def checks(options):
         ("scram", "password", "her secret", "another"),
         ("cryptosign", "privkey", PRIVATE, "42" * 32),
     ]:
-        visitor, end = await visit(options, "realm1", name, {"authid": "ann", key: secret})
+        visitor, end = await visit(options, "realm1", (name, {"authid": "ann", key: secret}))
         told = (end.authid, end.authrole, end.authmethod, end.authprovider)
         assert told == ("ann", "member", name, "dynamic"), f"{name}: {end}"
         assert name == "ticket" or end.authextra["name"] == "Ann", end
         visitor.leave()
         refused = set()
         for authid in ["ann", "nobody"]:
-            _, end = await visit(options, "realm1", name, {"authid": authid, key: other})
+            _, end = await visit(options, "realm1", (name, {"authid": authid, key: other}))
             refused.add((end.reason, end.message))
         assert len(refused) == 1 and refused.pop()[0] == "wamp.error.authentication_denied", f"{name}: {refused}"
     # A key says who it is.
-    visitor, end = await visit(options, "realm1", "cryptosign", {"privkey": PRIVATE})
+    visitor, end = await visit(options, "realm1", ("cryptosign", {"privkey": PRIVATE}))
     assert (end.authid, end.authmethod) == ("ann", "cryptosign"), end
     visitor.leave()
     backend.leave()

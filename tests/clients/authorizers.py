@@ -8,26 +8,13 @@ The realm and the procedure are those of `tests/end_to_end/authorizers.rs`.
 import argparse
 import asyncio
 import sys
-from urllib.parse import urlsplit
 
 import autobahn
-import txaio
-
-txaio.use_asyncio()
-from autobahn.asyncio.wamp import Session  # noqa: E402
-from autobahn.asyncio.websocket import WampWebSocketClientFactory  # noqa: E402
-from autobahn.wamp import serializer as serializers  # noqa: E402
-from autobahn.wamp.auth import create_authenticator  # noqa: E402
-from autobahn.wamp.exception import ApplicationError  # noqa: E402
-from autobahn.wamp.types import CallDetails, ComponentConfig, PublishOptions, RegisterOptions  # noqa: E402
+from autobahn.wamp.exception import ApplicationError
+from autobahn.wamp.types import CallDetails, PublishOptions, RegisterOptions
+from visitor import KINDS, visit
 
 REALM = "realm1"
-PATIENCE_S = 60
-KINDS = {
-    "json": serializers.JsonSerializer,
-    "msgpack": serializers.MsgPackSerializer,
-    "cbor": serializers.CBORSerializer,
-}
 ASKED = []
 
 
@@ -41,41 +28,6 @@ def authorize(session, uri, action, options):
     return not uri.endswith(".no")
 
 
-class Visitor(Session):
-    """Says how its login ends."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.end = asyncio.get_running_loop().create_future()
-
-    def on_join(self, details):
-        if not self.end.done():
-            self.end.set_result(details)
-
-    def on_leave(self, details):
-        if not self.end.done():
-            self.end.set_result(details)
-        self.disconnect()
-
-
-async def visit(options, name=None, **arguments):
-    visitors = []
-
-    def make():
-        visitor = Visitor(ComponentConfig(REALM))
-        if name is not None:
-            visitor.add_authenticator(create_authenticator(name, **arguments))
-        visitors.append(visitor)
-        return visitor
-
-    factory = WampWebSocketClientFactory(make, url=options.url, serializers=[KINDS[options.serializer]()])
-    where = urlsplit(options.url)
-    await asyncio.get_running_loop().create_connection(factory, where.hostname, where.port)
-    while not visitors:
-        await asyncio.sleep(0.01)
-    return visitors[0], await asyncio.wait_for(visitors[0].end, PATIENCE_S)
-
-
 async def refused(request, error):
     try:
         await request
@@ -86,9 +38,9 @@ async def refused(request, error):
 
 
 async def checks(options):
-    backend, _ = await visit(options, "ticket", authid="joe", ticket=options.ticket)
+    backend, _ = await visit(options, REALM, ("ticket", {"authid": "joe", "ticket": options.ticket}))
     await backend.register(authorize, "com.shop.authorize")
-    client, _ = await visit(options)
+    client, _ = await visit(options, REALM)
     told = []
     callers = []
 

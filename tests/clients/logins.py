@@ -8,62 +8,17 @@ The users are those of `tests/end_to_end/login_clients.rs`.
 import argparse
 import asyncio
 import sys
-from urllib.parse import urlsplit
 
 import autobahn
-import txaio
-
-txaio.use_asyncio()
-from autobahn.asyncio.wamp import Session  # noqa: E402
-from autobahn.asyncio.websocket import WampWebSocketClientFactory  # noqa: E402
-from autobahn.wamp import serializer as serializers  # noqa: E402
-from autobahn.wamp.auth import create_authenticator  # noqa: E402
-from autobahn.wamp.types import ComponentConfig  # noqa: E402
+from visitor import KINDS, visit
 
 REALM = "realm1"
-PATIENCE_S = 60
-KINDS = {
-    "json": serializers.JsonSerializer,
-    "msgpack": serializers.MsgPackSerializer,
-    "cbor": serializers.CBORSerializer,
-}
-
-
-class Visitor(Session):
-    """Says how its login ends."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.end = asyncio.get_running_loop().create_future()
-
-    def on_join(self, details):
-        if not self.end.done():
-            self.end.set_result(details)
-
-    def on_leave(self, details):
-        if not self.end.done():
-            self.end.set_result(details)
-        self.disconnect()
 
 
 async def autobahn_logs_in(options, *authenticators):
-    visitors = []
-
-    def make():
-        visitor = Visitor(ComponentConfig(REALM))
-        for name, arguments in authenticators:
-            visitor.add_authenticator(create_authenticator(name, **arguments))
-        visitors.append(visitor)
-        return visitor
-
-    factory = WampWebSocketClientFactory(make, url=options.url, serializers=[KINDS[options.serializer]()])
-    where = urlsplit(options.url)
-    await asyncio.get_running_loop().create_connection(factory, where.hostname, where.port)
-    while not visitors:
-        await asyncio.sleep(0.01)
-    end = await asyncio.wait_for(visitors[0].end, PATIENCE_S)
+    visitor, end = await visit(options, REALM, *authenticators)
     if hasattr(end, "authmethod"):
-        visitors[0].leave()
+        visitor.leave()
     return end
 
 
