@@ -39,18 +39,18 @@ class Visitor(Session):
 
 async def visit(options, realm, *authenticators):
     """Logs in with these pairs of a method and its arguments; returns the session and how that ended."""
-    visitors = []
+    return await asyncio.wait_for(_visit(options, realm, authenticators), PATIENCE_S)
 
-    def make():
-        visitor = Visitor(ComponentConfig(realm))
-        for name, arguments in authenticators:
-            visitor.add_authenticator(create_authenticator(name, **arguments))
-        visitors.append(visitor)
-        return visitor
 
-    factory = WampWebSocketClientFactory(make, url=options.url, serializers=[KINDS[options.serializer]()])
+async def _visit(options, realm, authenticators):
+    # Here, because whoever makes sessions for Autobahn must not fail.
+    made = [create_authenticator(name, **arguments) for name, arguments in authenticators]
+    visitor = Visitor(ComponentConfig(realm))
+    for authenticator in made:
+        visitor.add_authenticator(authenticator)
+    factory = WampWebSocketClientFactory(
+        lambda: visitor, url=options.url, serializers=[KINDS[options.serializer]()]
+    )
     where = urlsplit(options.url)
     await asyncio.get_running_loop().create_connection(factory, where.hostname, where.port)
-    while not visitors:
-        await asyncio.sleep(0.01)
-    return visitors[0], await asyncio.wait_for(visitors[0].end, PATIENCE_S)
+    return visitor, await visitor.end

@@ -199,4 +199,6 @@ fn hooks_are_checked() {
     let tells = |payload| warnings(&hook(&format!("{header}{payload}"))).contains("tell no payloads");
     assert!(tells("true") && !tells("false"));
     assert!(warnings(&far).contains("use https") && warnings(&far.replace("http:", "https:")).is_empty());
+    let cookie = hook("methods = [\"cookie\"]").replace("url = ", "procedure = ");
+    assert!(refused(&cookie).contains("\"cookie\" is no method"));
 }
