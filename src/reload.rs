@@ -43,7 +43,7 @@ pub struct Holders {
     pub names: Arc<ArcSwap<CoreConfig>>,
     /// Who may log in.
     pub users: Arc<ArcSwap<Users>>,
-    /// What logins are remembered by their cookies.
+    /// What is kept of publications, and what logins are remembered by their cookies.
     pub directory: Arc<Directory>,
     /// The HTTP API.
     pub api: Arc<ArcSwap<ApiConfig>>,
@@ -123,7 +123,7 @@ impl Holders {
         );
         let api = wiring::api_config(usable, &io, &core);
         let ticks = wiring::ticks(config, &core.access);
-        let access = Arc::clone(&core);
+        let renewed = Arc::clone(&core);
         let names_before = self.names.swap(Arc::clone(&core));
         let late = match self.running.renew(io, core) {
             Ok(()) => None,
@@ -136,7 +136,7 @@ impl Holders {
         if !users.are_the_same(&self.users.load()) {
             self.users.store(Arc::new(users));
         }
-        self.forget_changed(config, &access, &before);
+        self.forget_changed(config, &renewed, &before);
         self.api.store(Arc::new(api));
         self.ticks.send_replace(ticks);
         self.certificates.replace(&usable.tls);
@@ -148,6 +148,9 @@ impl Holders {
             self.scripts.replace(&lua.path, script.clone());
         }
         (self.log)(&config.log.level);
+        // Now that no shard records by the former rules. What one that is late still does goes with the next reload.
+        self.directory
+            .prune_histories(fanwire_io::now(), |realm, topic| renewed.access.history(realm, topic));
         Ok(late)
     }
 }

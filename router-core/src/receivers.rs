@@ -7,6 +7,7 @@
 //! are there from the start; authids stay strings, because a session may take one while the publication is on its way.
 
 use std::borrow::Cow;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use fanwire_codec::wamp2::ReceiverLists;
@@ -20,8 +21,14 @@ use crate::mutation::{Mutation, planted};
 use crate::session::{Label, anonymous_session};
 
 /// The lists of one publication; at least one of them says something.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// They are compared and measured under locks that others wait for, so what that takes a walk over all names is found out before.
+#[derive(Clone, Debug)]
 pub(crate) struct Receivers {
+    /// A hash of the lists, the same in whatever order they came.
+    print: u64,
+    /// What they take in memory.
+    bytes: usize,
     excluded: Lists,
     eligible: Lists,
 }
@@ -63,15 +70,32 @@ impl Audience {
         if eligible.has_an_empty_one() {
             return Self::Nobody;
         }
-        let receivers = Receivers { excluded: excluded.without_empty_ones(), eligible };
-        if receivers == Receivers::default() { Self::Everybody } else { Self::Some(Arc::new(receivers)) }
+        let excluded = excluded.without_empty_ones();
+        if excluded == Lists::default() && eligible == Lists::default() {
+            return Self::Everybody;
+        }
+        Self::Some(Arc::new(Receivers::new(excluded, eligible)))
     }
 }
 
+impl PartialEq for Receivers {
+    fn eq(&self, other: &Self) -> bool {
+        // Lists that differ nearly always differ in their print, so names are looked at of the same ones alone.
+        self.print == other.print && self.excluded == other.excluded && self.eligible == other.eligible
+    }
+}
+
+impl Eq for Receivers {}
+
 impl Receivers {
+    fn new(excluded: Lists, eligible: Lists) -> Self {
+        let bytes = size_of::<Self>() + excluded.heap_bytes() + eligible.heap_bytes();
+        Self { print: excluded.print().rotate_left(1) ^ eligible.print(), bytes, excluded, eligible }
+    }
+
     /// Whether the event is for this session. Takes a few searches, some 20 ns.
     pub(crate) fn admit(&self, label: &Label) -> bool {
-        let Self { excluded, eligible } = self;
+        let Self { excluded, eligible, .. } = self;
         if planted(Mutation::AnyEligibleListSuffices) && eligible.has(label).contains(&Some(true)) {
             return true;
         }
@@ -81,15 +105,16 @@ impl Receivers {
     /// These sessions, and nobody else.
     pub(crate) fn only(sessions: impl Iterator<Item = SessionId>) -> Self {
         let eligible = Lists { sessions: Some(sorted(sessions)), ..Lists::default() };
-        Self { eligible, excluded: Lists::default() }
+        Self::new(Lists::default(), eligible)
     }
 
     /// The same lists, if there are any, but not for these sessions.
     pub(crate) fn also_excluding(lists: Option<&Self>, sessions: Vec<SessionId>) -> Self {
-        let mut lists = lists.cloned().unwrap_or_default();
-        let excluded = lists.excluded.sessions.take().unwrap_or_default();
-        lists.excluded.sessions = Some(sorted(excluded.into_iter().chain(sessions)));
-        lists
+        let (mut excluded, eligible) =
+            lists.map_or_else(Default::default, |lists| (lists.excluded.clone(), lists.eligible.clone()));
+        let before = excluded.sessions.take().unwrap_or_default();
+        excluded.sessions = Some(sorted(before.into_iter().chain(sessions)));
+        Self::new(excluded, eligible)
     }
 
     /// Whether it is for a user of this role and name, in whatever session.
@@ -110,7 +135,7 @@ impl Receivers {
 
     /// Whether it is for somebody of this role who is no session and no user.
     pub(crate) fn admit_role(&self, role: RoleId) -> bool {
-        let Self { excluded, eligible } = self;
+        let Self { excluded, eligible, .. } = self;
         let has = |roles: &Vec<RoleId>| roles.binary_search(&role).is_ok();
         eligible.sessions.is_none()
             && eligible.authids.is_none()
@@ -142,7 +167,7 @@ impl Receivers {
 
     /// What it takes in memory, for the bounds of whatever holds it.
     pub(crate) fn bytes(&self) -> usize {
-        size_of::<Self>() + self.excluded.heap_bytes() + self.eligible.heap_bytes()
+        self.bytes
     }
 }
 
@@ -184,6 +209,18 @@ impl Lists {
             authids: self.authids.filter(|authids| !authids.names.is_empty()),
             roles: self.roles.filter(|roles| !roles.is_empty()),
         }
+    }
+
+    /// A hash of what is in them, in whatever order.
+    fn print(&self) -> u64 {
+        let hasher = FixedState::default();
+        let sessions = self.sessions.iter().flatten().map(|id| hasher.hash_one((0, id.get())));
+        let roles = self.roles.iter().flatten().map(|role| hasher.hash_one((1, role.index())));
+        let authids = self
+            .authids
+            .iter()
+            .flat_map(|authids| authids.names.iter().map(|name| authids.names.hasher().hash_one(&**name)));
+        sessions.chain(roles).chain(authids).fold(0, u64::wrapping_add)
     }
 
     fn heap_bytes(&self) -> usize {
@@ -336,6 +373,38 @@ mod tests {
         ] {
             assert_eq!(audience(lists), Audience::Nobody);
         }
+    }
+
+    #[test]
+    fn lists_are_the_same_in_whatever_order_they_came() {
+        let access = access();
+        let realm = access.realm("r").expect("it is there");
+        let made = |exclude: &[u64], authids: &[&'static str], excluded_authids: &[&'static str]| {
+            let names = |names: &[&'static str]| Some(names.iter().map(|name| Cow::from(*name)).collect());
+            let lists = ReceiverLists {
+                exclude: Some(exclude.to_vec()),
+                eligible_authid: names(authids),
+                exclude_authid: names(excluded_authids),
+                ..ReceiverLists::default()
+            };
+            let Audience::Some(receivers) = Audience::new(&lists, &access, realm) else {
+                panic!("it has entries")
+            };
+            receivers
+        };
+        let one = made(&[1, 2], &["a", "b", "c"], &["x"]);
+        assert_eq!(one, made(&[2, 1, 1], &["c", "a", "b", "b"], &["x"]));
+        for other in [
+            made(&[1, 3], &["a", "b", "c"], &["x"]),
+            made(&[1, 2], &["a", "b", "d"], &["x"]),
+            made(&[1, 2], &["a", "b", "x"], &["c"]),
+        ] {
+            assert_ne!(one, other);
+            assert_ne!(one.print, other.print, "it is seen without a look at each name");
+        }
+        let again = Receivers::also_excluding(Some(&one), vec![SessionId::new(9).expect("an id")]);
+        assert_eq!(Receivers::also_excluding(Some(&again), Vec::new()), again);
+        assert!(again.bytes() > one.bytes());
     }
 
     #[test]

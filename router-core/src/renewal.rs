@@ -19,7 +19,7 @@ use crate::shard::Shard;
 
 impl Shard {
     /// Goes on with `config`, whose [`Access`] was [renewed](Access::renewed) from the present one. The rings stay as they are,
-    /// and so does compression.
+    /// and so does compression. Once all shards have it, [`prune_histories`](crate::directory::Directory::prune_histories) is due.
     ///
     /// Subscriptions and registrations that the new permissions would refuse are withdrawn and counted. Of a subscription nobody is
     /// told: most would take an UNSUBSCRIBED that they did not ask for as a violation, even some who announce that they
@@ -28,10 +28,6 @@ impl Shard {
         self.delivery.set_limits(config.limits.clone());
         let before = std::mem::replace(&mut self.config, config);
         self.withdraw_forbidden(now, &before.access);
-        if self.id.get() == 0 {
-            let access = &self.config.access;
-            self.directory.prune_histories(|realm, topic| access.history(realm, topic).is_some());
-        }
         if !before.message_center.has_rules_of(&self.config.message_center) {
             self.renamed_from = Some(Outlet(0));
             self.withdraw_lost_channels(now);

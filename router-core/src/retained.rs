@@ -84,8 +84,15 @@ pub(crate) struct Replays {
 struct Watched {
     /// In the order of their versions.
     watches: Vec<Watch>,
-    /// Hashes of topics of which something came that was not kept: twins are not told apart any more.
-    disturbed: HashSet<u64, foldhash::fast::FixedState>,
+    disturbed: Disturbed,
+}
+
+/// Hashes of topics of which something came that was not kept: twins are not told apart any more. Forgotten as late as those are, by
+/// the sweep but one.
+#[derive(Debug, Default)]
+struct Disturbed {
+    newer: HashSet<u64, foldhash::fast::FixedState>,
+    older: HashSet<u64, foldhash::fast::FixedState>,
 }
 
 /// One session's replay of one subscription.
@@ -165,8 +172,18 @@ impl Replays {
         }
     }
 
-    /// Forgets those that are over.
-    fn sweep(&mut self, now: Instant) {
+    /// Forgets those that are over. Where streams are `congested` nobody knows for how long what was kept will be on its way, because
+    /// acknowledged publications wait for as long as it takes: none is forgotten then.
+    fn sweep(&mut self, now: Instant, congested: bool) {
+        self.sweep_at = (self.count > 0).then(|| now + TWINS_EXPECTED);
+        if congested {
+            for watch in self.watched.values_mut().flat_map(|watched| &mut watched.watches) {
+                if let Progress::Over { until } = &mut watch.progress {
+                    *until = now + TWINS_EXPECTED;
+                }
+            }
+            return;
+        }
         let is_kept = |watch: &Watch| match watch.progress {
             Progress::UnderWay { .. } => true,
             Progress::Over { until } => until > now,
@@ -176,7 +193,28 @@ impl Replays {
             !watched.watches.is_empty()
         });
         self.count = self.watched.values().map(|watched| watched.watches.len()).sum();
-        self.sweep_at = (self.count > 0).then(|| now + TWINS_EXPECTED);
+        if self.count == 0 {
+            self.sweep_at = None;
+        }
+        for watched in self.watched.values_mut() {
+            // What came that long ago is older than whatever may still come.
+            let newer = std::mem::take(&mut watched.disturbed.newer);
+            watched.disturbed.older = newer;
+        }
+    }
+}
+
+impl Disturbed {
+    fn insert(&mut self, topic: u64) {
+        if self.newer.len() < DISTURBED_MAX {
+            self.newer.insert(topic);
+        }
+    }
+
+    fn has(&self, topic: u64) -> bool {
+        [&self.newer, &self.older]
+            .iter()
+            .any(|topics| topics.len() >= DISTURBED_MAX || topics.contains(&topic))
     }
 }
 
@@ -265,7 +303,7 @@ impl Shard {
     pub(crate) fn resume_replays(&mut self, now: Instant) {
         self.replays.allowance = TURN_BYTES;
         if self.replays.sweep_at.is_some_and(|at| at <= now) {
-            self.replays.sweep(now);
+            self.replays.sweep(now, self.delivery.is_congested());
         }
         if !self.replays.queue.is_empty() && self.replays.retry_at.is_none_or(|at| at <= now) {
             self.continue_replays(now);
@@ -494,16 +532,15 @@ impl Shard {
     fn twins(&self, watched: &mut Watched, uri: &str, version: u64) -> Vec<(Outlet, SessionId)> {
         let topic = self.config.access.hasher().hash_one(uri);
         if version == 0 {
-            if watched.disturbed.len() < DISTURBED_MAX {
-                watched.disturbed.insert(topic);
-            }
+            watched.disturbed.insert(topic);
             return Vec::new();
         }
-        if watched.disturbed.len() >= DISTURBED_MAX || watched.disturbed.contains(&topic) {
+        if watched.disturbed.has(topic) {
             return Vec::new();
         }
-        let had = watched.watches.iter().rev().take_while(|watch| watch.version >= version);
-        had.map(|watch| (watch.outlet, watch.session)).collect()
+        let known = watched.watches.iter().rev().take_while(|watch| watch.version >= version);
+        // To whom its topic is owed still, nothing was said: it was forgotten meanwhile, or made room.
+        known.filter(|watch| !watch.progress.owes(uri)).map(|watch| (watch.outlet, watch.session)).collect()
     }
 }
 

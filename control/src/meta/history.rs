@@ -28,6 +28,8 @@ use crate::calendar;
 const LIMIT: usize = 1_000;
 /// Bytes of one answer, but for the last event. A caller's outbox has a mebibyte by default.
 const BYTES: usize = 256 << 10;
+/// By how much a publication may be said to be older than one that was kept before: shards look at the clock once in a turn.
+const SKEW: Duration = Duration::from_secs(2);
 /// Events of one look into the directory.
 const PAGE: usize = 256;
 
@@ -127,6 +129,16 @@ impl Times {
             && after.is_none_or(|after| at > after)
             && before.is_none_or(|before| at < before)
             && until.is_none_or(|until| at <= until)
+    }
+
+    /// Whether none of these times comes any more behind an event of this one.
+    fn are_past(&self, at: SystemTime, reverse: bool) -> bool {
+        let Self { from, after, before, until } = self;
+        if reverse {
+            [from, after].into_iter().flatten().any(|first| at + SKEW < *first)
+        } else {
+            [before, until].into_iter().flatten().any(|last| at > *last + SKEW)
+        }
     }
 }
 
@@ -247,17 +259,7 @@ impl Desk {
         }
         let authid = self.session_info(caller, None).await?.map(|session| session.authid);
         let listener = Listener { access, caller, role, authid, now: fanwire_io::now() };
-        let mut numbers: Vec<(u64, u64)> = Vec::new();
-        for anchor in query.anchors() {
-            let number = self.find(&info, &listener, anchor).await.ok_or_else(|| {
-                let words = format!(
-                    "publication {anchor} is not in the history of subscription {}, or not any more",
-                    info.id.get()
-                );
-                Refused::new(error::NO_SUCH_PUBLICATION, words)
-            })?;
-            numbers.push((anchor, number));
-        }
+        let numbers = self.find(&info, &listener, query.anchors().collect()).await?;
         let number_of =
             |anchor| numbers.iter().find(|(known, _)| *known == anchor).map_or(0, |(_, number)| *number);
         let answer = Answer {
@@ -290,22 +292,41 @@ impl Desk {
         Ok(page.into_iter().next())
     }
 
-    /// The number of a publication, if the caller may know of it.
-    async fn find(&self, info: &TopicInfo, listener: &Listener<'_>, publication: u64) -> Option<u64> {
+    /// The numbers of publications, if the caller may know of them. All are looked for at once: it takes a walk over what is kept.
+    async fn find(
+        &self,
+        info: &TopicInfo,
+        listener: &Listener<'_>,
+        mut wanted: Vec<u64>,
+    ) -> Result<Vec<(u64, u64)>, Refused> {
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut found = Vec::new();
         let mut from = Some(HistoryCursor::Newest);
-        while let Some(cursor) = from {
+        while let Some(cursor) = from.filter(|_| !wanted.is_empty()) {
             let page = self.shards.directory().history(info.realm, (info.policy, &info.uri), cursor, PAGE);
-            let is_it = |(_, event): &&(u64, _)| -> bool {
-                let event: &std::sync::Arc<PastPublication> = event;
-                event.publication.get() == publication && listener.may_hear(event)
-            };
-            if let Some((number, _)) = page.events.iter().find(is_it) {
-                return Some(*number);
+            for (number, event) in &page.events {
+                let publication = event.publication.get();
+                if let Some(place) = wanted.iter().position(|wanted| *wanted == publication)
+                    && listener.may_hear(event)
+                {
+                    wanted.swap_remove(place);
+                    found.push((publication, *number));
+                }
             }
             from = page.next;
             breathe().await;
         }
-        None
+        match wanted.first() {
+            None => Ok(found),
+            Some(missing) => {
+                let subscription = info.id.get();
+                let words = format!(
+                    "publication {missing} is not in the history of subscription {subscription}, or not any more"
+                );
+                Err(Refused::new(error::NO_SUCH_PUBLICATION, words))
+            }
+        }
     }
 
     async fn collect(
@@ -332,10 +353,11 @@ impl Desk {
         while let Some(cursor) = from {
             let page = self.shards.directory().history(info.realm, meant, cursor, PAGE);
             for (number, event) in &page.events {
-                if *number < span.first || *number > span.last {
+                let at = time_of(event);
+                if *number < span.first || *number > span.last || query.times.are_past(at, query.reverse) {
                     return answer.said(false);
                 }
-                if !query.times.admit(time_of(event)) || !listener.may_hear(event) {
+                if !query.times.admit(at) || !listener.may_hear(event) {
                     continue;
                 }
                 if answer.count as usize >= wanted {
@@ -407,6 +429,16 @@ mod tests {
             before: Some(at("2026-01-01T00:00:01Z")),
             ..Times::default()
         };
+        for (text, forward, back) in [
+            ("2025-12-31T23:59:57.999Z", false, true),
+            ("2025-12-31T23:59:58.000Z", false, false),
+            ("2026-01-01T00:00:00.500Z", false, false),
+            ("2026-01-01T00:00:03.000Z", false, false),
+            ("2026-01-01T00:00:03.001Z", true, false),
+        ] {
+            assert_eq!(open.are_past(at(text), false), forward, "{text}");
+            assert_eq!(open.are_past(at(text), true), back, "{text}");
+        }
         for (text, is_meant) in [
             ("2026-01-01T00:00:00.000Z", false),
             ("2026-01-01T00:00:00.001Z", true),

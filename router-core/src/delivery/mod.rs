@@ -582,6 +582,11 @@ impl Delivery {
         self.brimming == 0
     }
 
+    /// Whether publishers wait for any stream. Looks at those that owe somebody something.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.active.iter().any(|id| self.streams[id.index()].as_ref().is_some_and(|stream| stream.congested))
+    }
+
     fn stream(&self, id: StreamId) -> &Stream {
         self.streams[id.index()].as_ref().expect("the stream is alive")
     }

@@ -84,7 +84,7 @@ pub struct HistoryLimits {
 
 impl Default for HistoryLimits {
     fn default() -> Self {
-        Self { bytes_per_realm: 64 << 20, bytes: 64 << 20 }
+        Self { bytes_per_realm: 32 << 20, bytes: 64 << 20 }
     }
 }
 
@@ -242,8 +242,11 @@ impl Directory {
         ring.bytes += bytes;
         shelf.bytes += bytes;
         self.histories.count_in(bytes);
-        while shelf.passes(uri, bounds, now) {
-            let Some((bytes, event)) = shelf.pop(uri) else { break };
+        for _ in 0..OUTDATED_AT_ONCE {
+            let Some((bytes, event)) = shelf.passes(uri, bounds, now).then(|| shelf.pop(uri)).flatten()
+            else {
+                break;
+            };
             self.histories.count_out(bytes);
             gone.push(event);
         }
@@ -305,21 +308,49 @@ impl Directory {
         }
     }
 
-    /// Keeps only what `keeps` says, by realm and topic: rules have changed.
-    pub(crate) fn prune_histories(&self, mut keeps: impl FnMut(RealmId, &str) -> bool) {
+    /// Keeps only what these bounds let realms and topics have: rules have changed. To be asked once all who record go by them.
+    ///
+    /// A page under a realm's lock at a time, so nobody waits long for it.
+    pub fn prune_histories(&self, now: Instant, bounds: impl Fn(RealmId, &str) -> Option<HistoryBounds>) {
         for slot in &self.histories.slots {
-            let mut realms = lock(slot);
-            for (realm, shelf) in realms.iter_mut() {
-                let lost = |topic: &&Arc<str>| !keeps(*realm, topic);
-                let lost: Vec<Arc<str>> = shelf.topics.keys().filter(lost).cloned().collect();
-                for topic in lost {
-                    while let Some((bytes, _)) = shelf.pop(&topic) {
-                        self.histories.count_out(bytes);
-                    }
+            let realms: Vec<RealmId> = lock(slot).keys().copied().collect();
+            for realm in realms {
+                let mut after = Some(0);
+                while let Some(number) = after {
+                    after = self.prune_history(realm, number, now, &bounds);
                 }
             }
-            realms.retain(|_, shelf| !shelf.events.is_empty());
         }
+    }
+
+    /// One page of this, behind the event with this number. Returns the last that was looked at.
+    fn prune_history(
+        &self,
+        realm: RealmId,
+        after: u64,
+        now: Instant,
+        bounds: impl Fn(RealmId, &str) -> Option<HistoryBounds>,
+    ) -> Option<u64> {
+        let mut gone = Vec::new();
+        let mut realms = self.histories.lock(realm);
+        let shelf = realms.get_mut(&realm)?;
+        let page = shelf.events.range((Bound::Excluded(after), Bound::Unbounded)).take(LOOKED_AT_MAX);
+        let page: Vec<(u64, Arc<str>)> =
+            page.map(|(number, event)| (*number, Arc::clone(&event.topic))).collect();
+        for (_, topic) in &page {
+            // The oldest of its topic is this one, or it would have gone before.
+            let goes = bounds(realm, topic).is_none_or(|bounds| shelf.passes(topic, &bounds, now));
+            if let Some((bytes, event)) = goes.then(|| shelf.pop(topic)).flatten() {
+                self.histories.count_out(bytes);
+                gone.push(event);
+            }
+        }
+        if shelf.events.is_empty() {
+            realms.remove(&realm);
+        }
+        drop(realms);
+        drop(gone);
+        page.last().map(|(number, _)| *number)
     }
 
     /// How much is kept, of all realms.
@@ -358,6 +389,9 @@ const SLOTS: usize = 64;
 const SLOTS: usize = 1;
 /// What an event takes beside its payload, name and lists: its entry, counted allocations, the tree and the ring.
 const EVENT_BYTES: usize = 250;
+/// Events that one publication takes out because they are too old or too many. After a pause very many may be; each further one takes
+/// more than it brings.
+const OUTDATED_AT_ONCE: usize = 64;
 /// Events that a page looks at under the realm's lock: some ten microseconds.
 const LOOKED_AT_MAX: usize = 512;
 
@@ -434,9 +468,52 @@ mod tests {
             expected.reverse();
             prop_assert_eq!(all_pages(&directory, pattern, HistoryCursor::Newest, limit), expected);
             prop_assert_eq!(directory.history_usage().events as usize, kept.len());
-            directory.prune_histories(|_, _| false);
+            directory.prune_histories(Instant::START, |_, _| None);
             prop_assert_eq!(directory.history_usage(), HistoryUsage::default());
         }
+
+        /// Newer rules: what they let nobody have goes, topic by topic, and nothing else.
+        #[test]
+        fn newer_rules_hold_for_what_is_kept_already(
+            topics in prop::collection::vec(0..TOPICS.len(), 0..1_500),
+            events in prop::collection::vec(prop::option::of(1..300u32), TOPICS.len()),
+            age in 0..1_500u64,
+        ) {
+            let directory = Directory::new(1);
+            let wide = HistoryBounds { events: 10_000, bytes: 1 << 20, age: None };
+            for (number, topic) in topics.iter().enumerate() {
+                let record = record(number as u64, number as u64);
+                directory.record(REALM, TOPICS[*topic], record, &wide, &HistoryLimits::default());
+            }
+            let now = topics.len() as u64;
+            directory.prune_histories(Instant::START + Duration::from_secs(now), |_, uri| {
+                let topic = TOPICS.iter().position(|topic| *topic == uri).expect("one of them");
+                events[topic].map(|events| HistoryBounds { events, age: Some(Duration::from_secs(age)), ..wide })
+            });
+            for (index, topic) in TOPICS.iter().enumerate() {
+                let of: Vec<u64> =
+                    (0..now).filter(|number| topics[*number as usize] == index && now - number <= age).collect();
+                let left = of.len().saturating_sub(events[index].unwrap_or(0) as usize);
+                let found = all_pages(&directory, (MatchPolicy::Exact, topic), HistoryCursor::Oldest, 100);
+                prop_assert_eq!(&found[..], &of[left..], "{}", topic);
+            }
+        }
+    }
+
+    #[test]
+    fn one_publication_takes_a_bounded_number_of_old_ones_out() {
+        let directory = Directory::new(1);
+        let bounds = HistoryBounds { events: 1_000, bytes: 1 << 20, age: Some(Duration::from_secs(1)) };
+        let kept = |directory: &Directory| directory.history_usage().events;
+        for number in 0..200 {
+            directory.record(REALM, "a.b", record(number, 0), &bounds, &HistoryLimits::default());
+        }
+        directory.record(REALM, "a.b", record(200, 10), &bounds, &HistoryLimits::default());
+        assert_eq!(kept(&directory), 201 - OUTDATED_AT_ONCE as u64);
+        for number in 201..204 {
+            directory.record(REALM, "a.b", record(number, 10), &bounds, &HistoryLimits::default());
+        }
+        assert_eq!(kept(&directory), 4, "the others follow soon");
     }
 
     #[test]

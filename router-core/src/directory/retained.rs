@@ -58,7 +58,7 @@ pub struct RetentionLimits {
 
 impl Default for RetentionLimits {
     fn default() -> Self {
-        Self { events_per_realm: 100_000, bytes_per_realm: 64 << 20, bytes: 64 << 20 }
+        Self { events_per_realm: 100_000, bytes_per_realm: 32 << 20, bytes: 64 << 20 }
     }
 }
 

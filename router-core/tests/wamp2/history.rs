@@ -31,6 +31,8 @@ fn give(router: &mut Router, rules: &[TopicRule], limits: Limits) {
         let config = router.renewed(shard, &with_rules(rules), limits.clone());
         router.renew(shard, &config);
     }
+    let access = &router.shards[0].config().access;
+    router.directory.prune_histories(router.now, |realm, topic| access.history(realm, topic));
 }
 
 fn router(shards: u8, rules: &[TopicRule]) -> Router {

@@ -314,6 +314,64 @@ fn what_is_on_its_way_does_not_come_twice() {
 }
 
 #[test]
+fn what_waits_for_a_congested_stream_is_known_for_a_twin_however_late_it_comes() {
+    let limits = Limits { stream_congested_bytes: 1_000, ..Limits::default() };
+    let mut router = Router::with(2, limits);
+    let (publisher, other) = (router.join(0), router.join(1));
+    let (alice, bystander) = (router.join(1), router.join(1));
+    router.say(bystander, r#"[32,1,{},"a.b"]"#);
+    router.hear(bystander);
+    router.say(other, &format!(r#"[16,1,{{}},"a.b",["{}"]]"#, "x".repeat(2_000)));
+    router.exchange(1);
+    for (client, text) in [(publisher, "older"), (other, "newer")] {
+        router.say(client, &format!(r#"[16,2,{{"acknowledge":true,"retain":true}},"a.b",["{text}"]]"#));
+        router.exchange(0);
+    }
+    router.say(alice, r#"[32,7,{"get_retained":true},"a.b"]"#);
+    // Nothing is flushed: the stream stays congested.
+    for _ in 0..4 {
+        router.pass(Duration::from_secs(4));
+        router.exchange(1);
+    }
+    let words = |heard: &[String]| -> Vec<String> {
+        heard.iter().filter_map(|event| event.rsplit('"').nth(1)).map(str::to_owned).collect()
+    };
+    assert_eq!(words(&router.hear(alice)[1..]), ["newer"]);
+    let heard = words(&router.hear(bystander));
+    assert_eq!(heard.len(), 3, "both come by the stream: {heard:?}");
+    for _ in 0..3 {
+        router.pass(Duration::from_secs(6));
+        router.settle();
+    }
+    assert_eq!(router.shards[1].next_deadline(), None, "nothing is watched any more");
+}
+
+#[test]
+fn what_a_replay_did_not_find_any_more_comes_by_the_stream() {
+    let limits = Limits { outbox_bytes_max: 64 << 10, ..Limits::default() };
+    let mut router = Router::with(2, limits);
+    let (alice, bob) = (router.join(1), router.join(0));
+    many(&mut router, bob, 400);
+    router.say(alice, r#"[32,1,{"match":"prefix"},"t."]"#);
+    router.hear(alice);
+    router.fill(alice, true);
+    router.say(bob, r#"[16,1,{"retain":true},"t.9999",["kept"]]"#);
+    router.exchange(0);
+    router.say(alice, r#"[32,7,{"match":"prefix","get_retained":true},"t."]"#);
+    router.say(bob, r#"[16,1,{"retain":true},"t.9999"]"#);
+    router.settle();
+    router.fill(alice, false);
+    let mut heard = Vec::new();
+    for _ in 0..50 {
+        router.pass(Duration::from_millis(20));
+        heard.extend(router.hear(alice));
+    }
+    assert_eq!(heard.len(), 1 + 400 + 2);
+    let of: Vec<bool> = by_topic(&heard, "t.9999").iter().map(|event| event.contains("kept")).collect();
+    assert_eq!(of, [true, false]);
+}
+
+#[test]
 fn a_twin_is_spared_only_where_it_came_by_a_replay() {
     let mut router = Router::new(2);
     let (publisher, alice) = (router.join(0), router.join(1));

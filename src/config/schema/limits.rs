@@ -110,6 +110,8 @@ described! {
         #[acts(now)]
         pub retained_per_realm: Count,
         /// Bytes of one realm's retained events: payloads, topics, lists of receivers, and 200 for each event.
+        ///
+        /// Less than `retained_bytes`, so that no realm leaves others without room.
         #[acts(now)]
         pub retained_bytes_per_realm: Size,
         /// The same of all realms together. It is part of `limits.memory`.
@@ -117,7 +119,8 @@ described! {
         pub retained_bytes: Size,
         /// Bytes of the [histories](wamp.md#event-history) of one realm.
         ///
-        /// Payloads, topics, lists of receivers, and 250 for each publication. Beyond it the realm's oldest one makes room.
+        /// Payloads, topics, lists of receivers, and 250 for each publication. Beyond it the realm's oldest one makes room. Less
+        /// than `history_bytes`, so that no realm leaves others without room.
         #[acts(now)]
         pub history_bytes_per_realm: Size,
         /// The same of all realms together. It is part of `limits.memory`.
@@ -226,9 +229,9 @@ impl Default for Limits {
             patterns_per_session: Count(128),
             patterns_per_realm: Count(100_000),
             retained_per_realm: Count(100_000),
-            retained_bytes_per_realm: Size(64 << 20),
+            retained_bytes_per_realm: Size(32 << 20),
             retained_bytes: Size(64 << 20),
-            history_bytes_per_realm: Size(64 << 20),
+            history_bytes_per_realm: Size(32 << 20),
             history_bytes: Size(64 << 20),
             cookie_bytes: Size(16 << 20),
             pending_calls_per_session: Count(1_024),
