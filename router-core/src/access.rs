@@ -437,6 +437,18 @@ impl Access {
         self.hooks(realm).of_pattern(Action::Subscribe, role, policy, uri).is_some()
     }
 
+    /// The same of publishing, calling, subscribing to or registering exactly this.
+    pub fn asks_about(&self, realm: RealmId, role: RoleId, action: Action, uri: &str) -> bool {
+        let hooks = self.hooks(realm);
+        match action {
+            Action::Publish => hooks.of_publication(role, uri).is_some(),
+            Action::Call => hooks.of_call(role, uri).is_some(),
+            Action::Subscribe | Action::Register => {
+                hooks.of_pattern(action, role, MatchPolicy::Exact, uri).is_some()
+            }
+        }
+    }
+
     /// A hasher that no client can aim at.
     pub(crate) fn hasher(&self) -> &foldhash::fast::FixedState {
         self.by_name.hasher()

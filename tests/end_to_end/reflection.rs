@@ -100,6 +100,12 @@ name = "backend"
 uri = ""
 match = "prefix"
 allow = ["publish", "register", "call"]
+[[hook]]
+name = "rules"
+url = "http://127.0.0.1:9/"
+events = ["publish", "register"]
+uri = "net."
+match = "prefix"
 "#;
         let file = folder.write("fanwire.toml", text);
         let router = Launch::on(driver).argument("--config").argument(&file).start();
@@ -116,6 +122,8 @@ allow = ["publish", "register", "call"]
             assert!(listed.contains(&"com.a".to_owned()) && !listed.contains(&"org.a".to_owned()), "{listed:?}");
             let refused = backend.call_with(DEFINE, json!(["wamp.session.count", {"a": 2}]), json!({"type": kind}));
             assert_eq!(refused, Err(NOT_AUTHORIZED.to_owned()), "the router's own");
+            let refused = backend.call_with(DEFINE, json!(["net.a", {"a": 2}]), json!({"type": kind}));
+            assert_eq!(refused, Err(NOT_AUTHORIZED.to_owned()), "a hook decides who may provide it");
         }
         let topics = guest.listed("topic");
         assert!(!topics.iter().any(|topic| topic.starts_with("wamp.")), "it may not subscribe there: {topics:?}");
@@ -138,6 +146,7 @@ allow = ["publish", "register", "call"]
             (json!(["a.b", {}]), json!({"kind": "topic"}), INVALID_ARGUMENT),
             (json!(["a.b", {"a": long}]), json!({}), "wamp.error.payload_size_exceeded"),
             (json!(["a.b", {"a": deep}]), json!({}), INVALID_ARGUMENT),
+            (json!(["a.b", {"a": "\0no base64"}]), json!({}), INVALID_ARGUMENT),
         ] {
             let answer = member.call_with(DEFINE, args.clone(), kwargs.clone());
             assert_eq!(answer, Err(expected.to_owned()), "{kwargs}");
@@ -150,9 +159,15 @@ allow = ["publish", "register", "call"]
         ] {
             assert_eq!(member.refused(procedure, args), expected, "{procedure}");
         }
+        let mut members: Vec<Member> = (0..4).map(|_| Member::join(&router, "realm1")).collect();
         for number in 0..4_096 {
+            // A session has a quarter of its realm's.
+            let member = &mut members[number / 1_024];
             member.say_call(DEFINE, json!([format!("a.{number}"), {"a": 1}]), json!({}));
-            assert_eq!(member.client.expect()[0], 50);
+            assert_eq!(member.client.expect()[0], 50, "{number}");
+            if number == 1_023 {
+                assert_eq!(member.refused(DEFINE, json!(["a.b", {"a": 1}])), "wamp.error.unavailable");
+            }
         }
         assert_eq!(member.refused(DEFINE, json!(["a.b", {"a": 1}])), "wamp.error.unavailable");
         assert_eq!(member.call(DEFINE, json!(["a.7"])), Value::Null);

@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::{ReceiverLists, Serializer};
 use fanwire_core::CoreConfig;
+use fanwire_core::access::Access;
 use fanwire_core::api::{Actor, ApiAnswer, ApiPublication, Ask};
 use fanwire_core::ids::{RealmId, RoleId, ShardId};
 use fanwire_core::meta::{Change, News, ON_JOIN, ON_LEAVE};
@@ -30,11 +31,13 @@ use super::sessions::{SessionDetails, Transport};
 use super::subscriptions::EntryRow;
 use crate::{Shards, inner};
 
-/// News that may wait, and bytes of testaments among them.
+/// News that may wait, and bytes of testaments and definitions among them.
 const NEWS_MAX: usize = 65_536;
-const TESTAMENT_BYTES_MAX: usize = 32 << 20;
+const BYTES_MAX: usize = 32 << 20;
 /// Of [`NEWS_MAX`], what only beginnings and ends of sessions and their testaments may fill.
 const KEPT_ROOM: usize = NEWS_MAX / 4;
+/// Of [`BYTES_MAX`], what definitions may fill, which any client can say anew as often as it likes.
+const DEFINITION_BYTES_MAX: usize = BYTES_MAX / 4;
 /// For how long a number may be missing. Shards tell what they have before they do anything else.
 const GAP_TIME: Duration = Duration::from_millis(100);
 /// Publications of one request.
@@ -44,7 +47,7 @@ const BATCH: usize = 64;
 #[derive(Clone, Debug)]
 pub(super) struct NewsQueue {
     sender: mpsc::Sender<Told>,
-    testament_bytes: Arc<AtomicUsize>,
+    held_bytes: Arc<AtomicUsize>,
     figures: Arc<MetaFigures>,
 }
 
@@ -59,16 +62,15 @@ struct Told {
 #[derive(Debug)]
 pub(super) struct NewsDesk {
     receiver: mpsc::Receiver<Told>,
-    testament_bytes: Arc<AtomicUsize>,
+    held_bytes: Arc<AtomicUsize>,
     figures: Arc<MetaFigures>,
 }
 
 pub(super) fn queue(figures: &Arc<MetaFigures>) -> (NewsQueue, NewsDesk) {
     let (sender, receiver) = mpsc::channel(NEWS_MAX);
-    let testament_bytes = Arc::<AtomicUsize>::default();
-    let queue =
-        NewsQueue { sender, testament_bytes: Arc::clone(&testament_bytes), figures: Arc::clone(figures) };
-    (queue, NewsDesk { receiver, testament_bytes, figures: Arc::clone(figures) })
+    let held_bytes = Arc::<AtomicUsize>::default();
+    let queue = NewsQueue { sender, held_bytes: Arc::clone(&held_bytes), figures: Arc::clone(figures) };
+    (queue, NewsDesk { receiver, held_bytes, figures: Arc::clone(figures) })
 }
 
 impl NewsQueue {
@@ -85,17 +87,19 @@ impl NewsQueue {
             News::Testaments(all) => {
                 (Kind::Testament, all.len(), all.iter().map(ApiPublication::bytes).sum())
             }
+            News::Own { args, .. } => (Kind::Event, 1, args.len()),
             _ => (Kind::Event, 1, 0),
         };
         let is_cheap = matches!(news, News::Entry { .. } | News::Own { .. });
-        let fits = |held: usize| (held + bytes <= TESTAMENT_BYTES_MAX).then_some(held + bytes);
+        let bytes_max = if matches!(news, News::Own { .. }) { DEFINITION_BYTES_MAX } else { BYTES_MAX };
+        let fits = |held: usize| (bytes == 0 || held + bytes <= bytes_max).then_some(held + bytes);
         let has_room = !(is_cheap && self.sender.capacity() <= KEPT_ROOM)
-            && self.testament_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+            && self.held_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
         if has_room && self.sender.try_send(Told { number, realm, news }).is_ok() {
             return;
         }
         if has_room {
-            self.testament_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
         self.figures.count_announced(kind, Announced::Dropped, count);
     }
@@ -167,7 +171,7 @@ impl NewsDesk {
             came.drain(..).for_each(|told| order.insert(now, told));
             let mut publications = Vec::new();
             for told in order.release(Instant::now()) {
-                self.write(told, &core.load(), &mut publications);
+                self.write(told, &core.load().access, &mut publications);
             }
             while !publications.is_empty() {
                 let rest = publications.split_off(publications.len().min(BATCH));
@@ -177,10 +181,13 @@ impl NewsDesk {
     }
 
     /// As what it is published.
-    fn write(&self, told: Told, core: &CoreConfig, out: &mut Vec<(Kind, ApiPublication)>) {
+    fn write(&self, told: Told, access: &Access, out: &mut Vec<(Kind, ApiPublication)>) {
         let Told { realm, news, .. } = told;
         let (topic, args) = match news {
-            News::Own { topic, args } => (topic, args.into_string()),
+            News::Own { topic, args } => {
+                self.held_bytes.fetch_sub(args.len(), Ordering::Relaxed);
+                (topic, args.into_string())
+            }
             News::Testaments(all) => {
                 return out.extend(all.into_iter().map(|one| (Kind::Testament, one)));
             }
@@ -189,7 +196,7 @@ impl NewsDesk {
                 let details = SessionDetails {
                     session: session.get(),
                     authid: &authid,
-                    authrole: core.access.role_name(realm, role),
+                    authrole: access.role_name(realm, role),
                     authmethod: method.name(),
                     authprovider: provider,
                     transport: Transport { protocol, serializer, peer: None },
@@ -197,7 +204,7 @@ impl NewsDesk {
                 (ON_JOIN, json(&[details]))
             }
             News::Left { session, authid, role } => {
-                (ON_LEAVE, json(&(session.get(), &authid, core.access.role_name(realm, role))))
+                (ON_LEAVE, json(&(session.get(), &authid, access.role_name(realm, role))))
             }
             News::Entry { kind, session, id, change } => {
                 let session = session.map_or(0, |session| session.get());
@@ -219,7 +226,7 @@ impl NewsDesk {
         let bytes = testaments.map(|(_, one)| one.bytes()).sum();
         self.publish_all(shards, batch).await;
         // Not before: what waits for its turn is held too.
-        self.testament_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     async fn publish_all(&self, shards: &dyn Shards, batch: Vec<(Kind, ApiPublication)>) {
@@ -262,6 +269,8 @@ fn json(args: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use fanwire_core::access::RealmConfig;
+
     use super::*;
 
     fn told(number: u64) -> Told {
@@ -307,7 +316,7 @@ mod tests {
     }
 
     fn held(queue: &NewsQueue) -> (usize, usize) {
-        (NEWS_MAX - queue.sender.capacity(), queue.testament_bytes.load(Ordering::Relaxed))
+        (NEWS_MAX - queue.sender.capacity(), queue.held_bytes.load(Ordering::Relaxed))
     }
 
     #[test]
@@ -322,6 +331,27 @@ mod tests {
     }
 
     #[test]
+    fn definitions_count_with_their_bytes_until_they_are_published() {
+        let (queue, mut desk) = queue(&Arc::default());
+        let realm = RealmId::new(0);
+        let long = format!("[\"{}\"]", "x".repeat(16 << 10));
+        let own = || News::Own { topic: "wamp.reflect.on_define", args: long.clone().into() };
+        (0..5_000).for_each(|number| queue.tell(number, realm, own()));
+        let (count, bytes) = held(&queue);
+        assert!(bytes <= DEFINITION_BYTES_MAX && bytes == count * long.len(), "{count} of {bytes} bytes");
+        queue.tell(5_000, realm, News::Testaments(vec![event(realm, "a.b", &long)]));
+        assert_eq!(held(&queue).0, count + 1, "there is room for this");
+        let access = Access::new(&[RealmConfig::open("r")], 1).expect("the realm is sound");
+        let mut out = Vec::new();
+        while let Ok(told) = desk.receiver.try_recv() {
+            desk.write(told, &access, &mut out);
+        }
+        assert_eq!(out.len(), count + 1);
+        let testament = out.pop().expect("the last one").1.bytes();
+        assert_eq!(held(&queue).1, testament, "it is given back when it is published");
+    }
+
+    #[test]
     fn a_testament_counts_with_all_that_it_holds() {
         let (queue, _desk) = queue(&Arc::default());
         let realm = RealmId::new(0);
@@ -332,7 +362,7 @@ mod tests {
             queue.tell(number, realm, News::Testaments(vec![testament.clone()]));
         }
         let (count, bytes) = held(&queue);
-        assert!(bytes <= TESTAMENT_BYTES_MAX && bytes >= count * 64_000, "{count} of {bytes} bytes");
+        assert!(bytes <= BYTES_MAX && bytes >= count * 64_000, "{count} of {bytes} bytes");
         assert!((400..600).contains(&count), "{count} testaments of 64 KiB fit");
     }
 }

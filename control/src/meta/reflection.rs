@@ -12,9 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fanwire_codec::json;
+use fanwire_codec::payload::OwnedPayload;
+use fanwire_codec::wamp2::Serializer;
 use fanwire_core::access::Action;
 use fanwire_core::directory::TopicFilter;
-use fanwire_core::ids::RealmId;
+use fanwire_core::ids::{RealmId, SessionId};
 use fanwire_core::meta::{self, News};
 use fanwire_core::uri::{self, MatchPolicy};
 use serde::Serialize;
@@ -23,9 +25,12 @@ use serde_json::value::RawValue;
 use super::words::{Arguments, Refused, Said, error, parse_dict};
 use super::{Caller, Desk};
 
-/// Definitions of a realm, and bytes of all of them with their URIs.
+/// Definitions of a realm, and those of them that one session has said.
 const DEFINITIONS_MAX: usize = 4_096;
+const DEFINITIONS_OF_SESSION_MAX: usize = DEFINITIONS_MAX / 4;
+/// Bytes of all definitions with their URIs, and of one realm's.
 const BYTES_MAX: usize = 16 << 20;
+const BYTES_OF_REALM_MAX: usize = BYTES_MAX / 4;
 /// Bytes of one of them.
 const DEFINITION_BYTES_MAX: usize = 16 << 10;
 /// Lists and dictionaries in it, one in another. Descriptions put it into three more, and no payload has more than 128.
@@ -75,12 +80,23 @@ pub(super) struct Definitions(Arc<Mutex<Defined>>);
 
 #[derive(Debug, Default)]
 struct Defined {
-    realms: BTreeMap<RealmId, ByName>,
+    realms: BTreeMap<RealmId, OfRealm>,
     bytes: usize,
 }
 
-/// Definitions are JSON.
-type ByName = BTreeMap<(Kind, Box<str>), Box<RawValue>>;
+#[derive(Debug, Default)]
+struct OfRealm {
+    by_name: BTreeMap<(Kind, Box<str>), Definition>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Definition {
+    /// JSON.
+    text: Box<RawValue>,
+    /// Who said it last; `None`: a program.
+    by: Option<SessionId>,
+}
 
 impl Definitions {
     fn with<T>(&self, look: impl FnOnce(&mut Defined) -> T) -> T {
@@ -89,13 +105,13 @@ impl Definitions {
     }
 
     fn get(&self, realm: RealmId, kind: Kind, uri: &str) -> Option<Box<RawValue>> {
-        self.with(|defined| defined.realms.get(&realm)?.get(&(kind, uri.into())).cloned())
+        self.with(|defined| Some(defined.realms.get(&realm)?.by_name.get(&(kind, uri.into()))?.text.clone()))
     }
 
     /// The URIs that are defined as this kind.
     fn uris(&self, realm: RealmId, kind: Kind) -> Vec<Box<str>> {
         self.with(|defined| {
-            let all = defined.realms.get(&realm).into_iter().flatten();
+            let all = defined.realms.get(&realm).into_iter().flat_map(|of| &of.by_name);
             all.filter(|((of, _), _)| *of == kind).map(|((_, uri), _)| uri.clone()).collect()
         })
     }
@@ -106,27 +122,42 @@ impl Defined {
     fn set(
         &mut self,
         realm: RealmId,
-        kind: Kind,
-        uri: &str,
+        by: Option<SessionId>,
+        (kind, uri): (Kind, &str),
         definition: Option<Box<RawValue>>,
     ) -> Result<bool, Refused> {
         let size = |definition: &RawValue| uri.len() + definition.get().len();
-        let by_name = self.realms.entry(realm).or_default();
+        let of_realm = self.realms.entry(realm).or_default();
         let key = (kind, Box::from(uri));
-        let before = by_name.get(&key).map_or(0, |before| size(before));
-        let Some(definition) = definition else {
+        let known = of_realm.by_name.get(&key);
+        let before = known.map_or(0, |before| size(&before.text));
+        let Some(text) = definition else {
             self.bytes -= before;
-            return Ok(by_name.remove(&key).is_some());
+            of_realm.bytes -= before;
+            return Ok(of_realm.by_name.remove(&key).is_some());
         };
-        let bytes = self.bytes - before + size(&definition);
-        if before == 0 && by_name.len() >= DEFINITIONS_MAX || bytes > BYTES_MAX {
+        let is_another = by.is_some() && known.is_none_or(|known| known.by != by);
+        let of_session = || of_realm.by_name.values().filter(|known| known.by == by).count();
+        if is_another && of_session() >= DEFINITIONS_OF_SESSION_MAX {
             let words = format!(
-                "there are as many definitions as are kept: {DEFINITIONS_MAX} in a realm, {BYTES_MAX} bytes in all"
+                "this session has said {DEFINITIONS_OF_SESSION_MAX} of them, the most that are kept of one"
             );
             return Err(Refused::new(error::UNAVAILABLE, words));
         }
-        self.bytes = bytes;
-        by_name.insert(key, definition);
+        let bytes = size(&text);
+        if known.is_none() && of_realm.by_name.len() >= DEFINITIONS_MAX
+            || of_realm.bytes - before + bytes > BYTES_OF_REALM_MAX
+            || self.bytes - before + bytes > BYTES_MAX
+        {
+            let words = format!(
+                "there are as many definitions as are kept: {DEFINITIONS_MAX} in a realm, with {BYTES_OF_REALM_MAX} bytes, and \
+                 {BYTES_MAX} bytes in all"
+            );
+            return Err(Refused::new(error::UNAVAILABLE, words));
+        }
+        self.bytes = self.bytes - before + bytes;
+        of_realm.bytes = of_realm.bytes - before + bytes;
+        of_realm.by_name.insert(key, Definition { text, by });
         Ok(true)
     }
 }
@@ -204,9 +235,25 @@ impl Desk {
                 format!("the definition has lists or dictionaries more than {DEFINITION_DEPTH_MAX} deep");
             return Err(Refused::argument(words));
         }
+        // Else their readers would be told of an error, or of nothing.
+        let args = definition.as_ref().map(|text| [b"[", text.get().as_bytes(), b"]"].concat());
+        let payload = args.as_deref().map(|args| OwnedPayload::checked(Serializer::Json, Some(args), None));
+        if payload
+            .is_some_and(|checked| checked.map_or(true, |one| one.transcode(Serializer::MsgPack).is_err()))
+        {
+            return Err(Refused::argument(
+                "the definition has strings that other serializers have no form for: one that begins with U+0000 means binary"
+                    .to_owned(),
+            ));
+        }
         let action = kind.provided_by();
         if !self.core.load().access.authorize(caller.realm, caller.role, action, &uri) {
             let words = format!("who may not {} {uri} does not say what it is", action.verb());
+            return Err(Refused::new(error::NOT_AUTHORIZED, words));
+        }
+        if self.core.load().access.asks_about(caller.realm, caller.role, action, &uri) {
+            let verb = action.verb();
+            let words = format!("a hook decides who may {verb} {uri}, and is not asked about definitions");
             return Err(Refused::new(error::NOT_AUTHORIZED, words));
         }
         let (topic, args) = match &definition {
@@ -217,7 +264,7 @@ impl Desk {
         let directory = self.shards.directory();
         // Under the lock: what is told is in the order of what is kept.
         self.definitions.with(|defined| {
-            let is_news = defined.set(caller.realm, kind, &uri, definition)?;
+            let is_news = defined.set(caller.realm, caller.session, (kind, &uri), definition)?;
             if is_news && !directory.matching(caller.realm, topic).is_empty() {
                 self.news.tell(directory.next_news(), caller.realm, News::Own { topic, args });
             }
@@ -329,28 +376,57 @@ mod tests {
 
     #[test]
     fn definitions_are_bounded_in_number_and_in_bytes_and_give_back_what_they_held() {
-        let (one, other) = (RealmId::new(0), RealmId::new(1));
+        let realms = [0, 1, 2, 3, 4, 5].map(RealmId::new);
+        let [one, other, ..] = realms;
         let mut defined = Defined::default();
         for number in 0..DEFINITIONS_MAX {
-            assert_eq!(defined.set(one, Kind::Topic, &format!("a.{number}"), definition(1)), Ok(true));
+            let name = format!("a.{number}");
+            assert_eq!(defined.set(one, None, (Kind::Topic, &name), definition(1)), Ok(true));
         }
         let full = |outcome: Result<bool, Refused>| outcome.is_err_and(|why| why.uri == error::UNAVAILABLE);
-        assert!(full(defined.set(one, Kind::Error, "b", definition(1))));
-        assert_eq!(defined.set(one, Kind::Topic, "a.7", definition(9)), Ok(true), "it is there already");
-        assert_eq!(defined.set(other, Kind::Topic, "a.7", definition(9)), Ok(true), "another realm");
+        assert!(full(defined.set(one, None, (Kind::Error, "b"), definition(1))));
+        let known = (Kind::Topic, "a.7");
+        assert_eq!(defined.set(one, None, known, definition(9)), Ok(true), "it is there already");
+        assert_eq!(defined.set(other, None, known, definition(9)), Ok(true), "another realm");
         let large = definition(DEFINITION_BYTES_MAX);
-        let refused = (0..DEFINITIONS_MAX)
-            .position(|number| full(defined.set(other, Kind::Topic, &format!("c.{number}"), large.clone())));
-        assert!(refused.is_some_and(|number| number * DEFINITION_BYTES_MAX <= BYTES_MAX));
+        let mut fill = |realm| {
+            (0..DEFINITIONS_MAX)
+                .position(|number| {
+                    full(defined.set(realm, None, (Kind::Topic, &format!("c.{number}")), large.clone()))
+                })
+                .expect("it is full")
+        };
+        let fitted = realms[1..].iter().map(|realm| fill(*realm) * DEFINITION_BYTES_MAX);
+        let fitted: Vec<usize> = fitted.collect();
+        assert!(fitted[0] > BYTES_OF_REALM_MAX / 2 && fitted[0] <= BYTES_OF_REALM_MAX);
+        assert!(fitted[1] > BYTES_OF_REALM_MAX / 2, "the next realm has room: {fitted:?}");
         assert!(defined.bytes <= BYTES_MAX);
-        for realm in [one, other] {
-            let keys: Vec<_> = defined.realms[&realm].keys().cloned().collect();
+        for realm in realms {
+            let keys: Vec<_> = defined.realms[&realm].by_name.keys().cloned().collect();
             for (kind, uri) in keys {
-                assert_eq!(defined.set(realm, kind, &uri, None), Ok(true));
-                assert_eq!(defined.set(realm, kind, &uri, None), Ok(false), "it is gone");
+                assert_eq!(defined.set(realm, None, (kind, &uri), None), Ok(true));
+                assert_eq!(defined.set(realm, None, (kind, &uri), None), Ok(false), "it is gone");
             }
+            assert_eq!(defined.realms[&realm].bytes, 0);
         }
         assert_eq!(defined.bytes, 0);
+    }
+
+    #[test]
+    fn one_session_does_not_fill_its_realm() {
+        let (realm, [one, other]) = (RealmId::new(0), [1, 2].map(SessionId::new));
+        let mut defined = Defined::default();
+        let mut define =
+            |by, uri: &str| defined.set(realm, by, (Kind::Procedure, uri), definition(1)).is_ok();
+        for number in 0..DEFINITIONS_OF_SESSION_MAX {
+            assert!(define(one, &format!("a.{number}")));
+        }
+        assert!(!define(one, "b"));
+        assert!(define(one, "a.7"), "it is its own already");
+        assert!(define(other, "b") && define(other, "a.7"));
+        assert!(define(one, "b"), "one of its own was said anew by another one");
+        assert!(!define(one, "a.7"), "it is another one's");
+        assert!(define(None, "d"));
     }
 
     #[test]
