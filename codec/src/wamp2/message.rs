@@ -29,6 +29,11 @@ impl Payload<'_> {
     pub fn bytes(&self) -> usize {
         self.args.map_or(0, <[u8]>::len) + self.kwargs.map_or(0, <[u8]>::len)
     }
+
+    /// The same with what is said of them, which may be as long as any argument.
+    pub fn bytes_max(&self) -> usize {
+        self.bytes() + self.passthru.map_or(0, Passthru::bytes_max)
+    }
 }
 
 /// One WAMP message. Names are the specification's; ids are in 1..=2^53; URIs are any string, their rules are the

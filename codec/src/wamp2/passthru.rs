@@ -30,6 +30,11 @@ impl<'a> Passthru<'a> {
         Self(dict)
     }
 
+    /// As many bytes as they have at most.
+    pub fn bytes_max(self) -> usize {
+        self.0.len()
+    }
+
     /// A dictionary with the attributes alone, in the `serializer` in which they are.
     pub fn to_dict(self, serializer: Serializer) -> BytesMut {
         let mut out = BytesMut::new();

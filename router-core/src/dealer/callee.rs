@@ -183,7 +183,7 @@ impl Shard {
 
     fn caller_takes_part(&self, number: u64, payload: &Payload<'_>) -> bool {
         let caller = self.calls.get(&number).and_then(|call| call.caller.outlet());
-        caller.is_none_or(|outlet| self.takes_part(outlet, payload.bytes()))
+        caller.is_none_or(|outlet| self.takes_part(outlet, payload.bytes_max()))
     }
 
     /// A part of a callee's result that cannot be sent on: the call fails, and the callee hears of it. False as above.

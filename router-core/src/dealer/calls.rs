@@ -193,6 +193,10 @@ impl Shard {
             Failure::NoRoom => (error::UNAVAILABLE, "the way to another callee is full: try again later"),
             Failure::Stuck => (error::UNAVAILABLE, "the callee takes the parts of the call too slowly"),
         };
+        if why == Failure::Stuck {
+            // Its callee was interrupted.
+            self.count_interrupted(self.turn_at, call.caller);
+        }
         self.refuse_call(call.caller, uri, words);
     }
 

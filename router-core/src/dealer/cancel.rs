@@ -84,12 +84,17 @@ impl Shard {
         }
         let Some(call) = self.conclude_call(number) else { return };
         self.interrupt_callee(number, &call, Interrupt::KillNoWait);
-        if let Caller::Session { outlet, .. } = call.caller
+        self.count_interrupted(now, call.caller);
+        self.refuse_call(call.caller, uri, words);
+    }
+
+    /// A call that its callee has only just been told to leave counts a moment longer.
+    pub(super) fn count_interrupted(&mut self, now: Instant, caller: Caller) {
+        if let Caller::Session { outlet, .. } = caller
             && let Some(session) = self.session_mut(outlet)
         {
             session.ended_calls.get_or_insert_default().add_interrupted(now + INTERRUPTED_COUNTS);
         }
-        self.refuse_call(call.caller, uri, words);
     }
 
     /// How many calls count against this caller: those without an answer, and those that were interrupted a moment ago.

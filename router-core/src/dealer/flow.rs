@@ -7,7 +7,8 @@
 //! * Else the sender is parked while [`WINDOW_BYTES`] of this call are under way. What finds no room on the receiver's shard
 //!   is held there, with all that follows it for the same call; what was taken is told to the sender's shard.
 //!
-//! Parts that wait too long end their call, never their receiver's connection.
+//! Parts that wait too long end their call, never their receiver's connection. For that a receiver must take what waits, up to a
+//! quarter of an outbox and one part, within half of the age at which it would be cut. So who trickles stops no sender for long either.
 
 use std::collections::VecDeque;
 use std::mem::take;
@@ -33,8 +34,12 @@ const WINDOW_BYTES: usize = 128 << 10;
 const PART_BYTES: usize = 256;
 /// What one shard holds of parts, of all calls. Beyond that a call whose parts find no room ends at once.
 const HELD_BYTES_MAX: usize = 32 << 20;
+/// Of that, for one receiver: one that takes little must not use up what all others need. A single part may be larger.
+const HELD_OF_RECEIVER_MAX: usize = HELD_BYTES_MAX / 8;
 /// Held calls looked at in one turn.
 const HELD_PER_TURN: usize = 64;
+/// And their parcels: those of calls that have ended need no room.
+const PARCELS_PER_TURN: usize = 256;
 
 /// What is under way to another shard of one call's parts.
 #[derive(Clone, Copy, Default, Debug)]
@@ -68,10 +73,14 @@ pub(crate) struct HeldParts {
     calls: HashMap<CallKey, HeldCall, foldhash::fast::FixedState>,
     order: VecDeque<CallKey>,
     bytes: usize,
+    /// The same by receiver, where it is not 0.
+    of_receivers: HashMap<Outlet, usize, foldhash::fast::FixedState>,
 }
 
 #[derive(Debug)]
 struct HeldCall {
+    /// For whom the first one was. Its number may be another's by now, who then waits a moment longer.
+    receiver: Outlet,
     /// A part first, then whatever followed it.
     parcels: VecDeque<Box<Parcel>>,
     /// Since when the first one waits.
@@ -84,18 +93,35 @@ impl HeldParts {
     }
 
     /// Whether this may be held too. What has no payload is so little, and comes so seldom, that it always may.
-    fn has_room(&self, parcel: &Parcel) -> bool {
+    fn has_room(&self, receiver: Outlet, parcel: &Parcel) -> bool {
         let has_payload = matches!(parcel.errand(), Some(Errand::Invoke(_) | Errand::Answer(_)));
-        !has_payload || self.bytes + parcel.len() + PART_BYTES <= HELD_BYTES_MAX
+        let bytes = parcel.len() + PART_BYTES;
+        let before = self.of_receivers.get(&receiver).copied().unwrap_or(0);
+        let fits = before == 0 || before + bytes <= HELD_OF_RECEIVER_MAX;
+        !has_payload || fits && self.bytes + bytes <= HELD_BYTES_MAX
     }
 
-    fn push(&mut self, now: Instant, key: CallKey, parcel: Box<Parcel>) {
-        self.bytes += parcel.len() + PART_BYTES;
+    fn push(&mut self, now: Instant, key: CallKey, receiver: Outlet, parcel: Box<Parcel>) {
+        let bytes = parcel.len() + PART_BYTES;
+        self.bytes += bytes;
         let held = self.calls.entry(key).or_insert_with(|| {
             self.order.push_back(key);
-            HeldCall { parcels: VecDeque::new(), since: now }
+            HeldCall { receiver, parcels: VecDeque::new(), since: now }
         });
+        *self.of_receivers.entry(held.receiver).or_default() += bytes;
         held.parcels.push_back(parcel);
+    }
+
+    /// This one is held no more.
+    fn forget(&mut self, receiver: Outlet, parcel: &Parcel) {
+        let bytes = parcel.len() + PART_BYTES;
+        self.bytes -= bytes;
+        if let Some(held) = self.of_receivers.get_mut(&receiver) {
+            *held -= bytes;
+            if *held == 0 {
+                self.of_receivers.remove(&receiver);
+            }
+        }
     }
 }
 
@@ -205,16 +231,20 @@ impl Shard {
 
     fn open_or_hold(&mut self, now: Instant, parcel: Box<Parcel>) {
         let Some(key) = parcel.call(self.id) else { return self.open_parcel(now, parcel) };
-        if self.held_parts.calls.contains_key(&key) {
-            if self.held_parts.has_room(&parcel) {
-                return self.held_parts.push(now, key, parcel);
+        if let Some(HeldCall { receiver, .. }) = self.held_parts.calls.get(&key) {
+            let receiver = *receiver;
+            if self.held_parts.has_room(receiver, &parcel) {
+                return self.held_parts.push(now, key, receiver, parcel);
             }
             // The call ends. What this would have waited behind finds that when it is looked at next.
             self.fail_stuck(now, &parcel);
             return self.open_parcel(now, parcel);
         }
-        match self.room_for(now, now, &parcel) {
-            Room::Full if self.held_parts.has_room(&parcel) => return self.held_parts.push(now, key, parcel),
+        let Some(receiver) = self.receiver_of(&parcel) else { return self.open_parcel(now, parcel) };
+        match self.room_of(now, now, receiver, parcel.len()) {
+            Room::Full if self.held_parts.has_room(receiver, &parcel) => {
+                return self.held_parts.push(now, key, receiver, parcel);
+            }
             Room::Full | Room::Stuck => self.fail_stuck(now, &parcel),
             Room::Free => {}
         }
@@ -223,10 +253,17 @@ impl Shard {
 
     /// Opens what was held and has room now. Part of every turn's beginning.
     pub(crate) fn try_held(&mut self, now: Instant) {
+        let mut left = PARCELS_PER_TURN;
         for _ in 0..self.held_parts.order.len().min(HELD_PER_TURN) {
+            if left == 0 {
+                break;
+            }
             let Some(key) = self.held_parts.order.pop_front() else { break };
             let Some(mut held) = self.held_parts.calls.remove(&key) else { continue };
-            while let Some(parcel) = held.parcels.pop_front() {
+            while left > 0
+                && let Some(parcel) = held.parcels.pop_front()
+            {
+                left -= 1;
                 match self.room_for(now, held.since, &parcel) {
                     Room::Full => {
                         held.parcels.push_front(parcel);
@@ -236,7 +273,7 @@ impl Shard {
                     Room::Stuck => self.fail_stuck(now, &parcel),
                     Room::Free => {}
                 }
-                self.held_parts.bytes -= parcel.len() + PART_BYTES;
+                self.held_parts.forget(held.receiver, &parcel);
                 held.since = now;
                 self.open_parcel(now, parcel);
             }

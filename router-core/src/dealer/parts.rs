@@ -82,7 +82,7 @@ impl Shard {
     }
 
     fn callee_takes_part(&self, callee: SessionId, payload: &Payload<'_>) -> bool {
-        self.outlets.get(&callee).is_none_or(|outlet| self.takes_part(*outlet, payload.bytes()))
+        self.outlets.get(&callee).is_none_or(|outlet| self.takes_part(*outlet, payload.bytes_max()))
     }
 
     /// Whether this is a part of a call that has ended; then it is ignored.

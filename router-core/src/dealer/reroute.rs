@@ -89,7 +89,7 @@ impl Shard {
         serializer: Serializer,
         payload: &Payload<'_>,
     ) {
-        let bytes = payload.bytes();
+        let bytes = payload.bytes_max();
         if bytes > PAYLOAD_BYTES_MAX || self.rerouting_bytes + bytes > KEPT_BYTES_MAX {
             return;
         }

@@ -237,8 +237,12 @@ fn what_is_held_of_all_calls_is_bounded_final_answers_too() {
         router.say(caller, &format!(r#"[48,{call},{{"receive_progress":true}},"p"]"#));
         router.hear(callee);
     }
+    let other = router.join_able(across.1, PARTS, &[]);
+    router.say(other, r#"[48,1,{"receive_progress":true},"p"]"#);
+    router.hear(callee);
     router.fill(caller, true);
-    let mebibyte = format!(r#"["{}"]"#, "x".repeat(1 << 20));
+    router.fill(other, true);
+    let mebibyte = format!(r#"["{}"]"#, "x".repeat((1 << 20) - 200));
     for call in 1..=CALLS {
         // A quarter of the outbox is full after the first ones.
         router.say(callee, &format!(r#"[70,{call},{{"progress":true}},{mebibyte}]"#));
@@ -248,8 +252,45 @@ fn what_is_held_of_all_calls_is_bounded_final_answers_too() {
             router.turns(3);
         }
     }
-    let pending = router.calls_pending();
+    let pending = router.calls_pending() - 1;
     assert!(pending < CALLS as u64 - 20, "{pending} calls, and two mebibytes of each");
-    assert!(pending > 12, "{pending} calls fit");
+    assert!(pending >= 6, "{pending} calls fit");
+    // Who takes nothing has used up its own share alone.
+    for _ in 0..6 {
+        router.say(callee, &format!(r#"[70,{},{{"progress":true}},{mebibyte}]"#, CALLS + 1));
+        router.turns(3);
+    }
+    router.fill(other, false);
+    router.turns(10);
+    let heard = router.hear_now(other);
+    assert!(heard.len() >= 5 && heard.iter().all(|part| part.starts_with("[50,1,")), "{}", heard.len());
     nobody_is_cut(&router);
+}
+
+/// Nobody stops a sender for long, taking a little now and then.
+#[test]
+fn who_trickles_ends_its_calls_and_not_the_work_of_their_callee() {
+    for places in PLACES {
+        let (mut router, callee, _, caller) = registered(places, TAKES_PARTS, limits());
+        router.say(caller, r#"[48,1,{"receive_progress":true},"p"]"#);
+        router.hear_one(callee);
+        router.trickle(caller, 0);
+        say_parts(&mut router, callee, r#"[70,1,{"progress":true},"#);
+        for _ in 0..100 {
+            if is_read_again(&router, callee)
+                && router.say(callee, r#"[70,1,{"progress":true},[0]]"#) == Flow::Pause
+            {
+                router.effects.retain(|(_, effect)| !matches!(effect, Effect::Resume(_)));
+            }
+            router.pass(Duration::from_millis(100));
+            router.trickle(caller, 20);
+            router.turns(2);
+            if router.calls_pending() == 0 {
+                break;
+            }
+        }
+        assert_eq!(router.calls_pending(), 0, "{places:?}: ten seconds are enough");
+        assert!(is_read_again(&router, callee));
+        nobody_is_cut(&router);
+    }
 }

@@ -38,12 +38,20 @@ struct Sockets {
     sent: HashMap<Outlet, Vec<u8>>,
     /// They take nothing.
     full: HashSet<Outlet>,
+    /// They take so much more.
+    room: HashMap<Outlet, usize>,
 }
 
 impl Wire for Sockets {
     fn send(&mut self, outlet: Outlet, pieces: &[IoSlice<'_>]) -> Sent {
         if self.full.contains(&outlet) {
             return Sent::Took(0);
+        }
+        if let Some(room) = self.room.get_mut(&outlet) {
+            let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).take(*room).collect();
+            *room -= bytes.len();
+            self.sent.entry(outlet).or_default().extend_from_slice(&bytes);
+            return Sent::Took(bytes.len());
         }
         let buffer = self.sent.entry(outlet).or_default();
         let before = buffer.len();
@@ -433,6 +441,12 @@ impl Router {
         } else if full.remove(&client.1) {
             self.shards[client.0].writable(client.1);
         }
+    }
+
+    /// From now on its socket takes so many bytes more.
+    pub fn trickle(&mut self, client: Client, bytes: usize) {
+        self.sockets[client.0].room.insert(client.1, bytes);
+        self.shards[client.0].writable(client.1);
     }
 
     /// The id of its session, if that is open.
