@@ -160,10 +160,17 @@ impl Parts {
             let (queues, lua, meta) = (queues.clone(), lua_queue.clone(), meta_queue.clone());
             let router = Router::new(
                 Shard::new(Arc::clone(&core), id, shards, Arc::clone(&directory), random),
-                Box::new(move |from, question| match (question.queue, question.hook) {
+                Box::new(move |from, mut question| match (question.queue, question.hook) {
                     _ if question.handler.is_some() => lua.submit(from, question),
                     (Some(_), _) => queues.submit(&question),
-                    (None, Some(_)) if logins.knows(&question) => logins.submit(from, question),
+                    (None, Some(_)) if logins.knows(&question) => {
+                        question.is_taken = !logins.offers(&question);
+                        if question.is_taken {
+                            hooks.submit(from, question)
+                        } else {
+                            logins.submit(from, question)
+                        }
+                    }
                     (None, Some(_)) => hooks.submit(from, question),
                     (None, None) if MetaQueue::is_for(&question) => meta.submit(from, question),
                     (None, None) => logins.submit(from, question),

@@ -197,6 +197,8 @@ pub(crate) struct Entrance {
     session: Option<SessionId>,
     /// What the challenge that it has to answer came with.
     exchange: Option<Exchange>,
+    /// Its HELLO's `authextra`, where a hook may decide on its ticket.
+    pub(crate) said: Option<Box<OwnedPayload>>,
     /// How long the session may last.
     ends_after: Option<Duration>,
     /// What its connection's cookie has to do with it.
@@ -232,6 +234,7 @@ impl Entrance {
             context: Vec::new(),
             session: None,
             exchange: None,
+            said: None,
             ends_after: None,
             cookie: CookiePart::None,
         }
@@ -327,6 +330,9 @@ impl Shard {
         let hooks = self.config.access.hooks(realm);
         let knows = |method: &LoginMethod| hooks.login_methods.contains(method);
         let hook = hooks.authenticate.filter(|_| methods.iter().any(knows));
+        if hook.is_some() && methods.iter().any(|method| *method == LoginMethod::Ticket && knows(method)) {
+            entrance.said = Some(Box::new(extra.clone()));
+        }
         let subject = Subject::Hello { authid, methods, extra, session: id, channel, version_1 };
         self.ask(now, outlet, (hook, realm), subject, Matter::Entrance(entrance));
     }
@@ -363,9 +369,16 @@ impl Shard {
     }
 
     /// The session says nothing of who it is, and a hook decides as what it comes in.
-    pub(crate) fn request_entrance(&mut self, now: Instant, outlet: Outlet, realm: RealmId) {
+    pub(crate) fn request_entrance(
+        &mut self,
+        now: Instant,
+        outlet: Outlet,
+        realm: RealmId,
+        extra: OwnedPayload,
+    ) {
         self.session_mut(outlet).expect("it says HELLO").state = State::Verifying;
-        let entrance = Entrance::to_be_proved(realm, LoginMethod::Anonymous, None);
+        let mut entrance = Entrance::to_be_proved(realm, LoginMethod::Anonymous, None);
+        entrance.said = Some(Box::new(extra));
         self.verify(now, outlet, entrance, Proof::Nothing);
     }
 
@@ -408,8 +421,11 @@ impl Shard {
         }
         // What the answer to a challenge must be was found out before the challenge.
         let is_answer = matches!(proof, Proof::Answer(_));
-        let subject = Subject::Login { authid: entrance.authid.clone(), proof };
-        let hook = self.config.access.hooks(realm).authenticate.filter(|_| !is_answer);
+        let extra = entrance.said.take();
+        let subject = Subject::Login { authid: entrance.authid.clone(), proof, extra };
+        let hooks = self.config.access.hooks(realm);
+        let decides = hooks.login_methods.contains(&entrance.method);
+        let hook = hooks.authenticate.filter(|_| !is_answer && decides);
         self.ask(now, outlet, (hook, realm), subject, Matter::Entrance(entrance));
     }
 
@@ -500,7 +516,8 @@ impl Shard {
         } = entrance;
         let role = role.expect("it was given one");
         let principal = authid.map(|authid| Arc::new(Principal { authid, method, provider }));
-        let was_open = self.session(outlet).expect("it comes in").state == State::Open;
+        let known = self.session(outlet).expect("it comes in");
+        let (was_open, before) = (known.state == State::Open, known.role);
         if was_open {
             self.leave_session(now, outlet, principal.as_deref());
         }
@@ -509,7 +526,7 @@ impl Shard {
             self.end_at(outlet, now + time);
         }
         if was_open {
-            self.withdraw_what_the_role_forbids(now, outlet);
+            self.withdraw_what_the_role_forbids(now, outlet, before);
         }
         self.delivery.counters.login(LoginOutcome::of(method, Arrival::Welcomed));
         self.welcome(now, outlet, method, extra.as_ref(), context);

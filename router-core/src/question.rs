@@ -58,6 +58,8 @@ pub struct Question {
     pub client: Option<ClientId>,
     /// What is to be decided.
     pub subject: Subject,
+    /// The hook is not to let it in: its name is that of a user who is known otherwise.
+    pub is_taken: bool,
     /// Bytes of the message that waits on its shard for the verdict; 0: none does.
     pub held: usize,
     wanted: Weak<()>,
@@ -88,6 +90,8 @@ pub enum Subject {
         authid: Option<Box<str>>,
         /// How it shows that.
         proof: Proof,
+        /// Its HELLO's `authextra`, for hooks that decide on it: the keyword part is the dictionary.
+        extra: Option<Box<OwnedPayload>>,
     },
     /// May it come in?
     Connect {
@@ -372,8 +376,18 @@ impl Shard {
         let key = QuestionKey { outlet, number: self.last_question };
         let wanted = Arc::new(());
         let (client, weak) = (Some(self.client_id(outlet)), Arc::downgrade(&wanted));
-        let question =
-            Question { key, hook, queue: None, handler: None, realm, client, subject, held: 0, wanted: weak };
+        let question = Question {
+            key,
+            hook,
+            queue: None,
+            handler: None,
+            realm,
+            client,
+            subject,
+            is_taken: false,
+            held: 0,
+            wanted: weak,
+        };
         self.pose(now, question);
         let still_read = matches!(matter, Matter::Request(_)) && planted(Mutation::AskedStillRead);
         let session = self.session_mut(outlet).expect("its message is being handled");
@@ -386,8 +400,18 @@ impl Shard {
         self.last_question += 1;
         let key = QuestionKey { outlet, number: self.last_question };
         let (client, wanted) = (Some(self.client_id(outlet)), Weak::new());
-        let question =
-            Question { key, hook, queue: None, handler: None, realm, client, subject, held: 0, wanted };
+        let question = Question {
+            key,
+            hook,
+            queue: None,
+            handler: None,
+            realm,
+            client,
+            subject,
+            is_taken: false,
+            held: 0,
+            wanted,
+        };
         self.questions.push(question);
     }
 
@@ -404,6 +428,7 @@ impl Shard {
             realm,
             client: None,
             subject,
+            is_taken: false,
             held: 0,
             wanted,
         });
@@ -423,8 +448,18 @@ impl Shard {
         let wanted = Arc::new(());
         let weak = Arc::downgrade(&wanted);
         let (handler, client) = (None, None);
-        let question =
-            Question { key, hook, queue: None, handler, realm, client, subject, held: 0, wanted: weak };
+        let question = Question {
+            key,
+            hook,
+            queue: None,
+            handler,
+            realm,
+            client,
+            subject,
+            is_taken: false,
+            held: 0,
+            wanted: weak,
+        };
         self.pose(now, question);
         self.asked_calls.insert(key.number, (number, wanted));
     }

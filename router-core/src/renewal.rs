@@ -75,13 +75,17 @@ impl Shard {
         }
     }
 
-    /// For a session that has another role than when it subscribed.
-    pub(crate) fn withdraw_what_the_role_forbids(&mut self, now: Instant, outlet: Outlet) {
+    /// For a session that had the role `before` when it subscribed. What a hook is asked about in its new role, and was not in the
+    /// old one, it has to ask for again.
+    pub(crate) fn withdraw_what_the_role_forbids(&mut self, now: Instant, outlet: Outlet, before: RoleId) {
         let session = self.session(outlet).expect("it is open");
         let (access, realm, role) = (&self.config.access, session.realm, session.role);
         let is_lost = |id: &&SubscriptionId| {
             let topic = &self.subscriptions[*id].topic;
-            !access.authorize_pattern(realm, role, Action::Subscribe, topic.policy(), topic.uri())
+            let (policy, uri) = (topic.policy(), topic.uri());
+            let is_asked_about = |role| access.asks_about_subscription(realm, role, policy, uri);
+            !access.authorize_pattern(realm, role, Action::Subscribe, policy, uri)
+                || is_asked_about(role) && !is_asked_about(before)
         };
         let lost: Vec<u64> = session.subscriptions.iter().filter(is_lost).map(|id| id.get()).collect();
         self.withdraw(now, outlet, lost, None);

@@ -235,6 +235,7 @@ on_both_drivers! {
         let asked = program.asked();
         assert_eq!(asked.len(), 5);
         assert_eq!((&asked[0][0], &asked[0][1], &asked[0][2]["ticket"]), (&json!("realm1"), &json!("ann"), &json!("her secret")));
+        assert!(asked[0][2]["authextra"]["nonce"].is_string(), "what HELLO says is told with tickets, too: {}", asked[0]);
         assert!(asked[1][2]["session"].is_u64() && asked[1][2].get("ticket").is_none(), "{}", asked[1]);
         assert_eq!(asked[4][1], Value::Null);
         // Another secret and a name that nobody has are told the same, and are challenged alike.
@@ -348,6 +349,30 @@ role = "member"
         ann.expect();
         let refused = ann.ask(json!([64, 1, {}, "com.shop.authenticate"]));
         assert_eq!(refused[4], "wamp.error.not_authorized", "{refused}");
+    }
+
+    /// Beside a program that decides on another method than they have: who they are is not to be found out, and nobody takes their names.
+    fn names_of_the_configurations_users_are_told_by_nothing(driver: &str) {
+        let text = configuration("").replace(r#"methods = ["ticket", "wampcra", "wamp-scram", "cryptosign"]"#, r#"methods = ["wampcra"]"#);
+        let text = text.replacen("anonymous_role = \"none\"", "anonymous_role = \"none\"\nusers_file = \"members.txt\"", 1);
+        let folder = Folder::new(&format!("authenticators-names-{driver}"));
+        folder.write("users.txt", &format!("joe:backend:{CHEAP_HASH}\n"));
+        folder.write("members.txt", &format!("bob:member:{CHEAP_HASH}\n"));
+        let file = folder.write("fanwire.toml", &text);
+        let router = Launch::on(driver).argument("--config").argument(&file).start();
+        let program = Answering::start(backend(&router, "admin"), "com.shop.authenticate", |_| {
+            Some(json!({"role": "member", "secret": "known to all"}))
+        });
+        let welcome = log_in(&router, "wampcra", Some("ann"), "known to all").expect();
+        assert_eq!(welcome[0], 2, "{welcome}");
+        let [bob, eve] = ["bob", "eve"].map(|name| shown(&router, "wampcra", name));
+        assert_eq!(bob, eve);
+        // The program's Bob is another one.
+        assert_eq!(aborted(&mut log_in(&router, "wampcra", Some("bob"), "known to all"), 1008).0, DENIED);
+        let asked = program.asked().len();
+        let [bob, eve] = ["bob", "eve"].map(|name| aborted(&mut log_in(&router, "ticket", Some(name), "x"), 1008));
+        assert_eq!((&bob, program.asked().len()), (&eve, asked), "it does not decide on tickets");
+        assert_eq!(log_in(&router, "ticket", Some("bob"), CHEAP_TICKET).expect()[0], 2);
     }
 
     fn an_authenticator_in_autobahn_decides(driver: &str) {

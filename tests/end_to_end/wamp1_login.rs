@@ -16,6 +16,11 @@ const ERROR: &str = "http://api.wamp.ws/error#";
 
 /// A realm of which Ann is a user; `anonymous` is the role of who does not say who it is.
 fn launch(driver: &str, test: &str, anonymous: &str) -> (Folder, Router) {
+    launch_with(driver, test, anonymous, "")
+}
+
+/// The same with more in the configuration.
+fn launch_with(driver: &str, test: &str, anonymous: &str, more: &str) -> (Folder, Router) {
     let folder = Folder::new(&format!("wamp1-login-{test}-{driver}"));
     let file = folder.path("users.txt");
     done(&[&file, "ann", "--role", "member", "--method", "wampcra", "--rounds", "1000"], "her secret");
@@ -48,6 +53,7 @@ allow = ["publish", "subscribe", "call"]
 uri = "demo.sum"
 match = "exact"
 allow = ["call"]
+{more}
 "#
     );
     let file = folder.write("fanwire.toml", &text);
@@ -191,6 +197,20 @@ on_both_drivers! {
             assert_eq!(error(&ask(&mut thief, AUTH, &[json!(format!("guess {guess}"))])), "#invalid-signature");
         }
         assert!(matches!(thief.hear(), Said::Close(1008, _)), "it may not go on");
+    }
+
+    /// What it had as a guest it has not been asked about, and might not have been given as a member.
+    fn who_logs_in_asks_anew_for_what_a_hook_decides_on(driver: &str) {
+        let hook = "[[hook]]\nname = \"a\"\nurl = \"http://127.0.0.1:9/\"\nevents = [\"subscribe\"]\nroles = [\"member\"]\nuri = \"com.event.\"";
+        let (_folder, router) = launch_with(driver, "hook", "guest", hook);
+        let (mut ann, _) = connect(router.wamp);
+        say(&mut ann, &json!([5, "http://example.com/event#public"]));
+        say(&mut ann, &json!([7, "http://example.com/event#public", 1, false]));
+        assert_eq!(hear(&mut ann), json!([8, "http://example.com/event#public", 1]));
+        let (_, signature) = challenge(&mut ann, "ann", "her secret");
+        result(&ask(&mut ann, AUTH, &[json!(signature)]));
+        say(&mut ann, &json!([7, "http://example.com/event#public", 2, false]));
+        assert_eq!(error(&ask(&mut ann, "demo.sum", &[])), "#NoSuchRPCEndpoint", "no event came before");
     }
 
     fn the_last_autobahn_of_version_1_logs_in(driver: &str) {

@@ -55,7 +55,7 @@ impl Outcome {
         match reply {
             Ok(reply) if reply.is_allowed() => Self::Allowed,
             Ok(_) => Self::Denied,
-            Err(Failure::Timeout) => Self::Timeout,
+            Err(Failure::Timeout | Failure::NotCalled) => Self::Timeout,
             Err(Failure::Unreachable(_)) => Self::Unreachable,
             Err(Failure::Redirect(_)) => Self::Redirect,
             Err(Failure::Status(_)) => Self::Status,

@@ -52,9 +52,12 @@ impl Key {
             None => String::new(),
         };
         match subject {
-            Subject::Login { authid, proof: Proof::Ticket(ticket) } => {
+            Subject::Login { authid, proof: Proof::Ticket(ticket), extra } => {
                 add(or_nobody(authid).as_bytes());
                 add(ticket.expose().as_bytes());
+                // In whatever form it came: at worst two that say the same are asked about twice.
+                let said = extra.as_deref().and_then(|extra| extra.view().kwargs);
+                add(said.unwrap_or_default());
             }
             Subject::Connect { authid: None, .. } => return None,
             Subject::Connect { authid: Some(authid), role, method } => {

@@ -14,6 +14,7 @@ use fanwire_core::question::{Identity, Subject};
 use hyper::http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 
 use super::reply::Failure;
+use crate::login::exchange::object;
 
 /// How the fields of a question are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -28,12 +29,13 @@ pub enum BodyForm {
 }
 
 /// What a question may tell beside the payload of a publication, in whatever form.
-pub const FIELDS: [&str; 11] = [
+pub const FIELDS: [&str; 12] = [
     "event",
     "realm",
     "client",
     "authid",
     "token",
+    "authextra",
     "role",
     "method",
     "session",
@@ -52,6 +54,7 @@ pub(super) struct Message {
 enum Value {
     Text(String),
     Number(u64),
+    Json(String),
 }
 
 impl Message {
@@ -70,10 +73,18 @@ impl Message {
     ) -> Result<Self, Failure> {
         let mut message = Self::about(subject.event(), access.realm_name(realm));
         match subject {
-            Subject::Login { authid, proof: Proof::Ticket(ticket) } => {
+            Subject::Login { authid, proof: Proof::Ticket(ticket), extra } => {
                 message.client(client);
                 message.text_if("authid", authid.as_deref());
                 message.text("token", ticket.expose());
+                // Most clients say nothing there.
+                if let Some(said) = extra.as_deref().filter(|extra| !extra.is_empty()) {
+                    let said = object(said).map_err(|why| Failure::Untranslatable(why.words()))?;
+                    if !said.is_empty() {
+                        let said = serde_json::Value::from(said).to_string();
+                        message.fields.push(("authextra", Value::Json(said)));
+                    }
+                }
             }
             Subject::Connect { authid, role, method } => {
                 message.text_if("authid", authid.as_deref());
@@ -225,6 +236,7 @@ impl Message {
                     out += &serde_json::to_string(text).expect("a string has a form in JSON")
                 }
                 Value::Number(number) => write!(out, "{number}").expect(INFALLIBLE),
+                Value::Json(json) => out += json,
             }
         }
         for (name, json) in self.payload() {
@@ -248,7 +260,7 @@ impl Message {
 impl Value {
     fn text(&self) -> Cow<'_, str> {
         match self {
-            Self::Text(text) => text.into(),
+            Self::Text(text) | Self::Json(text) => text.into(),
             Self::Number(number) => number.to_string().into(),
         }
     }
@@ -316,6 +328,26 @@ mod tests {
     }
 
     #[test]
+    fn what_hello_says_beside_a_ticket_is_told() {
+        let access = Access::new(&[RealmConfig::open("realm1")], 1).expect("an open realm is right");
+        let realm = access.realm("realm1").expect("it is there");
+        for (said, told) in [("{}", None), (r#"{"device":7}"#, Some(serde_json::json!({"device": 7})))] {
+            let extra = OwnedPayload::checked(Serializer::Json, None, Some(said.as_bytes())).expect("JSON");
+            let proof = Proof::Ticket(Ticket::new("x"));
+            let subject = Subject::Login { authid: None, proof, extra: Some(Box::new(extra)) };
+            let message = Message::of((realm, None), &subject, &access, BodyForm::Json, &[]).expect("JSON");
+            let body: serde_json::Value = serde_json::from_str(&message.json()).expect("JSON");
+            assert_eq!(body.get("authextra"), told.as_ref());
+            let form = message.form();
+            let pairs: Vec<_> = form_urlencoded::parse(form.as_bytes()).collect();
+            assert_eq!(
+                pairs.iter().any(|(name, value)| name == "authextra" && value == said),
+                told.is_some()
+            );
+        }
+    }
+
+    #[test]
     fn a_form_and_headers_have_the_same_fields() {
         let form = request(BodyForm::Form);
         let pairs: Vec<_> = form_urlencoded::parse(form.body()).collect();
@@ -335,8 +367,11 @@ mod tests {
     fn headers_are_short() {
         let access = Access::new(&[RealmConfig::open("realm1")], 1).expect("it is sound");
         let ask = |bytes: usize, form| {
-            let subject =
-                Subject::Login { authid: None, proof: Proof::Ticket(Ticket::new(&"é".repeat(bytes / 6))) };
+            let subject = Subject::Login {
+                authid: None,
+                proof: Proof::Ticket(Ticket::new(&"é".repeat(bytes / 6))),
+                extra: None,
+            };
             Message::of((RealmId::new(0), None), &subject, &access, form, &[]).map(|_| ())
         };
         assert_eq!(ask(HEADER_BYTES_MAX, BodyForm::Header), Ok(()));
@@ -347,7 +382,8 @@ mod tests {
     #[test]
     fn only_the_fields_that_are_wanted_are_told() {
         let access = Access::new(&[RealmConfig::open("realm1")], 1).expect("it is sound");
-        let subject = Subject::Login { authid: None, proof: Proof::Ticket(Ticket::new("a \"token\"")) };
+        let subject =
+            Subject::Login { authid: None, proof: Proof::Ticket(Ticket::new("a \"token\"")), extra: None };
         let json = |only: &[&str]| {
             let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
             Message::of((RealmId::new(0), None), &subject, &access, BodyForm::Json, &only)

@@ -448,6 +448,10 @@ impl Hook {
     fn outcome(&self, question: &Question, outcome: &Result<Reply, Failure>) -> Result<Grant, Denial> {
         let event = question.subject.event();
         match outcome {
+            // Whoever bears a name of the configuration's users there, it is not the one who is known here.
+            Ok(_) if question.is_taken && matches!(question.subject, Subject::Hello { .. }) => {
+                self.challenge_nobody(question)
+            }
             // Nobody learns whether that is because of the name.
             Ok(Reply(Err(Denial::Refused))) if matches!(question.subject, Subject::Hello { .. }) => {
                 self.challenge_nobody(question)

@@ -114,7 +114,7 @@ impl Sample {
         let authid = (!self.authid.is_empty()).then(|| self.authid.as_str().into());
         match self.event {
             HookEvent::Authenticate => {
-                Subject::Login { authid, proof: Proof::Ticket(Ticket::new(&self.token)) }
+                Subject::Login { authid, proof: Proof::Ticket(Ticket::new(&self.token)), extra: None }
             }
             HookEvent::Connect => {
                 let role = access.role(realm, &self.role).unwrap_or(RoleId::new(0));

@@ -68,9 +68,10 @@ impl Hook {
             crate::inner::ask(&*self.shards, shard, call, reply).await;
             receiver.await
         };
-        // The shard keeps the time; if it hangs, somebody else has to.
+        // The shard keeps the time from when it makes the call. It may have to wait for that behind others, whose subscribers do not
+        // read: which is not the program's fault.
         match tokio::time::timeout(timeout * 2, asking).await {
-            Err(_) => Err(Failure::Timeout),
+            Err(_) => Err(Failure::NotCalled),
             Ok(Ok(ApiAnswer::Called(outcome))) => outcome.map_err(|failure| match failure {
                 CallFailure::TimedOut => Failure::Timeout,
                 CallFailure::Callee { error, .. } => Failure::Callee(error.into()),
@@ -109,7 +110,12 @@ impl Hook {
                 tell("authextra", extra.into());
                 authid.as_deref()
             }
-            Subject::Login { authid, proof } => {
+            Subject::Login { authid, proof, extra } => {
+                if let Some(extra) = extra.as_deref() {
+                    let extra =
+                        exchange::object(extra).map_err(|why| Failure::Untranslatable(why.words()))?;
+                    tell("authextra", extra.into());
+                }
                 if let Proof::Ticket(ticket) = proof {
                     tell("ticket", ticket.expose().into());
                 }

@@ -54,6 +54,8 @@ pub enum Failure {
     Untranslatable(&'static str),
     /// It was not asked, because it has failed too often.
     BreakerOpen,
+    /// The shard had no room to call the procedure in time.
+    NotCalled,
     /// The procedure's callee answered with this error.
     Callee(String),
     /// A bug of the router's.
@@ -68,7 +70,11 @@ impl Failure {
             // Request timeout and too many requests are about the hook's load, all others about this one request.
             Self::Status(status) => !(400..=499).contains(status) || matches!(status, 408 | 429),
             // What a callee raises may be about this one client.
-            Self::Untranslatable(_) | Self::BreakerOpen | Self::Panicked | Self::Callee(_) => false,
+            Self::Untranslatable(_)
+            | Self::NotCalled
+            | Self::BreakerOpen
+            | Self::Panicked
+            | Self::Callee(_) => false,
             _ => true,
         }
     }
@@ -97,6 +103,7 @@ impl fmt::Display for Failure {
             Self::Invalid(why) => write!(f, "the reply cannot be understood: {why}"),
             Self::Untranslatable(why) => write!(f, "it cannot be asked that: {why}"),
             Self::BreakerOpen => f.write_str("it has failed too often to be asked now"),
+            Self::NotCalled => f.write_str("it could not be called in time: the shard is behind"),
             Self::Callee(error) => write!(f, "its callee answers with the error {error}"),
             Self::Panicked => f.write_str("the router panicked over it"),
         }
@@ -379,7 +386,7 @@ mod tests {
     }
 
     fn login(authid: Option<&str>) -> Subject {
-        Subject::Login { authid: authid.map(Into::into), proof: Proof::Ticket(Ticket::new("x")) }
+        Subject::Login { authid: authid.map(Into::into), proof: Proof::Ticket(Ticket::new("x")), extra: None }
     }
 
     fn subscribe() -> Subject {
@@ -428,6 +435,8 @@ mod tests {
         assert!([408, 429, 500, 503, 201].into_iter().all(is_fault));
         assert!(![400, 404, 413, 414, 422, 431].into_iter().any(is_fault));
         assert!(Failure::Timeout.is_of_hook() && !Failure::Untranslatable("").is_of_hook());
+        // A shard that is held up by a subscriber has not called anybody.
+        assert!(!Failure::NotCalled.is_of_hook() && !Failure::NotCalled.was_asked());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use fanwire_codec::payload::OwnedPayload;
 use fanwire_core::login::Proof;
 use fanwire_core::question::Subject;
 
@@ -58,8 +59,10 @@ impl Drop for Place {
 /// What a client can make large of what a question tells. The message that waits for it is counted apart.
 pub(super) fn bytes_of(subject: &Subject) -> usize {
     match subject {
-        Subject::Login { authid, proof: Proof::Ticket(ticket) } => {
-            ticket.expose().len() + authid.as_deref().map_or(0, str::len)
+        Subject::Login { authid, proof, extra } => {
+            let ticket = if let Proof::Ticket(ticket) = proof { ticket.expose().len() } else { 0 };
+            let extra = extra.as_deref().map_or(0, OwnedPayload::len);
+            ticket + authid.as_deref().map_or(0, str::len) + extra
         }
         Subject::Hello { authid, extra, .. } => extra.len() + authid.as_deref().map_or(0, str::len),
         Subject::Publish { uri, payload, .. } => {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! HELLO ─▶ the program says role and secret ─▶ CHALLENGE, and what its answer must be ─▶ AUTHENTICATE ─▶ WELCOME or ABORT
-//!               └ nobody, or no answer ──────▶ CHALLENGE like the last one of that method, which no answer is good for
+//!               └ nobody, or no answer ──────▶ CHALLENGE like that of some known one, which no answer is good for
 //! ```
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use fanwire_core::question::{Grant, Question, Subject};
 use serde_json::{Map, Value};
 
 use super::cra::CraSecret;
-use super::credentials::{Credential, Credentials};
+use super::credentials::{Credential, Credentials, KEYS_MAX};
 use super::cryptosign::PublicKey;
 use super::decoys::chance;
 use super::exchange::{Greeting, Vouched, challenge, object, random};
@@ -51,6 +51,9 @@ pub(crate) fn credentials(method: LoginMethod, said: &Map<String, Value>) -> Res
                 said.get("pubkey").into_iter().chain(listed).filter_map(Value::as_str).collect();
             if keys.is_empty() {
                 return Err("it has neither \"pubkey\" nor \"authorized_keys\"".to_owned());
+            }
+            if keys.len() > KEYS_MAX {
+                return Err(format!("it has more than {KEYS_MAX} keys"));
             }
             for key in keys {
                 credentials.set(Credential::Key(PublicKey::from_hex(key)?))?;
@@ -98,17 +101,34 @@ fn number(said: &Map<String, Value>, key: &str) -> Result<Option<u32>, String> {
     }
 }
 
-/// How those appear whom a program does not know: like the last one whom it knew, by realm and method. Their salts follow from
-/// their names and a key that nobody has, so that each is the same whenever somebody asks.
+/// How those appear whom a program does not know: like one of those whom it knew, by realm and method. Which one, and their salts,
+/// follow from their names and a key that nobody has, so that each is the same whenever somebody asks, whoever came meanwhile.
 pub(crate) struct Likeness {
     key: [u8; 32],
-    /// As many as there are realms and methods.
-    last: HashMap<(RealmId, LoginMethod), (Credentials, Box<str>)>,
+    /// As many as there are realms and methods, with different looks each.
+    looks: HashMap<(RealmId, LoginMethod), Vec<Look>>,
 }
+
+/// How somebody who is known appears.
+struct Look {
+    credentials: Credentials,
+    role_name: Box<str>,
+}
+
+impl Look {
+    /// All that can be seen, but for what is drawn by chance.
+    fn is_like(&self, other: &Self) -> bool {
+        let plain = |look: &Self| look.credentials.decoy(|_| [0; 32]);
+        self.role_name == other.role_name && plain(self) == plain(other)
+    }
+}
+
+/// Different looks of one realm and method. Programs have one or two.
+const LOOKS_MAX: usize = 16;
 
 impl Default for Likeness {
     fn default() -> Self {
-        Self { key: random(), last: HashMap::new() }
+        Self { key: random(), looks: HashMap::new() }
     }
 }
 
@@ -134,21 +154,37 @@ impl Likeness {
         };
         let place = (question.realm, method);
         // Made for those who exist too, so that it takes as long.
-        let like = self.last.get(&place);
-        let chance = |what: &str| chance(&self.key, &name, what);
-        let decoy = like.map_or_else(|| first_decoy(method, chance), |(like, _)| like.decoy(chance));
-        let role_name = like.map_or(role, |(_, role)| role).into();
-        let decoy = User { role: RoleId::new(0), role_name, credentials: decoy };
+        let decoy = self.decoy(place, &name, role);
         let Some(told) = told else {
             let vouched = Vouched { authid: name.clone(), user: None, extra: None };
             return challenge(method, &name, &decoy, vouched, &greeting);
         };
-        self.last.insert(place, (told.credentials.clone(), told.role_name.clone()));
+        self.learn(place, Look { credentials: told.credentials.clone(), role_name: told.role_name.clone() });
         let user = User { role: told.role, role_name: told.role_name, credentials: told.credentials };
         let user = Arc::new(user);
         let authid = told.authid.unwrap_or_else(|| name.clone());
         let vouched = Vouched { authid, user: Some(Arc::clone(&user)), extra: told.extra };
         challenge(method, &name, &user, vouched, &greeting)
+    }
+
+    /// Somebody is known who looks like this.
+    fn learn(&mut self, place: (RealmId, LoginMethod), look: Look) {
+        let looks = self.looks.entry(place).or_default();
+        if looks.len() < LOOKS_MAX && !looks.iter().any(|known| known.is_like(&look)) {
+            looks.push(look);
+        }
+    }
+
+    /// How somebody unknown of this name looks.
+    fn decoy(&self, place: (RealmId, LoginMethod), name: &str, role: &str) -> User {
+        let chance = |what: &str| chance(&self.key, name, what);
+        let looks = self.looks.get(&place).map_or(&[][..], Vec::as_slice);
+        let like = looks.iter().enumerate().min_by_key(|(index, _)| chance(&format!("look {index}")));
+        let like = like.map(|(_, look)| look);
+        let credentials =
+            like.map_or_else(|| first_decoy(place.1, chance), |look| look.credentials.decoy(chance));
+        let role_name = like.map_or(role, |look| &look.role_name).into();
+        User { role: RoleId::new(0), role_name, credentials }
     }
 }
 
@@ -172,6 +208,36 @@ fn first_decoy(method: LoginMethod, chance: impl Fn(&str) -> [u8; 32]) -> Creden
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn who_is_unknown_looks_the_same_whoever_came_before() {
+        let mut likeness = Likeness::default();
+        let place = (RealmId::new(0), LoginMethod::WampCra);
+        let look = |rounds: u32| Look {
+            credentials: read(
+                LoginMethod::WampCra,
+                json!({"secret": "prq7+YkJ1/KlW1X0YczMHw==", "salt": "salt123", "iterations": rounds}),
+            )
+            .expect("right"),
+            role_name: "member".into(),
+        };
+        let names: Vec<String> = (0..64).map(|number| format!("nobody-{number}")).collect();
+        let shapes = |likeness: &Likeness| -> Vec<_> {
+            names.iter().map(|name| likeness.decoy(place, name, "member").credentials).collect()
+        };
+        [1_000, 2_000].into_iter().for_each(|rounds| likeness.learn(place, look(rounds)));
+        let first = shapes(&likeness);
+        for rounds in [2_000, 1_000, 1_000, 2_000] {
+            likeness.learn(place, look(rounds));
+            assert!(first == shapes(&likeness), "after one with {rounds}");
+        }
+        let like = |rounds| look(rounds).credentials.shape();
+        for rounds in [1_000, 2_000] {
+            assert!(first.iter().any(|decoy| decoy.shape() == like(rounds)), "some look like {rounds}");
+        }
+        (3_000..3_100).for_each(|rounds| likeness.learn(place, look(rounds)));
+        assert_eq!(likeness.looks[&place].len(), LOOKS_MAX);
+    }
 
     fn read(method: LoginMethod, said: Value) -> Result<Credentials, String> {
         credentials(method, said.as_object().expect("an object"))

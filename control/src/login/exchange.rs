@@ -62,7 +62,7 @@ impl Users {
     pub(super) fn answer(&self, question: &Question) -> Result<Grant, Why> {
         match &question.subject {
             Subject::Hello { .. } => self.challenge(question),
-            Subject::Login { authid, proof: Proof::Ticket(ticket) } => {
+            Subject::Login { authid, proof: Proof::Ticket(ticket), .. } => {
                 self.compare(question.realm, authid.as_deref(), ticket)
             }
             Subject::Login { proof: Proof::Answer(answer), .. } => self.check(question.realm, answer),

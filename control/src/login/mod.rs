@@ -62,6 +62,11 @@ impl LoginQueue {
             && self.users.load().knows(question)
     }
 
+    /// Whether the user whom it [knows](Self::knows) can be challenged by one of the client's methods.
+    pub fn offers(&self, question: &Question) -> bool {
+        self.users.load().offers(question)
+    }
+
     /// Queues a login. Never blocks.
     ///
     /// # Errors

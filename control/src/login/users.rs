@@ -167,7 +167,7 @@ impl Users {
     pub(super) fn knows(&self, question: &Question) -> bool {
         let Some(realm) = self.realm(question.realm) else { return false };
         match &question.subject {
-            Subject::Login { authid, proof: Proof::Ticket(ticket) } => {
+            Subject::Login { authid, proof: Proof::Ticket(ticket), .. } => {
                 let is_user = authid.as_deref().is_some_and(|name| realm.user(name).is_some());
                 is_user || !realm.tokens.is_empty() && is_token(ticket.expose())
             }
@@ -179,6 +179,13 @@ impl Users {
             }
             _ => false,
         }
+    }
+
+    /// Whether the user whom it knows can log in by one of the client's methods.
+    pub(super) fn offers(&self, question: &Question) -> bool {
+        let Subject::Hello { authid: Some(authid), methods, .. } = &question.subject else { return true };
+        let user = self.realm(question.realm).and_then(|realm| realm.user(authid));
+        user.is_some_and(|user| methods.iter().any(|method| user.credentials.offers(*method)))
     }
 
     /// The name of a realm, for the log.

@@ -179,15 +179,19 @@ impl Shard {
         let first = methods[0];
         if first == LoginMethod::Anonymous {
             if self.config.access.hooks(realm).login_methods.contains(&first) {
-                return self.request_entrance(now, outlet, realm);
+                let extra = dictionary(serializer, details.authextra);
+                return self.request_entrance(now, outlet, realm, extra);
             }
             let role = self.config.access.anonymous_role(realm).expect("the realm offers it");
             return self.let_in(now, outlet, Entrance::anonymous(realm, role));
         }
         let authid = details.authid.as_deref().filter(|authid| !authid.is_empty());
-        let entrance = Entrance::to_be_proved(realm, first, authid);
+        let mut entrance = Entrance::to_be_proved(realm, first, authid);
         // A ticket's challenge says nothing, so nobody needs to be asked for it.
         if methods == [LoginMethod::Ticket] {
+            if self.config.access.hooks(realm).login_methods.contains(&first) {
+                entrance.said = Some(Box::new(dictionary(serializer, details.authextra)));
+            }
             self.begin_login(outlet, entrance);
             let challenge = Message::Challenge { method: first.name().into(), extra: &[] };
             return self.delivery.reply(outlet, |out| frames::message(serializer, &challenge, out));

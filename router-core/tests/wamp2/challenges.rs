@@ -57,7 +57,7 @@ fn who_knows_the_users_is_asked_for_a_challenge_and_then_for_the_verdict() {
     assert_eq!(router.effects, [(0, Effect::Resume(ann.1))]);
     assert_eq!(router.say(ann, r#"[5,"signed",{"more":1}]"#), Flow::Pause);
     let answered = router.question(0);
-    let Subject::Login { authid, proof: Proof::Answer(answer) } = &answered.subject else {
+    let Subject::Login { authid, proof: Proof::Answer(answer), .. } = &answered.subject else {
         panic!("{answered:?}")
     };
     assert_eq!((authid.as_deref(), answer.signature.expose()), (Some("ann"), "signed"));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fanwire_codec::payload::OwnedPayload;
 use fanwire_codec::wamp2::Serializer;
 use fanwire_core::hooks::{HookEvent, HookId, HookRule, HookScope};
-use fanwire_core::login::LoginMethod;
+use fanwire_core::login::{Challenge, LoginMethod};
 use fanwire_core::question::{Denial, Grant, Question, Subject, Told};
 use fanwire_core::uri::MatchPolicy;
 use fanwire_core::{Arrival, Effect, Flow, FlushBudget, Limits, LoginOutcome, Outlet, Sent, Wire};
@@ -345,6 +345,47 @@ fn a_login_by_hook_needs_no_authid_and_connect_comes_after_it() {
         assert!(welcome.contains(part), "{part} in {welcome}");
     }
     assert_eq!(router.effects, [(0, Effect::Established(alice.1)), (0, Effect::Resume(alice.1))]);
+}
+
+/// A hook that decides on tickets is told what HELLO says beside them; one that does not is not asked about them.
+#[test]
+fn a_tickets_hook_is_told_what_hello_says() {
+    let hello = |methods: &str| {
+        format!(
+            r#"[1,"both",{{"roles":{{"caller":{{}}}},"authid":"joe","authmethods":[{methods}],"authextra":{{"device":7}}}}]"#
+        )
+    };
+    for methods in [r#""ticket""#, r#""wampcra","ticket""#] {
+        let mut scope = HookScope::default();
+        scope.methods.extend([LoginMethod::WampCra, LoginMethod::Ticket]);
+        let rule = HookRule { scope, ..rule(&[HookEvent::Authenticate], "") };
+        let mut router = Router::hooked(1, Limits::default(), &[rule]);
+        let joe = router.connect(0, Serializer::Json);
+        router.say(joe, &hello(methods));
+        if methods.contains("wampcra") {
+            let asked = router.question(0);
+            let extra = OwnedPayload::checked(Serializer::Json, None, Some(b"{}")).expect("JSON");
+            let challenge = Challenge { method: LoginMethod::Ticket, extra, exchange: None };
+            let grant = Grant { challenge: Some(Box::new(challenge)), ..Grant::default() };
+            answer(&mut router, 0, &asked, Ok(grant));
+        }
+        assert_eq!(router.hear_one(joe), r#"[4,"ticket",{}]"#, "{methods}");
+        router.say(joe, r#"[5,"secret!!!",{}]"#);
+        let asked = router.question(0);
+        let Subject::Login { extra: Some(extra), .. } = &asked.subject else { panic!("{asked:?}") };
+        assert_eq!((asked.hook.is_some(), extra.view().kwargs), (true, Some(&br#"{"device":7}"#[..])));
+    }
+    let mut scope = HookScope::default();
+    scope.methods.push(LoginMethod::WampCra);
+    let rule = HookRule { scope, ..rule(&[HookEvent::Authenticate], "") };
+    let mut router = Router::hooked(1, Limits::default(), &[rule]);
+    let joe = router.challenged(0, "both", "joe");
+    router.say(joe, r#"[5,"secret!!!",{}]"#);
+    let asked = router.question(0);
+    assert!(
+        asked.hook.is_none() && matches!(&asked.subject, Subject::Login { extra: None, .. }),
+        "{asked:?}"
+    );
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn the_right_ticket_is_welcomed_with_the_users_role() {
     assert_eq!(router.hear(alice), [""; 0], "no answer before the verdict");
     assert_eq!(router.directory.session_count(), 0);
     let request = router.question(0);
-    let Subject::Login { authid, proof: Proof::Ticket(ticket) } = &request.subject else {
+    let Subject::Login { authid, proof: Proof::Ticket(ticket), .. } = &request.subject else {
         panic!("{request:?}")
     };
     assert_eq!((authid.as_deref(), ticket.expose(), request.is_wanted()), (Some("alice"), "secret!!!", true));

@@ -95,7 +95,7 @@ impl Router {
         assert_eq!(self.say(client, r#"{"op":"auth","token":"a \"token\""}"#), Flow::Pause);
         let question = self.question(client.0);
         assert_eq!(question.hook, Some(HookId::new(LOGINS)));
-        let Subject::Login { authid: None, proof: Proof::Ticket(ticket) } = &question.subject else {
+        let Subject::Login { authid: None, proof: Proof::Ticket(ticket), .. } = &question.subject else {
             panic!("{question:?}")
         };
         assert_eq!(ticket.expose(), "a \"token\"");
