@@ -420,6 +420,10 @@ impl Service for Router {
         self.shard.is_publishing()
     }
 
+    fn give_up_publishing(&mut self) {
+        self.shard.give_up_publishing();
+    }
+
     fn handle_api(&mut self, now: Instant, request: ApiRequest, peer: PeerOf<'_>) -> Result<(), ApiRequest> {
         self.shard.handle_api(now, request, peer)
     }

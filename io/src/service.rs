@@ -238,6 +238,9 @@ pub trait Service: 'static {
         false
     }
 
+    /// The shard ends: such publications are answered with what is known of them.
+    fn give_up_publishing(&mut self) {}
+
     /// A request of the control thread; what is given back stays at the head of the queue. `peer` tells the other end of a
     /// connection. A service without an API drops what it gets: whoever asked sees that nobody answers.
     fn handle_api(

@@ -114,6 +114,7 @@ impl<S: Service> Shard<S> {
 
     /// Nobody is left, and there is no next turn: what waits for this shard is answered, and who was left something is woken.
     pub(super) fn end(&mut self) {
+        self.service.give_up_publishing();
         self.drop_requests();
         let own = usize::from(self.id.get());
         self.links.posts.close(own);

@@ -454,7 +454,8 @@ impl<S: Service> Shard<S> {
     fn handle_requests(&mut self) -> bool {
         if self.drain.as_ref().is_some_and(Drain::is_nobody_left) {
             self.drop_requests();
-            return false;
+            // What was begun goes on.
+            return self.service.readiness() == Readiness::NextTurn;
         }
         let Self { service, links, slots, polls, now, worked, .. } = self;
         let hot = &slots.hot;

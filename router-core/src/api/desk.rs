@@ -217,6 +217,24 @@ impl Shard {
         self.desk.is_publishing()
     }
 
+    /// The shard ends: its publications are answered with what is known of each. What was not begun is refused, and so is what waits
+    /// for room, which some may have got.
+    pub fn give_up_publishing(&mut self) {
+        let offered = |(number, receipt): (&u64, &PendingReceipt)| receipt.place.map(|_| *number);
+        let receipts: Vec<u64> = self.desk.receipts.iter().filter_map(offered).collect();
+        for number in receipts {
+            self.desk.settle_receipt(number, false);
+        }
+        let is_parked = std::mem::take(&mut self.desk.is_parked);
+        let Some(mut batch) = self.desk.current.take() else { return };
+        let refused = batch.rest.len() + usize::from(is_parked);
+        batch.answers.extend((0..refused).map(|_| {
+            let words = "the router ends; publish it again when it is back".to_owned();
+            Err(Refusal::new(error::UNAVAILABLE, words).into())
+        }));
+        batch.answer();
+    }
+
     /// A request of the control thread. `peer` tells the other end of a connection, where the driver knows it.
     ///
     /// # Errors

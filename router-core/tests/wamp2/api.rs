@@ -151,6 +151,30 @@ fn a_receipt_that_is_late_is_unknown() {
 }
 
 #[test]
+fn a_shard_that_ends_says_what_it_knows_of_each_publication() {
+    let mut router = Router::with(2, Limits { ring_capacity: 4, ..Limits::default() });
+    let there = subscribe(&mut router, 1, "a.b");
+    let batch = (0..40).map(|_| publication(REALM1, "a.b", "[1]", true)).collect();
+    let answer = ask(&mut router, 0, Ask::Publish(batch));
+    // The other shard takes what is in its ring, and says whom it matched; and then no more.
+    router.exchange(0);
+    router.exchange(1);
+    router.exchange(0);
+    assert!(router.shards[0].is_publishing());
+    assert_eq!(answer.try_recv().unwrap_err(), TryRecvError::Empty);
+    router.shards[0].give_up_publishing();
+    assert!(!router.shards[0].is_publishing());
+    let outcomes = outcomes(answer.try_recv().expect("nobody will say more"));
+    let of = |wanted| outcomes.iter().filter(|outcome| **outcome == wanted).count();
+    let (known, unknown, refused) = (of(Ok(Some(1))), of(Ok(None)), of(Err("wamp.error.unavailable")));
+    assert!(known > 0 && unknown > 0 && refused > 0, "{outcomes:?}");
+    assert_eq!(known + unknown + refused, 40);
+    // If they go on all the same, what is in the ring is heard, and the one that waited for room; of the rest nobody hears.
+    let (heard, offered) = (router.hear(there).len(), known + unknown);
+    assert!((offered..=offered + 1).contains(&heard), "{heard} heard of {offered}");
+}
+
+#[test]
 fn publications_of_a_batch_wait_for_room_and_keep_their_order() {
     let mut router = Router::with(2, Limits { ring_capacity: 4, ..Limits::default() });
     let there = subscribe(&mut router, 1, "a.b");
