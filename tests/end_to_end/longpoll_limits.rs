@@ -117,6 +117,21 @@ on_both_drivers! {
         assert!(refused.field("retry-after").is_some());
     }
 
+    fn before_login_long_bodies_are_refused_before_they_are_read(driver: &str) {
+        let router = launch(driver).argument("--shards").argument("1").start();
+        let mut polled = Polled::open(router.wamp, "wamp.2.json");
+        let head = format!("POST {}/send HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n", polled.base);
+        let mut early = Http::connect(router.wamp);
+        early.send(head.as_bytes());
+        let refused = early.answer("POST");
+        assert_eq!(refused.status, 413);
+        assert!(String::from_utf8_lossy(&refused.body).contains("before_login"));
+        polled.say(&json!([1, "realm1", { "roles": { "publisher": {} } }]));
+        assert_eq!(polled.hear()[0], 2);
+        let message = json!([16, 1, {}, TOPIC, ["x".repeat(100_000)]]);
+        polled.say(&message);
+    }
+
     fn who_does_not_log_in_is_told_so(driver: &str) {
         let router = launch(driver).set("limits.login_time", "300ms").start();
         let mut polled = Polled::open(router.wamp, "wamp.2.json");

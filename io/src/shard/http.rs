@@ -223,7 +223,7 @@ impl<S: Service> Shard<S> {
         };
         let has_drained = self.drain.is_some();
         let (origin, admitted) = match origin(listener, &request) {
-            Ok(origin) => (origin, Admitted::of(listener, &request, config.message_bytes_max)),
+            Ok(origin) => (origin, Admitted::of(listener, &request, |wanted| self.said_bytes_max(wanted))),
             Err(error) => (None, Err(error)),
         };
         let Polls { connections, requests, .. } = &mut self.polls;
@@ -378,7 +378,12 @@ struct Admitted {
 }
 
 impl Admitted {
-    fn of(listener: &Listener, request: &RequestHead<'_>, message_bytes_max: u64) -> Result<Self, HttpError> {
+    /// `message_bytes_max`: for whom a message is meant it may have so many bytes.
+    fn of(
+        listener: &Listener,
+        request: &RequestHead<'_>,
+        message_bytes_max: impl FnOnce(Wanted) -> u64,
+    ) -> Result<Self, HttpError> {
         let wanted = wanted(listener, request.path())?;
         let is_preflight = request.method == "OPTIONS";
         if !is_preflight && request.method != "POST" {
@@ -392,7 +397,7 @@ impl Admitted {
         if expects.is_some_and(|expected| !expected.eq_ignore_ascii_case("100-continue")) {
             return Err(HttpError::new(417, "only Expect: 100-continue is known here"));
         }
-        let bytes_max = wanted.body_bytes_max(message_bytes_max);
+        let bytes_max = wanted.body_bytes_max(message_bytes_max(wanted));
         let left = match request.body() {
             Body::None => None,
             Body::Length(bytes) if bytes > bytes_max as u64 => return Err(too_large(bytes_max)),
@@ -418,7 +423,10 @@ fn origin(listener: &Listener, request: &RequestHead<'_>) -> Result<Option<Box<s
 }
 
 fn too_large(bytes_max: usize) -> HttpError {
-    HttpError::new(413, format!("the body is over {bytes_max} bytes (limits.message); send less at once"))
+    let words = format!(
+        "the body is over {bytes_max} bytes (limits.message, before login limits.before_login); send less at once"
+    );
+    HttpError::new(413, words)
 }
 
 impl Answer {

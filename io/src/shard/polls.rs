@@ -19,6 +19,8 @@ use fanwire_codec::ws::Kind;
 use fanwire_core::{Instant, Outlet, Sent};
 
 use super::http::Connection;
+use super::input::limits;
+use super::longpoll::Wanted;
 use super::ready::STRANGERS;
 use super::{Links, Shard};
 use crate::clock;
@@ -252,12 +254,24 @@ impl<S: Service> Shard<S> {
         }
     }
 
+    /// How long a message may be that a request wants to say: what holds for its session, where that is known here.
+    pub(super) fn said_bytes_max(&self, wanted: Wanted) -> u64 {
+        match wanted {
+            Wanted::Send(id) if self.knows_session(id) => self.polled_bytes_max(id.slot),
+            _ => self.config.message_bytes_max,
+        }
+    }
+
+    fn polled_bytes_max(&self, slot: u32) -> u64 {
+        let login = || self.service.login_bytes_max(Outlet(slot));
+        limits(&self.config, &self.slots.hot[slot as usize], login).message_bytes_max
+    }
+
     /// The session's client says something.
     pub(super) fn queue_send(&mut self, slot: u32, asker: Asker, body: Vec<u8>) {
         self.slots.hot[slot as usize].heard_at = self.now;
+        let bytes_max = self.polled_bytes_max(slot);
         let hot = &self.slots.hot[slot as usize];
-        let login = || self.service.login_bytes_max(Outlet(slot));
-        let bytes_max = super::input::limits(&self.config, hot, login).message_bytes_max;
         let session = self.polls.sessions.get_mut(&slot).expect("the caller knows it");
         let refusal = if hot.stage != Stage::Open {
             HttpError::new(404, "the session has ended")
