@@ -275,6 +275,24 @@ pub enum Mutation {
     TestamentUnauthorized,
     /// The end of a registration is told before its last callee has left.
     DeletedFirst,
+    /// In version 1, a prefix stands for what it was defined as first.
+    OlderPrefixHolds,
+    /// Of two rules for a name of version 1, the shorter one decides.
+    ShorterRuleDecides,
+    /// An error goes to clients of version 1 by the realm's name for it.
+    ErrorNameUntranslated,
+    /// Who publishes by version 1 never gets its own event.
+    PublisherAlwaysExcluded,
+    /// What is published by version 1 is for everybody.
+    ReceiversForgotten,
+    /// Two calls of a session of version 1 are taken for one.
+    CallsAlike,
+    /// Unsubscribing by version 1 does nothing.
+    NamedEndIgnored,
+    /// Who subscribes by version 1 under another name is told the old one.
+    OlderNameHolds,
+    /// No hook is asked whether somebody may subscribe by version 1.
+    NameUnasked,
     /// Decoding a message panics. Not for the simulation to find: the session must end with 1011 and nothing else.
     DecoderPanics,
 }

@@ -39,6 +39,7 @@ use crate::dealer::{CallRefusal, CallRequest};
 use crate::delivery::Outlet;
 use crate::encoding::Encoding;
 use crate::login::Entrance;
+use crate::mutation::{Mutation, planted};
 use crate::question::Denial;
 use crate::session::{Refusal, State, error};
 use crate::shard::{Flow, Shard};
@@ -137,9 +138,9 @@ impl Shard {
                 let args = self.in_a_list(event);
                 let request = PublishRequest {
                     acknowledge: None,
-                    exclude_me,
+                    exclude_me: exclude_me || planted(Mutation::PublisherAlwaysExcluded),
                     disclose_me: false,
-                    receivers: receivers.as_deref(),
+                    receivers: receivers.as_deref().filter(|_| !planted(Mutation::ReceiversForgotten)),
                     conflate_key: None,
                     retain: false,
                     uri: &uri,
@@ -168,14 +169,17 @@ impl Shard {
         // Before it is looked for: what is looked for is remembered, and a name may be as long as a message.
         check_topic(&topic, UriRule::Version1)
             .map_err(|why| Refusal::new(error::INVALID_URI, why.to_string()))?;
-        if self.ask_about_pattern(now, outlet, NO_REQUEST, (Action::Subscribe, MatchPolicy::Exact, &topic)) {
+        let asked = (Action::Subscribe, MatchPolicy::Exact, &*topic);
+        if !planted(Mutation::NameUnasked) && self.ask_about_pattern(now, outlet, NO_REQUEST, asked) {
             return Ok(());
         }
         // What all call it needs no name of its own.
         let name: Option<Arc<str>> = (name != topic).then(|| (*name).into());
         match self.subscription_to(outlet, &topic) {
             // Each event comes once: of two names for one topic the newer one holds.
-            Some((id, before)) if before != name => self.rename_subscription(now, outlet, id, name.as_ref()),
+            Some((id, before)) if before != name && !planted(Mutation::OlderNameHolds) => {
+                self.rename_subscription(now, outlet, id, name.as_ref())
+            }
             Some(_) => {}
             None => _ = self.subscribe_as(outlet, MatchPolicy::Exact, &topic, name.as_ref())?,
         }
@@ -189,6 +193,7 @@ impl Shard {
             self.delivery.counters.requests_refused += 1;
         } else if let Some((id, held)) = self.subscription_to(outlet, &topic)
             && held.as_deref().unwrap_or(&topic) == name
+            && !planted(Mutation::NamedEndIgnored)
         {
             self.unsubscribe(now, outlet, id.get()).expect("the session holds it");
         }
@@ -208,7 +213,8 @@ impl Shard {
             return;
         }
         // Who names two calls alike that are under way could not tell the answers apart, so the second one is refused.
-        let request = self.config.access.hasher().hash_one(call_id);
+        let said = if planted(Mutation::CallsAlike) { &call_id[..1] } else { call_id };
+        let request = self.config.access.hasher().hash_one(said);
         let session = self.session_mut(outlet).expect("it is open");
         if session.calls.contains_key(&request) {
             let words = "a call with this callID has no answer yet";

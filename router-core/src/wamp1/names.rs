@@ -10,6 +10,7 @@
 use std::borrow::Cow;
 
 use crate::ids::RealmId;
+use crate::mutation::{Mutation, planted};
 use crate::uri;
 
 /// How version 1 is served.
@@ -43,7 +44,7 @@ impl NameMap {
 
     /// What version 1 calls a name of the realm. WAMP's own have one name, whoever says them.
     pub(super) fn of_realm<'a>(&self, uri: &'a str) -> Cow<'a, str> {
-        if uri::is_reserved(uri) {
+        if uri::is_reserved(uri) || planted(Mutation::ErrorNameUntranslated) {
             return Cow::Borrowed(uri);
         }
         replace(self.0.iter().map(|(to, from)| (&**from, &**to)), uri)
@@ -52,7 +53,11 @@ impl NameMap {
 
 /// Puts something in the place of the longest of some beginnings.
 fn replace<'a, 'r>(rules: impl Iterator<Item = (&'r str, &'r str)>, name: &'a str) -> Cow<'a, str> {
-    match rules.filter(|(from, _)| name.starts_with(from)).max_by_key(|(from, _)| from.len()) {
+    let weight = |(from, _): &(&str, &str)| match planted(Mutation::ShorterRuleDecides) {
+        true => usize::MAX - from.len(),
+        false => from.len(),
+    };
+    match rules.filter(|(from, _)| name.starts_with(from)).max_by_key(weight) {
         Some((from, to)) => Cow::Owned([to, &name[from.len()..]].concat()),
         None => Cow::Borrowed(name),
     }
@@ -69,6 +74,7 @@ impl Curies {
             return Err("PREFIX: a prefix and its URI have 255 bytes at most");
         }
         match self.0.iter().position(|(known, _)| **known == *prefix) {
+            Some(_) if planted(Mutation::OlderPrefixHolds) => {}
             Some(place) => self.0[place].1 = uri.into(),
             None if self.0.len() < CURIES_MAX => self.0.push((prefix.into(), uri.into())),
             None => return Err("PREFIX: a session has 64 prefixes at most"),

@@ -1,6 +1,7 @@
 //! One modelled client: what it knows from what it saw, and hence what it can sensibly ask next. It judges nothing.
 
 mod calls;
+mod wamp1;
 
 use super::{
     echo::ROOM_REQUEST,
@@ -8,6 +9,7 @@ use super::{
     names::{GAPS, META_COUNT, META_FIRST, PATTERN_BIT, PATTERN_COUNT, REALM_BIT, is_gaps},
     plan::{Act, Plan},
     rng::Rng,
+    wamp1::{Known, UNKNOWN_AUTHID},
 };
 use calls::Work;
 pub use calls::{TIMEOUT_MAX_MS, abilities};
@@ -60,6 +62,8 @@ pub struct Client {
     registrations: BTreeMap<u64, u8>,
     work: Work,
     abilities: Abilities,
+    /// If it speaks version 1.
+    pub version_1: Known,
 }
 
 /// Who a client says that it is, and what it can do.
@@ -124,6 +128,7 @@ impl Client {
             registrations: BTreeMap::new(),
             work: Work::default(),
             abilities,
+            version_1: Known::default(),
         }
     }
 
@@ -192,6 +197,9 @@ impl Client {
         // It need not wait until it is in its room, and is not told.
         if let Some(room) = self.room {
             return self.say(act, room, plan, rng);
+        }
+        if self.protocol == Protocol::Wamp1 {
+            return self.act_in_version_1(act, plan, people, rng);
         }
         // Nor who says something too early at the message center.
         let is_too_early = self.is_centered() && act == Act::Call && rng.chance(20);
@@ -355,8 +363,8 @@ pub fn lists(people: &[Person], rng: &mut Rng) -> Lists {
         })
     };
     let sessions = |list: Option<Vec<Person>>| list.map(|list| list.iter().map(|one| one.session).collect());
-    let authids =
-        |list: Option<Vec<Person>>| list.map(|list| list.into_iter().map(|one| one.authid).collect());
+    let authid = |one: Person| if one.authid == UNKNOWN_AUTHID { stranger().authid } else { one.authid };
+    let authids = |list: Option<Vec<Person>>| list.map(|list| list.into_iter().map(authid).collect());
     let authroles =
         |list: Option<Vec<Person>>| list.map(|list| list.into_iter().map(|one| one.authrole).collect());
     Lists {

@@ -156,6 +156,9 @@ const MUST_HAPPEN: &[&str] = &[
     "sessions sent away with all others",
     "saw that a subscription was taken away",
     "saw that a registration was taken away",
+    "connects in version 1",
+    "PREFIX",
+    "saw EVENT of version 1",
 ];
 
 /// `rooms`: who is in one.
@@ -164,6 +167,7 @@ fn name(event: &Event, rooms: &BTreeSet<ClientId>) -> &'static str {
         return name;
     }
     match event {
+        Event::Opened { protocol: Protocol::Wamp1, .. } => "connects in version 1",
         Event::Opened { .. } => "connects",
         Event::Draining { .. } => "drains",
         Event::Decided { verdict: Decision::Granted(_), .. } => "logins granted",
@@ -264,6 +268,7 @@ fn name(event: &Event, rooms: &BTreeSet<ClientId>) -> &'static str {
             Op::Fail { .. } => "ERROR of a callee",
             Op::PassOn { .. } => "ERROR by which a callee passes on",
             Op::Say { .. } => "says something at the message center",
+            Op::Prefix { .. } => "PREFIX",
             Op::Goodbye => "GOODBYE",
             Op::Violate => "violations",
         },
@@ -278,6 +283,7 @@ fn name(event: &Event, rooms: &BTreeSet<ClientId>) -> &'static str {
             Seen::Published { .. } => "saw PUBLISHED",
             Seen::Event { heard: Some(_), .. } => "heard at the message center, plain",
             Seen::Event { tag, .. } if names::is_meta(tag.name) => "saw EVENT of the router's own",
+            Seen::Event { publication: NOT_TOLD, topic: Some(_), .. } => "saw EVENT of version 1",
             Seen::Event { publication: NOT_TOLD, .. } => "saw an event of a channel",
             Seen::Event { topic: Some(_), .. } => "saw EVENT by pattern",
             Seen::Event { .. } => "saw EVENT",

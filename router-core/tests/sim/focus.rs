@@ -63,7 +63,7 @@ impl Focus {
         plan.realms = 1;
         plan.clients_max = rng.pick(&[3, 8]);
         plan.shards = rng.pick(&[1, 2]);
-        (plan.echoing, plan.centered) = (0, 0);
+        (plan.echoing, plan.centered, plan.version_1) = (0, 0, 0);
         plan.socket_bytes = plan.socket_bytes.max(2_000);
         // Nobody leaves, or is made to.
         for step in [Step::Vanish, Step::Break, Step::Drain, Step::Shed, Step::Order, Step::Meta] {

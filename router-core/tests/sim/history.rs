@@ -18,6 +18,8 @@ pub enum Protocol {
     Center,
     /// In a room.
     Echo,
+    /// WAMP's, in its first version.
+    Wamp1,
 }
 
 /// What a payload says of itself: who published or called, its how manieth, and on which topic or procedure.
@@ -227,6 +229,11 @@ pub enum Op {
     Say {
         request: u64,
         say: Say,
+    },
+    /// In version 1: from now on a prefix stands for a beginning of names.
+    Prefix {
+        prefix: usize,
+        beginning: usize,
     },
     Goodbye,
     Violate,

@@ -27,6 +27,7 @@ mod planted;
 mod rng;
 mod rules;
 mod speech;
+mod wamp1;
 mod wire;
 mod world;
 

@@ -11,6 +11,7 @@ use super::{
     names::{self, REALM_BIT},
     rng::Rng,
     rules::Rules,
+    wamp1,
 };
 use fanwire_codec::wamp2::{InvokePolicy, MatchPolicy};
 use fanwire_codec::ws::deflate::{Agreement, DeflatePolicy, Direction, WINDOW_BITS_MIN};
@@ -118,6 +119,8 @@ pub struct Plan {
     /// Percent of clients that are in echo rooms, and of the others that are at the message center.
     pub echoing: usize,
     pub centered: usize,
+    /// Percent of those that are neither that speak version 1.
+    pub version_1: usize,
     pub rooms: Rooms,
     pub queues: Queues,
     /// Percent of clients that log in by ticket, of these with another ticket than theirs, and of their logins that find
@@ -223,7 +226,7 @@ impl Plan {
             Step::Api => rng.pick(&[0, 0, 30, 100, 300]),
             Step::Shed => rng.pick(&[0, 0, 2, 10]),
             Step::Inner => rng.pick(&[0, 20, 60]),
-            Step::Order => rng.pick(&[0, 0, 20, 60]),
+            Step::Order => rng.pick(&[0, 20, 60]),
             Step::Meta => rng.pick(&[0, 0, 20, 60]),
         });
         // Else there are few callees, and nearly all calls find none.
@@ -280,6 +283,7 @@ impl Plan {
             clients_max: rng.pick(&[3, 8, 20, 60]),
             echoing: if calling { 0 } else { rng.pick(&[0, 0, 30, 70]) },
             centered: if calling { 0 } else { rng.pick(&[0, 0, 30, 70]) },
+            version_1: Rng::new(seed ^ 0x0076_0001).pick(&[0, 0, 0, 20, 60]),
             rooms,
             queues,
             by_ticket: rng.pick(&[0, 50, 100, 100]),
@@ -335,7 +339,7 @@ impl Plan {
                 agent: String::new(),
                 message_center,
                 echo: rooms.configured(first),
-                wamp1: Default::default(),
+                wamp1: wamp1::configured(first),
                 handlers: Vec::new(),
             }),
         };

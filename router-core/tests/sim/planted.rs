@@ -144,6 +144,15 @@ const ALL: &[Mutation] = &[
     Mutation::TestamentUnauthorized,
     Mutation::DeletedFirst,
     Mutation::ForbiddenSubscriptionKept,
+    Mutation::OlderPrefixHolds,
+    Mutation::ShorterRuleDecides,
+    Mutation::ErrorNameUntranslated,
+    Mutation::PublisherAlwaysExcluded,
+    Mutation::ReceiversForgotten,
+    Mutation::CallsAlike,
+    Mutation::NamedEndIgnored,
+    Mutation::OlderNameHolds,
+    Mutation::NameUnasked,
 ];
 
 /// The first seed that finds the bug, and the rule's words.

@@ -141,7 +141,7 @@ pub fn speak(from: ClientId, serializer: Serializer, op: &Op, padding: usize) ->
             error: UNAVAILABLE.into(),
             payload,
         },
-        Op::Say { .. } => unreachable!("it is the message center's"),
+        Op::Say { .. } | Op::Prefix { .. } => unreachable!("it is another protocol's"),
         Op::Goodbye => Message::Goodbye { reason: "wamp.close.normal".into(), message: None },
         // Only routers send WELCOME.
         Op::Violate => Message::Welcome { session: 1, details: Default::default() },

@@ -6,7 +6,7 @@ use super::{
     echo,
     history::{Op, Seen},
     rng::Rng,
-    speech,
+    speech, wamp1,
 };
 use bytes::BytesMut;
 use fanwire_codec::{
@@ -57,6 +57,7 @@ pub enum Tongue {
     Wamp(Serializer),
     Center(Ear),
     Echo,
+    Wamp1,
 }
 
 impl Tongue {
@@ -65,6 +66,7 @@ impl Tongue {
             Self::Wamp(serializer) => speech::understand(*serializer, kind, bytes),
             Self::Center(ear) => ear.understand(kind, bytes),
             Self::Echo => echo::hear(kind, bytes),
+            Self::Wamp1 => wamp1::understand(kind, bytes),
         }
     }
 }

@@ -10,6 +10,7 @@ mod meta;
 mod orders;
 mod questions;
 mod rest;
+mod wamp1;
 
 use super::{
     center,
@@ -39,6 +40,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use wamp1::Unanswered;
 
 pub struct World {
     pub plan: Plan,
@@ -415,7 +417,9 @@ impl World {
             let (at, outlet, serializer) = (state.shard, state.outlet, state.serializer);
             state.said_goodbye |= op == Op::Goodbye;
             let request = questions::request_of(&op);
+            let unanswered = Unanswered::of(state.protocol, &op);
             let message = match (state.protocol, &op) {
+                (Protocol::Wamp1, op) => state.version_1.speak(client, op, padding),
                 (Protocol::Center, op) => center::speak(client, op).map(|bytes| (Kind::Text, bytes)),
                 (Protocol::Echo, Op::Publish { tag, .. }) => Some(echo::say(tag, padding)),
                 (Protocol::Echo | Protocol::Api, _) => None,
@@ -429,8 +433,12 @@ impl World {
             if self.rng.chance(80) {
                 self.show_ring_space(at);
             }
+            let refused = self.homes[at].shard.counters().requests_refused;
             let flow = self.homes[at].shard.receive(self.now, outlet, kind, &mut bytes);
             self.take_questions(at, Some((client, request)))?;
+            if let Some(unanswered) = unanswered {
+                self.was_given(client, unanswered, refused)?;
+            }
             let state = &mut self.clients[client.0 as usize];
             match flow {
                 Flow::Continue => {}
@@ -513,7 +521,7 @@ impl World {
             self.clients[client.0 as usize].saw(&seen);
             // Nobody knows the session of who is at the message center.
             if let Seen::Welcome(person) = &seen
-                && self.clients[client.0 as usize].protocol == Protocol::Wamp
+                && matches!(self.clients[client.0 as usize].protocol, Protocol::Wamp | Protocol::Wamp1)
             {
                 self.people.push_back(person.clone());
                 if self.people.len() > self.plan.clients_max * 3 / 2 {

@@ -13,7 +13,7 @@ pub struct Disclosed {
     asked: BTreeMap<Tag, bool>,
     /// The same, of calls by their requests.
     calls: BTreeMap<(ClientId, u64), bool>,
-    /// Who is in a room and was disclosed; it does not know itself who it is.
+    /// Who is in a room, or speaks version 1, and was disclosed; it does not know itself who it is.
     met: BTreeMap<ClientId, Person>,
     /// Requests that must be refused.
     refused: BTreeSet<(ClientId, u64)>,
@@ -71,10 +71,12 @@ impl Disclosed {
             (Disclosure::Never, true) => return Err(format!("{tag:?} is to be refused, and came through")),
         };
         let mut due = facts.person(tag.from).filter(|_| is_due);
-        if let (Some(known), Some(who), true) = (due, who, facts.is_echo(tag.from)) {
+        let is_half_known = facts.is_echo(tag.from) || facts.is_version_1(tag.from);
+        if let (Some(known), Some(who), true) = (due, who, is_half_known) {
+            let is_its_session = facts.is_echo(tag.from) || who.session == known.session;
             let is_its_role = who.authrole == known.authrole && who.authid.starts_with("anonymous-");
             due = Some(self.met.entry(tag.from).or_insert_with(|| who.clone()))
-                .filter(|_| is_its_role)
+                .filter(|_| is_its_role && is_its_session)
                 .map(|met| &*met);
         }
         if who != due {

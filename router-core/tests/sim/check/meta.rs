@@ -225,7 +225,9 @@ impl Meta {
         facts: &Facts,
     ) {
         let person = facts.person(client).filter(|person| person.session < FABLED);
-        let Some(person) = person.filter(|_| !was_known && !names::is_meta(name)) else { return };
+        // Nor are those of subscriptions in version 1.
+        let is_news = !was_known && !names::is_meta(name) && id < FABLED;
+        let Some(person) = person.filter(|_| is_news) else { return };
         let what = Becomes::Attached;
         let news = News::Entry { is_subscription, session: Some(person.session), id, what };
         self.due.push((asked_at, facts.realm(client), news));

@@ -34,6 +34,7 @@
 //! | – | what is taken from a client brings nothing any more, and it is told if it understands | `meta`, `reach` |
 //! | – | calls that a hook answers are asked once, by whom they are, and end with its answer | `calls` |
 //! | – | what a backend orders is done to exactly whom it is for, and nothing where it is refused | `orders`, `reach` |
+//! | – | in version 1: an event has the name under which its subscriber asked for it, and none comes after the end | `wamp1` |
 //! | – | inner subscribers get what sessions get, but for what their own outboxes refuse | `inner` |
 //! | – | matched = delivered + queued + dropped, after every step; delivered is what sockets took | `accounting` |
 //! | – | nothing is left when everybody has gone | `accounting` |
@@ -60,6 +61,7 @@ mod parts;
 mod reach;
 mod replies;
 mod shared;
+mod wamp1;
 
 use super::{
     history::{Abilities, ClientId, Event, Op, Person, Protocol, Seen},
@@ -134,6 +136,11 @@ impl Facts {
     /// Whether it is in a room, or on its way there.
     pub fn is_echo(&self, client: ClientId) -> bool {
         self.protocol(client) == Protocol::Echo
+    }
+
+    /// Whether it speaks version 1.
+    pub fn is_version_1(&self, client: ClientId) -> bool {
+        self.protocol(client) == Protocol::Wamp1
     }
 
     /// Whether the router was told to send it away.
@@ -293,6 +300,7 @@ impl Jury {
                 Box::new(orders::Orders::default()),
                 Box::new(messages::Messages::new(queues)),
                 Box::new(inner::Inners::default()),
+                Box::new(wamp1::Names::default()),
             ],
         }
     }

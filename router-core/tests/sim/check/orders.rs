@@ -85,7 +85,9 @@ impl Orders {
             }
             (None, _, Order::Dismiss) => &[Ok(())],
             (None, Protocol::Center | Protocol::Echo, Order::Send { .. }) => &[Ok(())],
-            (None, Protocol::Wamp | Protocol::Echo | Protocol::Api, _) => &[Err(IMPOSSIBLE)],
+            (None, Protocol::Wamp | Protocol::Wamp1 | Protocol::Echo | Protocol::Api, _) => {
+                &[Err(IMPOSSIBLE)]
+            }
             (None, Protocol::Center, Order::Unsubscribe(_)) => &[Ok(())],
             // Its role is not known yet.
             (None, Protocol::Center, Order::Subscribe(_)) if facts.person(client).is_none() => return Ok(()),

@@ -13,13 +13,14 @@ pub struct Parts {
     parts: BTreeMap<Tag, ((ClientId, u64), usize)>,
     /// Parts of its result that callees have said, by the call.
     said: BTreeMap<Tag, u32>,
-    /// Whether the callee wants to know of timeouts, by its request and by its registration.
-    registering: BTreeMap<(ClientId, u64), bool>,
-    forwards: BTreeMap<(ClientId, u64), bool>,
+    /// Whether the callee wants to know of timeouts, and since which line it does, by its request and by its registration.
+    registering: BTreeMap<(ClientId, u64), (bool, u64)>,
+    forwards: BTreeMap<(ClientId, u64), (bool, u64)>,
 }
 
 struct Call {
     tag: Tag,
+    made_at: u64,
     wants: Wants,
     /// Its parts, and whether more followed each.
     parts: Vec<(Tag, bool)>,
@@ -41,7 +42,7 @@ struct Work {
 impl Checker for Parts {
     fn observe(&mut self, event: &Event, facts: &Facts) -> Verdict {
         match event {
-            Event::Did { client, op } => self.did(*client, op),
+            Event::Did { client, op } => self.did(*client, op, facts),
             Event::Saw { client, seen } => return self.saw(*client, seen, facts),
             Event::Ended { client, .. } => {
                 for (_, call) in self.calls.range_mut((*client, 0)..=(*client, u64::MAX)) {
@@ -70,12 +71,13 @@ impl Checker for Parts {
 }
 
 impl Parts {
-    fn did(&mut self, client: ClientId, op: &Op) {
+    fn did(&mut self, client: ClientId, op: &Op, facts: &Facts) {
         match op {
             Op::Call { request, tag, wants, .. } => {
                 let parts = vec![(*tag, wants.more)];
                 let call = Call {
                     tag: *tag,
+                    made_at: facts.line,
                     wants: *wants,
                     parts,
                     came: 0,
@@ -100,7 +102,7 @@ impl Parts {
                 self.said.insert(*tag, *part + 1);
             }
             Op::Register { request, offer, .. } => {
-                self.registering.insert((client, *request), offer.forward_timeout);
+                self.registering.insert((client, *request), (offer.forward_timeout, facts.line));
             }
             _ => {}
         }
@@ -134,7 +136,13 @@ impl Parts {
         let (key, place) = *self.parts.get(tag).ok_or("an invocation that nobody called")?;
         let call = self.calls.get_mut(&key).expect("it has parts");
         let abilities = facts.abilities(callee);
-        let forwards = || self.forwards.get(&(callee, registration)) == Some(&true);
+        // What is on its way to a callee that registers again goes by what it wanted before.
+        let is_asked = asked.timeout_ms.is_some();
+        let forwards = || match self.forwards.get(&(callee, registration)) {
+            Some((_, since)) if call.made_at < *since => is_asked,
+            Some((forwards, _)) => *forwards,
+            None => false,
+        };
         let is_forwarded = match self.work.get(&(callee, id)) {
             None if place > 0 => {
                 return Err(format!("{callee:?} was called by {tag:?}, which is but a part of a call"));

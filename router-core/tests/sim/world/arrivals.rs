@@ -5,7 +5,7 @@ use crate::{
     center,
     client::{self, Client, Greeting},
     echo::{self, ROOM_REQUEST},
-    history::{ClientId, Event, Op, Person, Protocol, Seen},
+    history::{Abilities, ClientId, Event, Op, Person, Protocol, Seen},
     names,
     plan::REALMS,
     wire::Tongue,
@@ -60,6 +60,7 @@ impl World {
         let protocol = match () {
             () if self.rng.chance(self.plan.echoing) => Protocol::Echo,
             () if self.rng.chance(self.plan.centered) => Protocol::Center,
+            () if self.plan.version_1 > 0 && self.rng.chance(self.plan.version_1) => Protocol::Wamp1,
             () => Protocol::Wamp,
         };
         let by_ticket =
@@ -67,7 +68,7 @@ impl World {
         // At the message center a hook decides on logins, and where there is one, nobody else comes in. In a room nobody logs in.
         let by_ticket = match protocol {
             Protocol::Center => self.plan.hooked.then(|| by_ticket.unwrap_or(true)),
-            Protocol::Echo => None,
+            Protocol::Echo | Protocol::Wamp1 => None,
             Protocol::Wamp | Protocol::Api => by_ticket,
         };
         // Who does not log in has the realm's first role.
@@ -76,6 +77,7 @@ impl World {
         let (tongue, encoding) = match protocol {
             Protocol::Center => (Tongue::Center(center::Ear::new(client, role)), Encoding::MESSAGE_CENTER),
             Protocol::Echo => (Tongue::Echo, Encoding::ECHO),
+            Protocol::Wamp1 => (Tongue::Wamp1, Encoding::WAMP1),
             Protocol::Wamp | Protocol::Api => (Tongue::Wamp(serializer), serializer.into()),
         };
         home.sockets.open(outlet, tongue);
@@ -85,7 +87,8 @@ impl World {
             home.shard.use_compression(self.now, outlet, &agreement);
         }
         let realm = if protocol == Protocol::Wamp { self.rng.below(self.plan.realms) as u8 } else { 0 };
-        let abilities = client::abilities(&self.plan, &mut self.rng);
+        let can = client::abilities(&self.plan, &mut self.rng);
+        let abilities = if protocol == Protocol::Wamp1 { Abilities::default() } else { can };
         let greeting = Greeting { by_ticket, role, abilities };
         let mut newcomer = Client::new(client, at, outlet, serializer, realm, greeting);
         newcomer.protocol = protocol;
@@ -99,6 +102,7 @@ impl World {
         match protocol {
             Protocol::Center => self.enter_center(client),
             Protocol::Echo => self.enter_room(client),
+            Protocol::Wamp1 => self.enter_wamp1(client),
             Protocol::Wamp | Protocol::Api => Ok(()),
         }
     }
@@ -154,11 +158,5 @@ impl World {
         let room = self.clients[client.0 as usize].room.expect("it is in one");
         let subscription = center::subscription(room);
         self.client_saw(client, Seen::Subscribed { request: ROOM_REQUEST, subscription })
-    }
-
-    /// What follows from what the router did, without a message that says so.
-    fn client_saw(&mut self, client: ClientId, seen: Seen) -> Verdict {
-        self.clients[client.0 as usize].saw(&seen);
-        self.tell(Event::Saw { client, seen })
     }
 }

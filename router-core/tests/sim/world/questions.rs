@@ -114,15 +114,26 @@ impl World {
         };
         self.moves += 1;
         let granted = outcome.as_ref().ok().map(|grant| grant.role);
+        let ruling = request.map(|_| match &outcome {
+            Ok(_) => Ruling::Allowed,
+            Err(Denial::Refused) => Ruling::Denied,
+            Err(_) => Ruling::Failed,
+        });
         let Asked { at, question, .. } = &self.questions[index];
         let (at, verdict) = (*at, question.verdict(outcome));
         if !again {
             self.questions.swap_remove(index);
         }
+        let refused = self.refused_for(client);
         self.homes[at].shard.handle_verdict(self.now, verdict);
         // Whose proof was good may be asked about once more.
         self.take_questions(at, Some((client, None)))?;
-        if is_room_asked && is_wanted { self.room_is_decided(client, request, granted) } else { Ok(()) }
+        match ruling {
+            _ if !is_wanted => Ok(()),
+            _ if is_room_asked => self.room_is_decided(client, request, granted),
+            Some(ruling) => self.is_ruled(client, ruling, refused),
+            None => Ok(()),
+        }
     }
 
     /// A call that a hook answers.
@@ -176,6 +187,12 @@ impl World {
         is_entrance && self.clients[client.0 as usize].room.is_some()
     }
 
+    /// Whether the hook's word on this request is awaited.
+    pub(super) fn is_asked_about(&self, client: ClientId, request: u64) -> bool {
+        let is_it = |asked: &Asked| asked.client == client && asked.request == Some(request);
+        self.questions.iter().any(|asked| is_it(asked) && asked.question.is_wanted())
+    }
+
     /// What becomes of an echo client by the verdict on its session, or on its room.
     fn room_is_decided(
         &mut self,
@@ -202,7 +219,10 @@ impl World {
         let state = &mut self.clients[client.0 as usize];
         state.refused |= state.room.is_some() && request.is_none_or(|request| request == ROOM_REQUEST);
         match request {
-            Some(request) => self.tell(Event::Ruled { client, request, ruling: Ruling::Failed }),
+            Some(request) => {
+                self.tell(Event::Ruled { client, request, ruling: Ruling::Failed })?;
+                self.is_ruled(client, Ruling::Failed, 0)
+            }
             None => self.tell(Event::Decided { client, verdict: Decision::Busy }),
         }
     }
