@@ -15,11 +15,19 @@
 import { CASES as advanced } from './javascript/advanced.mjs';
 import { CASES as basic } from './javascript/cases.mjs';
 import { autobahnClient, wampyClient } from './javascript/clients.mjs';
+import { CASES as history } from './javascript/history.mjs';
+import { CASES as logins } from './javascript/logins.mjs';
+import { CASES as meta } from './javascript/meta.mjs';
 import { CASES as passthru } from './javascript/passthru.mjs';
 import { CannotExpress, Refusal, open, options, pause } from './javascript/support.mjs';
 
-const CASES = [basic, advanced, passthru].flatMap((table) => Object.entries(table))
+const CASES = [basic, advanced, history, logins, meta, passthru].flatMap((table) => Object.entries(table))
   .flatMap(([feature, cases]) => Object.entries(cases).map(([name, check]) => ({ feature, name, check })));
+/** Features of which there is no case for these clients, and why. */
+const SILENT = {
+  progressive_call_invocations: (name) => (name === 'wampy'
+    ? 'it sends calls in parts and does not announce it' : 'it cannot send the next part of a call'),
+};
 const say = console.log.bind(console);
 // Autobahn writes its troubles to the console, also those that a case makes on purpose.
 for (const sort of ['log', 'warn', 'info', 'debug', 'error']) console[sort] = () => {};
@@ -66,6 +74,11 @@ async function runAll(client) {
     const verdict = await judge(check, client);
     counts[verdict.result] += 1;
     say(JSON.stringify({ feature, case: name, ...verdict }));
+  }
+  for (const [feature, reason] of Object.entries(SILENT)) {
+    const why = reason(client.name);
+    if (only || !(options.feature ?? feature).split(',').includes(feature)) continue;
+    say(JSON.stringify({ feature, case: '', result: 'skipped', why }));
   }
   say(`${counts.skipped} skipped`);
   say(`${counts.passed} passed, ${counts.failed} failed`);

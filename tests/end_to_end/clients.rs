@@ -10,6 +10,9 @@ use std::process::Command;
 use crate::support::{CHEAP_HASH, CHEAP_TICKET, Folder, Launch, Router, eventually};
 use crate::tls::Set;
 
+/// What the cases of the suites need: a topic with history, permissions, users. No listener, so it may stand behind one.
+pub const REALM: &str = include_str!("../clients/routers/fanwire.toml");
+
 pub fn tool(variable: &str) -> Option<OsString> {
     let tool = std::env::var_os(variable);
     if tool.is_none() {
@@ -37,6 +40,8 @@ fn passes_logged_in(driver: &str, program: &OsString, name: &str, arguments: &[&
     let users: String = (0..40).map(|number| format!("joe{number}:anonymous:{CHEAP_HASH}\n")).collect();
     let users = folder.write("users.txt", &users);
     let router = Launch::on(driver)
+        .argument("--config")
+        .argument(&folder.write("fanwire.toml", REALM))
         .set("realm.0.anonymous_role", "none")
         .set("realm.0.users_file", &users)
         // A run has a hundred logins, many of them at once.
@@ -48,7 +53,7 @@ fn passes_logged_in(driver: &str, program: &OsString, name: &str, arguments: &[&
 
 /// Over TLS, trusting one authority by the client's own means.
 fn passes_over_tls(driver: &str, program: &OsString, name: &str, arguments: &[&str]) {
-    let (authority, folder, router) = Set::new(driver, &format!("clients-{name}"), "").start();
+    let (authority, folder, router) = Set::new(driver, &format!("clients-{name}"), REALM).start();
     let ca = folder.write("ca.pem", &authority.pem());
     let url = format!("wss://{}/ws", crate::tls::address(&router));
     let trust = [("NODE_EXTRA_CA_CERTS", ca.as_str()), ("SSL_CERT_FILE", ca.as_str())];
@@ -148,7 +153,7 @@ on_both_drivers! {
 
     fn autobahn_for_python_over_rawsocket_and_tls(driver: &str) {
         let Some(program) = tool("FANWIRE_PYTHON") else { return };
-        let (authority, folder, router) = Set::new(driver, "clients-raw", "").start();
+        let (authority, folder, router) = Set::new(driver, "clients-raw", REALM).start();
         let ca = folder.write("ca.pem", &authority.pem());
         let url = format!("rss://{}", crate::tls::address(&router));
         let arguments = ["--serializer", "cbor"];

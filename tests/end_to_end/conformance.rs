@@ -78,11 +78,31 @@ fn the_page_has_each_case_of_the_suites_and_no_other() {
 }
 
 #[test]
+fn each_client_judges_each_feature_or_says_why_not() {
+    let title = |section: &'static str| section.lines().next().expect("a heading").trim();
+    let sections = PAGE.split("\n### ").skip(1).map(|section| (title(section), section));
+    let mut cannot = BTreeSet::new();
+    for row in rows("feature | cases") {
+        cannot.extend(row[2].split(", ").map(|client| (row[0], client)));
+    }
+    let clients: BTreeSet<_> = rows("case ").iter().flat_map(|row| row[1].split(", ")).collect();
+    assert_eq!(clients.len(), 7, "{clients:?}");
+    for (feature, section) in sections {
+        for client in &clients {
+            let judges = section.lines().any(|line| {
+                line.split(" | ").nth(1).is_some_and(|cell| cell.split(", ").any(|name| name == *client))
+            });
+            assert!(judges || cannot.contains(&(feature, *client)), "{client} says nothing of {feature}");
+        }
+    }
+}
+
+#[test]
 fn no_case_fails_against_fanwire() {
     for row in rows("case ") {
         assert_eq!(row[2], "yes", "{row:?}");
     }
-    for row in rows("feature ") {
+    for row in rows("feature | announced") {
         assert!(!row[2].contains("fails"), "{row:?}");
     }
 }
@@ -90,7 +110,7 @@ fn no_case_fails_against_fanwire() {
 #[test]
 fn each_test_that_the_page_names_is_there() {
     let mut named = 0;
-    for row in rows("feature ") {
+    for row in rows("feature | announced") {
         let [feature, _, ours, _, shown] = row[..] else { panic!("{row:?}") };
         // A link is `[text](../path)`, its text `file.rs` or `file.rs: name of a test`.
         for link in shown.split("](../").collect::<Vec<_>>().windows(2) {
@@ -121,7 +141,7 @@ fn what_welcome_announces_stands_there() {
         announced.extend(features.keys().cloned());
     }
     assert!(announced.contains("call_canceling"), "{announced:?}");
-    let rows = rows("feature ");
+    let rows = rows("feature | announced");
     let listed: BTreeSet<&str> = rows.iter().map(|row| row[1].trim_matches('`')).collect();
     for feature in &announced {
         assert!(listed.contains(feature.as_str()), "{feature} is announced, and has no row");

@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::process::Command;
 
-use crate::clients::{left_nothing_behind, script, tool};
+use crate::clients::{REALM, left_nothing_behind, script, tool};
 use crate::support::{Folder, Launch, Router};
 
 /// The programs: as their option `--client` has it, the transports that they speak, and what runs them.
-const CLIENTS: [Client; 6] = [
+const CLIENTS: [Client; 7] = [
     Client {
         name: "autobahn-asyncio",
         transports: &["ws", "deflate", "batched", "rs", "unix"],
@@ -25,6 +25,7 @@ const CLIENTS: [Client; 6] = [
         runs: PYTHON,
     },
     Client { name: "xconn", transports: &["ws", "rs", "unix"], runs: PYTHON },
+    Client { name: "wampproto", transports: &["ws", "rs", "unix"], runs: PYTHON },
     Client { name: "autobahn", transports: &["ws", "deflate", "poll"], runs: NODE },
     Client { name: "wampy", transports: &["ws", "deflate"], runs: NODE },
     Client { name: "wamp_async", transports: &["ws", "rs"], runs: WAMP_ASYNC },
@@ -172,10 +173,12 @@ fn start([name, _, transport, shards, driver]: Combination) -> (Router, String, 
     let launch = Launch::on(driver).argument("--shards").argument(shards);
     if transport == "unix" {
         let socket = folder.path("a.sock");
-        let text = format!("[[listener]]\nbind = \"127.0.0.1:0\"\n[[listener]]\nbind = \"unix:{socket}\"\n");
+        let text =
+            format!("[[listener]]\nbind = \"127.0.0.1:0\"\n[[listener]]\nbind = \"unix:{socket}\"\n{REALM}");
         let file = folder.write("fanwire.toml", &text);
         return (launch.argument("--config").argument(&file).start(), format!("rs://unix:{socket}"), folder);
     }
+    let launch = launch.argument("--config").argument(&folder.write("fanwire.toml", REALM));
     let mut launch = launch.set("compression.takeover", &takeover);
     if (name, transport) == ("wamp_async", "rs") {
         // It asks for messages of 16 MiB, and takes any other answer for a refusal.
@@ -203,6 +206,10 @@ on_both_drivers! {
 
     fn xconn_for_python(driver: &str) {
         passes(driver, "xconn");
+    }
+
+    fn wampproto_for_python(driver: &str) {
+        passes(driver, "wampproto");
     }
 
     fn autobahn_for_javascript(driver: &str) {

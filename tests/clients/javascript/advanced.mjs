@@ -1,7 +1,7 @@
 // Cases of the advanced profile: calls, and the meta API: { feature: { case: check } }.
 
 import assert from 'node:assert/strict';
-import { joinMany, refused, skip, subscribe } from './support.mjs';
+import { Refusal, joinMany, refused, skip, subscribe } from './support.mjs';
 
 /** A procedure that ends when the case says so. */
 function hanging() {
@@ -18,7 +18,7 @@ function hanging() {
 
 /** Calls what hangs, cancels it in this mode, and sees that nobody is the worse for it. */
 async function cancelled(client, mode, name) {
-  if (!client.cancels.includes(mode)) skip(`${client.name} does not cancel in mode ${mode}`);
+  if (!client.cancels.includes(mode)) skip(mode ? `it does not cancel in mode ${mode}` : 'it does not cancel without a mode');
   const [callee, caller] = await joinMany(client, 2);
   const procedure = hanging();
   await callee.register(name, procedure.endpoint);
@@ -97,6 +97,20 @@ export const CASES = {
       }
     },
 
+    async long_results_wait_for_their_caller(client) {
+      const [callee, caller] = await joinMany(client, 2);
+      const [count, text] = [1000, 'x'.repeat(8192)]; // 8 MiB: more than may wait for one session
+      await callee.register('com.fanwire.js.long', (args, kwargs, { progress }) => {
+        // All at once: meanwhile nobody reads, for it is this program that should.
+        for (let n = 0; n < count; n += 1) progress([n, text]);
+        return { args: [count] };
+      });
+      const parts = [];
+      const add = ({ args: [n, part] }) => parts.push([n, part.length]);
+      assert.deepEqual((await caller.call('com.fanwire.js.long', [], {}, {}, add)).args, [count]);
+      assert.deepEqual(parts, Array.from({ length: count }, (_, n) => [n, text.length]));
+    },
+
     async who_does_not_ask_for_parts_gets_one_result(client) {
       const [callee, caller] = await joinMany(client, 2);
       await callee.register('com.fanwire.js.whole', (args, kwargs, { progress }) => {
@@ -154,11 +168,51 @@ export const CASES = {
 
   extensions: {
     async a_procedure_can_be_taken_over(client) {
-      if (!client.canTakeOver) skip(`${client.name} does not send force_reregister`);
+      if (!client.sendsAnyOption) skip('it does not send force_reregister');
       const [old, young] = await joinMany(client, 2);
-      await old.register('com.fanwire.js.taken', () => ({ args: ['old'] }), { force_reregister: true });
+      const lost = await old.register('com.fanwire.js.taken', () => ({ args: ['old'] }), { force_reregister: true });
       await young.register('com.fanwire.js.taken', () => ({ args: ['new'] }), { force_reregister: true });
       assert.deepEqual((await old.call('com.fanwire.js.taken')).args, ['new']);
+      await lost.whenTaken; // who hears it is told
+    },
+
+    async nobody_works_on_more_than_it_wants(client) {
+      if (!client.sendsAnyOption) skip('it does not send concurrency');
+      const [callee, caller] = await joinMany(client, 2);
+      const procedure = hanging();
+      await callee.register('com.fanwire.js.concurrency', procedure.endpoint, { concurrency: 1 });
+      const call = caller.call('com.fanwire.js.concurrency');
+      await procedure.started;
+      const reasons = ['wamp.error.no_available_callee', 'crossbar.error.max_concurrency_reached'];
+      await refused(caller.call('com.fanwire.js.concurrency'), ...reasons);
+      procedure.end();
+      assert.deepEqual((await call).args, ['too late']);
+    },
+
+    async who_works_on_least_is_asked(client) {
+      if (!client.sendsAnyOption) skip('it knows its own policies alone');
+      const [caller, busy, idle] = await joinMany(client, 3);
+      const procedure = hanging();
+      await busy.register('com.fanwire.js.least', procedure.endpoint, { invoke: 'queue_least_loaded' });
+      const call = caller.call('com.fanwire.js.least');
+      await procedure.started;
+      await idle.register('com.fanwire.js.least', () => ({ args: ['idle'] }), { invoke: 'queue_least_loaded' });
+      for (let n = 0; n < 4; n += 1) assert.deepEqual((await caller.call('com.fanwire.js.least')).args, ['idle']);
+      procedure.end();
+      assert.deepEqual((await call).args, ['too late']);
+    },
+  },
+
+  call_reroute: {
+    async a_callee_that_announced_nothing_answers_for_itself(client) {
+      const [caller, ...callees] = await joinMany(client, 3);
+      for (const callee of callees) {
+        await callee.register('com.fanwire.js.unavailable', () => {
+          throw new Refusal('wamp.error.unavailable', ['too busy'], {});
+        }, { invoke: 'roundrobin' });
+      }
+      const { args } = await refused(caller.call('com.fanwire.js.unavailable'), 'wamp.error.unavailable');
+      assert.deepEqual(args, ['too busy']);
     },
   },
 

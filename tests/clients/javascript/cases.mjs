@@ -26,7 +26,7 @@ export const CASES = {
         return;
       }
       assert.deepEqual([details.authid, details.authmethod, details.authprovider], [login.user, 'ticket', 'static']);
-      for (const wrong of [{ ...login, ticket: 'another' }, { ...login, user: 'nobody' }]) {
+      for (const wrong of [{ ...login, secret: 'another' }, { ...login, user: 'nobody' }]) {
         await refused(client.connect(REALM, wrong), 'wamp.error.authentication_denied');
       }
     },
@@ -234,6 +234,17 @@ export const CASES = {
         await end();
       }
       await refused(caller.call(procedure), 'wamp.error.no_such_procedure');
+    },
+  },
+
+  uris: {
+    async reserved_uris_are_refused(client) {
+      if (!client.sendsAnyOption) skip('it sends no such URI');
+      const [session] = await joinMany(client, 1);
+      const reasons = ['wamp.error.invalid_uri', 'wamp.error.not_authorized'];
+      await refused(session.publish('wamp.forged.event', ['x']), ...reasons);
+      await refused(session.register('wamp.forged.procedure', () => ({})), ...reasons);
+      await session.publish('com.fanwire.js.still.here', ['x']);
     },
   },
 

@@ -16,6 +16,28 @@ function compressingWebSocket() {
   };
 }
 
+const keyPair = (hex) => require('tweetnacl').sign.keyPair.fromSeed(Uint8Array.from(Buffer.from(hex, 'hex')));
+
+/** What Autobahn wants to know for a login. */
+function autobahnLogin({ auth_cra: cra, auth_cryptosign: cryptosign }, { method, user, secret }) {
+  const key = method === 'cryptosign' ? keyPair(secret) : undefined;
+  const onchallenge = (session, asked, extra) => {
+    assert.equal(asked, method);
+    if (method === 'ticket') return secret;
+    if (key) return cryptosign.sign_challenge(key, extra);
+    return cra.sign(extra.salt ? cra.derive_key(secret, extra.salt, extra.iterations, extra.keylen) : secret, extra.challenge);
+  };
+  const authextra = key && { pubkey: cryptosign.public_key(key), channel_binding: null };
+  return { authmethods: [method], authid: user, authextra, onchallenge };
+}
+
+/** What wampy does, with its functions that sign. */
+function wampyLogin({ method, user, secret }, signers) {
+  const authextra = method === 'cryptosign' ? { pubkey: Buffer.from(keyPair(secret).publicKey).toString('hex') } : {};
+  const sign = signers[method];
+  return { authmethods: [method], authid: user, authextra, onChallenge: sign ? sign(secret) : () => secret };
+}
+
 export function autobahnClient(serializer) {
   if (options.compression) globalThis.WebSocket = compressingWebSocket();
   globalThis.WebSocket ??= require('ws').WebSocket; // Node has one of its own from version 22
@@ -32,13 +54,14 @@ export function autobahnClient(serializer) {
   return {
     name: 'autobahn', canIncludeItself: true, tellsReason: true, sendsEmptyLists: true, canEndPatterns: true,
     // After CANCEL in another mode than this it rejects the call by itself, and takes the router's ERROR for a violation.
-    cancels: ['kill'], canTakeOver: true, retains: true, passesThrough: false,
+    cancels: ['kill'], sendsAnyOption: true, retains: true, passesThrough: false, hearsRevocations: true,
+    tellsTrust: false, // it picks from the details what it knows
     connect: (realm = REALM, login = nextLogin()) => new Promise((resolve, reject) => {
       const quiet = () => {};
       const connection = new autobahn.Connection({
         ...(polls ? { transports: [{ type: 'longpoll', url: options.url }] } : { url: options.url }), realm, max_retries: 0, on_user_error: quiet, on_internal_error: reject,
         serializers: [new Kind()],
-        ...(login && { authmethods: ['ticket'], authid: login.user, onchallenge: () => login.ticket }),
+        ...(login && autobahnLogin(autobahn, login)),
       });
       let closed;
       const whenClosed = new Promise((done) => { closed = done; });
@@ -56,10 +79,12 @@ export function autobahnClient(serializer) {
               id: event.publisher, authid: event.publisher_authid, authrole: event.publisher_authrole,
             }, event.topic, event), wanted)
             .catch(refuse);
-          return { id: subscription.id, unsubscribe: () => session.unsubscribe(subscription) };
+          return {
+            id: subscription.id, unsubscribe: () => session.unsubscribe(subscription), whenTaken: subscription.on_unsubscribe,
+          };
         },
         publish: async (topic, args, kwargs, wanted = {}) => {
-          const publication = await session.publish(topic, args, kwargs, { acknowledge: true, ...wanted });
+          const publication = await session.publish(topic, args, kwargs, { acknowledge: true, ...wanted }).catch(refuse);
           return publication.id;
         },
         publishQuietly: (topic, args, kwargs) => { session.publish(topic, args, kwargs); },
@@ -82,7 +107,7 @@ export function autobahnClient(serializer) {
               throw error instanceof Refusal ? new autobahn.Error(error.uri, error.args, error.kwargs) : error;
             }
           }, wanted).catch(refuse);
-          return { unregister: () => registration.unregister() };
+          return { unregister: () => registration.unregister(), whenTaken: registration.on_unregister };
         },
         leave: () => { connection.close(); return whenClosed; },
         whenClosed,
@@ -104,6 +129,9 @@ export async function wampyClient(serializer) {
   const { JsonSerializer } = await load('serializers/json-serializer.js');
   const { MsgpackSerializer } = await load('serializers/msgpack-serializer.js');
   const { CborSerializer } = await load('serializers/cbor-serializer.js');
+  const signers = {
+    wampcra: (await load('auth/wampcra/wampy-cra.js')).sign, cryptosign: (await load('auth/cryptosign/wampy-cryptosign.js')).sign,
+  };
   const Kind = { json: JsonSerializer, msgpack: MsgpackSerializer, cbor: CborSerializer }[serializer];
   const Socket = options.compression ? compressingWebSocket() : require('websocket').w3cwebsocket;
   const refuse = (error) => {
@@ -114,8 +142,8 @@ export async function wampyClient(serializer) {
   const payload = (args, kwargs) => (args || kwargs ? { argsList: args ?? [], argsDict: kwargs } : undefined);
 
   return {
-    name: 'wampy', cancels: ['skip', 'kill', 'killnowait', undefined], canTakeOver: false,
-    passesThrough: true,
+    name: 'wampy', cancels: ['skip', 'kill', 'killnowait', undefined], passesThrough: true,
+    sendsAnyOption: false, hearsRevocations: false, tellsTrust: true,
     retains: false, // it checks the option and does not send it
     // it never sends `exclude_me: false`, nor an empty list
     canIncludeItself: false, tellsReason: false, sendsEmptyLists: false,
@@ -127,7 +155,7 @@ export async function wampyClient(serializer) {
         realm, ws: Socket, autoReconnect: false,
         serializer: new Kind(),
         payloadSerializers: { json: new JsonSerializer(), msgpack: new MsgpackSerializer(), cbor: new CborSerializer() },
-        ...(login && { authmethods: ['ticket'], authid: login.user, onChallenge: () => login.ticket }),
+        ...(login && wampyLogin(login, signers)),
         onClose: () => { open.delete(face); closed('closed'); },
       });
       const face = {
@@ -156,10 +184,10 @@ export async function wampyClient(serializer) {
         register: async (procedure, endpoint, wanted) => {
           await wampy.register(procedure, async ({ details, argsList, argsDict, result_handler: answer }) => {
             const progress = (args, kwargs) => answer({ ...payload(args, kwargs), options: { progress: true } });
-            const { procedure: name, caller } = details;
+            const { procedure: name, caller, trustlevel } = details;
             try {
               // It announces nothing of parts, so it is not told whether they are wanted, and sends them all the same.
-              const told = { procedure: name, caller, progress };
+              const told = { procedure: name, caller, trustlevel, progress };
               const result = await endpoint(argsList ?? [], argsDict ?? {}, told);
               const packed = payload(result.args, result.kwargs);
               return result.options ? { ...packed, options: result.options } : packed;

@@ -25,7 +25,7 @@ let logins = 0;
 export const nextLogin = () => {
   if (!options.users) return undefined;
   logins += 1;
-  return { user: `joe${logins % Number(options.users)}`, ticket: options.ticket };
+  return { method: 'ticket', user: `joe${logins % Number(options.users)}`, secret: options.ticket };
 };
 
 /** An error answer, whichever client it came through. */

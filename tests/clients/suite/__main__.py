@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Drives a router with an unmodified Python client, case by case.
 
-    suite --client autobahn-asyncio|autobahn-twisted|xconn --url URL --serializer json|msgpack|cbor
+    suite --client autobahn-asyncio|autobahn-twisted|xconn|wampproto --url URL --serializer json|msgpack|cbor
     suite ... --compression                     with permessage-deflate (Autobahn)
     suite ... --batched                         in batches of messages (Autobahn)
     suite ... --users 40 --ticket TICKET        each session logged in as joe0, …, joe39
@@ -34,7 +34,7 @@ def say(line):
 
 def arguments():
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    options.add_argument("--client", choices=["autobahn-asyncio", "autobahn-twisted", "xconn"], default="autobahn-asyncio")
+    options.add_argument("--client", choices=["autobahn-asyncio", "autobahn-twisted", "xconn", "wampproto"], default="autobahn-asyncio")
     options.add_argument("--url")
     options.add_argument("--serializer", choices=["json", "msgpack", "cbor"], default="json")
     options.add_argument("--compression", action="store_true")
@@ -53,6 +53,10 @@ def client_of(options):
     """The client that the options name. Autobahn takes one framework for the whole process."""
     if options.client == "xconn":
         from xconn_client import Client
+
+        return Client(options.url, options.serializer)
+    if options.client == "wampproto":
+        from wampproto_client import Client
 
         return Client(options.url, options.serializer)
     from autobahn_client import Asyncio, Client, Twisted
@@ -75,6 +79,9 @@ async def judge(case, clients, patience):
     except CannotExpress as why:
         await asyncio.wait_for(clients.close(), patience)
         return "skipped", str(why)
+    except asyncio.CancelledError:
+        clients.cut()
+        return "failed", "what it waited for was given up"
     except asyncio.TimeoutError:
         clients.cut()
         return "failed", f"no answer within {patience:g} s"
@@ -86,12 +93,12 @@ async def judge(case, clients, patience):
 
 
 async def run_all(options):
-    from support import CASES, Clients
+    from support import CASES, Clients, Login
 
     client = client_of(options)
     logins = None
     if options.users:
-        logins = itertools.cycle((f"joe{number}", options.ticket) for number in range(options.users))
+        logins = itertools.cycle(Login("ticket", f"joe{number}", options.ticket) for number in range(options.users))
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     for case in CASES:
         if options.only and case.name not in options.only:
@@ -153,9 +160,15 @@ def main():
 
     import calls  # noqa: F401  each puts its cases into the table
     import calls_advanced  # noqa: F401
+    import calls_in_parts  # noqa: F401
+    import history  # noqa: F401
+    import logins  # noqa: F401
     import meta  # noqa: F401
+    import passing  # noqa: F401
     import pubsub  # noqa: F401
+    import reflection  # noqa: F401
     import sessions  # noqa: F401
+    import trust  # noqa: F401
     from support import CASES
 
     if options.list:

@@ -6,6 +6,7 @@ import ssl
 from urllib.parse import urlsplit
 
 from autobahn.wamp import serializer as serializers
+from autobahn.wamp.auth import create_authenticator
 from autobahn.wamp.message import Cancel
 from autobahn.wamp.types import CallOptions, ComponentConfig, PublishOptions, RegisterOptions, SubscribeOptions
 from support import CannotExpress, equal
@@ -16,13 +17,16 @@ KINDS = {
     "cbor": serializers.CBORSerializer,
 }
 
+# What its authenticators call it.
+SECRETS = {"ticket": "ticket", "wampcra": "secret", "scram": "password", "cryptosign": "privkey"}
+
 
 def options_of(kind, options, **more):
     """Its class of options with these; what it has no word for cannot be expressed."""
     known = inspect.signature(kind.__init__).parameters
     for name in options or {}:
         if name not in known:
-            raise CannotExpress(f"Autobahn for Python has no {kind.__name__}.{name}")
+            raise CannotExpress(f"it has no {kind.__name__}.{name}")
     return kind(**(options or {}), **more)
 
 
@@ -106,14 +110,20 @@ def adapter(base):
             face.inner = self
 
         def onConnect(self):
-            if self.face.login:
-                self.join(self.config.realm, authmethods=["ticket"], authid=self.face.login[0])
-            else:
+            login = self.face.login
+            if login is None:
                 self.join(self.config.realm)
+                return
+            self.way_in = create_authenticator(login.method, authid=login.authid, **{SECRETS[login.method]: login.secret})
+            self.join(self.config.realm, authmethods=[login.method], authid=login.authid, authextra=self.way_in.authextra)
 
         def onChallenge(self, challenge):
-            equal(challenge.method, "ticket", "method")
-            return self.face.login[1]
+            equal(challenge.method, self.face.login.method, "method")
+            return self.way_in.on_challenge(self, challenge)
+
+        def onWelcome(self, welcome):
+            # What it says here is why it does not believe the router.
+            return self.way_in.on_welcome(self, welcome.authextra) if self.face.login else None
 
         def onJoin(self, details):
             self.face.joined.set_result(details)
@@ -204,8 +214,8 @@ class Client:
     """Connects sessions of one flavour, over one transport, in one serializer."""
 
     able = {
-        "progress", "CANCEL", "words of GOODBYE", "connections that break", "publication ids", "keywords of errors",
-        "binary values",
+        "results in parts", "CANCEL", "sight of GOODBYE", "way to cut a connection", "publication ids", "keywords of errors",
+        "binary values", "SCRAM",
     }
 
     def __init__(self, framework, url, serializer, compression=False, batched=False):

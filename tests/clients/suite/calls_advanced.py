@@ -139,9 +139,22 @@ async def an_answer_in_time_is_the_answer(clients):
     equal(await caller.call("com.fanwire.test.early", options={"timeout": 3_600_000}), "in time")
 
 
+@case("call_timeout")
+async def a_callee_that_wants_to_looks_after_the_time_itself(clients):
+    clients.needs("option forward_timeout")
+    callee, caller = await clients.join_many(2)
+
+    async def slow(details):
+        await asyncio.sleep(details.timeout / 1000 * 2)
+        return f"late by {details.timeout} ms"
+
+    await callee.register(slow, "com.fanwire.test.own.time", {"forward_timeout": True})
+    equal(await caller.call("com.fanwire.test.own.time", options={"timeout": 300}), "late by 300 ms")
+
+
 @case("progressive_call_results")
 async def results_come_in_parts(clients):
-    clients.needs("progress")
+    clients.needs("results in parts")
     callee, *callers = await clients.join_many(5)
 
     def count(up_to, details):
@@ -221,6 +234,55 @@ async def another_policy_than_the_first_ones_is_refused(clients):
         # The second is Crossbar's: the specification names none for this.
         reasons = ["procedure_already_exists", "procedure_exists_with_different_invocation_policy"]
         await refused(refusal, *(f"wamp.error.{reason}" for reason in reasons))
+
+
+def unavailable():
+    raise ApplicationError("wamp.error.unavailable", "too busy")
+
+
+@case("call_reroute")
+async def the_next_callee_is_asked_when_one_is_unavailable(clients):
+    clients.needs("announcement of call_reroute")
+    caller, *callees = await clients.join_many(5)
+    name, options = "com.fanwire.test.rerouted", {"invoke": "roundrobin"}
+    for callee in callees[:3]:
+        await callee.register(unavailable, name, options)
+    last = await callees[3].register(lambda: "the last one", name, options)
+    for _ in range(6):
+        equal(await caller.call(name), "the last one")
+    await last.unregister()
+    await refused(caller.call(name), "wamp.error.no_available_callee")
+
+
+@case("call_reroute")
+async def a_callee_that_announced_nothing_answers_for_itself(clients):
+    clients.lacks("announcement of call_reroute")
+    caller, *callees = await clients.join_many(3)
+    for callee in callees:
+        await callee.register(unavailable, "com.fanwire.test.not.rerouted", {"invoke": "roundrobin"})
+    error = await refused(caller.call("com.fanwire.test.not.rerouted"), "wamp.error.unavailable")
+    equal(list(error.args), ["too busy"])
+
+
+@case("extensions")
+async def who_works_on_least_is_asked(clients):
+    clients.needs("invoke queue_least_loaded")
+    caller, busy, idle = await clients.join_many(3)
+    options = {"invoke": "queue_least_loaded"}
+    loop = asyncio.get_running_loop()
+    started, goes_on = loop.create_future(), loop.create_future()
+
+    async def hang():
+        started.set_result(None)
+        return await goes_on
+
+    await busy.register(hang, "com.fanwire.test.least", options)
+    call = asyncio.ensure_future(caller.call("com.fanwire.test.least"))
+    await started
+    await idle.register(lambda: "idle", "com.fanwire.test.least", options)
+    equal([await caller.call("com.fanwire.test.least") for _ in range(4)], ["idle"] * 4)
+    goes_on.set_result("busy")
+    equal(await call, "busy")
 
 
 @case("extensions")

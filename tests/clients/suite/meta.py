@@ -20,7 +20,7 @@ async def sessions_are_counted_listed_and_described(clients):
 
 @case("session_meta_api")
 async def a_killed_session_hears_why(clients):
-    clients.needs("words of GOODBYE")
+    clients.needs("sight of GOODBYE")
     killer, victim = await clients.join_many(2)
     await killer.call("wamp.session.kill", victim.id, reason="com.example.out", message="bye")
     details = await victim.left
@@ -33,6 +33,16 @@ async def sessions_are_killed_by_authid(clients):
     number = victim.id
     equal(await killer.call("wamp.session.kill_by_authid", victim.authid), [number])
     await clients.gone(victim)
+
+
+@case("session_meta_api")
+async def sessions_are_killed_by_authrole(clients):
+    killer, *victims = await clients.join_many(4)
+    equal(await killer.call("wamp.session.kill_by_authrole", "nobody"), 0)
+    equal(await killer.call("wamp.session.kill_by_authrole", "anonymous"), 3)
+    for victim in victims:
+        await clients.gone(victim)
+    equal(await killer.call("wamp.session.list"), [killer.id])
 
 
 @case("session_meta_api")
@@ -66,10 +76,10 @@ async def who_comes_and_goes_is_told(clients):
 
 @case("testament_meta_api")
 async def a_testament_is_published_when_its_session_is_cut(clients):
-    clients.needs("connections that break")
+    clients.needs("way to cut a connection")
     heir, testator = await clients.join_many(2)
     inbox = await subscribe(heir, "com.fanwire.test.will")
-    blob = bytes(range(9))
+    blob = bytes(range(9)) if "binary values" in clients.client.able else "text"
     for args, kwargs in [
         (["com.fanwire.test.will", ["second", blob], {"a": 1.5}], {}),
         (["com.fanwire.test.will", ["never"], {}], {"publish_options": {"exclude": [heir.id]}}),
@@ -79,6 +89,31 @@ async def a_testament_is_published_when_its_session_is_cut(clients):
     testator.cut()
     equal([event[:2] for event in await inbox.take(2)], [(["first"], {}), (["second", blob], {"a": 1.5})])
     await testator.disconnected
+
+
+@case("testament_meta_api")
+async def a_testament_is_published_when_its_session_ends(clients):
+    heir, testator = await clients.join_many(2)
+    inbox = await subscribe(heir, "com.fanwire.test.will")
+    for scope in ["destroyed", "detached"]:
+        await testator.call("wamp.session.add_testament", "com.fanwire.test.will", [scope], {"a": 1.5}, scope=scope)
+    testator.leave()
+    told = [event[:2] for event in await inbox.take(2)]
+    equal(sorted(told, key=str), [(["destroyed"], {"a": 1.5}), (["detached"], {"a": 1.5})])
+
+
+@case("testament_meta_api")
+async def testaments_are_taken_back_by_scope(clients):
+    heir, testator = await clients.join_many(2)
+    inbox = await subscribe(heir, "com.fanwire.test.will")
+    for flushed, left in [("detached", "destroyed"), ("destroyed", "detached")]:
+        testator = await clients.join()
+        for scope in ["destroyed", "detached"]:
+            await testator.call("wamp.session.add_testament", "com.fanwire.test.will", [scope], {}, scope=scope)
+        await testator.call("wamp.session.flush_testaments", scope=flushed)
+        testator.leave()
+        equal((await inbox.next())[0], [left])
+    await inbox.stays_empty()
 
 
 @case("subscription_meta_api")
@@ -124,6 +159,22 @@ async def a_subscription_that_is_not_there_cannot_be_revoked(clients):
     await refused(
         observer.call("wamp.subscription.remove_subscriber", 2**53, member.id), "wamp.error.no_such_subscription"
     )
+
+
+@case("subscription_revocation")
+async def who_loses_a_subscription_gets_no_more_events(clients):
+    clients.needs("word for an UNSUBSCRIBED that it did not ask for")
+    publisher, member, other = await clients.join_many(3)
+    inbox, kept = [await subscribe(session, "com.fanwire.test.revoked") for session in (member, other)]
+    number = inbox.subscription.id
+    await publisher.publish("com.fanwire.test.revoked", 1, options=OWN_TOO)
+    equal((await inbox.next())[0], [1])
+    equal(await publisher.call("wamp.subscription.remove_subscriber", number, member.id, "com.fanwire.moved"), None)
+    equal(await publisher.call("wamp.subscription.list_subscribers", number), [other.id])
+    await publisher.publish("com.fanwire.test.revoked", 2, options=OWN_TOO)
+    equal([args for args, _, _ in await kept.take(2)], [[1], [2]])
+    await inbox.stays_empty()
+    equal(await member.call("wamp.session.count", ["nobody"]), 0, "the session goes on")
 
 
 @case("registration_meta_api")

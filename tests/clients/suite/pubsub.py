@@ -97,6 +97,18 @@ async def lists_of_receivers_decide_who_gets_it(clients):
         equal([args for args, _, _ in await own.take(len(wanted))], wanted, f"own events of {lists}")
 
 
+@case("publisher_identification")
+async def publisher_is_named_if_it_asks(clients):
+    publisher, subscriber = await clients.join_many(2)
+    inbox = await subscribe(subscriber, "com.fanwire.test.named")
+    await publisher.publish("com.fanwire.test.named", "nobody", options=ACKNOWLEDGED)
+    equal((await inbox.next())[2].publisher, None, "nobody asked for it")
+    await publisher.publish("com.fanwire.test.named", "me", options={**ACKNOWLEDGED, "disclose_me": True})
+    _, _, details = await inbox.next()
+    told = (details.publisher, details.publisher_authid, details.publisher_authrole)
+    equal(told, (publisher.id, publisher.authid, publisher.authrole))
+
+
 @case("publish_subscribe")
 async def publication_to_nobody_is_acknowledged(clients):
     session = await clients.join()

@@ -1,6 +1,6 @@
 """Sessions: how they begin and end."""
 
-from support import SESSIONS, case, equal, refused
+from support import SESSIONS, Login, case, equal, refused
 
 
 @case("sessions")
@@ -27,12 +27,12 @@ async def sessions_are_who_they_log_in_as(clients):
         equal(details.authrole, "anonymous", "role")
         assert details.authid, details
         return
-    user, ticket = session.login
+    user, ticket = session.login.authid, session.login.secret
     equal(details.authid, user, "authid")
     equal((details.authmethod, details.authprovider), ("ticket", "static"), "method and provider")
     words = []
     for login in [(user, "another"), ("nobody", ticket), ("nobody", "another")]:
-        stranger = await clients.connect(login=login)
+        stranger = await clients.connect(login=Login("ticket", *login))
         details = await stranger.left
         equal(details.reason, "wamp.error.authentication_denied")
         words.append(details.message)
@@ -43,7 +43,7 @@ async def sessions_are_who_they_log_in_as(clients):
 @case("sessions")
 async def goodbye_is_answered(clients):
     session = await clients.join()
-    if "words of GOODBYE" in clients.client.able:
+    if "sight of GOODBYE" in clients.client.able:
         session.leave("com.fanwire.test.bye", "see you")
     else:
         session.leave()
@@ -63,7 +63,7 @@ async def reserved_uris_are_refused(clients):
 
 @case("uris")
 async def uris_that_are_none_are_refused(clients):
-    clients.needs("URIs that are none")
+    clients.needs("way to say a URI that is none")
     session = await clients.join()
     for uri in ["", "com..fanwire", ".com", "com.", "com.white space", "com.ha#sh"]:
         await refused(session.subscribe(lambda: None, uri), "wamp.error.invalid_uri")

@@ -36,6 +36,15 @@ class Case:
         return self.check.__name__
 
 
+@dataclass(frozen=True)
+class Login:
+    """Who a session logs in as: by `ticket`, `wampcra`, `scram` or `cryptosign`; the secret is whatever that method wants."""
+
+    method: str
+    authid: str
+    secret: str
+
+
 CASES = []
 
 
@@ -63,7 +72,12 @@ class Clients:
         """Goes on only if the client has all of them."""
         for ability in abilities:
             if ability not in self.client.able:
-                raise CannotExpress(f"{self.client.name} has no {ability}")
+                raise CannotExpress(f"it has no {ability}")
+
+    def lacks(self, ability):
+        """Goes on only if the client does not have it."""
+        if ability in self.client.able:
+            raise CannotExpress(f"it has {ability}")
 
     async def connect(self, realm=REALM, login=None):
         """A session of which it is not known yet whether it is let in."""
@@ -71,8 +85,8 @@ class Clients:
         self.open.append(session)
         return session
 
-    async def join(self):
-        session = await self.connect()
+    async def join(self, login=None):
+        session = await self.connect(login=login)
         done, _ = await asyncio.wait([session.joined, session.left], return_when=asyncio.FIRST_COMPLETED)
         if session.joined not in done:
             raise AssertionError(f"not let in: {session.left.result()}")

@@ -21,6 +21,21 @@ class Details(SimpleNamespace):
         return None
 
 
+def authenticator_of(login):
+    """What answers the challenge, if there is one."""
+    match login and login.method:
+        case None:
+            return xconn.AnonymousAuthenticator("")
+        case "ticket":
+            return xconn.TicketAuthenticator(login.authid, login.secret)
+        case "wampcra":
+            return xconn.WAMPCRAAuthenticator(login.authid, login.secret, {})
+        case "cryptosign":
+            return xconn.CryptoSignAuthenticator(login.authid, login.secret, {})
+        case method:
+            raise CannotExpress(f"it has no {method}")
+
+
 def native_error(error):
     """Autobahn's error for one of xconn's."""
     return ApplicationError(error.message, *(error.args or []), **(error.kwargs or {}))
@@ -50,7 +65,7 @@ class Session:
 
     def call(self, procedure, *args, options=None, on_progress=None, **kwargs):
         if on_progress:
-            raise CannotExpress("xconn takes no results in parts")
+            raise CannotExpress("it has no results in parts")
 
         async def answered():
             result = await self.inner.call(procedure, list(args), kwargs, options=options)
@@ -62,7 +77,7 @@ class Session:
         return self.future(answered())
 
     def cancel(self, mode=None):
-        raise CannotExpress("xconn has no CANCEL")
+        raise CannotExpress("it has no CANCEL")
 
     def publish(self, topic, *args, options=None, **kwargs):
         async def published():
@@ -104,7 +119,7 @@ class Session:
 
     def leave(self, *words):
         if words:
-            raise CannotExpress("xconn cannot say why it leaves")
+            raise CannotExpress("it cannot say why it leaves")
 
         async def leave():
             try:
@@ -143,12 +158,15 @@ class Client:
         self.url = f"unix://{where.netloc.removeprefix('unix:')}{where.path}" if where.hostname == "unix" else url
         self.serializer = serializer
         # In JSON it has no form for bytes.
-        self.able = {"URIs that are none"} | ({"binary values"} if serializer != "json" else set())
+        self.able = {
+            "way to say a URI that is none", "view of the detail trustlevel", "invoke queue_least_loaded",
+            "word for an UNSUBSCRIBED that it did not ask for",
+        }
+        self.able |= {"binary values"} if serializer != "json" else set()
 
     async def connect(self, realm, login):
         face = Session(login)
-        authenticator = xconn.TicketAuthenticator(*login) if login else xconn.AnonymousAuthenticator("")
-        client = AsyncClient(authenticator, KINDS[self.serializer]())
+        client = AsyncClient(authenticator_of(login), KINDS[self.serializer]())
 
         async def end():
             face.disconnected.done() or face.disconnected.set_result(None)

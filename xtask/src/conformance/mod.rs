@@ -12,7 +12,7 @@ mod page;
 mod suites;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -71,20 +71,30 @@ pub fn conformance(place: &Workplace, options: &Options) -> Result<()> {
         asked.extend(["--feature".to_owned(), options.feature.join(",")]);
     }
     if wanted(Router::Fanwire) {
-        let server = start(place, options)?;
+        let program = program(place, options)?;
+        let start = || {
+            let server = start(place, &program)?;
+            let url = server.url.clone();
+            Ok((server, url))
+        };
         before.ours.retain(stays);
-        before.ours.extend(suites::run(place, &clients, &server.url, &asked)?);
+        before.ours.extend(suites::run(place, &clients, start, &asked)?);
     }
     if wanted(Router::Crossbar) {
         let installed = rivals::find("crossbar")?.install(place)?.with_files(place.root.join(ROUTERS));
         println!("Crossbar {}", installed.version());
-        let running = installed.start(0)?;
+        let start = || {
+            let running = installed.start(0)?;
+            let url = running.url.clone();
+            Ok((running, url))
+        };
         before.theirs.retain(stays);
-        before.theirs.extend(suites::run(place, &clients, &running.url, &asked)?);
+        before.theirs.extend(suites::run(place, &clients, start, &asked)?);
     }
     let results = before;
     let page = tables::replace(&old, "features", &page::features(&results))?;
     let page = tables::replace(&page, "cases", &page::cases(&results))?;
+    let page = tables::replace(&page, "cannot", &page::cannot(&results))?;
     fs::write(&path, page)?;
     println!("wrote {}", path.display());
     summarise(&results.ours)
@@ -93,18 +103,20 @@ pub fn conformance(place: &Workplace, options: &Options) -> Result<()> {
 /// Configurations of the routers, for these suites.
 const ROUTERS: &str = "tests/clients/routers";
 
-fn start(place: &Workplace, options: &Options) -> Result<Server> {
-    let program = match &options.binary {
-        Some(binary) => binary.clone(),
-        None => {
-            ensure_built(place)?;
-            place.released("fanwire")
-        }
-    };
-    let mut arguments = vec!["--port", "0", "--admin", "none", "--shards", "2"];
+fn program(place: &Workplace, options: &Options) -> Result<PathBuf> {
+    if let Some(binary) = &options.binary {
+        return Ok(binary.clone());
+    }
+    ensure_built(place)?;
+    Ok(place.released("fanwire"))
+}
+
+fn start(place: &Workplace, program: &Path) -> Result<Server> {
+    let config = place.root.join(ROUTERS).join("fanwire.toml").display().to_string();
+    let mut arguments = vec!["--config", &config, "--port", "0", "--admin", "none", "--shards", "2"];
     // wamp_async takes any other answer for a refusal.
     arguments.extend(["--set", "limits.message=16MiB"]);
-    Server::start_program(place, &program, &arguments)
+    Server::start_program(place, program, &arguments)
 }
 
 /// Cases that fail here are told once more: the page is written all the same.

@@ -1,5 +1,6 @@
 //! What `docs/conformance.md` says: a table of features, and below it a table of cases for each of them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::features::{FEATURES, Feature, Status};
@@ -8,6 +9,8 @@ use super::suites::{Case, Results, Verdict};
 /// What a cell begins with where no client passes, and where one does.
 const NO: &str = "no: ";
 const PARTLY: &str = "not for all: ";
+/// In the place of the names of cases.
+const ALL: &str = "all";
 
 /// The two columns.
 #[derive(Default)]
@@ -63,6 +66,29 @@ pub fn cases(columns: &Columns) -> String {
     text
 }
 
+/// The table of what clients have no words for: a row for those who have the same reason for the same cases.
+pub fn cannot(columns: &Columns) -> String {
+    let mut table = "| feature | cases | clients | why |\n|---|---|---|---|\n".to_owned();
+    for feature in FEATURES {
+        let mut cases = BTreeMap::<(&str, String), Vec<&str>>::new();
+        for (case, verdict) in columns.ours.iter().filter(|(case, _)| case.feature == feature.key) {
+            for (client, why) in &verdict.cannot {
+                let name = if case.name.is_empty() { ALL } else { &case.name };
+                cases.entry((client, cell(why))).or_default().push(name);
+            }
+        }
+        let mut clients = BTreeMap::<(String, String), Vec<&str>>::new();
+        for ((client, why), cases) in cases {
+            clients.entry((cases.join(", "), why)).or_default().push(client);
+        }
+        for ((cases, why), clients) in clients {
+            let (title, clients) = (feature.title, clients.join(", "));
+            writeln!(table, "| {title} | {cases} | {clients} | {why} |").expect("a string");
+        }
+    }
+    table
+}
+
 /// What a page says of each case.
 pub fn verdicts(page: &str) -> Columns {
     let mut columns = Columns::default();
@@ -76,18 +102,43 @@ pub fn verdicts(page: &str) -> Columns {
         if *name == "case" {
             continue;
         }
+        if *name == "feature" {
+            break;
+        }
         let case = Case { feature: feature.key.to_owned(), name: (*name).to_owned() };
         let clients: Vec<_> = clients.split(", ").map(str::to_owned).collect();
         let verdict = |cell: &str| {
             let failure = cell.strip_prefix(NO).or_else(|| cell.strip_prefix(PARTLY)).map(str::to_owned);
-            Verdict { clients: clients.clone(), passed: !cell.starts_with(NO), failure }
+            Verdict {
+                clients: clients.clone(),
+                cannot: BTreeMap::new(),
+                passed: !cell.starts_with(NO),
+                failure,
+            }
         };
         columns.ours.insert(case.clone(), verdict(ours));
         if *theirs != "not run" {
             columns.theirs.insert(case, verdict(theirs));
         }
     }
+    take_cannot(&mut columns.ours, page);
     columns
+}
+
+/// What a page says of what clients have no words for.
+fn take_cannot(results: &mut Results, page: &str) {
+    let rows = page.lines().skip_while(|line| !line.starts_with("| feature | cases |")).skip(2);
+    for line in rows.take_while(|line| line.starts_with("| ")) {
+        let cells: Vec<_> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [title, cases, clients, why] = cells[..] else { continue };
+        let Some(feature) = FEATURES.iter().find(|feature| feature.title == title) else { continue };
+        for name in cases.split(", ") {
+            let name = if name == ALL { "" } else { name }.to_owned();
+            let verdict = results.entry(Case { feature: feature.key.to_owned(), name }).or_default();
+            let whose = clients.split(", ").map(|client| (client.to_owned(), why.to_owned()));
+            verdict.cannot.extend(whose);
+        }
+    }
 }
 
 fn cases_of<'a>(results: &'a Results, feature: &'a Feature) -> impl Iterator<Item = (&'a Case, &'a Verdict)> {
@@ -124,16 +175,20 @@ fn said(verdict: &Verdict) -> String {
     match &verdict.failure {
         None => "yes".to_owned(),
         Some(why) => {
-            let why: String =
-                why.chars().map(|c| if matches!(c, '|' | '<' | '>' | '`' | '*') { ' ' } else { c }).collect();
-            let words: Vec<_> = why.split_whitespace().collect();
-            let mut short: String = words.join(" ").chars().take(160).collect();
-            if short.len() < words.join(" ").len() {
-                short.push('…');
-            }
-            format!("{}{short}", if verdict.passed { PARTLY } else { NO })
+            format!("{}{}", if verdict.passed { PARTLY } else { NO }, cell(why))
         }
     }
+}
+
+fn cell(text: &str) -> String {
+    let text: String =
+        text.chars().map(|c| if matches!(c, '|' | '<' | '>' | '`' | '*') { ' ' } else { c }).collect();
+    let words: Vec<_> = text.split_whitespace().collect();
+    let mut short: String = words.join(" ").chars().take(160).collect();
+    if short.len() < words.join(" ").len() {
+        short.push('…');
+    }
+    short
 }
 
 /// `file.rs`, or a test of it, as a link.
@@ -166,6 +221,7 @@ mod tests {
         let case = |name: &str| Case { feature: "calls".to_owned(), name: name.to_owned() };
         let verdict = |failure: Option<&str>| Verdict {
             clients: vec!["autobahn".to_owned(), "xconn".to_owned()],
+            cannot: BTreeMap::new(),
             passed: failure.is_none_or(|why| why.contains("xconn")),
             failure: failure.map(str::to_owned),
         };
@@ -176,16 +232,20 @@ mod tests {
             columns.ours.insert(case(name), verdict(None));
             columns.theirs.insert(case(name), verdict(failure));
         }
-        let read = verdicts(&cases(&columns));
+        let cannot_say = |name: &str| (name.to_owned(), format!("{name} has no word for it"));
+        columns.ours.get_mut(&case("other")).expect("it is there").cannot.extend([cannot_say("wampy")]);
+        columns.ours.entry(case("")).or_default().cannot.extend([cannot_say("wamp_async")]);
+        let page = |columns: &Columns| format!("{}\n{}", cases(columns), cannot(columns));
+        let read = verdicts(&page(&columns));
         assert_eq!(read.ours, columns.ours);
         assert_eq!(read.theirs, columns.theirs);
-        assert_eq!(cases(&read), cases(&columns));
+        assert_eq!(page(&read), page(&columns));
     }
 
     #[test]
     fn a_failure_is_one_cell() {
         let failure = Some(format!("a |b\n`c` {}", "x".repeat(500)));
-        let cell = said(&Verdict { clients: Vec::new(), passed: false, failure });
+        let cell = said(&Verdict { failure, ..Verdict::default() });
         assert!(cell.starts_with("no: a b c x") && !cell.contains(['|', '\n', '`']), "{cell}");
         assert!(cell.chars().count() < 170, "{cell}");
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::run::Workplace;
 use crate::tools;
 
-/// One case, of all clients that have it.
+/// One case, of all clients that have it. Without a name it is all that the feature has.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Case {
     /// As in `features.rs`.
@@ -20,10 +20,12 @@ pub struct Case {
 }
 
 /// What came of a case, over all runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// Clients that could express it.
     pub clients: Vec<String>,
+    /// Clients that could not, in no run, and why.
+    pub cannot: BTreeMap<String, String>,
     /// Whether it passed for one of them, in one serializer.
     pub passed: bool,
     /// Why it failed, for the first client for which it did.
@@ -63,13 +65,15 @@ pub fn install(place: &Workplace) -> Result<Installed> {
 }
 
 /// Each client over WebSocket, and in another serializer over RawSocket where it speaks it.
-const RUNS: [(&str, &str, Transport); 12] = [
+const RUNS: [(&str, &str, Transport); 14] = [
     ("autobahn-asyncio", "json", Transport::WebSocket),
     ("autobahn-asyncio", "cbor", Transport::RawSocket),
     ("autobahn-twisted", "msgpack", Transport::WebSocket),
     ("autobahn-twisted", "json", Transport::RawSocket),
     ("xconn", "cbor", Transport::WebSocket),
     ("xconn", "msgpack", Transport::RawSocket),
+    ("wampproto", "json", Transport::WebSocket),
+    ("wampproto", "cbor", Transport::RawSocket),
     ("autobahn", "json", Transport::WebSocket),
     ("autobahn", "msgpack", Transport::WebSocket),
     ("wampy", "json", Transport::WebSocket),
@@ -97,13 +101,19 @@ struct Line {
 /// A suite takes a minute if all hangs that can; one that does not end by itself is ended.
 const SUITE_TIME: &str = "900";
 
-/// Runs the suites against the router at `url`, which is one for WebSocket, with what else they are asked.
-pub fn run(place: &Workplace, clients: &Installed, url: &str, asked: &[String]) -> Result<Results> {
-    let raw = url.replacen("ws://", "rs://", 1);
-    let raw = raw.trim_end_matches("/ws");
+/// Runs the suites, each against a router of its own, with what else they are asked: what one leaves behind is no other's
+/// fault. `start` gives the router, and its address for WebSocket.
+pub fn run<Router>(
+    place: &Workplace,
+    clients: &Installed,
+    start: impl Fn() -> Result<(Router, String)>,
+    asked: &[String],
+) -> Result<Results> {
     let mut results = Results::new();
     for (client, serializer, transport) in RUNS {
-        let url = if transport == Transport::WebSocket { url } else { raw };
+        let (_router, url) = start()?;
+        let raw = url.replacen("ws://", "rs://", 1);
+        let url = if transport == Transport::WebSocket { &*url } else { raw.trim_end_matches("/ws") };
         println!("{client} in {serializer} at {url}");
         let mut arguments: Vec<&str> = vec!["--url", url, "--serializer", serializer];
         arguments.extend(asked.iter().map(String::as_str));
@@ -141,13 +151,14 @@ fn lines(place: &Workplace, installed: &Installed, client: &str, arguments: &[&s
 }
 
 fn take(results: &mut Results, client: &str, serializer: &str, line: Line) -> Result<()> {
-    let verdict = results.entry(Case { feature: line.feature, name: line.case }).or_insert(Verdict {
-        clients: Vec::new(),
-        passed: false,
-        failure: None,
-    });
+    let verdict = results.entry(Case { feature: line.feature, name: line.case }).or_default();
     match line.result.as_str() {
-        "skipped" => return Ok(()),
+        "skipped" => {
+            if !verdict.clients.iter().any(|known| known == client) {
+                verdict.cannot.insert(client.to_owned(), line.why);
+            }
+            return Ok(());
+        }
         "passed" => verdict.passed = true,
         "failed" => {
             // Without the stack.
@@ -158,6 +169,7 @@ fn take(results: &mut Results, client: &str, serializer: &str, line: Line) -> Re
         }
         other => bail!("{client} says {other:?} of a case"),
     }
+    verdict.cannot.remove(client);
     if !verdict.clients.iter().any(|known| known == client) {
         verdict.clients.push(client.to_owned());
     }

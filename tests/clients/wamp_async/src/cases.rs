@@ -6,8 +6,8 @@ use std::pin::Pin;
 use serde_json::{Value, json};
 use wamp_async::{WampArgs, WampError, WampKwArgs};
 
-use crate::Failure;
 use crate::session::{Place, equal, leave, next, refused, words};
+use crate::{Failure, logins, meta};
 
 type Check = fn(Place) -> Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
 
@@ -49,15 +49,71 @@ pub const CASES: &[(&str, &str, Check)] = &[
     ("testament_meta_api", "a_testament_is_published_when_its_session_ends", |place| {
         Box::pin(a_testament_is_published_when_its_session_ends(place))
     }),
+    ("ticket", "a_ticket_lets_its_user_in", |place| Box::pin(logins::a_ticket_lets_its_user_in(place))),
+    ("ticket", "another_ticket_lets_nobody_in", |place| {
+        Box::pin(logins::another_ticket_lets_nobody_in(place))
+    }),
+    ("event_history", "events_are_told_in_their_order", |place| {
+        Box::pin(meta::events_are_told_in_their_order(place))
+    }),
+    ("session_meta_api", "who_comes_and_goes_is_told", |place| {
+        Box::pin(meta::who_comes_and_goes_is_told(place))
+    }),
+    ("subscription_meta_api", "subscriptions_are_found_and_their_sessions_listed", |place| {
+        Box::pin(meta::subscriptions_are_found_and_their_sessions_listed(place))
+    }),
+    ("subscription_revocation", "who_loses_a_subscription_gets_no_more_events", |place| {
+        Box::pin(meta::who_loses_a_subscription_gets_no_more_events(place))
+    }),
+    ("registration_meta_api", "registrations_are_found_and_their_callees_listed", |place| {
+        Box::pin(meta::registrations_are_found_and_their_callees_listed(place))
+    }),
+    ("registration_revocation", "a_registration_is_taken_from_its_callee", |place| {
+        Box::pin(meta::a_registration_is_taken_from_its_callee(place))
+    }),
+    ("procedure_reflection", "definitions_of_procedures_are_kept_and_told", |place| {
+        Box::pin(meta::definitions_are_kept_and_told(place, "procedure"))
+    }),
+    ("topic_reflection", "definitions_of_topics_are_kept_and_told", |place| {
+        Box::pin(meta::definitions_are_kept_and_told(place, "topic"))
+    }),
 ];
 
-type Answer = Result<(Option<WampArgs>, Option<WampKwArgs>), WampError>;
+/// Features of which this client can say nothing, and why.
+pub const SILENT: &[(&str, &str)] = &[
+    ("progressive_call_results", NO_OPTIONS),
+    ("progressive_call_invocations", NO_OPTIONS),
+    ("call_timeout", NO_OPTIONS),
+    ("call_canceling", NO_CANCEL),
+    ("caller_identification", NO_OPTIONS),
+    ("call_trustlevels", NO_DETAILS),
+    ("pattern_based_registration", NO_OPTIONS),
+    ("shared_registration", NO_OPTIONS),
+    ("call_reroute", NO_OPTIONS),
+    ("subscriber_blackwhite_listing", NO_OPTIONS),
+    ("publisher_identification", NO_OPTIONS),
+    ("publication_trustlevels", NO_DETAILS),
+    ("pattern_based_subscription", NO_OPTIONS),
+    ("event_retention", NO_OPTIONS),
+    ("payload_passthru_mode", NO_OPTIONS),
+    ("extensions", NO_OPTIONS),
+    ("wampcra", NO_SIGNATURE),
+    ("wamp-scram", OTHER_METHODS),
+    ("cryptosign", OTHER_METHODS),
+];
+const NO_OPTIONS: &str = "it sends no options";
+const NO_CANCEL: &str = "it has no CANCEL";
+const NO_SIGNATURE: &str = "it leaves signing to its user";
+const OTHER_METHODS: &str = "it knows the methods ticket and wampcra alone";
+const NO_DETAILS: &str = "it does not show the details";
 
-fn list(value: Value) -> Option<WampArgs> {
+pub type Answer = Result<(Option<WampArgs>, Option<WampKwArgs>), WampError>;
+
+pub fn list(value: Value) -> Option<WampArgs> {
     value.as_array().cloned()
 }
 
-fn dict(value: Value) -> Option<WampKwArgs> {
+pub fn dict(value: Value) -> Option<WampKwArgs> {
     value.as_object().cloned()
 }
 
@@ -203,7 +259,7 @@ async fn errors_of_the_callee_reach_the_caller(place: Place) -> Result<(), Failu
     leave(sessions).await
 }
 
-async fn one(_: Option<WampArgs>, _: Option<WampKwArgs>) -> Answer {
+pub async fn one(_: Option<WampArgs>, _: Option<WampKwArgs>) -> Answer {
     Ok((Some(vec![json!(1)]), None))
 }
 

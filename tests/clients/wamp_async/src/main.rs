@@ -9,6 +9,8 @@
 //! profile, and no options.
 
 mod cases;
+mod logins;
+mod meta;
 mod session;
 
 use std::time::Duration;
@@ -82,6 +84,14 @@ async fn main() {
             }
         }
         println!("{line}");
+    }
+    let silent = cases::SILENT.iter().filter(|(feature, _)| {
+        let is_asked =
+            options.feature.as_ref().is_none_or(|asked| asked.split(',').any(|asked| asked == *feature));
+        options.only.is_none() && is_asked
+    });
+    for (feature, why) in silent {
+        println!("{}", json!({"feature": feature, "case": "", "result": "skipped", "why": why}));
     }
     println!("0 skipped\n{passed} passed, {failed} failed");
     std::process::exit(i32::from(failed > 0));

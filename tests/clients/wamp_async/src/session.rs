@@ -23,12 +23,19 @@ impl Place {
 
     /// A session in this realm.
     pub async fn join(&self, realm: &str) -> Result<Client<'static>, WampError> {
+        let mut client = self.connect().await?;
+        client.join_realm(realm).await?;
+        Ok(client)
+    }
+
+    /// A connection that has joined no realm.
+    pub async fn connect(&self) -> Result<Client<'static>, WampError> {
         let serializer = match self.serializer.as_str() {
             "json" => SerializerType::Json,
             _ => SerializerType::MsgPack,
         };
         let config = ClientConfig::default().set_serializers(vec![serializer]);
-        let (mut client, (events, calls)) = Client::connect(&self.url, Some(config)).await?;
+        let (client, (events, calls)) = Client::connect(&self.url, Some(config)).await?;
         tokio::spawn(events);
         if let Some(mut calls) = calls {
             tokio::spawn(async move {
@@ -37,7 +44,6 @@ impl Place {
                 }
             });
         }
-        client.join_realm(realm).await?;
         Ok(client)
     }
 
