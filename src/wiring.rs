@@ -25,6 +25,7 @@ use fanwire_core::hooks::{HookEvent, HookId, HookRule, HookScope};
 use fanwire_core::ids::RealmId;
 use fanwire_core::login::LoginMethod;
 use fanwire_core::message_center::{MessageCenter, OnError};
+use fanwire_core::meta::TestamentLimits;
 use fanwire_core::topics::{Handling, HistoryBounds, TopicRule, TopicRules};
 use fanwire_core::uri::MatchPolicy;
 use fanwire_core::{CoreConfig, Limits as CoreLimits};
@@ -549,6 +550,12 @@ pub fn core_config(
             },
             cookie_bytes_max: bytes(limits.cookie_bytes),
             calls_max: limits.pending_calls_per_session.0 as usize,
+            invocations_max: limits.pending_invocations_per_session.0 as usize,
+            testaments: TestamentLimits {
+                count_per_session: limits.testaments_per_session.0 as usize,
+                bytes_per_session: bytes(limits.testament_bytes_per_session),
+                bytes_per_shard: bytes(limits.testament_bytes_per_shard),
+            },
             ring_capacity: ring_items,
             ring_bytes_max: bytes(limits.ring),
             ..CoreLimits::default()

@@ -1,6 +1,7 @@
 //! What endpoints of WAMP offer, where that is not everything.
 
 use fanwire_codec::wamp2::Serializer;
+use fanwire_codec::ws::Kind;
 
 use crate::config::EndpointId;
 
@@ -42,6 +43,11 @@ impl Subprotocol {
 
     pub(crate) fn name(self) -> &'static str {
         if self.batched { self.serializer.batched_subprotocol() } else { self.serializer.subprotocol() }
+    }
+
+    /// What its WebSocket messages are.
+    pub(crate) fn kind(self) -> Kind {
+        if self.serializer.is_text() { Kind::Text } else { Kind::Binary }
     }
 }
 

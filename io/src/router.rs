@@ -209,8 +209,9 @@ impl Service for Router {
         self.open_wamp2(now, outlet, endpoint, Encoding::Wamp2(serializer, framing));
     }
 
-    fn is_batched(&self, subprotocol: Option<&'static str>) -> bool {
-        subprotocol.and_then(Subprotocol::from_name).is_some_and(|chosen| chosen.batched)
+    fn batches(&self, subprotocol: Option<&'static str>) -> Option<Kind> {
+        let chosen = subprotocol.and_then(Subprotocol::from_name).filter(|chosen| chosen.batched)?;
+        Some(chosen.kind())
     }
 
     fn takes_rawsocket(&self, endpoint: EndpointId, serializer: Serializer) -> bool {
@@ -231,8 +232,7 @@ impl Service for Router {
         let rules = self.endpoints.rules(endpoint).unwrap_or(&everything);
         let is_allowed = |known: &Subprotocol| rules.allow(known.serializer);
         if let Some(chosen) = offered.filter_map(Subprotocol::from_name).find(is_allowed) {
-            let Subprotocol { serializer, batched } = chosen;
-            let kind = if serializer.is_text() { Kind::Text } else { Kind::Binary };
+            let (Subprotocol { serializer, batched }, kind) = (chosen, chosen.kind());
             let content = match serializer {
                 Serializer::Json => "application/json",
                 _ if batched => "application/octet-stream",

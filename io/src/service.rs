@@ -86,10 +86,10 @@ pub trait Service: 'static {
         0
     }
 
-    /// Whether the messages of a WebSocket with this subprotocol, chosen by [`negotiate`](Self::negotiate), are batches (WAMP,
-    /// "Message Batching"); [`receive`](Self::receive) gets their messages one by one.
-    fn is_batched(&self, _subprotocol: Option<&'static str>) -> bool {
-        false
+    /// Of what kind the messages of a WebSocket with this subprotocol, chosen by [`negotiate`](Self::negotiate), are batches (WAMP,
+    /// "Message Batching"), if they are; [`receive`](Self::receive) gets their messages one by one.
+    fn batches(&self, _subprotocol: Option<&'static str>) -> Option<Kind> {
+        None
     }
 
     /// Whether WAMP over RawSocket with this serializer is spoken at `endpoint`.

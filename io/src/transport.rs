@@ -12,10 +12,10 @@ use fanwire_codec::ws::{DirectRoom, Kind, Limits, Pool, ProtocolError, Received,
 /// State of one connection's input.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// `batched`: each message is a batch of messages.
+    /// `batches`: each message of this kind is a batch of messages.
     WebSocket {
         receiver: Receiver,
-        batched: bool,
+        batches: Option<Kind>,
     },
     RawSocket {
         receiver: rawsocket::Receiver,
@@ -42,12 +42,12 @@ pub(crate) enum Violation {
 impl Input {
     /// A WebSocket, or what may become one.
     pub(crate) const fn new() -> Self {
-        Self::WebSocket { receiver: Receiver::new(Role::Server), batched: false }
+        Self::WebSocket { receiver: Receiver::new(Role::Server), batches: None }
     }
 
     /// Messages come whole, or in batches, and in no frames.
-    pub(crate) const fn bodies(batched: bool) -> Self {
-        Self::WebSocket { receiver: Receiver::new(Role::Server), batched }
+    pub(crate) const fn bodies(batches: Option<Kind>) -> Self {
+        Self::WebSocket { receiver: Receiver::new(Role::Server), batches }
     }
 
     pub(crate) fn raw_socket(kind: Kind, lengths: Lengths) -> Self {
@@ -58,9 +58,12 @@ impl Input {
         matches!(self, Self::RawSocket { .. })
     }
 
-    /// Whether a message is a batch of messages.
-    pub(crate) fn is_batched(&self) -> bool {
-        matches!(self, Self::WebSocket { batched: true, .. })
+    /// Of what kind messages are that are batches of messages, if there are any.
+    pub(crate) fn batches(&self) -> Option<Kind> {
+        match self {
+            Self::WebSocket { batches, .. } => *batches,
+            Self::RawSocket { .. } => None,
+        }
     }
 
     /// The longest ping that can be answered; `None`: any that comes.

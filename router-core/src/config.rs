@@ -9,6 +9,7 @@ use crate::directory::{HistoryLimits, RetentionLimits};
 use crate::echo::EchoRooms;
 use crate::handled::Handler;
 use crate::message_center::MessageCenter;
+use crate::meta::TestamentLimits;
 use crate::wamp1::Wamp1;
 
 /// Realms, permissions and limits; the same for all shards of a process.
@@ -106,6 +107,8 @@ pub struct Limits {
     /// Bytes of the logins that connections are remembered by, in the whole process. Beyond them the first is forgotten whose
     /// time is over.
     pub cookie_bytes_max: usize,
+    /// What sessions may leave behind.
+    pub testaments: TestamentLimits,
     /// Topics that a shard remembers (hits and misses).
     pub topic_cache_entries: usize,
 }
@@ -142,6 +145,7 @@ impl Default for Limits {
             retention: RetentionLimits::default(),
             history: HistoryLimits::default(),
             cookie_bytes_max: 16 << 20,
+            testaments: TestamentLimits::default(),
             topic_cache_entries: 16_384,
         }
     }

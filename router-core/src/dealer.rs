@@ -65,7 +65,10 @@ impl Shard {
         if session.registrations.len() >= self.config.limits.registrations_max {
             return Err(Refusal::new(
                 error::UNAVAILABLE,
-                format!("this session has {} registrations, the most allowed", session.registrations.len()),
+                format!(
+                    "this session has {} registrations, the most allowed (limits.registrations_per_session)",
+                    session.registrations.len()
+                ),
             ));
         }
         let limits = &self.config.limits;
@@ -220,7 +223,8 @@ impl Shard {
         let pending = self.calls_of(now, outlet);
         if pending >= self.config.limits.calls_max {
             let words = format!(
-                "{pending} calls of this session are waiting or were interrupted a moment ago, the most allowed"
+                "{pending} calls of this session are waiting or were interrupted a moment ago, the most allowed \
+                 (limits.pending_calls_per_session)"
             );
             return Err(Refusal::new(error::UNAVAILABLE, words));
         }

@@ -24,7 +24,7 @@ mod testaments;
 
 pub use news::{Change, EntryDetails, EntryEvent, EntryKind, News, ON_JOIN, ON_LEAVE};
 pub(crate) use testaments::AllTestaments;
-pub use testaments::{TestamentOrder, TestamentScope};
+pub use testaments::{TestamentLimits, TestamentOrder, TestamentScope};
 
 /// Those that anybody may call whose role may call them.
 const ASKING: &[&str] = &[

@@ -184,7 +184,10 @@ impl Shard {
         if session.subscriptions.len() >= self.config.limits.subscriptions_max {
             return Err(Refusal::new(
                 error::UNAVAILABLE,
-                format!("this session has {} subscriptions, the most allowed", session.subscriptions.len()),
+                format!(
+                    "this session has {} subscriptions, the most allowed (limits.subscriptions_per_session)",
+                    session.subscriptions.len()
+                ),
             ));
         }
         if policy != MatchPolicy::Exact {

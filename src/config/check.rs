@@ -424,18 +424,26 @@ impl Checker<'_> {
             ("limits.patterns_per_session", limits.patterns_per_session),
             ("limits.patterns_per_realm", limits.patterns_per_realm),
             ("limits.pending_calls_per_session", limits.pending_calls_per_session),
+            ("limits.pending_invocations_per_session", limits.pending_invocations_per_session),
         ] {
             self.within(key, &count, Count(1), Count(1 << 24));
         }
-        self.within("limits.retained_per_realm", &limits.retained_per_realm, Count(0), Count(1 << 24));
-        let retained = [
+        for (key, count) in [
+            ("limits.retained_per_realm", limits.retained_per_realm),
+            ("limits.testaments_per_session", limits.testaments_per_session),
+        ] {
+            self.within(key, &count, Count(0), Count(1 << 24));
+        }
+        let kept = [
             ("limits.retained_bytes_per_realm", limits.retained_bytes_per_realm),
             ("limits.retained_bytes", limits.retained_bytes),
             ("limits.history_bytes_per_realm", limits.history_bytes_per_realm),
             ("limits.history_bytes", limits.history_bytes),
             ("limits.cookie_bytes", limits.cookie_bytes),
+            ("limits.testament_bytes_per_session", limits.testament_bytes_per_session),
+            ("limits.testament_bytes_per_shard", limits.testament_bytes_per_shard),
         ];
-        for (key, size) in retained {
+        for (key, size) in kept {
             self.within(key, &size, kib(4), Size(64 << 30));
         }
         self.within("limits.logins_waiting", &limits.logins_waiting, Count(1), Count(1 << 20));

@@ -10,8 +10,8 @@ use fanwire_stress::control::Control;
 use serde_json::json;
 
 use crate::support::{
-    Client, Launch, PATIENCE, Router, allow_descriptors, dial, dial_narrow, eventually, get, http, status,
-    subscribed,
+    Client, Launch, PATIENCE, Raw, Router, allow_descriptors, dial, dial_narrow, eventually, get, http,
+    status, subscribed,
 };
 
 const TOPIC: &str = "com.fanwire.overload";
@@ -92,7 +92,7 @@ on_both_drivers! {
         let control = Control::start(&router);
         let mut publisher = Client::join(router.wamp);
         // Upgraded, and no word of who it is.
-        let mut stranger = Client::connect(router.wamp);
+        let mut strangers = (Client::connect(router.wamp), Raw::connect(router.wamp));
         let stuck: Vec<_> = (0..40).map(|number| stuck(&router, &format!("{TOPIC}{number}"))).collect();
         let mut met = [false; 2];
         fill(&router, &mut publisher, 40, || {
@@ -100,7 +100,8 @@ on_both_drivers! {
             met[1] |= router.metric("fanwire_events_dropped_total", "reason=\"memory\"") > 0.0;
             met == [true; 2]
         });
-        stranger.expect_close(1013);
+        strangers.0.expect_close(1013);
+        strangers.1.expect_abort("wamp.error.unavailable");
         let said = router.said();
         assert!(said.contains("new clients are refused (limits.memory)") || said.contains("are cut (limits.memory)"), "{said}");
         eventually("the close being counted", || {

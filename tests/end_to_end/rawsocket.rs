@@ -163,41 +163,6 @@ on_both_drivers! {
         assert!(!router.said().contains("rs://"), "{}", router.said());
     }
 
-    /// What breaks the framing ends that connection, with words where words can be said, and no other.
-    fn broken_frames_end_the_connection_with_words(driver: &str) {
-        let router = Launch::on(driver).start();
-        let mut healthy = Raw::join(router.wamp);
-        healthy.subscribe(TOPIC);
-        let violation = "wamp.error.protocol_violation";
-        let rows: [(&str, Vec<u8>, &str); 11] = [
-            ("reserved bits", vec![0x10, 0, 0, 1, b'x'], violation),
-            ("all reserved bits", vec![0xF0, 0, 0, 0], violation),
-            ("frame type 3", vec![3, 0, 0, 0], violation),
-            ("frame type 7", vec![7, 0, 0, 2, 1, 2], violation),
-            ("bit 25 with others", vec![8, 0, 0, 1], violation),
-            ("longer than announced", vec![0, 0x10, 0, 1], "wamp.error.payload_size_exceeded"),
-            ("16 MiB", vec![8, 0, 0, 0], "wamp.error.payload_size_exceeded"),
-            ("a ping that is too long", vec![1, 0x10, 0, 1], "wamp.error.payload_size_exceeded"),
-            ("not UTF-8", vec![0, 0, 0, 2, 0xC3, 0x28], violation),
-            ("no JSON", vec![0, 0, 0, 1, b'['], violation),
-            ("an empty message", vec![0, 0, 0, 0], violation),
-        ];
-        for (what, bytes, reason) in &rows {
-            let mut raw = Raw::join(router.wamp);
-            raw.stream.write_all(bytes).expect("sent");
-            println!("{what}");
-            raw.expect_abort(reason);
-            assert!(reads_end(&mut raw.stream), "{what}");
-        }
-        // Before HELLO less is accepted.
-        let mut early = Raw::connect(router.wamp);
-        early.stream.write_all(&[0, 0, 0x40, 1]).expect("sent");
-        early.expect_abort("wamp.error.payload_size_exceeded");
-        healthy.send(&json!([16, 1, {"acknowledge": true, "exclude_me": false}, TOPIC]));
-        let heard = [healthy.expect(), healthy.expect()].map(|message| message[0].clone());
-        assert!(heard.contains(&json!(17)) && heard.contains(&json!(36)), "{heard:?}");
-    }
-
     fn a_connection_may_be_cut_in_every_state(driver: &str) {
         let router = Launch::on(driver).start();
         let hello = json!([1, "realm1", {"roles": {"caller": {}}}]).to_string();

@@ -121,36 +121,6 @@ on_both_drivers! {
         assert!(growth < 2 << 20, "60,000 topics cost {growth} bytes");
     }
 
-    fn limits_of_a_session_are_answered_and_the_session_lives_on(driver: &str) {
-        let router = Launch::on(driver)
-            .set("limits.subscriptions_per_session", "3")
-            .set("limits.registrations_per_session", "3")
-            .set("limits.pending_calls_per_session", "3")
-            .start();
-        let mut client = Client::join(router.wamp);
-        let mut callee = Client::join(router.wamp);
-        callee.register("com.fanwire.never.answers");
-        for number in 0..3 {
-            client.subscribe(&format!("com.fanwire.limit{number}"));
-            client.register(&format!("com.fanwire.limit{number}"));
-            client.send(json!([48, 100 + number, {}, "com.fanwire.never.answers"]));
-        }
-        for refused in [
-            json!([32, 200, {}, "com.fanwire.limit3"]),
-            json!([64, 201, {}, "com.fanwire.limit3"]),
-            json!([48, 202, {}, "com.fanwire.never.answers"]),
-        ] {
-            let error = client.ask(refused.clone());
-            assert_eq!((&error[0], &error[1], &error[2]), (&json!(8), &refused[0], &refused[1]), "{error}");
-            assert_eq!(error[4], "wamp.error.unavailable", "{error}");
-        }
-        // One that it has is no further one, and room that was given back can be used again.
-        let again = client.subscribe("com.fanwire.limit0");
-        let answer = client.ask(json!([34, 203, again]));
-        assert_eq!((&answer[0], &answer[1]), (&json!(35), &json!(203)), "{answer}");
-        client.subscribe("com.fanwire.limit3");
-    }
-
     /// An idle router with idle sessions sleeps.
     fn idle_router_uses_no_cpu(driver: &str) {
         let router = Router::on(driver);

@@ -295,8 +295,8 @@ impl<S: Service> Shard<S> {
         hot.stage = Stage::Open;
         hot.set(flag::UPGRADED);
         self.enter_open_deadlines(slot);
-        if let Input::WebSocket { batched, .. } = &mut self.slots.cold[slot as usize].input {
-            *batched = self.service.is_batched(subprotocol);
+        if let Input::WebSocket { batches, .. } = &mut self.slots.cold[slot as usize].input {
+            *batches = self.service.batches(subprotocol);
         }
         self.service.open(self.now, outlet, endpoint, subprotocol);
         self.bind_channel(slot);

@@ -167,7 +167,7 @@ impl<S: Service> Shard<S> {
         let hot = &mut self.slots.hot[slot as usize];
         hot.stage = Stage::Open;
         hot.set(flag::UPGRADED);
-        self.slots.cold[slot as usize].input = Input::bodies(polling.batched);
+        self.slots.cold[slot as usize].input = Input::bodies(polling.batched.then_some(polling.kind));
         self.ready.set_group(slot, STRANGERS);
         if let Some(throttle) = &mut self.throttle {
             throttle.begin(slot);

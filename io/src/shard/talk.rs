@@ -47,7 +47,7 @@ pub(super) struct Talk<'a, S> {
     service: &'a mut S,
     hot: &'a mut Hot,
     frame: &'a mut BytesMut,
-    is_batched: bool,
+    batches: Option<Kind>,
     /// `None`: a WebSocket. Else the longest ping that can be answered.
     raw_ping_bytes_max: Option<usize>,
     /// How many messages may be heard now; a batch is left where it holds more.
@@ -108,27 +108,18 @@ impl<'a, S: Service> Talk<'a, S> {
         input: &Input,
         messages_left: u64,
     ) -> Self {
-        let (is_batched, raw_ping_bytes_max, done) =
-            (input.is_batched(), input.ping_bytes_max(), Done::default());
+        let (batches, raw_ping_bytes_max, done) = (input.batches(), input.ping_bytes_max(), Done::default());
         let look_at = messages_left.min(MESSAGES_BETWEEN_LOOKS);
-        Self {
-            now,
-            outlet,
-            service,
-            hot,
-            frame,
-            is_batched,
-            raw_ping_bytes_max,
-            messages_left,
-            look_at,
-            done,
-        }
+        Self { now, outlet, service, hot, frame, batches, raw_ping_bytes_max, messages_left, look_at, done }
     }
 
     pub(super) fn hear(&mut self, received: Received<'_>) -> Heard {
         let open = self.hot.stage == Stage::Open && !self.done.service_closed;
         match received {
-            Received::Message { kind, payload } if self.is_batched => self.hear_batch(kind, payload),
+            Received::Message { kind, payload } if self.batches == Some(kind) => {
+                self.hear_batch(kind, payload)
+            }
+            // Also one of the wrong kind where batches are due: it is refused as anywhere.
             Received::Message { kind, payload } => self.hear_message(kind, payload),
             Received::Ping(payload) => {
                 self.done.controls += 1;

@@ -56,7 +56,10 @@ impl std::fmt::Display for TooManyPatterns {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             TooManyPatterns::InRealm { patterns_max } => {
-                write!(f, "the realm has {patterns_max} different patterns, the most allowed")
+                write!(
+                    f,
+                    "the realm has {patterns_max} different patterns, the most allowed (limits.patterns_per_realm)"
+                )
             }
             TooManyPatterns::Shapes { components } => {
                 write!(

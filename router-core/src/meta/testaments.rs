@@ -13,13 +13,22 @@ use crate::mutation::{Mutation, planted};
 use crate::session::{Refusal, State, error};
 use crate::shard::Shard;
 
-/// Testaments of one session.
-const COUNT_MAX: usize = 64;
-/// Bytes of all of them: topics, payloads and lists of receivers.
-const BYTES_MAX: usize = 64 << 10;
+/// How many testaments there may be, and how long together: topics, payloads and lists of receivers.
+#[derive(Clone, Debug)]
+pub struct TestamentLimits {
+    /// Testaments of one session.
+    pub count_per_session: usize,
+    /// Bytes of all of them.
+    pub bytes_per_session: usize,
+    /// Bytes of those of all sessions of a shard.
+    pub bytes_per_shard: usize,
+}
 
-/// Bytes of those of all sessions of a shard.
-const SHARD_BYTES_MAX: usize = 64 << 20;
+impl Default for TestamentLimits {
+    fn default() -> Self {
+        Self { count_per_session: 64, bytes_per_session: 64 << 10, bytes_per_shard: 64 << 20 }
+    }
+}
 
 /// When a testament is published. Both is when the session ends; what is for the first comes first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,16 +91,21 @@ impl AllTestaments {
 
     fn add(
         &mut self,
+        limits: &TestamentLimits,
         session: SessionId,
         scope: TestamentScope,
         publication: ApiPublication,
     ) -> Result<(), Refusal> {
-        if self.bytes + publication.bytes() > SHARD_BYTES_MAX {
-            let words =
-                format!("testaments of {SHARD_BYTES_MAX} bytes are kept here already, the most allowed");
+        let bytes = self.bytes + publication.bytes();
+        if bytes > limits.bytes_per_shard {
+            let words = format!(
+                "the testaments of all sessions here would have {bytes} bytes, more than {} (limits.testament_bytes_per_shard): \
+                 try again later",
+                limits.bytes_per_shard
+            );
             return Err(Refusal::new(error::UNAVAILABLE, words));
         }
-        self.change(session, |testaments| testaments.add(scope, publication))
+        self.change(session, |testaments| testaments.add(limits, scope, publication))
     }
 
     fn flush(&mut self, session: SessionId, scope: TestamentScope) {
@@ -130,12 +144,22 @@ impl Testaments {
         self.detached.len() + self.destroyed.len()
     }
 
-    fn add(&mut self, scope: TestamentScope, publication: ApiPublication) -> Result<(), Refusal> {
+    fn add(
+        &mut self,
+        limits: &TestamentLimits,
+        scope: TestamentScope,
+        publication: ApiPublication,
+    ) -> Result<(), Refusal> {
+        let (count_max, bytes_max) = (limits.count_per_session, limits.bytes_per_session);
         let bytes = self.bytes + publication.bytes();
-        let words = if self.len() >= COUNT_MAX {
-            format!("this session has {COUNT_MAX} testaments, the most allowed")
-        } else if bytes > BYTES_MAX {
-            format!("the testaments of this session would have {bytes} bytes, more than {BYTES_MAX}")
+        let words = if self.len() >= count_max {
+            format!(
+                "this session has {count_max} testaments, the most allowed (limits.testaments_per_session)"
+            )
+        } else if bytes > bytes_max {
+            format!(
+                "the testaments of this session would have {bytes} bytes, more than {bytes_max} (limits.testament_bytes_per_session)"
+            )
         } else {
             self.bytes = bytes;
             self.of(scope).push(publication);
@@ -221,7 +245,7 @@ impl Shard {
                     return Err(Refusal::new(error::FEATURE_NOT_SUPPORTED, words));
                 }
                 publication.actor.role = role;
-                self.testaments.add(session, scope, *publication)
+                self.testaments.add(&self.config.limits.testaments, session, scope, *publication)
             }
         }
     }

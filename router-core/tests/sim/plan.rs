@@ -402,6 +402,7 @@ fn limits(rng: &mut Rng) -> Limits {
         retention: defaults.retention,
         history: defaults.history,
         cookie_bytes_max: defaults.cookie_bytes_max,
+        testaments: defaults.testaments,
         calls_max: or_default(&[1, 2, 4], defaults.calls_max),
         invocations_max: or_default(&[1, 3, 8], defaults.invocations_max),
         stream_congested_bytes,

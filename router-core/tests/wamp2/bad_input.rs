@@ -1,12 +1,14 @@
-//! What comes of input that is wrong, or nearly: `bad_input.txt`, a row a case, in each serializer.
+//! What comes of input that is wrong, or nearly: `bad_input.txt`, a row a case, in each serializer and framing.
 //!
 //! Each row is said by a client in some state of its session, and all that the client hears of it is the last column. A
 //! session that is not ended must go on as before, and another one must notice nothing.
 
 use fanwire_codec::payload::OwnedPayload;
+use fanwire_codec::rawsocket::MaxLength;
 use fanwire_codec::wamp2::Serializer;
 use fanwire_codec::ws::Kind;
-use fanwire_core::Limits;
+use fanwire_core::encoding::Framing;
+use fanwire_core::{Effect, Encoding, Limits};
 
 use crate::support::{Client, Router, number};
 
@@ -42,6 +44,7 @@ fn rows() -> impl Iterator<Item = (usize, Row)> {
 struct Scene {
     router: Router,
     serializer: Serializer,
+    framing: Framing,
     client: Client,
     other: Client,
     /// What placeholders stand for.
@@ -50,7 +53,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(state: &str, serializer: Serializer) -> Self {
+    fn new(state: &str, serializer: Serializer, framing: Framing) -> Self {
         // Small ones, because each row has a router of its own.
         let limits = Limits { topic_cache_entries: 16, ring_capacity: 128, ..Limits::default() };
         let mut router = Router::with(2, limits);
@@ -62,8 +65,8 @@ impl Scene {
         router.say(other, r#"[64,1,{},"other.procedure"]"#);
         router.say(other, r#"[64,2,{},"other.second"]"#);
         router.hear(other);
-        let client = router.connect(0, serializer);
-        let mut scene = Self { router, serializer, client, other, subscription: 0, registration: 0 };
+        let client = router.connect(0, Encoding::Wamp2(serializer, framing));
+        let mut scene = Self { router, serializer, framing, client, other, subscription: 0, registration: 0 };
         match state {
             "waiting" => {}
             "challenged" => {
@@ -118,11 +121,31 @@ impl Scene {
         true
     }
 
-    /// What was heard, in JSON.
+    /// What was heard, in JSON. Batches are of one message each.
     fn hear(&mut self) -> Vec<String> {
-        let heard = self.router.hear(self.client);
+        let mut heard = self.router.hear(self.client);
+        if self.framing == Framing::Batched {
+            for message in heard.iter_mut().filter(|message| !message.starts_with("close ")) {
+                assert_eq!(message.pop(), Some('\x1e'), "{message}");
+            }
+        }
         let serializer = self.serializer;
         heard.into_iter().map(|message| as_json(serializer, message)).collect()
+    }
+
+    /// What the framing has of what the table expects: RawSocket has no close frames.
+    fn expected(&self, expected: &str) -> String {
+        match (self.framing, expected.rsplit_once("close ")) {
+            (Framing::Raw(_), Some(("", _))) => "-".to_owned(),
+            (Framing::Raw(_), Some((before, _))) => before.trim_end().to_owned(),
+            _ => expected.to_owned(),
+        }
+    }
+
+    /// Its connection ends.
+    fn is_over(&self, expected: &str) -> bool {
+        let finished = self.router.effects.contains(&(0, Effect::Finished(self.client.1)));
+        if matches!(self.framing, Framing::Raw(_)) { finished } else { expected.contains("close ") }
     }
 
     fn hear_one(&mut self) -> String {
@@ -141,7 +164,8 @@ impl Scene {
             }
             "closing" => {
                 self.say(r#"[6,{},"wamp.close.goodbye_and_out"]"#);
-                assert_eq!(self.hear(), ["close 1001"], "{row}");
+                let heard = summary(&self.hear());
+                assert_eq!(heard, self.expected("close 1001"), "{row}");
             }
             _ => {}
         }
@@ -210,23 +234,33 @@ fn without_place(summary: &str) -> String {
 
 #[test]
 fn each_row_of_the_table_is_what_comes_of_bad_input_in_json() {
-    check_table(Serializer::Json);
+    check_table(Serializer::Json, Framing::Plain);
 }
 
 #[test]
 fn each_row_of_the_table_is_what_comes_of_bad_input_in_messagepack() {
-    check_table(Serializer::MsgPack);
+    check_table(Serializer::MsgPack, Framing::Plain);
 }
 
 #[test]
 fn each_row_of_the_table_is_what_comes_of_bad_input_in_cbor() {
-    check_table(Serializer::Cbor);
+    check_table(Serializer::Cbor, Framing::Plain);
 }
 
-fn check_table(serializer: Serializer) {
+#[test]
+fn each_row_of_the_table_is_what_comes_of_bad_input_in_batches() {
+    check_table(Serializer::Json, Framing::Batched);
+}
+
+#[test]
+fn each_row_of_the_table_is_what_comes_of_bad_input_over_rawsocket() {
+    check_table(Serializer::Json, Framing::Raw(MaxLength::MOST));
+}
+
+fn check_table(serializer: Serializer, framing: Framing) {
     let (mut wrong, mut count) = (Vec::new(), 0);
     for (line, Row { state, message, expected, other }) in rows() {
-        let mut scene = Scene::new(state, serializer);
+        let mut scene = Scene::new(state, serializer, framing);
         let said = filled(message, &scene);
         let row = format!("line {line}, {serializer}: {state} | {message}");
         if !scene.say(&said) {
@@ -234,7 +268,7 @@ fn check_table(serializer: Serializer) {
         }
         let heard = scene.hear();
         let found = without_place(&summary(&heard));
-        if found != expected {
+        if found != scene.expected(expected) {
             wrong.push(format!("{row} | {found} instead of {expected}"));
         }
         let heard_there = scene.router.hear(scene.other);
@@ -243,7 +277,11 @@ fn check_table(serializer: Serializer) {
         {
             wrong.push(format!("{row}: the other one hears {} instead of {other}", summary(&heard_there)));
         }
-        if !heard.iter().any(|message| message.starts_with("close ")) {
+        let is_over = scene.is_over(&found);
+        if is_over != expected.contains("close ") {
+            wrong.push(format!("{row} | its connection is over: {is_over}"));
+        }
+        if !is_over {
             scene.check_alive(state, &row);
         }
         scene.check_other(&row);
@@ -269,12 +307,12 @@ fn what_a_session_may_have_is_bounded_and_the_error_says_by_what() {
         (
             each(3, &|n| format!(r#"[32,{n},{{}},"a.{n}"]"#)),
             r#"[32,9,{},"a.last"]"#,
-            r#"[8,32,9,{},"wamp.error.unavailable",["this session has 3 subscriptions, the most allowed"]]"#,
+            r#"[8,32,9,{},"wamp.error.unavailable",["this session has 3 subscriptions, the most allowed (limits.subscriptions_per_session)"]]"#,
         ),
         (
             each(3, &|n| format!(r#"[64,{n},{{}},"a.{n}"]"#)),
             r#"[64,9,{},"a.last"]"#,
-            r#"[8,64,9,{},"wamp.error.unavailable",["this session has 3 registrations, the most allowed"]]"#,
+            r#"[8,64,9,{},"wamp.error.unavailable",["this session has 3 registrations, the most allowed (limits.registrations_per_session)"]]"#,
         ),
         (
             each(2, &|n| format!(r#"[32,{n},{{"match":"prefix"}},"a.{n}"]"#)),

@@ -134,6 +134,18 @@ described! {
         /// Calls of one session that are not answered yet.
         #[acts(now)]
         pub pending_calls_per_session: Count,
+        /// Invocations of one callee that it has not answered yet.
+        #[acts(now)]
+        pub pending_invocations_per_session: Count,
+        /// [Testaments](wamp.md#testaments) of one session.
+        #[acts(now)]
+        pub testaments_per_session: Count,
+        /// Bytes of one session's testaments: topics, payloads, lists of receivers, and about 250 for each.
+        #[acts(now)]
+        pub testament_bytes_per_session: Size,
+        /// The same of all sessions of a shard.
+        #[acts(now)]
+        pub testament_bytes_per_shard: Size,
         /// Logins that may wait to be challenged or verified; further ones are refused: try again later.
         #[acts(restart)]
         pub logins_waiting: Count,
@@ -235,6 +247,10 @@ impl Default for Limits {
             history_bytes: Size(64 << 20),
             cookie_bytes: Size(16 << 20),
             pending_calls_per_session: Count(1_024),
+            pending_invocations_per_session: Count(16_384),
+            testaments_per_session: Count(64),
+            testament_bytes_per_session: Size(64 << 10),
+            testament_bytes_per_shard: Size(64 << 20),
             logins_waiting: Count(256),
             logins_at_once: Auto::Auto,
             connections_per_shard: Limit(None),

@@ -1,6 +1,7 @@
 //! The router in a process of its own and the clients that speak to it are those of the stress scenarios.
 
 mod console;
+mod framed;
 mod http;
 pub mod namespace;
 mod plain;
@@ -11,6 +12,7 @@ mod tls;
 
 pub use console::Console;
 pub use fanwire_stress::testbed::*;
+pub use framed::{Framed, Framing, Heard as FramedHeard, batch};
 pub use http::{Answer, Http};
 pub use plain::{Plain, Said};
 pub use raw::{Raw, Said as RawSaid};
