@@ -397,7 +397,9 @@ impl Shard {
         event: Event<'_>,
     ) {
         let receivers = event.named.map(|named| &*named.receivers);
+        let before = self.delivery.counters.matched;
         let without_twins = self.before_event(exact, patterns, event.version, receivers, event.source);
+        self.replays.pulled += self.delivery.counters.matched - before;
         let event = Event { named: without_twins.as_ref().or(event.named), ..event };
         self.deliver_to_streams(exact, patterns, event);
     }
@@ -548,7 +550,7 @@ impl Shard {
                 self.drop_orphan(&entry);
                 continue;
             }
-            let matched = self.delivery.counters.matched;
+            let matched = self.matched_by_publications();
             let Some(tried) = self.try_one(now, &mut entry) else {
                 self.count_local_receipt(&entry, matched);
                 self.parked.push_back(entry);
@@ -575,7 +577,7 @@ impl Shard {
         if let Waiting::Publication { publication, .. } = &entry.what
             && let Some(number) = publication.receipt
         {
-            self.desk.count_matched(number, self.delivery.counters.matched - before);
+            self.desk.count_matched(number, self.matched_by_publications() - before);
         }
     }
 

@@ -75,6 +75,8 @@ pub(crate) struct Replays {
     idle: usize,
     /// All of them were: when they are looked at again.
     retry_at: Option<Instant>,
+    /// Events that were pulled forward, in all.
+    pub(crate) pulled: u64,
     /// When those that are over are looked for.
     sweep_at: Option<Instant>,
 }
@@ -219,6 +221,12 @@ impl Disturbed {
 }
 
 impl Shard {
+    /// How many events publications have matched so far, without those that they have pulled forward.
+    #[inline]
+    pub(crate) fn matched_by_publications(&self) -> u64 {
+        self.delivery.counters.matched - self.replays.pulled
+    }
+
     // --- publishers --------------------------------------------------------------------------------------------
 
     /// Keeps an event that its origin may publish, before it is routed. Without arguments it is nothing to be kept: the topic

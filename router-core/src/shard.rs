@@ -466,11 +466,11 @@ impl Shard {
         match item.0 {
             Item::Publish(publication) => {
                 self.delivery.counters.publications_forwarded_in += 1;
-                let matched = self.delivery.counters.matched;
+                let before = self.matched_by_publications();
                 let is_left_out = publication.plain && planted(Mutation::EchoSenderLeftOutElsewhere);
                 self.deliver_publication(&publication, is_left_out.then_some(Outlet(0)));
                 if let Some(number) = publication.receipt {
-                    let matched = self.delivery.counters.matched - matched;
+                    let matched = self.matched_by_publications() - before;
                     let matched = u32::try_from(matched).unwrap_or(u32::MAX);
                     self.lanes.stage(from, Item::Receipt { number, matched });
                 }

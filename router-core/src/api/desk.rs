@@ -435,10 +435,10 @@ impl Shard {
             except_inner: from,
             keeping,
         };
-        let matched = self.delivery.counters.matched;
+        let before = self.matched_by_publications();
         let published = self.route(now, routing, &source);
         if let Some(number) = receipt {
-            self.desk.count_matched(number, self.delivery.counters.matched - matched);
+            self.desk.count_matched(number, self.matched_by_publications() - before);
         }
         if let Published::Done(id) = published {
             self.desk.publication_done(now, receipt, Ok(id));

@@ -280,6 +280,32 @@ fn an_event_that_many_replays_owe_is_written_once_for_all_of_them() {
 }
 
 #[test]
+fn a_receipt_says_nothing_of_what_was_pulled_forward() {
+    let limits = Limits { outbox_bytes_max: 64 << 10, ..Limits::default() };
+    let mut router = Router::with(1, limits);
+    let (alice, bob) = (router.join(0), router.join(0));
+    many(&mut router, bob, 400);
+    router.fill(alice, true);
+    router.say(alice, r#"[32,7,{"match":"prefix","get_retained":true},"t."]"#);
+    (0..5).for_each(|_| router.settle());
+    let said = router.shards[0].counters().retained_said;
+    let publication = ApiPublication {
+        actor: Actor { realm: RealmId::new(0), role: RoleId::new(0) },
+        topic: "t.0399".into(),
+        payload: OwnedPayload::checked(Serializer::Json, Some(b"[1]"), None).expect("a list"),
+        plain: false,
+        receivers: ReceiverLists::default(),
+        conflate_key: None,
+        retain: false,
+        receipt: true,
+        from: None,
+    };
+    let answer = ask(&mut router, 0, Ask::Publish(vec![publication])).recv().expect("an answer");
+    assert_eq!(router.shards[0].counters().retained_said, said + 1);
+    assert_eq!(outcomes(answer), [Ok(Some(1))]);
+}
+
+#[test]
 fn what_is_on_its_way_does_not_come_twice() {
     for is_disturbed in [false, true] {
         let mut router = Router::new(2);
