@@ -313,4 +313,34 @@ on_both_drivers! {
         }
         assert_eq!(router.metric("fanwire_slow_consumers_cut_total", ""), 0.0);
     }
+
+    /// Without another publication: what the rules of before have kept is bounded by those of now, on all shards.
+    fn newer_rules_hold_at_once_for_what_is_kept(driver: &str) {
+        let realm = r#"
+[[realm]]
+name = "realm1"
+[[realm.role]]
+name = "anonymous"
+permission = [{ uri = "", match = "prefix", allow = ["publish", "subscribe", "call"] }]
+"#;
+        let rule = |uri: &str, most: u32| {
+            format!("[[realm.topic]]\nuri = \"{uri}\"\nmatch = \"prefix\"\nhistory = {most}\n")
+        };
+        let folder = Folder::new(&format!("history-rules-{driver}"));
+        let file = folder.write("fanwire.toml", &[realm, &rule("log.", 1_000), &rule("more.", 1_000)].concat());
+        let router = Launch::on(driver).argument("--shards").argument("2").argument("--config").argument(&file).start();
+        let mut clients = [Client::join(router.wamp), Client::join(router.wamp)];
+        for number in 0..600 {
+            for (client, topic) in clients.iter_mut().zip(["log.a", "more.a"]) {
+                client.send(json!([16, 7, {}, topic, [number.to_string()]]));
+            }
+        }
+        eventually("all of it", || router.metric("fanwire_history_events", "") == 1_200.0);
+        folder.write("fanwire.toml", &[realm, &rule("log.", 7)].concat());
+        router.signal(rustix::process::Signal::HUP);
+        eventually("as few as they allow now", || router.metric("fanwire_history_events", "") == 7.0);
+        let id = subscribe(&mut clients[0], "exact", "log.a");
+        let kept = events(&mut clients[0], id, &json!({}));
+        assert_eq!(texts(&kept), ["593", "594", "595", "596", "597", "598", "599"]);
+    }
 }
