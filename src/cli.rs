@@ -389,14 +389,17 @@ pub struct Connect {
     /// Realm to join
     #[arg(short, long, value_name = "NAME", default_value = "realm1")]
     pub realm: String,
-    /// Log in as this user, by ticket: from --ticket-file, else FANWIRE_TICKET, else asked for
+    /// Log in as this user, by ticket: from --ticket-file, else FANWIRE_TICKET, else asked for; or by --password-file or --key-file
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
-    /// File with the ticket or the password; on the command line it would show in `ps`
+    /// File with the ticket, which the router is sent; on the command line it would show in `ps`
     #[arg(long, value_name = "FILE", requires = "user")]
     pub ticket_file: Option<PathBuf>,
-    /// File with the private key, 64 hexadecimal digits: log in by cryptosign
+    /// File with the password, or - to be asked for it, else FANWIRE_PASSWORD: log in by SCRAM or WAMP-CRA, without sending it
     #[arg(long, value_name = "FILE", requires = "user", conflicts_with = "ticket_file")]
+    pub password_file: Option<PathBuf>,
+    /// File with the private key, 64 hexadecimal digits: log in by cryptosign
+    #[arg(long, value_name = "FILE", requires = "user", conflicts_with_all = ["ticket_file", "password_file"])]
     pub key_file: Option<PathBuf>,
     /// Serializer to speak
     #[arg(short, long, value_enum, default_value_t = Serializer::Json)]

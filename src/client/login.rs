@@ -12,6 +12,11 @@ use crate::users::plain;
 
 /// Holds the ticket where no file is named.
 const TICKET_VARIABLE: &str = "FANWIRE_TICKET";
+/// The same for the password.
+const PASSWORD_VARIABLE: &str = "FANWIRE_PASSWORD";
+
+/// Where nobody can be asked.
+const BY_FLAGS: &str = "give the ticket by --ticket-file or FANWIRE_TICKET, or a password by --password-file or FANWIRE_PASSWORD";
 
 /// A user and what it knows.
 #[derive(Clone)]
@@ -23,8 +28,10 @@ pub struct Login {
 
 #[derive(Clone)]
 enum Secret {
-    /// The ticket, or the password.
+    /// The ticket, which the router is sent.
     Ticket(String),
+    /// The password, which it is not.
+    Password(String),
     /// The private key, in hexadecimal digits.
     Key(String),
 }
@@ -37,22 +44,30 @@ impl Login {
             let key = read(file, "--key-file").map_err(Failure::Usage)?;
             return Ok(Some(Self { user, secret: Secret::Key(key) }));
         }
-        let ticket = match &connect.ticket_file {
-            Some(file) => read(file, "--ticket-file").map_err(Failure::Usage)?,
-            None => match std::env::var(TICKET_VARIABLE) {
-                Ok(ticket) if !ticket.is_empty() => ticket,
-                _ => prompt::secret(&format!("Ticket of {user}: ")).map_err(|wrong| {
-                    Failure::Usage(format!("{wrong}; give the ticket by --ticket-file or {TICKET_VARIABLE}"))
-                })?,
+        let variable = |name: &str| std::env::var(name).ok().filter(|secret| !secret.is_empty());
+        let secret = match (&connect.ticket_file, &connect.password_file) {
+            (Some(file), _) => Secret::Ticket(read(file, "--ticket-file").map_err(Failure::Usage)?),
+            (None, Some(file)) if file.as_os_str() == "-" => {
+                Secret::Password(prompt::secret(&format!("Password of {user}: ")).map_err(Failure::Usage)?)
+            }
+            (None, Some(file)) => Secret::Password(read(file, "--password-file").map_err(Failure::Usage)?),
+            (None, None) => match (variable(TICKET_VARIABLE), variable(PASSWORD_VARIABLE)) {
+                (Some(ticket), _) => Secret::Ticket(ticket),
+                (None, Some(password)) => Secret::Password(password),
+                (None, None) => {
+                    let typed = prompt::secret(&format!("Ticket of {user}: "));
+                    Secret::Ticket(typed.map_err(|wrong| Failure::Usage(format!("{wrong}; {BY_FLAGS}")))?)
+                }
             },
         };
-        Ok(Some(Self { user, secret: Secret::Ticket(ticket) }))
+        Ok(Some(Self { user, secret }))
     }
 
     /// For one login.
     pub fn prover(&self, random: [u8; 16]) -> Result<Prover, Failure> {
         match &self.secret {
-            Secret::Ticket(ticket) => Ok(Prover::with_secret(&self.user, ticket, random)),
+            Secret::Ticket(ticket) => Ok(Prover::with_ticket(&self.user, ticket, random)),
+            Secret::Password(password) => Ok(Prover::with_password(&self.user, password, random)),
             Secret::Key(key) => Prover::with_key(&self.user, key, random)
                 .map_err(|wrong| Failure::Usage(format!("--key-file: {wrong}"))),
         }

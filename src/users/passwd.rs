@@ -45,6 +45,7 @@ pub fn passwd(args: &PasswdArgs) -> Result<String, String> {
     role(&present, args)?;
     let credential = credential(args)?;
     let kind = credential.kind();
+    let logs_in = matches!(credential, Credential::Cra(_)) && present.is_world_readable();
     let mut done = String::new();
     replace(path, |file| {
         let role = role(file, args)?;
@@ -55,6 +56,12 @@ pub fn passwd(args: &PasswdArgs) -> Result<String, String> {
         done = format!("{} {what} in {} (role {role})", args.name(), path.display());
         Ok(edit(file, args, Some(line(args.name(), &role, &credentials))))
     })?;
+    if logs_in {
+        let shown = path.display();
+        done += &format!(
+            "; everybody on this machine may read {shown}, and log in by what it keeps for wampcra: chmod o-r {shown}"
+        );
+    }
     Ok(done)
 }
 

@@ -188,9 +188,12 @@ fn log_in(router: &Router, method: &str, authid: Option<&str>, secret: &str) -> 
     let name = authid.unwrap_or("ann");
     let mut prover = match method {
         "cryptosign" => Prover::with_key(name, secret, [7; 16]).expect("a key"),
-        _ => Prover::with_secret(name, secret, [7; 16]),
+        "ticket" => Prover::with_ticket(name, secret, [7; 16]),
+        _ => Prover::with_password(name, secret, [7; 16]),
     };
-    let mut client = greeting(router, method, authid, &prover.hello());
+    let mut said = prover.hello();
+    said["program"] = "suite".into();
+    let mut client = greeting(router, method, authid, &said);
     let challenge = client.expect();
     assert_eq!((&challenge[0], &challenge[1]), (&json!(4), &json!(method)), "{challenge}");
     let extra = challenge[2].as_object().expect("a dictionary");
@@ -201,7 +204,7 @@ fn log_in(router: &Router, method: &str, authid: Option<&str>, secret: &str) -> 
 
 /// What somebody is shown before it has shown anything, without what differs each time.
 fn shown(router: &Router, method: &str, authid: &str) -> Map<String, Value> {
-    let extra = Prover::with_secret(authid, "x", [7; 16]).hello();
+    let extra = Prover::with_password(authid, "x", [7; 16]).hello();
     let challenge = greeting(router, method, Some(authid), &extra).expect();
     let mut shown = challenge[2].as_object().unwrap_or_else(|| panic!("{challenge}")).clone();
     for differs in ["nonce", "challenge"] {
@@ -235,7 +238,7 @@ on_both_drivers! {
         let asked = program.asked();
         assert_eq!(asked.len(), 5);
         assert_eq!((&asked[0][0], &asked[0][1], &asked[0][2]["ticket"]), (&json!("realm1"), &json!("ann"), &json!("her secret")));
-        assert!(asked[0][2]["authextra"]["nonce"].is_string(), "what HELLO says is told with tickets, too: {}", asked[0]);
+        assert!(asked[0][2]["authextra"]["program"] == "suite", "what HELLO says is told with tickets, too: {}", asked[0]);
         assert!(asked[1][2]["session"].is_u64() && asked[1][2].get("ticket").is_none(), "{}", asked[1]);
         assert_eq!(asked[4][1], Value::Null);
         // Another secret and a name that nobody has are told the same, and are challenged alike.

@@ -2,9 +2,12 @@
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tungstenite::Message;
+use tungstenite::client::IntoClientRequest;
 
 use crate::logins::aborted;
-use crate::support::{CHEAP_HASH, CHEAP_TICKET, Client, Folder, Launch, Router, eventually};
+use crate::support::{CHEAP_HASH, CHEAP_TICKET, Client, Folder, Launch, Router, connect, eventually};
+use crate::tls::Set;
 
 const CONFIG: &str = r#"
 [[listener]]
@@ -142,6 +145,44 @@ on_both_drivers! {
         assert_eq!(aborted(&mut client, 1008).0, "wamp.error.authentication_required");
         browser.page = None;
         browser.come_back(&router);
+    }
+
+    /// Nobody can plant it from a part of the host, or from pages without TLS.
+    fn over_tls_it_is_a_cookie_of_this_host_alone(driver: &str) {
+        let set = Set::new(driver, "cookies", "");
+        let users = set.folder.write("users.txt", &format!("joe:anonymous:{CHEAP_HASH}\n"));
+        let set = set.set("realm.0.users_file", &users).set("realm.0.cookie_time", "1h");
+        let (authority, _folder, router) = set.set("listener.1.cookie.name", "fanwire").start();
+        // The answers to these messages, and what the handshake sets.
+        let talk = |cookie: Option<&str>, messages: &[Value]| {
+            let stream = connect(crate::tls::address(&router), &authority.client(), "localhost");
+            let mut request = "wss://localhost/ws".into_client_request().expect("a request");
+            let fields = request.headers_mut();
+            fields.insert("Sec-WebSocket-Protocol", "wamp.2.json".parse().expect("a field"));
+            cookie.map(|cookie| fields.insert("Cookie", cookie.parse().expect("a field")));
+            let (mut socket, answer) = tungstenite::client(request, stream).expect("a WebSocket");
+            let answers: Vec<Value> = messages
+                .iter()
+                .map(|message| {
+                    socket.send(Message::text(message.to_string())).expect("it is open");
+                    let heard = socket.read().expect("an answer");
+                    serde_json::from_str(heard.to_text().expect("text")).expect("JSON")
+                })
+                .collect();
+            let set = answer.headers().get("set-cookie");
+            (answers, set.map(|set| set.to_str().expect("ASCII").to_owned()))
+        };
+        let login = [hello(&["ticket"], Some("joe")), json!([5, CHEAP_TICKET, {}])];
+        let (answers, set) = talk(None, &login);
+        let set = set.expect("a cookie");
+        let (pair, attributes) = set.split_once("; ").expect("attributes");
+        assert!(pair.starts_with("__Host-fanwire=") && attributes.ends_with("; Secure"), "{set}");
+        assert_eq!(answers[1][0], 2, "{answers:?}");
+        let back = [hello(&["cookie"], None)];
+        let (answers, set) = talk(Some(pair), &back);
+        assert_eq!((&answers[0][2]["authid"], set), (&json!("joe"), None), "{answers:?}");
+        let (answers, _) = talk(pair.strip_prefix("__Host-"), &back);
+        assert_eq!(answers[0][0], 3, "{answers:?}");
     }
 
     fn who_is_changed_or_removed_is_forgotten(driver: &str) {

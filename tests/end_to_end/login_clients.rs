@@ -97,7 +97,9 @@ on_both_drivers! {
         let publish = |arguments: &[&str], secret: &str| {
             let mut command = Command::new(binary());
             command.args(["pub", "com.topic", "hi", "--url", &router.url()]).args(arguments);
-            command.env("FANWIRE_TICKET", secret).stdin(Stdio::null()).output().expect("the binary starts")
+            let is_ticket = arguments.contains(&"ticket");
+            command.env(if is_ticket { "FANWIRE_TICKET" } else { "FANWIRE_PASSWORD" }, secret);
+            command.stdin(Stdio::null()).output().expect("the binary starts")
         };
         for user in ["cra", "scram", "pbkdf2", "ticket"] {
             for serializer in ["json", "msgpack", "cbor"] {
@@ -108,13 +110,20 @@ on_both_drivers! {
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(said.contains("wamp.error.authentication_denied"), "{user}: {said}");
         }
+        // A password goes to nobody who asks for it.
+        let password = users.folder.write("password", "secret\n");
+        let output = publish(&["--user", "scram", "--password-file", &password], "");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = publish(&["--user", "ticket", "--password-file", &password], "");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("wamp.error.authentication_denied"), "{said}");
         let key = users.folder.write("ann.key", &format!("{}\n", users.keys[1]));
         let output = publish(&["--user", "ann", "--key-file", &key], "");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let welcomed = |method: &str| {
             router.metric("fanwire_logins_total", &format!("method=\"{method}\",outcome=\"welcomed\""))
         };
-        for (method, count) in [("wampcra", 3.0), ("wamp-scram", 6.0), ("ticket", 3.0), ("cryptosign", 1.0)] {
+        for (method, count) in [("wampcra", 3.0), ("wamp-scram", 7.0), ("ticket", 3.0), ("cryptosign", 1.0)] {
             crate::support::eventually(method, || welcomed(method) == count);
         }
     }

@@ -53,7 +53,7 @@ fn greeting(router: &Router, method: &str, authid: Option<&str>, extra: &Value) 
 fn prover(method: &str, authid: &str, key: &str) -> Prover {
     match method {
         "cryptosign" => Prover::with_key(authid, key, [7; 16]).expect("a key"),
-        _ => Prover::with_secret(authid, "her secret", [7; 16]),
+        _ => Prover::with_password(authid, "her secret", [7; 16]),
     }
 }
 

@@ -3,8 +3,10 @@
 use std::io::Write;
 use std::time::Duration;
 
+use fanwire_control::login::prover::Prover;
 use serde_json::{Value, json};
 
+use crate::passwd::done;
 use crate::support::{CHEAP_HASH, CHEAP_TICKET, Client, Folder, Heard, Launch, Router, eventually};
 
 /// Takes seconds and 64 MiB, and is nobody's: whoever logs in against it waits, and is denied.
@@ -254,6 +256,27 @@ on_both_drivers! {
         assert_eq!(router.metric("fanwire_login_derivations_total", ""), 1.0);
         eventually_counted(&router, "denied", 0.0);
         eventually("all being gone", || router.metric("fanwire_connections_open", "") == 0.0);
+    }
+
+    /// Who guesses tickets keeps only those waiting who log in by tickets.
+    fn a_login_by_challenge_waits_for_no_ticket(driver: &str) {
+        let folder = Folder::new(&format!("quick-{driver}"));
+        let launch = launch(driver, &folder).set("limits.logins_at_once", "1").set("limits.logins_waiting", "2");
+        done(&[&folder.path("users.txt"), "ann", "--method", "wampcra", "--rounds", "1000"], "her secret");
+        let router = launch.start();
+        // It takes seconds even on the fastest machine.
+        let first = logging_in(&router, "slow", "slow", "x");
+        let waiting: Vec<_> = (0..2).map(|_| logging_in(&router, "slow", "slow", "x")).collect();
+        eventually("the others waiting", || router.metric("fanwire_logins_waiting", "") >= 1.0);
+        let mut ann = Client::connect(router.wamp);
+        let challenge = ann.ask(hello("realm1", &["wampcra"], "ann"));
+        let mut prover = Prover::with_password("ann", "her secret", [7; 16]);
+        let shown = challenge[2].as_object().unwrap_or_else(|| panic!("{challenge}"));
+        let (signature, extra) = prover.answer("wampcra", shown).expect("it can");
+        let welcome = ann.ask(json!([5, signature, extra]));
+        assert_eq!(welcome[0], 2, "{welcome}");
+        assert_eq!(router.metric("fanwire_login_derivations_total", ""), 0.0, "no ticket was verified yet");
+        drop((first, waiting));
     }
 
     fn who_leaves_while_it_is_verified_leaves_nothing_behind(driver: &str) {

@@ -73,6 +73,12 @@ fn users_are_added_changed_and_removed() {
     assert!(lines[3].starts_with("ann lee@example.org:operator:"), "{text}");
     assert_eq!(mode(file), 0o640);
     assert!(done(&[file, "joe", "--role", "operator"], "three").contains("(role operator)"));
+    // Whoever reads a key of WAMP-CRA can log in by it.
+    let cra = &[file, "joe", "--method", "wampcra", "--rounds", "1000"];
+    assert!(!done(cra, "four").contains("chmod"));
+    std::fs::set_permissions(file, PermissionsExt::from_mode(0o644)).expect("our own file");
+    assert!(done(cra, "four").contains("chmod o-r"));
+    assert!(!done(&[file, "joe"], "three").contains("chmod"));
     assert!(done(&[file, "joe", "--delete"], "").contains("joe is removed from"));
     assert!(!read(file).contains("joe"));
     assert!(refused(&[file, "joe", "--delete"], "").contains("joe is no user in"));
@@ -162,7 +168,7 @@ run([(b"New ticket for joe: ", b"s3cret\n"), (b"Once more: ", b"other\n")])
 fn client(router: &Router, arguments: &[&str], environment: Option<&str>) -> Output {
     let mut command = Command::new(binary());
     command.args(["pub", "com.topic", "hi", "--url", &router.url()]).args(arguments);
-    command.env_remove("FANWIRE_TICKET").stdin(Stdio::null());
+    command.env_remove("FANWIRE_TICKET").env_remove("FANWIRE_PASSWORD").stdin(Stdio::null());
     if let Some(ticket) = environment {
         command.env("FANWIRE_TICKET", ticket);
     }

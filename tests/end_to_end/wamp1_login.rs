@@ -106,7 +106,7 @@ fn challenge(client: &mut Plain, name: &str, secret: &str) -> (Value, String) {
     let challenge: Value = serde_json::from_str(&text).expect("JSON in a text");
     let mut extra = challenge["authextra"].as_object().cloned().unwrap_or_default();
     extra.insert("challenge".to_owned(), text.into());
-    let mut prover = Prover::with_secret(name, secret, [7; 16]);
+    let mut prover = Prover::with_password(name, secret, [7; 16]);
     let (signature, _) = prover.answer("wampcra", &extra).expect("it can");
     (challenge, signature)
 }

@@ -48,16 +48,22 @@ impl Decoys {
         let tickets = users.values().filter_map(|user| user.credentials.ticket.as_ref());
         let like = tickets.max_by_key(|ticket| ticket.cost());
         let ticket = TicketHash::decoy_like(like, chance(&random, "", "ticket"));
-        Self { key, shapes: shapes.take(SHAPES_MAX).collect(), ticket }
+        Self { key, shapes: some_of(shapes.collect(), &key), ticket }
     }
 
     /// The user that this name seems to be, and the first of these methods that it seems to have. `None`: nobody has the first
-    /// one.
-    pub(super) fn user(&self, name: &str, methods: &[LoginMethod]) -> Option<(User, LoginMethod)> {
+    /// one. `own`: what a user of this name has; if that is none of the methods, it is answered as an unknown name of that kind.
+    pub(super) fn user(
+        &self,
+        name: &str,
+        own: Option<Shape>,
+        methods: &[LoginMethod],
+    ) -> Option<(User, LoginMethod)> {
         let first_of = |shape: Shape| methods.iter().copied().find(|method| shape.offers(*method));
-        let own = self.pick(name, |_| true)?;
-        let (shape, method) = match first_of(own.0) {
-            Some(method) => (own, method),
+        // Picked for those who exist too, so that it takes as long.
+        let picked = self.pick(name, |_| true)?;
+        let (shape, method) = match first_of(own.unwrap_or(picked.0)).and_then(|_| first_of(picked.0)) {
+            Some(method) => (picked, method),
             None => (self.pick(name, |shape| shape.offers(methods[0]))?, methods[0]),
         };
         let (shape, role, role_name) = shape;
@@ -74,9 +80,98 @@ impl Decoys {
     }
 }
 
+/// As many of them as names are given. Chosen by chance, as names are, and some of each method that there is: who has none of the kind
+/// that is asked for would be told from those who have.
+fn some_of(mut shapes: Vec<(Shape, RoleId, Box<str>)>, key: &[u8; 32]) -> Vec<(Shape, RoleId, Box<str>)> {
+    if shapes.len() <= SHAPES_MAX {
+        return shapes;
+    }
+    shapes.sort_by_cached_key(|(shape, _, role)| chance(key, "", &format!("kept {shape:?} {role}")));
+    let first_of = |method: LoginMethod| shapes.iter().position(|(shape, ..)| shape.offers(method));
+    let needed: Vec<usize> = LoginMethod::ALL.into_iter().filter_map(first_of).collect();
+    let mut others = SHAPES_MAX - LoginMethod::ALL.len();
+    let mut at = 0;
+    shapes.retain(|_| {
+        let is_kept = needed.contains(&at) || others > 0;
+        others -= usize::from(is_kept && !needed.contains(&at));
+        at += 1;
+        is_kept
+    });
+    shapes
+}
+
 /// Bytes that nobody can foresee without the key.
 pub(super) fn chance(key: &[u8; 32], name: &str, what: &str) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length is a key");
     [what, "\0", name].iter().for_each(|part| mac.update(part.as_bytes()));
     mac.finalize().into_bytes().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cra::CraSecret;
+    use super::super::credentials::Credentials;
+    use super::super::cryptosign::PublicKey;
+    use super::super::scram::{Kdf, ScramKeys};
+    use super::*;
+
+    const METHODS: [LoginMethod; 3] = [LoginMethod::WampCra, LoginMethod::WampScram, LoginMethod::Cryptosign];
+
+    /// Three users, each with another kind of secret.
+    fn users() -> HashMap<Box<str>, Arc<User>> {
+        let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+        let kinds = [
+            Credential::Cra(CraSecret::salted("x", 1_000, [1; 16])),
+            Credential::Scram(ScramKeys::of("x", Kdf::Pbkdf2 { rounds: 4_096 }, [2; 16]).expect("keys")),
+            Credential::Key(PublicKey::from_hex(key).expect("a key")),
+        ];
+        let user = |(number, kind)| {
+            let mut credentials = Credentials::default();
+            credentials.add(kind).expect("the first");
+            let user = User { role: RoleId::new(0), role_name: "member".into(), credentials };
+            (format!("user{number}").into(), Arc::new(user))
+        };
+        kinds.into_iter().enumerate().map(user).collect()
+    }
+
+    /// Whatever is asked for in whatever order: what is answered for a user could be said of some unknown name.
+    #[test]
+    fn a_user_is_not_told_by_methods_that_it_does_not_have() {
+        let users = users();
+        let decoys = Decoys::new(&users, [7; 32]);
+        let orders: Vec<Vec<LoginMethod>> = METHODS
+            .iter()
+            .flat_map(|one| METHODS.iter().map(move |other| vec![*one, *other]))
+            .filter(|pair| pair[0] != pair[1])
+            .collect();
+        let of_unknown = |name: &str| -> Vec<LoginMethod> {
+            orders.iter().map(|methods| decoys.user(name, None, methods).expect("a decoy").1).collect()
+        };
+        let unknown: Vec<_> = (0..64).map(|number| of_unknown(&format!("nobody{number}"))).collect();
+        for (name, user) in &users {
+            let shape = user.credentials.shape();
+            let answer = |methods: &Vec<LoginMethod>| {
+                let own = methods.iter().copied().find(|method| shape.offers(*method));
+                own.unwrap_or_else(|| decoys.user(name, Some(shape), methods).expect("a decoy").1)
+            };
+            let told: Vec<_> = orders.iter().map(answer).collect();
+            assert!(unknown.contains(&told), "{name}: {told:?}");
+        }
+    }
+    /// However many roles there are: of each method somebody is there to be like.
+    #[test]
+    fn no_method_is_crowded_out_by_roles() {
+        let mut users = users();
+        let cra = users["user0"].credentials.clone();
+        for number in 0..200 {
+            let role_name = format!("tenant{number}").into();
+            let user = User { role: RoleId::new(0), role_name, credentials: cra.clone() };
+            users.insert(format!("tenant{number}").into(), Arc::new(user));
+        }
+        let decoys = Decoys::new(&users, [7; 32]);
+        assert!(decoys.shapes.len() <= SHAPES_MAX, "{}", decoys.shapes.len());
+        for method in METHODS {
+            assert!(decoys.user("nobody", None, &[method]).is_some(), "{method:?}");
+        }
+    }
 }

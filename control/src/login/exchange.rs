@@ -111,7 +111,8 @@ impl Users {
             None => realm.by_key(PublicKey::of_hello(&hello)?),
         };
         // Made for those who exist too, so that it takes as long.
-        let decoy = realm.decoys.user(&name, methods);
+        let own = user.map(|user| user.credentials.shape());
+        let decoy = realm.decoys.user(&name, own, methods);
         let offers = |user: &User| methods.iter().copied().find(|method| user.credentials.offers(*method));
         // Who has none of these methods is as good as unknown.
         let known = user.and_then(|user| Some((user, offers(user)?)));

@@ -1,13 +1,15 @@
 //! Logins, verified off the shards.
 //!
 //! ```text
-//! shards ─Question─▶ queue (bounded) ─▶ desk ─▶ key derivation (so many at once) ─▶ Verdict ─▶ shard's mailbox
+//! shards ─Question─▶ tickets (bounded) ─▶ desk ─▶ key derivation (so many at once) ─▶ Verdict ─▶ shard's mailbox
+//!            ├─────▶ all others (bounded) ────▶ answered on the control thread ────────┘
 //!            └ full: refused at once, "try again later"
 //! ```
 //!
 //! A derivation is slow and takes memory on purpose. So its cost is bounded whatever clients do: `at_once` threads of
 //! low priority, each with the memory of one hash, and a queue in front. What nobody waits for any more is skipped, or
-//! a storm of logins would be worked off long after its clients have given up.
+//! a storm of logins would be worked off long after its clients have given up. What takes no derivation, challenges and their
+//! answers, has a queue of its own: who guesses tickets must not keep those waiting who log in by keys.
 
 pub mod cra;
 pub mod credentials;
@@ -22,6 +24,7 @@ pub(crate) mod refusals;
 pub mod scram;
 pub mod users;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -51,6 +54,7 @@ pub struct LoginLimits {
 #[derive(Clone, Debug)]
 pub struct LoginQueue {
     queue: mpsc::Sender<(ShardId, Question)>,
+    quick: mpsc::Sender<(ShardId, Question)>,
     users: Arc<ArcSwap<Users>>,
 }
 
@@ -74,9 +78,15 @@ impl LoginQueue {
     /// The verdict, if there is no room or nobody verifies any more.
     pub fn submit(&self, from: ShardId, question: Question) -> Result<(), Verdict> {
         let full = |error: mpsc::error::TrySendError<_>| error.into_inner();
-        let queued = self.queue.try_send((from, question)).map_err(full);
+        let queue = if is_quick(&question) { &self.quick } else { &self.queue };
+        let queued = queue.try_send((from, question)).map_err(full);
         queued.map_err(|(_, question): (ShardId, Question)| question.verdict(Err(Denial::Busy)))
     }
+}
+
+/// Takes no derivation, and asks nobody for keys: less than half a millisecond.
+fn is_quick(question: &Question) -> bool {
+    matches!(question.subject, Subject::Hello { .. } | Subject::Login { proof: Proof::Answer(_), .. })
 }
 
 /// What the desk has done, for the metrics page.
@@ -93,7 +103,7 @@ struct Done {
 }
 
 impl LoginFigures {
-    /// Requests that wait now.
+    /// Requests for a derivation that wait now.
     pub fn waiting(&self) -> u64 {
         self.queue.upgrade().map_or(0, |queue| (queue.max_capacity() - queue.capacity()) as u64)
     }
@@ -113,6 +123,7 @@ impl LoginFigures {
 #[derive(Debug)]
 pub struct LoginDesk {
     requests: mpsc::Receiver<(ShardId, Question)>,
+    quick: mpsc::Receiver<(ShardId, Question)>,
     users: Arc<ArcSwap<Users>>,
     at_once: usize,
     done: Arc<Done>,
@@ -121,13 +132,15 @@ pub struct LoginDesk {
 /// A desk that knows these users, and the queue in front of it.
 pub fn desk(users: Users, limits: LoginLimits) -> (LoginQueue, LoginDesk) {
     let (queue, requests) = mpsc::channel(limits.waiting.max(1));
+    let (quick, quick_requests) = mpsc::channel(limits.waiting.max(1));
     let desk = LoginDesk {
         requests,
+        quick: quick_requests,
         users: Arc::new(ArcSwap::from_pointee(users)),
         at_once: limits.at_once.max(1),
         done: Arc::new(Done::default()),
     };
-    (LoginQueue { queue, users: desk.users() }, desk)
+    (LoginQueue { queue, quick, users: desk.users() }, desk)
 }
 
 impl LoginDesk {
@@ -147,17 +160,40 @@ impl LoginDesk {
     }
 
     /// Verifies until the shards are gone. Needs a runtime with so many blocking threads as there are derivations at once.
-    pub(crate) async fn run(mut self, shards: Arc<impl Shards>) {
-        let permits = Arc::new(Semaphore::new(self.at_once));
+    pub(crate) async fn run(self, shards: Arc<impl Shards>) {
         let refusals = Arc::new(Refusals::default());
+        let Self { requests, quick, users, at_once, done } = self;
+        let counter = Counter { users, done, refusals };
+        tokio::join!(counter.serve(requests, at_once, &shards), counter.serve(quick, QUICK_AT_ONCE, &shards));
+    }
+}
+
+/// Those that are done one after the other, before others on the thread have their turn.
+const QUICK_AT_ONCE: usize = 1;
+
+/// Where requests of one queue are worked off.
+struct Counter {
+    users: Arc<ArcSwap<Users>>,
+    done: Arc<Done>,
+    refusals: Arc<Refusals>,
+}
+
+impl Counter {
+    async fn serve(
+        &self,
+        mut requests: mpsc::Receiver<(ShardId, Question)>,
+        at_once: usize,
+        shards: &Arc<impl Shards>,
+    ) {
+        let permits = Arc::new(Semaphore::new(at_once));
         loop {
             let permit = Arc::clone(&permits).acquire_owned().await.expect("it is never closed");
-            let Some((shard, request)) = self.requests.recv().await else { return };
+            let Some((shard, request)) = requests.recv().await else { return };
             if !request.is_wanted() {
                 continue;
             }
             let (users, done) = (Arc::clone(&self.users), Arc::clone(&self.done));
-            let (shards, refusals) = (Arc::clone(&shards), Arc::clone(&refusals));
+            let (shards, refusals) = (Arc::clone(shards), Arc::clone(&self.refusals));
             tokio::spawn(async move {
                 let request = Arc::new(request);
                 let (known, outcome) = verdict(&users, done, &request).await;
@@ -201,12 +237,16 @@ async fn verdict(
 /// place from others.
 const DERIVATIONS_MAX: usize = 2;
 
-/// One derivation, on a thread of its own. Fails closed: one that panics is no login.
+/// One derivation, on a thread of its own; what needs none is done here. Fails closed: one that panics is no login.
 async fn derive(users: Arc<Users>, done: Arc<Done>, request: Arc<Question>) -> Result<Grant, Why> {
+    if is_quick(&request) {
+        let work = catch_unwind(AssertUnwindSafe(|| users.answer(&request)));
+        return work.unwrap_or(Err(Why::Panicked));
+    }
     let work = tokio::task::spawn_blocking(move || {
         let began = Instant::now();
         let outcome = users.answer(&request);
-        // Clients do the slow part of all other methods.
+        // A token is checked without one.
         if !matches!(&request.subject, Subject::Login { proof: Proof::Ticket(ticket), .. } if !is_token(ticket.expose()))
         {
             return outcome;

@@ -26,14 +26,22 @@ pub struct Prover {
 }
 
 enum Knows {
-    Secret(Zeroizing<String>),
+    /// Sent as it is.
+    Ticket(Zeroizing<String>),
+    /// Never sent.
+    Password(Zeroizing<String>),
     Key(Box<SigningKey>),
 }
 
 impl Prover {
-    /// By a password or a ticket.
-    pub fn with_secret(authid: &str, secret: &str, random: [u8; 16]) -> Self {
-        Self::new(authid, Knows::Secret(Zeroizing::new(secret.to_owned())), random)
+    /// By a ticket, which goes to whoever asks for it.
+    pub fn with_ticket(authid: &str, ticket: &str, random: [u8; 16]) -> Self {
+        Self::new(authid, Knows::Ticket(Zeroizing::new(ticket.to_owned())), random)
+    }
+
+    /// By a password, which is not sent, whatever the router asks for.
+    pub fn with_password(authid: &str, password: &str, random: [u8; 16]) -> Self {
+        Self::new(authid, Knows::Password(Zeroizing::new(password.to_owned())), random)
     }
 
     /// By a private key of 64 hexadecimal digits.
@@ -61,11 +69,12 @@ impl Prover {
         Self { channel: Some(channel), ..self }
     }
 
-    /// What it can log in by, the safest first: a ticket is the secret itself, and goes to whoever asks.
+    /// What it can log in by, the safest first.
     pub fn methods(&self) -> &'static [LoginMethod] {
         match self.knows {
-            Knows::Secret(_) if self.channel.is_some() => &[LoginMethod::WampScram],
-            Knows::Secret(_) => &[LoginMethod::WampScram, LoginMethod::WampCra, LoginMethod::Ticket],
+            Knows::Ticket(_) => &[LoginMethod::Ticket],
+            Knows::Password(_) if self.channel.is_some() => &[LoginMethod::WampScram],
+            Knows::Password(_) => &[LoginMethod::WampScram, LoginMethod::WampCra],
             Knows::Key(_) => &[LoginMethod::Cryptosign],
         }
     }
@@ -73,7 +82,8 @@ impl Prover {
     /// HELLO's `authextra`.
     pub fn hello(&self) -> Value {
         let mut extra = match &self.knows {
-            Knows::Secret(_) => json!({ "nonce": self.nonce }),
+            Knows::Ticket(_) => json!({}),
+            Knows::Password(_) => json!({ "nonce": self.nonce }),
             Knows::Key(key) => json!({ "pubkey": hex(key.verifying_key().as_bytes()) }),
         };
         if self.channel.is_some() {
@@ -103,15 +113,15 @@ impl Prover {
             number.ok_or_else(|| format!("the challenge has no {key}"))
         };
         match (method, &self.knows) {
-            (LoginMethod::Ticket, Knows::Secret(secret)) => Ok((secret.to_string(), json!({}))),
-            (LoginMethod::WampCra, Knows::Secret(secret)) => {
+            (LoginMethod::Ticket, Knows::Ticket(ticket)) => Ok((ticket.to_string(), json!({}))),
+            (LoginMethod::WampCra, Knows::Password(secret)) => {
                 let key = match challenge.get("salt") {
                     None | Some(Value::Null) => secret.clone(),
                     Some(_) => cra::derive(secret, text("salt")?, costly(number("iterations")?)?),
                 };
                 Ok((cra::sign(&key, text("challenge")?), json!({})))
             }
-            (LoginMethod::WampScram, Knows::Secret(secret)) => {
+            (LoginMethod::WampScram, Knows::Password(secret)) => {
                 let nonce = text("nonce")?;
                 if !nonce.starts_with(&self.nonce) || nonce.len() == self.nonce.len() {
                     return Err("the challenge is the answer to another login".into());
