@@ -360,7 +360,10 @@ pub const FEATURES: &[Feature] = &[
         "cookie",
         "Login by cookie",
         Yes,
-        &["tests/end_to_end/cookies.rs", "router-core/tests/wamp2/cookies.rs"],
+        &[
+            "tests/end_to_end/cookies.rs::a_browser_that_has_logged_in_comes_back_without_its_secret",
+            "router-core/tests/wamp2/cookies.rs::who_has_logged_in_is_let_in_by_the_cookie_of_its_connection",
+        ],
     ),
     other(
         "dynamic_authentication",
