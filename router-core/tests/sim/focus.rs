@@ -25,15 +25,18 @@ pub enum Focus {
     Turns,
     /// The same of those of whom the one with the least to do is asked.
     Loads,
+    /// Procedures that callees of two roles take from each other.
+    Force,
 }
 
 impl Focus {
     pub fn new(rng: &mut Rng) -> Self {
-        match rng.below(25) {
+        match rng.below(30) {
             0 => Self::Gaps,
             1 => Self::Time,
             2 => Self::Turns,
             3 => Self::Loads,
+            4 => Self::Force,
             _ => Self::Everything,
         }
     }
@@ -78,6 +81,7 @@ impl Focus {
             Self::Time => look_at_time(plan, rng),
             Self::Turns => look_at_choices(plan, InvokePolicy::RoundRobin, rng),
             Self::Loads => look_at_loads(plan, rng),
+            Self::Force => look_at_force(plan, rng),
         }
     }
 }
@@ -121,6 +125,16 @@ fn look_at_loads(plan: &mut Plan, rng: &mut Rng) {
     // What callees have to do is known while no call ends without their word.
     (plan.able, plan.timed) = (0, 0);
     weigh_act(plan, Act::Answer, 30);
+}
+
+fn look_at_force(plan: &mut Plan, rng: &mut Rng) {
+    weigh_calls(plan);
+    plan.clients_max = 8;
+    plan.procedures = rng.pick(&[2, 4]);
+    (plan.by_ticket, plan.wrong_ticket, plan.busy, plan.limited) = (100, 0, 0, 50);
+    (plan.shared, plan.forced) = (rng.pick(&[0, 50]), 30);
+    weigh_act(plan, Act::Register, 30);
+    weigh_act(plan, Act::Unregister, 15);
 }
 
 /// Hardly anything but calls, of procedures that are registered at once and stay so.
