@@ -293,6 +293,30 @@ pub enum Mutation {
     OlderNameHolds,
     /// No hook is asked whether somebody may subscribe by version 1.
     NameUnasked,
+    /// Retained events come to those whom their lists leave out.
+    RetainedForAnybody,
+    /// By a pattern come retained events of topics that the role may not have.
+    RetainedPatternUnchecked,
+    /// A live event does not wait for what a replay owes its topic.
+    ReplayOvertaken,
+    /// What a replay has said comes by the stream too.
+    TwinsUnknown,
+    /// An event is kept after it was routed, when others have subscribed in between.
+    KeptLate,
+    /// A replay goes as far as the retained events did before the interest was shown.
+    ReplayVersionStale,
+    /// However much is kept, there is room.
+    RetainedUnbounded,
+    /// What finds no room leaves the older one in its place.
+    OlderOutlivesRefusal,
+    /// A publication without arguments leaves what is kept of its topic.
+    RetainedEndIgnored,
+    /// Whoever does not hear itself does so later.
+    RetainedToPublisher,
+    /// Of what is kept of a topic, the oldest comes.
+    OldestRetained,
+    /// A replay whose connection is full is over.
+    BlockedReplayEnds,
     /// Decoding a message panics. Not for the simulation to find: the session must end with 1011 and nothing else.
     DecoderPanics,
 }

@@ -30,6 +30,9 @@ use crate::delivery::{Known, Named, Outlet, StreamId};
 use crate::directory::{Kept, PatternMatches, Retained, RetainedPage, RetentionFull, Topic, newest_for};
 use crate::encoding::Source;
 use crate::ids::{PublicationId, RealmId, SessionId, SubscriptionId};
+#[cfg(feature = "mutations")]
+use crate::mutation;
+use crate::mutation::{Mutation, planted};
 use crate::receivers::{Audience, Receivers};
 use crate::session::{Refusal, error};
 use crate::shard::Shard;
@@ -147,6 +150,11 @@ impl Replays {
         self.count != 0
     }
 
+    /// How many have more to say.
+    pub(crate) fn under_way(&self) -> usize {
+        self.queue.len()
+    }
+
     /// When they go on.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let next = (!self.queue.is_empty()).then(|| self.retry_at.unwrap_or(Instant::START));
@@ -250,6 +258,9 @@ impl Shard {
         };
         let payload = source.to_owned_payload();
         if payload.has_no_arguments() {
+            if planted(Mutation::RetainedEndIgnored) {
+                return Ok(Keeping { id, version: 0 });
+            }
             self.directory.forget_retained(realm, uri, receivers.as_deref());
             return Ok(Keeping { id, version: 0 });
         }
@@ -260,6 +271,14 @@ impl Shard {
         let publisher = self.provenance(origin, disclosed, trust);
         let event = Retained { publication: id, payload, publisher, except, receivers: receivers.clone() };
         let limits = self.config.limits.retention;
+        #[cfg(feature = "mutations")]
+        if planted(Mutation::KeptLate) {
+            let (directory, uri) = (Arc::clone(&self.directory), uri.to_owned());
+            mutation::later(move || {
+                let _ = directory.retain(realm, &uri, event, &limits);
+            });
+            return Ok(Keeping { id, version: 0 });
+        }
         match self.directory.retain(realm, uri, event, &limits) {
             Ok(version) => {
                 self.delivery.counters.retained += 1;
@@ -270,7 +289,9 @@ impl Shard {
                 if is_answered {
                     return Err(Refusal::new(error::UNAVAILABLE, self.words_of_full(full)));
                 }
-                self.directory.forget_retained(realm, uri, receivers.as_deref());
+                if !planted(Mutation::OlderOutlivesRefusal) {
+                    self.directory.forget_retained(realm, uri, receivers.as_deref());
+                }
                 Ok(Keeping { id, version: 0 })
             }
         }
@@ -300,6 +321,7 @@ impl Shard {
         let Some(local) = self.subscriptions.get(&subscription) else { return };
         // After the interest, which is shown already.
         let version = self.directory.retained_version(local.topic.realm());
+        let version = version - u64::from(planted(Mutation::ReplayVersionStale) && version > 0);
         let Some(session) = self.session(outlet).map(|session| session.id) else { return };
         let progress = Progress::UnderWay { after: None, pulled: HashSet::default() };
         self.replays.watch(subscription, Watch { outlet, session, ticket: 0, version, progress });
@@ -332,6 +354,7 @@ impl Shard {
             match page {
                 // The session has left, or asked once more.
                 None => continue,
+                Some(Page::Blocked) if planted(Mutation::BlockedReplayEnds) => continue,
                 Some(Page::Blocked) => self.replays.idle += 1,
                 Some(_) => self.replays.idle = 0,
             }
@@ -411,6 +434,7 @@ impl Shard {
         let event = newest_for(kept, version, &session.label())?;
         // Who asked for the very topic was asked about then.
         if entry.policy() != MatchPolicy::Exact
+            && !planted(Mutation::RetainedPatternUnchecked)
             && !self.config.access.authorize(entry.realm(), role, Action::Subscribe, uri)
         {
             self.delivery.counters.events_withheld += 1;
@@ -509,7 +533,8 @@ impl Shard {
     }
 
     fn pull_forward(&mut self, watched: &mut Watched, entry: &Topic, uri: &str) {
-        if !watched.watches.iter().any(|watch| watch.progress.owes(uri)) {
+        let is_owed = watched.watches.iter().any(|watch| watch.progress.owes(uri));
+        if !is_owed || planted(Mutation::ReplayOvertaken) {
             return;
         }
         let kept = self.directory.retained(entry.realm(), uri);
@@ -538,6 +563,9 @@ impl Shard {
 
     /// Those who have had an event of this version already.
     fn twins(&self, watched: &mut Watched, uri: &str, version: u64) -> Vec<(Outlet, SessionId)> {
+        if planted(Mutation::TwinsUnknown) {
+            return Vec::new();
+        }
         let topic = self.config.access.hasher().hash_one(uri);
         if version == 0 {
             watched.disturbed.insert(topic);

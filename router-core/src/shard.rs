@@ -551,6 +551,11 @@ impl Shard {
         self.lanes.staged()
     }
 
+    /// Replays of retained events that are not over.
+    pub fn replays(&self) -> usize {
+        self.replays.under_way()
+    }
+
     // --- time, effects, figures --------------------------------------------------------------------------------
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.

@@ -21,6 +21,7 @@ use hashbrown::HashMap;
 use super::Directory;
 use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use crate::ids::{PublicationId, RealmId, SessionId};
+use crate::mutation::{Mutation, planted};
 use crate::receivers::Receivers;
 use crate::session::{Label, Provenance};
 use crate::uri::{self, MatchPolicy};
@@ -177,6 +178,7 @@ impl Directory {
         let after = displacing(known, Kept { version, event });
         let size = Size::of(uri, &after);
         let bytes = self.retained.bytes.load(Ordering::Relaxed) as usize;
+        let limits = if planted(Mutation::RetainedUnbounded) { &RetentionLimits::default() } else { limits };
         if size.events > before.events && shelf.events >= limits.events_per_realm {
             return Err(RetentionFull::RealmEvents);
         }
@@ -277,8 +279,9 @@ impl Directory {
 impl Retained {
     /// Whether it is for this session; `None`: it is not what that session would hear, and an older one may be.
     fn admits(&self, label: &Label) -> Option<bool> {
-        let is_meant = self.receivers.as_ref().is_none_or(|receivers| receivers.admit(label));
-        is_meant.then(|| self.except != Some(label.session))
+        let is_meant = self.receivers.as_ref().is_none_or(|receivers| receivers.admit(label))
+            || planted(Mutation::RetainedForAnybody);
+        is_meant.then(|| self.except != Some(label.session) || planted(Mutation::RetainedToPublisher))
     }
 
     fn bytes(&self) -> usize {
@@ -292,6 +295,9 @@ impl Retained {
 /// The newest event of a topic that a session would have heard, of those up to `version`. Who published the newest one and
 /// does not hear itself gets none: an older one would be wrong.
 pub(crate) fn newest_for<'a>(kept: &'a [Kept], version: u64, label: &Label) -> Option<&'a Arc<Retained>> {
+    if planted(Mutation::OldestRetained) {
+        return kept.first().map(|kept| &kept.event);
+    }
     let known = kept.iter().rev().filter(|kept| kept.version <= version);
     let (is_for_it, event) =
         known.filter_map(|kept| Some((kept.event.admits(label)?, &kept.event))).next()?;

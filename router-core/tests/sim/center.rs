@@ -32,7 +32,7 @@ pub fn speak(client: ClientId, op: &Op) -> Option<Vec<u8>> {
             let token = if *right { RIGHT_TICKET } else { "another" };
             format!(r#"{{"op":"auth","token":"{token}"}}"#)
         }
-        Op::Subscribe { request, topic } => {
+        Op::Subscribe { request, topic, .. } => {
             format!(r#"{{"op":"subscribe","channel":"{}"}}"#, channel(*topic, alias(client, Some(*request))))
         }
         Op::Unsubscribe { topic: Some(topic), .. } => {
@@ -121,6 +121,7 @@ impl Ear {
             let seen = echo::hear(kind, bytes)?;
             return match &seen {
                 Seen::Event { tag, .. } if self.held.contains_key(&tag.name) => Ok(seen),
+                Seen::Bare { .. } => Ok(seen),
                 _ => Err(format!("{:?} was told {text}, and has {:?}", self.client, self.held)),
             };
         }
@@ -152,7 +153,7 @@ impl Ear {
     fn was_ordered(&mut self, op: &Op) -> Seen {
         match op {
             // Whoever has a name for it keeps that.
-            Op::Subscribe { request, topic } => {
+            Op::Subscribe { request, topic, .. } => {
                 self.held.entry(*topic).or_insert(BY_ITS_OWN_NAME);
                 Seen::Subscribed { request: *request, subscription: subscription(*topic) }
             }
@@ -166,7 +167,7 @@ impl Ear {
 
     fn done(&mut self, op: &Op) -> Seen {
         match op {
-            Op::Subscribe { request, topic } => {
+            Op::Subscribe { request, topic, .. } => {
                 self.held.insert(*topic, alias(self.client, Some(*request)));
                 Seen::Subscribed { request: *request, subscription: subscription(*topic) }
             }
@@ -191,6 +192,9 @@ impl Ear {
         let topic = topics
             .find(is_held)
             .ok_or_else(|| format!("{:?} was told of {name:?} and has {:?}", self.client, self.held))?;
+        if matches!(data, "null}" | r#"{"args":[]}}"#) {
+            return Ok(Seen::Bare { subscription: Some(subscription(topic)), topic: None });
+        }
         let tag =
             speech::read_tag(data.as_bytes()).ok_or_else(|| format!("data was lost or changed: {text}"))?;
         let subscription = subscription(topic);
@@ -201,6 +205,7 @@ impl Ear {
             tag,
             publisher: None,
             heard: None,
+            retained: false,
         })
     }
 }

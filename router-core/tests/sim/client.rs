@@ -5,7 +5,7 @@ mod wamp1;
 
 use super::{
     echo::ROOM_REQUEST,
-    history::{Abilities, ClientId, Lists, Op, Person, Protocol, Say, Seen, Tag},
+    history::{Abilities, ClientId, Keep, Lists, Op, Person, Protocol, Say, Seen, Tag},
     names::{GAPS, META_COUNT, META_FIRST, PATTERN_BIT, PATTERN_COUNT, REALM_BIT, is_gaps},
     plan::{Act, Plan},
     rng::Rng,
@@ -156,7 +156,7 @@ impl Client {
                 if self.told_of_gaps {
                     let topic = (self.realm * REALM_BIT) | GAPS;
                     let request = self.ask(Some(Asked::Subscribe(topic)));
-                    self.pipeline.push_back((Op::Subscribe { request, topic }, 0));
+                    self.pipeline.push_back((Op::Subscribe { request, topic, get_retained: false }, 0));
                 }
             }
             Seen::Goodbye { .. } => {
@@ -229,7 +229,8 @@ impl Client {
                     () => self.or_pattern(topic, plan, rng),
                 };
                 let request = self.ask(Some(Asked::Subscribe(topic)));
-                Op::Subscribe { request, topic }
+                let get_retained = !self.is_centered() && plan.retention.asks(rng);
+                Op::Subscribe { request, topic, get_retained }
             }
             Act::Unsubscribe => {
                 let Some((subscription, topic)) = take_one(&mut self.subscriptions, rng) else { return };
@@ -241,6 +242,7 @@ impl Client {
             Act::Publish => {
                 let tag = self.tag(topic);
                 let acknowledge = rng.chance(plan.acknowledge);
+                let keep = plan.retention.keep(rng);
                 Op::Publish {
                     request: self.ask(None),
                     tag,
@@ -250,6 +252,7 @@ impl Client {
                     lists: rng.chance(plan.listed).then(|| Box::new(lists(people, rng))),
                     receipt: false,
                     key: rng.chance(plan.keyed).then(|| rng.below(3) as u8),
+                    keep,
                 }
             }
             Act::Register => {
@@ -295,6 +298,7 @@ impl Client {
                     lists: None,
                     receipt: false,
                     key: None,
+                    keep: Keep::No,
                 };
                 self.pipeline.push_back((publish, rng.pick(&plan.payload_bytes)));
             }

@@ -1,5 +1,7 @@
 //! What the runs met: a simulation that never fills a ring proves nothing about full rings.
 
+mod retained;
+
 use super::{
     history::{
         Answerer, Asked, ClientId, Decision, Event, Inner, NOT_TOLD, Offer, Op, Order, Protocol, Ruling,
@@ -21,13 +23,15 @@ impl Coverage {
     pub fn of<'a>(log: &[Event], counters: impl Iterator<Item = &'a Counters>) -> Self {
         let mut coverage = Self::default();
         // What never happens is a gap too.
-        coverage.0.extend(MUST_HAPPEN.iter().map(|name| (*name, 0)));
+        let all = MUST_HAPPEN.iter().chain(retained::MUST_HAPPEN);
+        coverage.0.extend(all.map(|name| (*name, 0)));
         let mut rooms = BTreeSet::new();
         for event in log {
             if let Event::Opened { client, protocol: Protocol::Echo, .. } = event {
                 rooms.insert(*client);
             }
             coverage.add(name(event, &rooms), 1);
+            retained::names(event).iter().for_each(|name| coverage.add(name, 1));
         }
         for counters in counters {
             for reason in DropReason::ALL {
@@ -37,6 +41,7 @@ impl Coverage {
                 counters.logins[LoginOutcome::of(LoginMethod::Ticket, Arrival::Abandoned).index()];
             coverage.add("logins abandoned", abandoned);
             coverage.add("calls for another callee", counters.calls_rerouted);
+            coverage.add("kept: no room", counters.not_retained.iter().sum());
             coverage.add("short sends", counters.sends_short);
             coverage.add("parked requests", counters.parked);
             coverage.add("held connections", counters.held);
@@ -287,6 +292,7 @@ fn name(event: &Event, rooms: &BTreeSet<ClientId>) -> &'static str {
             Seen::Event { publication: NOT_TOLD, .. } => "saw an event of a channel",
             Seen::Event { topic: Some(_), .. } => "saw EVENT by pattern",
             Seen::Event { .. } => "saw EVENT",
+            Seen::Bare { .. } => "saw EVENT without arguments",
             Seen::Gap { .. } => "saw a gap",
             Seen::Registered { .. } => "saw REGISTERED",
             Seen::Unregistered { .. } => "saw UNREGISTERED",

@@ -88,11 +88,17 @@ pub fn say(tag: &Tag, padding: usize) -> (Kind, Vec<u8>) {
     (kind, speech::tagged(tag, padding).into_bytes())
 }
 
+/// A publication without arguments, as a receiver of plain bytes has it.
+const NOTHING: [&str; 2] = ["", r#"{"args":[]}"#];
+
 /// What a receiver of plain bytes makes of a message: a name perhaps, the tag, and nothing but padding.
 pub fn hear(kind: Kind, bytes: &[u8]) -> Result<Seen, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "what was heard is no text, and nobody said such")?;
     if let Some(Word::Sent(seen)) = orders::read(text, kind).transpose()? {
         return Ok(seen);
+    }
+    if NOTHING.contains(&text) {
+        return Ok(Seen::Bare { subscription: None, topic: None });
     }
     let odd = || format!("nobody said this: {text}");
     let (before, tagged) = text.split_at(text.find('<').ok_or_else(odd)?);
@@ -116,5 +122,6 @@ pub fn hear(kind: Kind, bytes: &[u8]) -> Result<Seen, String> {
         tag,
         publisher: None,
         heard: Some(heard),
+        retained: false,
     })
 }

@@ -94,6 +94,15 @@ impl Lists {
     }
 }
 
+/// Whether a publication is kept for later subscribers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Keep {
+    No,
+    Kept,
+    /// It has no arguments: what was kept before is kept no more.
+    Ends,
+}
+
 /// What a client says in HELLO that it can do: all but the last as a callee.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Abilities {
@@ -162,6 +171,8 @@ pub enum Op {
     Subscribe {
         request: u64,
         topic: u8,
+        /// What is kept of it comes first.
+        get_retained: bool,
     },
     Unsubscribe {
         request: u64,
@@ -178,6 +189,7 @@ pub enum Op {
         /// By API: whether its source wants to hear whom it matched.
         receipt: bool,
         key: Option<u8>,
+        keep: Keep,
     },
     /// A procedure or a pattern.
     Register {
@@ -285,6 +297,13 @@ pub enum Seen {
         publisher: Option<Person>,
         /// How it sounds to receivers of plain bytes.
         heard: Option<Heard>,
+        /// It was kept, and is not what happens now.
+        retained: bool,
+    },
+    /// An event without arguments, hence without a tag. Receivers of bytes are not told the subscription.
+    Bare {
+        subscription: Option<u64>,
+        topic: Option<String>,
     },
     /// Events of a subscription of the client's were lost.
     Gap {

@@ -24,6 +24,7 @@ mod orders;
 mod plan;
 #[cfg(feature = "mutations")]
 mod planted;
+mod retention;
 mod rng;
 mod rules;
 mod speech;

@@ -5,7 +5,7 @@
 //! pattern.
 
 use super::{history::ClientId, plan::disclosure};
-use fanwire_codec::wamp2::MatchPolicy;
+pub use fanwire_codec::wamp2::MatchPolicy;
 use fanwire_core::access::{Permission, RealmConfig, RoleConfig};
 use fanwire_core::login::LoginMethod;
 use fanwire_core::topics::{GAP_TOPIC, TopicRules};

@@ -9,6 +9,7 @@ use super::{
     focus::Focus,
     messages::Queues,
     names::{self, REALM_BIT},
+    retention::Retention,
     rng::Rng,
     rules::Rules,
     wamp1,
@@ -181,6 +182,8 @@ pub struct Plan {
     pub keyed: usize,
     pub told_of_gaps: usize,
     pub rules: Rules,
+    /// Which publications are kept.
+    pub retention: Retention,
     pub payload_bytes: [usize; 4],
     pub step_weights: [u32; STEPS.len()],
     pub act_weights: [u32; ACTS.len()],
@@ -262,6 +265,8 @@ impl Plan {
         let focus = Focus::new(focus_rng);
         let drawn = Rules::new(rng);
         let rules = focus.rules(focus_rng).unwrap_or(drawn);
+        let retention =
+            if focus == Focus::Everything { Retention::new(seed, &rules) } else { Retention::NONE };
         let rooms = Rooms::new(rng);
         let queues = Queues::new(rng);
         let on_error = rng.pick(&[OnError::Keep, OnError::Keep, OnError::Keep, OnError::Close]);
@@ -324,6 +329,7 @@ impl Plan {
             keyed: rng.pick(&[0, 0, 50]),
             told_of_gaps: rng.pick(&[0, 50, 100]),
             rules,
+            retention,
             payload_bytes: rng.pick(&[
                 [0; 4],
                 [0, 10, 100, 100],
@@ -334,7 +340,7 @@ impl Plan {
             act_weights,
             config: Arc::new(CoreConfig {
                 access,
-                limits: focus.limits(limits(rng)),
+                limits: focus.limits(limits(&retention, rng)),
                 compression,
                 agent: String::new(),
                 message_center,
@@ -378,7 +384,7 @@ pub fn disclosure(name: u8) -> Disclosure {
     }
 }
 
-fn limits(rng: &mut Rng) -> Limits {
+fn limits(retention: &Retention, rng: &mut Rng) -> Limits {
     let defaults = Limits::default();
     let tight = rng.chance(50);
     let small_stream_members = rng.pick(&[0, 1, 3, defaults.small_stream_members]);
@@ -399,7 +405,7 @@ fn limits(rng: &mut Rng) -> Limits {
         registrations_max: or_default(&[1, 2], defaults.registrations_max),
         patterns_per_session: or_default(&[1, 3], defaults.patterns_per_session),
         patterns_per_realm: or_default(&[1, 4], defaults.patterns_per_realm),
-        retention: defaults.retention,
+        retention: retention.limits.unwrap_or(defaults.retention),
         history: defaults.history,
         cookie_bytes_max: defaults.cookie_bytes_max,
         testaments: defaults.testaments,

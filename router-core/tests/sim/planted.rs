@@ -153,6 +153,18 @@ const ALL: &[Mutation] = &[
     Mutation::NamedEndIgnored,
     Mutation::OlderNameHolds,
     Mutation::NameUnasked,
+    Mutation::RetainedForAnybody,
+    Mutation::RetainedPatternUnchecked,
+    Mutation::ReplayOvertaken,
+    Mutation::TwinsUnknown,
+    Mutation::KeptLate,
+    Mutation::ReplayVersionStale,
+    Mutation::RetainedUnbounded,
+    Mutation::OlderOutlivesRefusal,
+    Mutation::RetainedEndIgnored,
+    Mutation::RetainedToPublisher,
+    Mutation::OldestRetained,
+    Mutation::BlockedReplayEnds,
 ];
 
 /// The first seed that finds the bug, and the rule's words.

@@ -69,6 +69,12 @@ impl Rules {
         if uri.starts_with("top.") { self.patterns } else { self.rest }
     }
 
+    /// Whether anything waits by this policy.
+    pub fn any(&self, policy: SlowConsumer) -> bool {
+        let all = self.names.iter().chain([&self.patterns, &self.rest]);
+        all.into_iter().any(|handling| handling.slow_consumer == policy)
+    }
+
     /// Whether its events may be dropped while the subscriber stays.
     pub fn drops(&self, asked: u8) -> bool {
         let policy = self.of(asked).slow_consumer;

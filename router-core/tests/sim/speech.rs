@@ -1,7 +1,7 @@
 //! WAMP as the modelled clients speak it: operations to bytes, bytes to what was seen.
 
 use super::{
-    history::{Abilities, Asked, ClientId, Op, Person, Seen, Tag},
+    history::{Abilities, Asked, ClientId, Keep, Op, Person, Seen, Tag},
     names,
     plan::REALMS,
 };
@@ -39,6 +39,7 @@ pub fn kind(serializer: Serializer) -> Kind {
 /// The bytes of one operation; publications and calls carry `padding` bytes beside their tag.
 pub fn speak(from: ClientId, serializer: Serializer, op: &Op, padding: usize) -> Vec<u8> {
     let payload_bytes = match op {
+        Op::Publish { keep: Keep::Ends, tag, .. } => nothing(serializer, tag),
         Op::Publish { tag, .. }
         | Op::Call { tag, .. }
         | Op::CallOn { tag, .. }
@@ -48,7 +49,8 @@ pub fn speak(from: ClientId, serializer: Serializer, op: &Op, padding: usize) ->
         Op::YieldPart { tag, part, .. } => list_of_one(serializer, &tagged_part(tag, *part, padding)),
         _ => Vec::new(),
     };
-    let payload = Payload { args: Some(&payload_bytes), kwargs: None, ..Payload::EMPTY };
+    let args = Some(&payload_bytes[..]).filter(|args| !args.is_empty());
+    let payload = Payload { args, kwargs: None, ..Payload::EMPTY };
     let message = match op {
         Op::Hello { realm, by_ticket, abilities } => Message::Hello {
             realm: REALMS[usize::from(*realm)].into(),
@@ -63,32 +65,35 @@ pub fn speak(from: ClientId, serializer: Serializer, op: &Op, padding: usize) ->
             signature: if *right { RIGHT_TICKET } else { "another" }.into(),
             extra: &[],
         },
-        Op::Subscribe { request, topic } => {
+        Op::Subscribe { request, topic, get_retained } => {
             let (match_policy, topic) = names::request(*topic);
-            let options = SubscribeOptions { match_policy, ..Default::default() };
+            let get_retained = get_retained.then_some(true);
+            let options = SubscribeOptions { match_policy, get_retained };
             Message::Subscribe { request: *request, options, topic: topic.into() }
         }
         Op::Unsubscribe { request, subscription, .. } => {
             Message::Unsubscribe { request: *request, subscription: *subscription }
         }
-        Op::Publish { request, tag, acknowledge, exclude_me, disclose, lists, key, .. } => Message::Publish {
-            request: *request,
-            options: PublishOptions {
-                acknowledge: *acknowledge,
-                // Both ways of saying that the publisher is excluded.
-                exclude_me: if *exclude_me {
-                    [None, Some(true)][tag.number as usize % 2]
-                } else {
-                    Some(false)
+        Op::Publish { request, tag, acknowledge, exclude_me, disclose, lists, key, keep, .. } => {
+            Message::Publish {
+                request: *request,
+                options: PublishOptions {
+                    acknowledge: *acknowledge,
+                    // Both ways of saying that the publisher is excluded.
+                    exclude_me: if *exclude_me {
+                        [None, Some(true)][tag.number as usize % 2]
+                    } else {
+                        Some(false)
+                    },
+                    disclose_me: disclose.then_some(true),
+                    receivers: lists.as_deref().map(|lists| Box::new(lists.to_owned_receivers())),
+                    conflate_key: key.map(|key| conflate_key(key).into()),
+                    retain: (*keep != Keep::No).then_some(true),
                 },
-                disclose_me: disclose.then_some(true),
-                receivers: lists.as_deref().map(|lists| Box::new(lists.to_owned_receivers())),
-                conflate_key: key.map(|key| conflate_key(key).into()),
-                ..Default::default()
-            },
-            topic: names::uri(tag.name).into(),
-            payload,
-        },
+                topic: names::uri(tag.name).into(),
+                payload,
+            }
+        }
         Op::Register { request, procedure, offer } => {
             let (match_policy, procedure) = names::request(*procedure);
             let options = RegisterOptions {
@@ -183,8 +188,12 @@ pub fn understand(serializer: Serializer, got: Kind, bytes: &[u8]) -> Result<See
         }
         Message::Event { subscription, publication, payload, details } => {
             let topic = details.topic.map(Cow::into_owned);
+            if payload.args.is_none_or(is_empty) {
+                return Ok(Seen::Bare { subscription: Some(subscription), topic });
+            }
             let publisher = told(details.publisher, details.publisher_authid, details.publisher_authrole)?;
-            Seen::Event { subscription, publication, topic, tag: tagged(payload)?, publisher, heard: None }
+            let (tag, retained) = (tagged(payload)?, details.retained == Some(true));
+            Seen::Event { subscription, publication, topic, tag, publisher, heard: None, retained }
         }
         Message::Registered { request, registration } => Seen::Registered { request, registration },
         Message::Unregistered { request } => Seen::Unregistered { request },
@@ -267,12 +276,7 @@ fn revocation(serializer: Serializer, bytes: &[u8]) -> Option<Result<Seen, Strin
 
 /// A dictionary as text.
 fn in_json(serializer: Serializer, kwargs: &[u8]) -> Result<String, String> {
-    let empty: &[u8] = match serializer {
-        Serializer::Json => b"[]",
-        Serializer::MsgPack => &[0x90],
-        Serializer::Cbor => &[0x80],
-    };
-    let payload = Payload { args: Some(empty), kwargs: Some(kwargs), ..Payload::EMPTY };
+    let payload = Payload { args: Some(empty_list(serializer)), kwargs: Some(kwargs), ..Payload::EMPTY };
     let payload = OwnedPayload::copy_from(serializer, &payload);
     let payload =
         payload.transcode(Serializer::Json).map_err(|error| format!("keywords cannot be read: {error}"))?;
@@ -336,6 +340,24 @@ fn list_of_one(serializer: Serializer, text: &str) -> Vec<u8> {
             bytes
         }
     }
+}
+
+/// No arguments, said in both ways.
+fn nothing(serializer: Serializer, tag: &Tag) -> Vec<u8> {
+    if tag.number.is_multiple_of(2) { Vec::new() } else { empty_list(serializer).to_vec() }
+}
+
+fn empty_list(serializer: Serializer) -> &'static [u8] {
+    match serializer {
+        Serializer::Json => b"[]",
+        Serializer::MsgPack => &[0x90],
+        Serializer::Cbor => &[0x80],
+    }
+}
+
+/// Whether these are the arguments of a publication without any.
+pub fn is_empty(args: &[u8]) -> bool {
+    args.is_empty() || Serializer::ALL.iter().any(|serializer| args == empty_list(*serializer))
 }
 
 pub fn read_tag(args: &[u8]) -> Option<Tag> {

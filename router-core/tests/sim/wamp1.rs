@@ -83,7 +83,9 @@ impl Known {
                 let procedure = self.spelt(client, *request, tag.name);
                 format!(r#"[2,"c{request}","{procedure}","{}"]"#, speech::tagged(tag, padding))
             }
-            Op::Subscribe { request, topic } => format!(r#"[5,"{}"]"#, self.spelt(client, *request, *topic)),
+            Op::Subscribe { request, topic, .. } => {
+                format!(r#"[5,"{}"]"#, self.spelt(client, *request, *topic))
+            }
             Op::Unsubscribe { request, topic: Some(topic), .. } => {
                 format!(r#"[6,"{}"]"#, self.spelt(client, *request, *topic))
             }
@@ -167,6 +169,9 @@ pub fn understand(kind: Kind, bytes: &[u8]) -> Result<Seen, String> {
         }
         "[8" => {
             let topic = topic_of(first).ok_or_else(|| format!("an event of no topic: {text}"))?;
+            if matches!(rest, "null" | r#"{"args":[]}"#) {
+                return Ok(Seen::Bare { subscription: None, topic: None });
+            }
             Ok(Seen::Event {
                 subscription: center::subscription(topic),
                 publication: NOT_TOLD,
@@ -174,6 +179,7 @@ pub fn understand(kind: Kind, bytes: &[u8]) -> Result<Seen, String> {
                 tag: tag_in(rest).ok_or_else(|| format!("an event was lost or changed: {text}"))?,
                 publisher: None,
                 heard: None,
+                retained: false,
             })
         }
         _ => Err(odd()),

@@ -200,7 +200,7 @@ impl Sockets {
             };
             if let Some(seen) = seen {
                 socket.closed_by_router |= matches!(seen, Seen::Close { .. });
-                *events_taken += u64::from(matches!(seen, Seen::Event { .. }));
+                *events_taken += u64::from(matches!(seen, Seen::Event { .. } | Seen::Bare { .. }));
                 let bytes = std::mem::take(&mut socket.begun_bytes);
                 socket.unread_bytes += bytes;
                 socket.inbox.push_back((seen, bytes));

@@ -182,6 +182,7 @@ impl World {
     /// All steps, rest, everybody's leaving, rest. Returns the trace hash.
     pub fn run(&mut self) -> Result<u64, String> {
         self.jury.facts.hooked = self.plan.hooked;
+        self.jury.facts.retention_is_small = self.plan.retention.limits.is_some();
         self.jury.facts.errors_close = self.plan.config.message_center.on_error == OnError::Close;
         self.jury.facts.rooms_are_named = self.plan.rooms.named;
         self.introduce_sources()?;
@@ -376,7 +377,7 @@ impl World {
             }
             accounting::step(at, home.shard.counters(), &home.sockets, self.heard_on(at))?;
         }
-        Ok(())
+        accounting::retained(&self.directory, &self.plan.config.limits.retention)
     }
 
     fn someone(&mut self) -> Option<ClientId> {
@@ -538,10 +539,17 @@ impl World {
         let is_due = self.homes[at].shard.next_deadline().is_some_and(|deadline| deadline <= self.now);
         if is_due || self.rng.chance(5) {
             self.questions_are_given_up(at)?;
-            let shard = &mut self.homes[at].shard;
-            shard.handle_timeout(self.now);
+            let (shard, now) = (&mut self.homes[at].shard, self.now);
+            shard.handle_timeout(now);
             is_told = true;
-            if shard.next_deadline().is_some_and(|deadline| deadline <= self.now) {
+            let is_due = |shard: &Shard| shard.next_deadline().is_some_and(|deadline| deadline <= now);
+            // Of what is kept, each turn says so much and no more.
+            let mut turns = 0;
+            while is_due(shard) && shard.replays() > 0 && turns < TURNS_MAX {
+                shard.handle_timeout(now);
+                turns += 1;
+            }
+            if is_due(shard) {
                 return Err(format!(
                     "shard {at} asks for a timeout that it has just had: its driver would spin"
                 ));
@@ -598,3 +606,6 @@ impl World {
         self.log[from..].iter().map(|event| format!("  {event:?}\n")).collect()
     }
 }
+
+/// In so many turns a shard has said all that is kept, as far as connections have room.
+const TURNS_MAX: usize = 1_000;

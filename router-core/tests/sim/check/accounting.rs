@@ -1,8 +1,11 @@
 //! The shards' own books, against each other and against what the sockets took.
 
 use super::Verdict;
-use crate::wire::Sockets;
-use fanwire_core::{Counters, DropReason, directory::Directory};
+use crate::{plan::REALMS, wire::Sockets};
+use fanwire_core::{
+    Counters, DropReason,
+    directory::{Directory, RetentionLimits},
+};
 
 /// After every step. `heard` and `refused`: events that outboxes of inner subscribers took, and that they did not.
 pub fn step(shard: usize, counters: &Counters, sockets: &Sockets, (heard, refused): (u64, u64)) -> Verdict {
@@ -60,6 +63,20 @@ pub fn losses(counters: &Counters) -> u64 {
     .iter()
     .map(|reason| counters.dropped[*reason as usize])
     .sum()
+}
+
+/// No more is kept than may be.
+pub fn retained(directory: &Directory, limits: &RetentionLimits) -> Verdict {
+    let usage = directory.retained_usage();
+    let events_max = limits.events_per_realm * REALMS.len();
+    let bytes_max = limits.bytes.min(limits.bytes_per_realm.saturating_mul(REALMS.len()));
+    if usage.events as usize > events_max || usage.bytes as usize > bytes_max {
+        return Err(format!("{usage:?} are kept, and {limits:?} are the most"));
+    }
+    if (usage.events == 0) != (usage.bytes == 0) {
+        return Err(format!("{usage:?} are kept: bytes of no events, or events of no bytes"));
+    }
+    Ok(())
 }
 
 /// Everybody has gone: nothing is left.

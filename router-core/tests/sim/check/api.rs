@@ -49,7 +49,9 @@ impl Checker for Api {
                     return Err(format!("{client:?} may not publish {tag:?}, and was not refused"));
                 }
             }
-            Event::Saw { client, seen: Seen::Event { tag, .. } } if facts.is_source(tag.from) => {
+            Event::Saw { client, seen: Seen::Event { tag, retained: false, .. } }
+                if facts.is_source(tag.from) =>
+            {
                 if !facts.may_ask_by_api(tag.from, tag.name) {
                     return Err(format!("{client:?} saw {tag:?}, which its publisher may not publish"));
                 }

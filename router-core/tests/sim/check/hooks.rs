@@ -24,7 +24,7 @@ impl Checker for Hooks {
             return Ok(());
         }
         match event {
-            Event::Did { client, op: Op::Subscribe { request, topic } } => {
+            Event::Did { client, op: Op::Subscribe { request, topic, .. } } => {
                 self.subscribing.insert((*client, *request), *topic);
             }
             Event::Did { op: Op::Publish { request, tag, .. }, .. } => {

@@ -45,14 +45,19 @@ impl Checker for Inners {
     fn observe(&mut self, event: &Event, facts: &Facts) -> Verdict {
         match event {
             Event::Inner { inner, what } => return self.inner(*inner, what, facts),
-            Event::Did { client, op: Op::Publish { request, tag, lists, disclose, .. } } => {
+            Event::Did {
+                client,
+                op: Op::Publish { request, tag, lists, disclose, keep, acknowledge, .. },
+            } => {
                 self.published.insert(*tag, lists.clone());
                 let is_refused = facts.is_source(*client) && !facts.may_ask_by_api(*client, tag.name)
                     || *disclose && disclosure(tag.name) == Disclosure::Never;
                 // What crosses the router's GOODBYE is ignored.
                 if !facts.is_leaving(*client) && !is_refused {
                     self.requests.insert((*client, *request), *tag);
-                    self.owe(tag);
+                    if !facts.is_uncertain(*keep, *acknowledge) {
+                        self.owe(tag);
+                    }
                     if facts.hooked && !facts.is_source(*client) && names::is_hooked(tag.name) {
                         self.asked_about.insert(*client, *tag);
                     }

@@ -44,7 +44,7 @@ impl Checker for Lifecycle {
             Event::Did { client, op } => {
                 let session = self.sessions.get_mut(client).expect("it was opened");
                 match op {
-                    Op::Subscribe { request, topic } => {
+                    Op::Subscribe { request, topic, .. } => {
                         session.subscribing.insert(*request, *topic);
                     }
                     Op::Unsubscribe { request, subscription, .. } => {
@@ -134,6 +134,11 @@ impl Lifecycle {
                     }
                 }
             }
+            Seen::Bare { subscription: Some(subscription), .. } => {
+                if !session.subscriptions.contains_key(subscription) {
+                    return Err(format!("O2, O5: {client:?} saw {seen:?} outside that subscription"));
+                }
+            }
             Seen::Gap { subscription, of, .. } => {
                 let listens =
                     session.subscriptions.get(subscription).is_some_and(|name| names::is_gaps(*name));
@@ -176,6 +181,7 @@ impl Lifecycle {
             | Seen::Result { .. }
             | Seen::Error { .. }
             | Seen::Stayed
+            | Seen::Bare { .. }
             | Seen::Answered { .. }
             | Seen::Sent { .. } => {}
         }

@@ -124,7 +124,7 @@ impl Meta {
             Op::Hello { .. } => {
                 self.came_at.insert(client, facts.line);
             }
-            Op::Subscribe { request, topic } => {
+            Op::Subscribe { request, topic, .. } => {
                 self.subscribing.insert((client, *request), (*topic, facts.line));
                 self.taken.remove(&(client, true, *topic));
             }

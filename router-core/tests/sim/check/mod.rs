@@ -36,6 +36,7 @@
 //! | – | what a backend orders is done to exactly whom it is for, and nothing where it is refused | `orders`, `reach` |
 //! | – | in version 1: an event has the name under which its subscriber asked for it, and none comes after the end | `wamp1` |
 //! | – | inner subscribers get what sessions get, but for what their own outboxes refuse | `inner` |
+//! | – | who asks has first what is kept of each topic, then what is newer; and nothing that a newer one has replaced | `retained` |
 //! | – | matched = delivered + queued + dropped, after every step; delivered is what sockets took | `accounting` |
 //! | – | nothing is left when everybody has gone | `accounting` |
 
@@ -60,11 +61,12 @@ mod orders;
 mod parts;
 mod reach;
 mod replies;
+mod retained;
 mod shared;
 mod wamp1;
 
 use super::{
-    history::{Abilities, ClientId, Event, Op, Person, Protocol, Seen},
+    history::{Abilities, ClientId, Event, Keep, Op, Person, Protocol, Seen},
     messages::Queues,
     names,
     rules::Rules,
@@ -88,6 +90,8 @@ pub struct Facts {
     pub source_roles: BTreeMap<ClientId, u8>,
     /// Whether there is a hook.
     pub hooked: bool,
+    /// Whether what is kept may find no room.
+    pub retention_is_small: bool,
     /// Whether the message center closes connections that it tells an error.
     pub errors_close: bool,
     /// Whether what is said in rooms comes with its sender's name.
@@ -167,6 +171,15 @@ impl Facts {
         let role =
             self.person(client).map(|person| names::ROLES.iter().position(|name| *name == person.authrole));
         role.flatten().map_or(0, |at| at as u8)
+    }
+
+    /// Whether nobody can say who must hear of a publication: it may be refused for want of room, or has no tag.
+    pub fn is_uncertain(&self, keep: Keep, acknowledge: bool) -> bool {
+        match keep {
+            Keep::No => false,
+            Keep::Kept => self.retention_is_small && acknowledge,
+            Keep::Ends => true,
+        }
     }
 
     /// Whether the client has begun to go, or is gone: nothing more is owed to it.
@@ -267,6 +280,7 @@ impl Jury {
         Self {
             facts: Facts {
                 hooked: false,
+                retention_is_small: false,
                 errors_close: false,
                 rooms_are_named: false,
                 rules,
@@ -301,6 +315,7 @@ impl Jury {
                 Box::new(messages::Messages::new(queues)),
                 Box::new(inner::Inners::default()),
                 Box::new(wamp1::Names::default()),
+                Box::new(retained::Retained::default()),
             ],
         }
     }

@@ -51,8 +51,10 @@ impl Checker for Order {
                 self.called.insert((tag.from, tag.number), *tag);
                 Ok(())
             }
-            Event::Saw { client, seen: Seen::Event { subscription, publication, tag, .. } } => {
-                self.event(*client, *subscription, *publication, tag)
+            Event::Saw { client, seen: Seen::Event { subscription, publication, tag, retained, .. } } => {
+                self.is_published(*client, *publication, tag)?;
+                // What is kept comes as often as it is asked for.
+                if *retained { Ok(()) } else { self.comes_in_order(*client, *subscription, tag) }
             }
             Event::Saw { client, seen: Seen::Published { request, publication, .. } } => {
                 let published = self.published.range_mut((*client, 0)..=(*client, u32::MAX));
@@ -82,7 +84,7 @@ impl Checker for Order {
 }
 
 impl Order {
-    fn event(&mut self, client: ClientId, subscription: u64, publication: u64, tag: &Tag) -> Verdict {
+    fn is_published(&mut self, client: ClientId, publication: u64, tag: &Tag) -> Verdict {
         let Some(published) =
             self.published.get_mut(&(tag.from, tag.number)).filter(|known| known.tag == *tag)
         else {
@@ -94,6 +96,10 @@ impl Order {
         if publication != NOT_TOLD {
             published.has_id(publication)?;
         }
+        Ok(())
+    }
+
+    fn comes_in_order(&mut self, client: ClientId, subscription: u64, tag: &Tag) -> Verdict {
         let (number, came_by) = self.events.entry((client, tag.from)).or_default();
         if *number > tag.number {
             return Err(format!("O1: event {tag:?} came to {client:?} after number {number}"));

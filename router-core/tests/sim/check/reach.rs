@@ -7,7 +7,7 @@
 
 use super::{Checker, Facts, Verdict, gaps::Gaps};
 use crate::{
-    history::{ClientId, Event, Op, Ruling, Seen, Tag},
+    history::{ClientId, Event, Keep, Op, Ruling, Seen, Tag},
     names,
     orders::ORDERED,
     plan::disclosure,
@@ -20,6 +20,8 @@ pub struct Reach {
     /// Subscribers that have seen SUBSCRIBED and not begun to unsubscribe, by topic or pattern.
     subscribed: BTreeMap<u8, BTreeSet<ClientId>>,
     subscribing: BTreeMap<(ClientId, u64), u8>,
+    /// Those requests that ask for what is kept.
+    kept: BTreeSet<(ClientId, u64)>,
     /// The topic or pattern of each subscription id.
     asked: BTreeMap<u64, u8>,
     /// What each client asked last, by topic: the request, and whether to subscribe.
@@ -43,6 +45,8 @@ struct Debt {
     /// The topic or pattern by which it is owed.
     by: u8,
     void: bool,
+    /// It is kept: who asks for that has it so, or something newer.
+    kept: bool,
     /// Owed only if this SUBSCRIBE of the publisher itself is granted.
     subscribe: Option<u64>,
 }
@@ -97,7 +101,11 @@ impl Checker for Reach {
 impl Reach {
     fn did(&mut self, client: ClientId, op: &Op, facts: &Facts) {
         match op {
-            Op::Subscribe { request, topic } => {
+            Op::Subscribe { request, topic, get_retained } => {
+                if *get_retained {
+                    self.kept.insert((client, *request));
+                    self.void_kept(client, *topic);
+                }
                 self.subscribing.insert((client, *request), *topic);
                 if !matches!(self.own.get(&(client, *topic)), Some((_, true))) {
                     self.own.insert((client, *topic), (*request, true));
@@ -110,7 +118,14 @@ impl Reach {
             Op::Publish { tag, .. } if facts.is_leaving(client) => {
                 self.done_at.insert(*tag, facts.line);
             }
-            Op::Publish { request, tag, exclude_me, lists, disclose, .. } => {
+            // Whoever hears it cannot tell which one it is; or it may be refused for want of room.
+            Op::Publish { request, tag, keep, acknowledge, .. }
+                if facts.is_uncertain(*keep, *acknowledge) =>
+            {
+                self.publications.insert((client, *request), *tag);
+                self.done_at.insert(*tag, facts.line);
+            }
+            Op::Publish { request, tag, exclude_me, lists, disclose, keep, .. } => {
                 self.publications.insert((client, *request), *tag);
                 self.done_at.insert(*tag, facts.line);
                 let mut owed_to = self.owed(client, tag.name, *exclude_me);
@@ -127,7 +142,7 @@ impl Reach {
                     self.asked_about.insert(client, *tag);
                 }
                 for ((subscriber, by), subscribe) in owed_to {
-                    let debt = Debt { tag: *tag, by, void: false, subscribe };
+                    let debt = Debt { tag: *tag, by, void: false, kept: *keep == Keep::Kept, subscribe };
                     self.debts.entry((subscriber, client)).or_default().push_back(debt);
                 }
             }
@@ -141,6 +156,13 @@ impl Reach {
         self.subscribed.entry(topic).or_default().remove(&client);
         for (_, debts) in self.debts.range_mut((client, ClientId(0))..=(client, ClientId(u32::MAX))) {
             debts.iter_mut().filter(|debt| debt.by == topic).for_each(|debt| debt.void = true);
+        }
+    }
+
+    /// What is kept and on its way may come as such, or not at all where something newer is kept: `retained` judges that.
+    fn void_kept(&mut self, client: ClientId, topic: u8) {
+        for (_, debts) in self.debts.range_mut((client, ClientId(0))..=(client, ClientId(u32::MAX))) {
+            debts.iter_mut().filter(|debt| debt.kept && debt.by == topic).for_each(|debt| debt.void = true);
         }
     }
 
@@ -168,6 +190,9 @@ impl Reach {
                 let topic =
                     self.subscribing.remove(&(client, *request)).ok_or("SUBSCRIBED out of nothing")?;
                 self.asked.insert(*subscription, topic);
+                if self.kept.remove(&(client, *request)) {
+                    self.void_kept(client, topic);
+                }
                 self.gaps.subscribed(client, names::is_gaps(topic));
                 // Unless it has begun to unsubscribe since.
                 // Requests of backends are numbered apart.
@@ -194,7 +219,7 @@ impl Reach {
                 Ok(())
             }
             Seen::Published { request, .. } => self.published(client, *request, facts),
-            Seen::Event { subscription, tag, .. } => {
+            Seen::Event { subscription, tag, retained: false, .. } => {
                 let by = self.asked.get(subscription).copied().ok_or("an event of no subscription")?;
                 self.gaps.saw(client, by, tag);
                 self.event(client, by, tag, facts)

@@ -27,7 +27,7 @@ impl Checker for Names {
             }
             Event::Did {
                 client,
-                op: Op::Subscribe { request, topic } | Op::Unsubscribe { request, topic: Some(topic), .. },
+                op: Op::Subscribe { request, topic, .. } | Op::Unsubscribe { request, topic: Some(topic), .. },
             } if facts.is_version_1(*client) => {
                 self.asked.insert((*client, *request), *topic);
             }

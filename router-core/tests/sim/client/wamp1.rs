@@ -3,7 +3,7 @@
 use super::{Asked, Client, lists, take_one};
 use crate::{
     center,
-    history::{Lists, Op, Person, Wants},
+    history::{Keep, Lists, Op, Person, Wants},
     plan::{Act, Plan},
     rng::Rng,
     wamp1,
@@ -17,7 +17,10 @@ impl Client {
         let name = rng.below(plan.topics) as u8;
         let padding = rng.pick(&plan.payload_bytes);
         let op = match act {
-            Act::Subscribe => Op::Subscribe { request: self.ask(Some(Asked::Subscribe(name))), topic: name },
+            Act::Subscribe => {
+                let request = self.ask(Some(Asked::Subscribe(name)));
+                Op::Subscribe { request, topic: name, get_retained: false }
+            }
             Act::Unsubscribe => {
                 let Some((_, topic)) = take_one(&mut self.subscriptions, rng) else { return };
                 let topic = topic.unwrap_or(name);
@@ -37,6 +40,7 @@ impl Client {
                     lists: lists.map(Box::new),
                     receipt: false,
                     key: None,
+                    keep: Keep::No,
                 }
             }
             Act::Call => {

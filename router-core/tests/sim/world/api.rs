@@ -5,7 +5,7 @@
 use super::{Home, Verdict, World};
 use crate::{
     client,
-    history::{ClientId, Event, Lists, Op, Seen, Tag, Wants},
+    history::{ClientId, Event, Keep, Lists, Op, Seen, Tag, Wants},
     names::{self, REALM_BIT},
     speech,
 };
@@ -108,6 +108,7 @@ impl Sources {
             lists: None,
             receipt: false,
             key: None,
+            keep: Keep::No,
         };
         Wish { source, ops: vec![(publish, 0)] }
     }
@@ -176,6 +177,7 @@ impl World {
                 let tag = source.tag(realm | rng.below(plan.topics) as u8);
                 let lists = rng.chance(plan.listed / 2);
                 let lists = lists.then(|| Box::new(client::lists(people.make_contiguous(), rng)));
+                let keep = plan.retention.keep(rng);
                 let publish = Op::Publish {
                     request: source.request(),
                     tag,
@@ -183,8 +185,10 @@ impl World {
                     exclude_me: true,
                     disclose: false,
                     lists,
-                    receipt: rng.chance(50),
+                    // Who got what has no tag, nobody can count.
+                    receipt: rng.chance(50) && keep != Keep::Ends,
                     key: rng.chance(plan.keyed).then(|| rng.below(3) as u8),
+                    keep,
                 };
                 (publish, rng.pick(&plan.payload_bytes))
             };
@@ -240,21 +244,24 @@ impl World {
                 &Payload { args: Some(&args), kwargs: None, ..Payload::EMPTY },
             )
         };
+        let nothing = || OwnedPayload::copy_from(serializer, &Payload::EMPTY);
         if let [(Op::Call { tag, .. }, padding)] = ops {
             let timeout = Duration::from_nanos(self.rng.pick(&[1_000_000, 50_000_000, 10_000_000_000]));
             let (procedure, payload) = (names::uri(tag.name).into(), payload(tag, *padding));
             return (Ask::Call(ApiCall { actor, procedure, payload, timeout }), Some(self.now + timeout));
         }
         let publication = |(op, padding): &(Op, usize)| {
-            let Op::Publish { tag, lists, key, receipt, .. } = op else { unreachable!("calls come alone") };
+            let Op::Publish { tag, lists, key, receipt, keep, .. } = op else {
+                unreachable!("calls come alone")
+            };
             ApiPublication {
                 actor,
                 topic: names::uri(tag.name).into(),
-                payload: payload(tag, *padding),
+                payload: if *keep == Keep::Ends { nothing() } else { payload(tag, *padding) },
                 plain: false,
                 receivers: lists.as_deref().map(Lists::to_owned_receivers).unwrap_or_default(),
                 conflate_key: key.map(|key| speech::conflate_key(key).into()),
-                retain: false,
+                retain: *keep != Keep::No,
                 receipt: *receipt,
                 from,
             }

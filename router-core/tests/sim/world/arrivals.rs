@@ -124,7 +124,10 @@ impl World {
         let (at, outlet) = (state.shard, state.outlet);
         let (hello, _) = state.pipeline.pop_front().expect("a newcomer begins with HELLO");
         self.tell(Event::Did { client, op: hello })?;
-        self.tell(Event::Did { client, op: Op::Subscribe { request: ROOM_REQUEST, topic: room } })?;
+        self.tell(Event::Did {
+            client,
+            op: Op::Subscribe { request: ROOM_REQUEST, topic: room, get_retained: false },
+        })?;
         let flow = self.homes[at].shard.enter_room(self.now, outlet, &echo::target(client, room));
         self.take_questions(at, Some((client, None)))?;
         match flow {

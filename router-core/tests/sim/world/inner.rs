@@ -215,6 +215,10 @@ impl World {
                 let counter =
                     if has_room { &mut self.inners[which].heard } else { &mut self.inners[which].refused };
                 *counter += 1;
+                // Without arguments it has no tag.
+                if event.payload.view().args.is_none_or(speech::is_empty) {
+                    continue;
+                }
                 let tag = event.payload.view().args.and_then(speech::read_tag);
                 let tag = tag.ok_or("a payload was lost or changed on its way to an inner subscriber")?;
                 let (by, publication, topic) = (event.tag, event.publication.get(), event.topic().to_owned());

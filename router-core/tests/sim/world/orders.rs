@@ -94,7 +94,8 @@ impl World {
             Order::Dismiss => return self.tell(Event::Draining { client }),
             Order::Send { .. } => return Ok(()),
             Order::Subscribe(topics) => {
-                let op = |request, topic| (request, Op::Subscribe { request, topic });
+                let get_retained = false;
+                let op = |request, topic| (request, Op::Subscribe { request, topic, get_retained });
                 topics.into_iter().map(|topic| op(request(), topic)).collect()
             }
             Order::Unsubscribe(topics) => {

@@ -21,7 +21,7 @@ impl Unanswered {
     pub fn of(protocol: Protocol, op: &Op) -> Option<Self> {
         match op {
             _ if protocol != Protocol::Wamp1 => None,
-            Op::Subscribe { request, topic } => Some(Self::Subscribe(*request, *topic)),
+            Op::Subscribe { request, topic, .. } => Some(Self::Subscribe(*request, *topic)),
             Op::Unsubscribe { request, topic, .. } => Some(Self::Unsubscribe(*request, (*topic)?)),
             _ => None,
         }
