@@ -64,6 +64,9 @@ impl fmt::Debug for ApiRequest {
 pub enum Ask {
     /// Publications of one source, in order. Each is checked for itself: [`ApiAnswer::Published`] has an entry for each.
     Publish(Vec<ApiPublication>),
+    /// The same of what the router tells itself and of what sessions leave behind, for all realms one after the other: it waits
+    /// for room, and not for a subscriber that asks its publishers for time.
+    Announce(Vec<ApiPublication>),
     /// A call: [`ApiAnswer::Called`].
     Call(ApiCall),
     /// Some of this shard's open sessions: [`ApiAnswer::Sessions`].

@@ -606,13 +606,18 @@ impl Shard {
                 }
                 let limits = &self.config.limits;
                 let found = publication.found(exact.as_ref());
+                let is_asked = *left & found.paused() != 0;
                 let (since, limit, reason) = if *left & !found.congested() == 0 {
                     entry.ring_since = None;
                     // Who asks for too much time is cut, so it ends. One request by API waits for no subscriber that long:
                     // all others of the shard wait behind it.
-                    let asks = *left & found.paused() != 0 && entry.origin != Origin::Api;
-                    let asked = if asks { limits.pause_max } else { Duration::ZERO };
-                    (entry.since, limits.park_congested_max + asked, DropReason::StreamCongested)
+                    let patience = match entry.origin {
+                        Origin::Session { .. } if is_asked => limits.park_congested_max + limits.pause_max,
+                        // Nor does what the router tells: other realms would wait for it too.
+                        Origin::Api if is_asked && self.desk.announces() => Duration::ZERO,
+                        _ => limits.park_congested_max,
+                    };
+                    (entry.since, patience, DropReason::StreamCongested)
                 } else {
                     (*entry.ring_since.get_or_insert(now), limits.park_max, DropReason::RingFull)
                 };

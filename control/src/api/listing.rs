@@ -66,8 +66,7 @@ impl Api {
     pub(super) fn topics(&self, caller: &Caller<'_>, head: &RequestHead<'_>) -> Result<Reply, Failure> {
         let query = Query::read(head, &["realm", "prefix", "limit", "cursor"])?;
         let realm = self.managed_realm(caller, &query)?;
-        let filter =
-            TopicFilter { realm: Some(realm), prefix: query.get("prefix").unwrap_or_default(), id: None };
+        let filter = TopicFilter { realm: Some(realm), prefix: query.get("prefix").unwrap_or_default() };
         let limit = query.limit()?;
         let mut after = match query.get("cursor") {
             Some(text) => cursor(text)

@@ -240,7 +240,7 @@ impl Desk {
         arguments: &Arguments<'_>,
     ) -> Result<Said, Refused> {
         let query = Query::read(arguments)?;
-        let info = self.subscription(caller, arguments).await?;
+        let info = self.subscription(caller, arguments)?;
         let core = self.core.load_full();
         let access = &core.access;
         if !access.authorize_pattern(caller.realm, role, Action::Subscribe, info.policy, &info.uri) {

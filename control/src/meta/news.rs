@@ -234,7 +234,7 @@ impl NewsDesk {
         let (answer, answered) = oneshot::channel();
         let reply = Box::new(move |said| drop(answer.send(said)));
         let first = ShardId::new(0).expect("there is one at least");
-        inner::ask(shards, first, Ask::Publish(publications), reply).await;
+        inner::ask(shards, first, Ask::Announce(publications), reply).await;
         let Ok(ApiAnswer::Published(outcomes)) = answered.await else { return };
         for (kind, outcome) in kinds.into_iter().zip(outcomes) {
             let announced = match outcome {

@@ -320,7 +320,7 @@ impl Desk {
         match kind {
             Kind::Procedure => {
                 meta::procedures().for_each(|uri| _ = add(uri, &mut names));
-                self.visit_registrations(caller, None, |entry| {
+                self.visit_registrations(caller, |entry| {
                     entry.policy() != MatchPolicy::Exact || add(entry.uri(), &mut names)
                 })
                 .await;

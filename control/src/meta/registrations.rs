@@ -21,7 +21,7 @@ impl Desk {
     ) -> Result<Said, Refused> {
         arguments.expect(0, &[])?;
         let mut all = Vec::new();
-        self.visit_registrations(caller, None, |registration| {
+        self.visit_registrations(caller, |registration| {
             all.push((registration.policy(), registration.id().get()));
             all.len() <= LIST_MAX
         })
@@ -30,16 +30,15 @@ impl Desk {
         Ok(Said::one(&by_policy(all.into_iter())))
     }
 
-    /// Shows the realm's registrations, or the one with this id, until `each` has enough. Others have their turn in between.
+    /// Shows the realm's registrations until `each` has enough. Others have their turn in between.
     pub(super) async fn visit_registrations(
         &self,
         caller: Caller,
-        id: Option<RegistrationId>,
         mut each: impl FnMut(Arc<Registration>) -> bool,
     ) {
         let mut after = Some(TopicCursor::default());
         while let Some(cursor) = after {
-            let (page, next) = self.shards.directory().registrations(caller.realm, id, cursor, PAGE);
+            let (page, next) = self.shards.directory().registrations(caller.realm, cursor, PAGE);
             for registration in page {
                 if !each(registration) {
                     return;
@@ -85,13 +84,13 @@ impl Desk {
         })
     }
 
-    pub(super) async fn get_registration(
+    pub(super) fn get_registration(
         &self,
         caller: Caller,
         arguments: &Arguments<'_>,
     ) -> Result<Said, Refused> {
         arguments.expect(1, &[])?;
-        Ok(Said::one(&EntryRow::of_registration(&*self.registration(caller, arguments).await?)))
+        Ok(Said::one(&EntryRow::of_registration(&*self.registration(caller, arguments)?)))
     }
 
     pub(super) async fn list_callees(
@@ -100,7 +99,7 @@ impl Desk {
         arguments: &Arguments<'_>,
     ) -> Result<Said, Refused> {
         arguments.expect(1, &[])?;
-        let registration = self.registration(caller, arguments).await?;
+        let registration = self.registration(caller, arguments)?;
         let ids: Vec<u64> = registration.callees().map(|callee| callee.session.get()).collect();
         Ok(Said::one(&ids))
     }
@@ -111,7 +110,7 @@ impl Desk {
         arguments: &Arguments<'_>,
     ) -> Result<Said, Refused> {
         arguments.expect(1, &[])?;
-        Ok(Said::one(&self.registration(caller, arguments).await?.callees().count()))
+        Ok(Said::one(&self.registration(caller, arguments)?.callees().count()))
     }
 
     pub(super) async fn remove_callee(
@@ -120,27 +119,16 @@ impl Desk {
         arguments: &Arguments<'_>,
     ) -> Result<Said, Refused> {
         arguments.expect(3, &["reason"])?;
-        let registration = self.registration(caller, arguments).await?.id();
+        let registration = self.registration(caller, arguments)?.id();
         let what = Revoked::Registration(registration.get());
         self.revoke(caller, arguments, what, "is no callee of").await
     }
 
     /// The registration of the first argument. One of another realm is none.
-    async fn registration(
-        &self,
-        caller: Caller,
-        arguments: &Arguments<'_>,
-    ) -> Result<Arc<Registration>, Refused> {
+    fn registration(&self, caller: Caller, arguments: &Arguments<'_>) -> Result<Arc<Registration>, Refused> {
         let number = arguments.id(0, "registration")?;
-        let mut found = None;
-        if let Some(id) = RegistrationId::new(number) {
-            self.visit_registrations(caller, Some(id), |registration| {
-                found = Some(registration);
-                false
-            })
-            .await;
-        }
-        found.ok_or_else(|| {
+        let found = RegistrationId::new(number).and_then(|id| self.shards.directory().registration_with(id));
+        found.filter(|entry| entry.realm() == caller.realm).ok_or_else(|| {
             let words = format!("there is no registration {number} in this realm");
             Refused::new(error::NO_SUCH_REGISTRATION, words)
         })

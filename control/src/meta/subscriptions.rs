@@ -133,13 +133,13 @@ impl Desk {
         Ok(Said::one(&(!ids.is_empty()).then_some(ids)))
     }
 
-    pub(super) async fn get_subscription(
+    pub(super) fn get_subscription(
         &self,
         caller: Caller,
         arguments: &Arguments<'_>,
     ) -> Result<Said, Refused> {
         arguments.expect(1, &[])?;
-        Ok(Said::one(&EntryRow::of_topic(&self.subscription(caller, arguments).await?)))
+        Ok(Said::one(&EntryRow::of_topic(&self.subscription(caller, arguments)?)))
     }
 
     pub(super) async fn list_subscribers(
@@ -168,7 +168,7 @@ impl Desk {
         arguments: &Arguments<'_>,
     ) -> Result<Said, Refused> {
         arguments.expect(3, &["reason"])?;
-        let subscription = self.subscription(caller, arguments).await?.id;
+        let subscription = self.subscription(caller, arguments)?.id;
         let what = Revoked::Subscription(subscription.get());
         self.revoke(caller, arguments, what, "is not subscribed to").await
     }
@@ -199,22 +199,14 @@ impl Desk {
     }
 
     /// The subscription of the first argument. One of another realm is none.
-    pub(super) async fn subscription(
+    pub(super) fn subscription(
         &self,
         caller: Caller,
         arguments: &Arguments<'_>,
     ) -> Result<TopicInfo, Refused> {
         let number = arguments.id(0, "subscription")?;
-        let mut found = None;
-        if let Some(id) = SubscriptionId::new(number) {
-            let filter = TopicFilter { realm: Some(caller.realm), id: Some(id), prefix: "" };
-            self.visit_topics(filter, |info| {
-                found = Some(info);
-                false
-            })
-            .await;
-        }
-        found.ok_or_else(|| {
+        let found = SubscriptionId::new(number).and_then(|id| self.shards.directory().topic_with(id));
+        found.filter(|info| info.realm == caller.realm).ok_or_else(|| {
             let words = format!("there is no subscription {number} in this realm");
             Refused::new(error::NO_SUCH_SUBSCRIPTION, words)
         })
@@ -225,7 +217,7 @@ impl Desk {
         caller: Caller,
         arguments: &Arguments<'_>,
     ) -> Result<Vec<SessionId>, Refused> {
-        let info = self.subscription(caller, arguments).await?;
+        let info = self.subscription(caller, arguments)?;
         let filter = SessionFilter {
             realm: Some(caller.realm),
             subscription: Some(info.id),

@@ -58,6 +58,8 @@ pub enum Readiness {
 struct Batch {
     number: u64,
     rest: std::vec::IntoIter<ApiPublication>,
+    /// It waits for no subscriber that asks for time.
+    is_announced: bool,
     answers: Vec<Result<Receipt, ApiRefusal>>,
     /// Receipts that are awaited.
     open: usize,
@@ -88,6 +90,11 @@ impl Desk {
     /// Whether a batch that was begun is not answered.
     fn is_publishing(&self) -> bool {
         self.current.is_some() || !self.batches.is_empty()
+    }
+
+    /// Whether the publication in hand waits for no subscriber that asks for time.
+    pub(crate) fn announces(&self) -> bool {
+        self.current.as_ref().is_some_and(|batch| batch.is_announced)
     }
 
     /// When [`Shard::expire_requests`] has something to do.
@@ -251,13 +258,8 @@ impl Shard {
         }
         let ApiRequest { ask, reply } = request;
         match ask {
-            Ask::Publish(publications) => {
-                let answers = Vec::with_capacity(publications.len());
-                let number = self.desk.next_number();
-                let rest = publications.into_iter();
-                self.desk.current = Some(Batch { number, rest, answers, open: 0, reply });
-                self.continue_batch(now);
-            }
+            Ask::Publish(publications) => self.begin_batch(now, publications, false, reply),
+            Ask::Announce(publications) => self.begin_batch(now, publications, true, reply),
             Ask::Call(call) => {
                 self.desk.allowance = self.desk.allowance.saturating_sub(cost(call.payload.len()));
                 self.call_for_api(now, call, reply);
@@ -365,6 +367,19 @@ impl Shard {
         };
         self.desk.publication_done(now, receipt, outcome);
         self.desk.end_batch();
+    }
+
+    fn begin_batch(
+        &mut self,
+        now: Instant,
+        publications: Vec<ApiPublication>,
+        is_announced: bool,
+        reply: ApiReply,
+    ) {
+        let answers = Vec::with_capacity(publications.len());
+        let (number, rest) = (self.desk.next_number(), publications.into_iter());
+        self.desk.current = Some(Batch { number, rest, is_announced, answers, open: 0, reply });
+        self.continue_batch(now);
     }
 
     fn continue_batch(&mut self, now: Instant) {

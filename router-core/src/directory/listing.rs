@@ -20,8 +20,6 @@ pub struct TopicFilter<'a> {
     pub realm: Option<RealmId>,
     /// URIs (of patterns too) that begin so.
     pub prefix: &'a str,
-    /// The one with this id.
-    pub id: Option<SubscriptionId>,
 }
 
 /// Where a listing stands. A topic that is there from the first page to the last is in exactly one of them; one that comes
@@ -68,20 +66,36 @@ impl Directory {
         TopicPage { topics: page.iter().map(|topic| TopicInfo::of(topic)).collect(), next }
     }
 
-    /// At most `limit` of the realm's registrations, or the one with this id, from `after` on, and where to go on.
+    /// The topic or pattern with this id, if somebody is subscribed to it.
+    pub fn topic_with(&self, id: SubscriptionId) -> Option<TopicInfo> {
+        let is_it = |topic: &Topic| topic.id() == id && topic.interest() != 0;
+        Some(TopicInfo::of(&*self.topics.with_id(id.get(), is_it)?))
+    }
+
+    /// At most `limit` of the realm's registrations, from `after` on, and where to go on.
     pub fn registrations(
         &self,
         realm: RealmId,
-        id: Option<RegistrationId>,
         after: TopicCursor,
         limit: usize,
     ) -> (Vec<Arc<Registration>>, Option<TopicCursor>) {
-        let admits = |entry: &Registration| entry.realm() == realm && id.is_none_or(|id| id == entry.id());
-        self.registrations.page(after, limit, |entry| entry.id().get(), admits)
+        self.registrations.page(after, limit, |entry| entry.id().get(), |entry| entry.realm() == realm)
+    }
+
+    /// The registration with this id.
+    pub fn registration_with(&self, id: RegistrationId) -> Option<Arc<Registration>> {
+        self.registrations.with_id(id.get(), |entry| entry.id() == id)
     }
 }
 
 impl<E: Entry> Table<E> {
+    /// The entry that has this id. Looks through one bucket.
+    fn with_id(&self, id: u64, is_it: impl Fn(&E) -> bool) -> Option<Arc<E>> {
+        let mut found = Vec::new();
+        self.collect(self.bucket_of_id(id), &mut found, |entry| is_it(entry).then(|| Arc::clone(entry)));
+        found.pop()
+    }
+
     /// Some entries that are meant, by bucket and then by id, and where to go on.
     fn page(
         &self,
@@ -114,7 +128,6 @@ impl<E: Entry> Table<E> {
 impl TopicFilter<'_> {
     fn admits(&self, topic: &Topic) -> bool {
         topic.interest() != 0
-            && self.id.is_none_or(|id| id == topic.id())
             && self.realm.is_none_or(|realm| realm == topic.realm())
             && topic.uri().starts_with(self.prefix)
     }
@@ -191,7 +204,7 @@ mod tests {
     #[test]
     fn a_listing_has_what_its_filter_admits_and_nothing_else() {
         let directory = directory(3_000);
-        let filter = TopicFilter { realm: Some(RealmId::new(1)), prefix: "news.", id: None };
+        let filter = TopicFilter { realm: Some(RealmId::new(1)), prefix: "news." };
         let listed: BTreeSet<_> = walk(&directory, filter, 50).into_iter().map(|topic| topic.uri).collect();
         let expected: BTreeSet<Box<str>> = (0..3_000)
             .filter(|number| number % 3 == 1 && number % 2 == 1)
@@ -201,7 +214,7 @@ mod tests {
         let pattern = directory
             .subscribe_pattern(RealmId::new(0), MatchPolicy::Prefix, "room.1", ShardId::MAX, 9)
             .expect("there is room");
-        let filter = TopicFilter { realm: Some(RealmId::new(0)), prefix: "room.1", id: None };
+        let filter = TopicFilter { realm: Some(RealmId::new(0)), prefix: "room.1" };
         let listed = walk(&directory, filter, 50);
         assert!(listed.contains(&TopicInfo {
             id: pattern.id(),
@@ -211,6 +224,20 @@ mod tests {
             interest: ShardId::MAX.bit(),
             created: Instant::START,
         }));
+    }
+
+    #[test]
+    fn each_topic_is_found_by_its_id_and_no_id_is_there_twice() {
+        let directory = directory(5_000);
+        let mut ids = BTreeSet::new();
+        for topic in walk(&directory, TopicFilter::default(), usize::MAX) {
+            assert_eq!(directory.topic_with(topic.id), Some(topic.clone()));
+            ids.insert(topic.id);
+        }
+        assert_eq!(ids.len(), 5_000);
+        let missing =
+            (1..10_000_000).step_by(997).filter_map(SubscriptionId::new).filter(|id| !ids.contains(id));
+        assert!(missing.map(|id| directory.topic_with(id)).all(|found| found.is_none()));
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl Directory {
             topic.set_interest(shard);
             return (Arc::clone(topic), None);
         }
-        let topic = Arc::new(Topic::new(self.new_subscription_id(), hash, key, shard, creation.at));
+        let topic = Arc::new(Topic::new(self.new_subscription_id(hash), hash, key, shard, creation.at));
         bucket.insert(Arc::clone(&topic));
         (topic, self.number(creation.is_news))
     }
@@ -202,16 +202,17 @@ impl Directory {
             self.topic_patterns.release(realm, policy, uri);
             return Ok((topic, None));
         }
-        let topic = Arc::new(Topic::new(self.new_subscription_id(), hash, key, shard, creation.at));
+        let topic = Arc::new(Topic::new(self.new_subscription_id(hash), hash, key, shard, creation.at));
         bucket.insert(Arc::clone(&topic));
         announce(&self.topic_patterns, realm);
         Ok((topic, self.number(creation.is_news)))
     }
 
-    fn new_subscription_id(&self) -> SubscriptionId {
+    fn new_subscription_id(&self, hash: u64) -> SubscriptionId {
         // Relaxed: only uniqueness matters, and read-modify-writes never see one number twice.
         let number = self.next_subscription.fetch_add(1, Ordering::Relaxed);
-        SubscriptionId::new(number).expect("2^53 subscriptions take longer than the machine lasts")
+        let id = self.topics.id(number, hash);
+        SubscriptionId::new(id).expect("2^43 of them are a hundred thousand a second for years")
     }
 
     /// The next number in the order of all that is told to the meta desk, from 1 on. Who draws one must tell.
@@ -338,7 +339,8 @@ impl Directory {
     fn new_registration(&self, hash: u64, key: Key<'_>, callee: Callee, offer: &Offer) -> Registration {
         // Relaxed: as for subscriptions.
         let number = self.next_registration.fetch_add(1, Ordering::Relaxed);
-        let id = RegistrationId::new(number).expect("2^53 registrations take longer than the machine lasts");
+        let id = RegistrationId::new(self.registrations.id(number, hash));
+        let id = id.expect("2^45 of them are a hundred thousand a second for years");
         Registration::new(id, hash, key, callee, offer)
     }
 

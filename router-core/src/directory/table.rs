@@ -108,8 +108,29 @@ impl<E: Entry> Table<E> {
     }
 
     fn bucket(&self, hash: u64) -> &Bucket<E> {
+        &self.buckets[self.place(hash)]
+    }
+
+    /// The number of the bucket of this hash.
+    fn place(&self, hash: u64) -> usize {
         // hashbrown takes its position from the low bits and its tag from the top ones; the middle ones are free.
-        &self.buckets[(hash >> 32) as usize & (self.buckets.len() - 1)]
+        (hash >> 32) as usize & (self.buckets.len() - 1)
+    }
+
+    /// An id for an entry of this hash, of which no two are alike as long as their `number`s are not. It says which bucket the
+    /// entry is in to who knows the seed, and nothing to anybody else.
+    pub(crate) fn id(&self, number: u64, hash: u64) -> u64 {
+        (number * self.buckets.len() as u64) | (self.place(hash) as u64 ^ self.veil(number))
+    }
+
+    /// The bucket of the entry that has this id, if there is one.
+    pub(crate) fn bucket_of_id(&self, id: u64) -> usize {
+        let buckets = self.buckets.len() as u64;
+        ((id % buckets) ^ self.veil(id / buckets)) as usize
+    }
+
+    fn veil(&self, number: u64) -> u64 {
+        self.hasher.hash_one(number) & (self.buckets.len() as u64 - 1)
     }
 }
 

@@ -175,6 +175,35 @@ fn a_shard_that_ends_says_what_it_knows_of_each_publication() {
 }
 
 #[test]
+fn what_the_router_tells_waits_for_no_subscriber_that_asks_for_time() {
+    let mut router = Router::new(2);
+    let there = subscribe(&mut router, 1, "a.b");
+    let other = subscribe(&mut router, 1, "a.c");
+    let topic = router
+        .directory
+        .lookup(RealmId::new(REALM1), MatchPolicy::Exact, "a.b")
+        .expect("somebody is subscribed");
+    let shard = ShardId::new(1).expect("a shard");
+    topic.set_congested(shard, true);
+    topic.set_paused(shard, true);
+    let batch = || ["a.b", "a.c"].map(|topic| publication(REALM1, topic, "[1]", false)).into();
+    let announced = ask(&mut router, 0, Ask::Announce(batch()));
+    router.turns(2);
+    let outcomes = outcomes(announced.try_recv().expect("it does not wait"));
+    assert!(outcomes[0].is_err() && outcomes[1].is_ok(), "{outcomes:?}");
+    assert!(router.hear(there).is_empty());
+    assert_eq!(router.hear(other).len(), 1, "what is behind it is published");
+    // A program that publishes gives it as long as it does to others.
+    let published = ask(&mut router, 0, Ask::Publish(batch()));
+    router.turns(2);
+    assert_eq!(published.try_recv().unwrap_err(), TryRecvError::Empty);
+    assert_eq!(router.shards[0].readiness(), Readiness::Later);
+    topic.set_congested(shard, false);
+    topic.set_paused(shard, false);
+    assert_eq!((router.hear(there).len(), router.hear(other).len()), (1, 1));
+}
+
+#[test]
 fn publications_of_a_batch_wait_for_room_and_keep_their_order() {
     let mut router = Router::with(2, Limits { ring_capacity: 4, ..Limits::default() });
     let there = subscribe(&mut router, 1, "a.b");
