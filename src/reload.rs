@@ -164,8 +164,9 @@ impl Holders {
             let role = access.role_name(login.realm, login.role);
             let mut realms = config.realm.iter().filter(|realm| realm.name == name);
             let has_role = realms.any(|realm| realm.role.iter().any(|known| known.name == role));
-            // A user of the configuration. Others are those of programs, which do not say when one of them changes.
-            let is_same = login.provider != "static" || before.is_same_in(&users, login.realm, &login.authid);
+            // A user of the configuration, or who has become one. Others are those of programs, which do not say when one changes.
+            let is_programs = login.provider != "static" && !users.has(login.realm, &login.authid);
+            let is_same = is_programs || before.is_same_in(&users, login.realm, &login.authid);
             access.offers(login.realm, LoginMethod::Cookie) && has_role && is_same
         });
     }

@@ -2,7 +2,7 @@
 //! (RFC 6265). No socket here, and nothing of who logs in.
 //!
 //! A browser sends its cookies along whichever page asks it to connect, so a page's origin decides whether they count
-//! ([`CookieRule::allows`]), more narrowly than whether it may connect.
+//! ([`CookieCase::allows`]), more narrowly than whether it may connect.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -59,19 +59,25 @@ impl CookieRule {
     pub(crate) fn over(&self, tls: bool) -> CookieCase<'_> {
         CookieCase { rule: self, is_secure: tls || self.secure }
     }
-
-    /// Whether the page that asks may use it: one of the same host and port, or a listed one. A request without an origin is a
-    /// program's, which has no cookies but its own.
-    pub(crate) fn allows(origins: &Origins, upgrade: &Upgrade<'_>) -> bool {
-        let host = upgrade.fields().get("host");
-        upgrade.origin().is_none_or(|origin| is_listed(origins, origin) || is_same_host(origin, host))
-    }
 }
 
 impl CookieCase<'_> {
-    /// What the client brings, by its hash. None if that is not as we make them, or is there twice: then the one may be ours,
+    /// Whether the page that asks may use it: one of the same host and port, or a listed one. A request without an origin is a
+    /// program's, which has no cookies but its own.
+    ///
+    /// A page that came without TLS can be anybody's who is in between, so it does not use a secure one.
+    pub(crate) fn allows(&self, origins: &Origins, upgrade: &Upgrade<'_>) -> bool {
+        let host = upgrade.fields().get("host");
+        upgrade.origin().is_none_or(|origin| {
+            let is_sure = !self.is_secure
+                || origin.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
+            is_listed(origins, origin) || is_sure && is_same_host(origin, host)
+        })
+    }
+
+    /// What the client brings. None if that is not as we make them, or is there twice: then the one may be ours,
     /// and the other somebody else's who could set it for a part of our host.
-    pub(crate) fn brought(&self, fields: &Fields<'_>) -> Option<CookieId> {
+    pub(crate) fn brought<'f>(&self, fields: &Fields<'f>) -> Option<&'f str> {
         let pairs = fields.all("cookie").flat_map(|list| list.split(';'));
         let mut values = pairs.filter_map(|pair| {
             let (name, value) = pair.trim_matches([' ', '\t']).split_once('=')?;
@@ -79,22 +85,26 @@ impl CookieCase<'_> {
         });
         let value = values.next()?;
         let is_ours = value.len() == 2 * VALUE_BYTES && value.bytes().all(|byte| byte.is_ascii_hexdigit());
-        (is_ours && values.next().is_none()).then(|| hash(value))
+        (is_ours && values.next().is_none()).then_some(value)
     }
 
     /// A new one of these random bytes, with what sets it.
     pub(crate) fn new_one(&self, bytes: [u8; VALUE_BYTES], time: Duration) -> (CookieId, String) {
         let mut value = String::with_capacity(2 * VALUE_BYTES);
         bytes.iter().for_each(|byte| write!(value, "{byte:02x}").expect("a String grows"));
+        (hash(&value), self.set(&value, time))
+    }
+
+    /// What sets this value, for this time from now on.
+    pub(crate) fn set(&self, value: &str, time: Duration) -> String {
         let prefix = if self.is_secure { HOST_PREFIX } else { "" };
         let secure = if self.is_secure { "; Secure" } else { "" };
         let CookieRule { name, same_site, .. } = self.rule;
-        let set = format!(
+        format!(
             "{prefix}{name}={value}; Path=/; Max-Age={}; HttpOnly; SameSite={}{secure}",
             time.as_secs(),
             same_site.word()
-        );
-        (hash(&value), set)
+        )
     }
 
     fn is_named(&self, name: &str) -> bool {
@@ -103,7 +113,8 @@ impl CookieCase<'_> {
     }
 }
 
-fn hash(value: &str) -> CookieId {
+/// What a value is known by.
+pub(crate) fn hash(value: &str) -> CookieId {
     CookieId(Sha256::digest(value).into())
 }
 
@@ -144,16 +155,16 @@ mod tests {
             let end = if prefix.is_empty() { "" } else { "; Secure" };
             assert_eq!(attributes, format!("Path=/; Max-Age=90; HttpOnly; SameSite=Strict{end}"));
             assert!(pair.starts_with(&format!("{prefix}fanwire=a5a5")), "{pair}");
-            let brought = with(&format!("Cookie: {pair}\r\n"), |upgrade| case.brought(upgrade.fields()));
-            assert_eq!(brought, Some(id));
-            let other = rule.over(!tls).brought_of(pair);
+            assert_eq!(case.brought_of(&format!("Cookie: {pair}\r\n")), Some(id));
+            assert_eq!(case.set(&"a5".repeat(VALUE_BYTES), Duration::from_secs(90)), set);
+            let other = rule.over(!tls).brought_of(&format!("Cookie: {pair}\r\n"));
             assert_eq!(other.is_some(), secure, "{pair}: with TLS and without are two cookies");
         }
     }
 
     impl CookieCase<'_> {
-        fn brought_of(&self, pair: &str) -> Option<CookieId> {
-            with(&format!("Cookie: {pair}\r\n"), |upgrade| self.brought(upgrade.fields()))
+        fn brought_of(&self, lines: &str) -> Option<CookieId> {
+            with(lines, |upgrade| self.brought(upgrade.fields()).map(hash))
         }
     }
 
@@ -167,8 +178,7 @@ mod tests {
             format!("Cookie: a=b\r\nCookie: fanwire={VALUE}\r\n"),
             format!("Cookie: a;;  fanwire={VALUE} ;b\r\n"),
         ] {
-            let brought = with(&lines, |upgrade| case.brought(upgrade.fields()));
-            assert_eq!(brought, Some(hash(VALUE)), "{lines}");
+            assert_eq!(case.brought_of(&lines), Some(hash(VALUE)), "{lines}");
         }
         for lines in [
             String::new(),
@@ -184,13 +194,28 @@ mod tests {
             format!("Cookie: fanwire={VALUE}; fanwire={VALUE}\r\n"),
             format!("Cookie: fanwire={VALUE}\r\nCookie: fanwire=x\r\n"),
         ] {
-            let brought = with(&lines, |upgrade| case.brought(upgrade.fields()));
-            assert_eq!(brought, None, "{lines}");
+            assert_eq!(case.brought_of(&lines), None, "{lines}");
+        }
+    }
+
+    #[test]
+    fn a_secure_cookie_is_not_for_pages_that_came_without_tls() {
+        let origins = Origins { any: false, allowed: vec!["http://kiosk.example".into()] };
+        let rule = rule(true);
+        for (origin, is_allowed) in [
+            ("https://A.example:8080", true),
+            ("http://a.example:8080", false),
+            ("http://kiosk.example", true),
+        ] {
+            let allows = |upgrade: &Upgrade<'_>| rule.over(false).allows(&origins, upgrade);
+            assert_eq!(with(&format!("Origin: {origin}\r\n"), allows), is_allowed, "{origin}");
         }
     }
 
     #[test]
     fn only_pages_of_the_own_host_and_listed_ones_use_it() {
+        let rule = rule(false);
+        let case = rule.over(false);
         let origins = Origins {
             any: true,
             allowed: vec!["https://app.example".into(), "http://localhost:3000".into()],
@@ -205,10 +230,9 @@ mod tests {
             ("https://evil.example", false),
             ("null", false),
         ] {
-            let allowed =
-                with(&format!("Origin: {origin}\r\n"), |upgrade| CookieRule::allows(&origins, upgrade));
+            let allowed = with(&format!("Origin: {origin}\r\n"), |upgrade| case.allows(&origins, upgrade));
             assert_eq!(allowed, is_allowed, "{origin}");
         }
-        assert!(with("", |upgrade| CookieRule::allows(&origins, upgrade)));
+        assert!(with("", |upgrade| case.allows(&origins, upgrade)));
     }
 }

@@ -24,7 +24,7 @@ use fanwire_core::{
 };
 
 use crate::config::EndpointId;
-use crate::cookies::CookieCase;
+use crate::cookies::{CookieCase, hash};
 use crate::counters::{Count, Kind as MetricKind, Metric};
 use crate::endpoints::{Subprotocol, WampEndpoints, WampRules};
 use crate::handover::HandedOver;
@@ -270,9 +270,12 @@ impl Service for Router {
         // Other protocols have no words to log in by it.
         subprotocol.and_then(Subprotocol::from_name)?;
         let time = self.shard.config().access.longest_cookie_time()?;
-        let known = case.brought(upgrade.fields()).filter(|id| self.shard.knows_cookie(now, *id));
-        if let Some(id) = known {
-            return Some((Cookie { id, is_fresh: false }, None));
+        if let Some(value) = case.brought(upgrade.fields()) {
+            let id = hash(value);
+            if self.shard.knows_cookie(now, id) {
+                // Once more, because the browser would forget it at the time of the first login, and there may be a later one.
+                return Some((Cookie { id, is_fresh: false }, Some(case.set(value, time))));
+            }
         }
         // What is nobody's may have been planted, so it stays nobody's.
         let (id, set) = case.new_one(self.shard.new_cookie(), time);

@@ -73,14 +73,14 @@ impl Shard {
         let (id, realm) = (session.id, session.realm);
         let Some(cookie) = session.cookie() else { return };
         match part {
-            CookiePart::None | CookiePart::Looked(_) => {}
+            CookiePart::None | CookiePart::Asked | CookiePart::Looked(_) => {}
             CookiePart::ToRemember(login, epoch) => {
                 let Some(time) = self.config.access.cookie_time(realm) else { return };
                 let bounds = CookieBounds { time, bytes_max: self.config.limits.cookie_bytes_max };
                 self.directory.cookies().remember(cookie, *login, id, epoch, now, bounds);
             }
             CookiePart::Remembered(login) => {
-                // It was logged out while a hook was asked, or has too many sessions.
+                // It was logged out while a hook was asked, or others were faster to have the last places.
                 if !self.directory.cookies().join(cookie.id, &login, id) {
                     self.end_logged_out(now, id);
                 }
@@ -92,7 +92,8 @@ impl Shard {
     pub(crate) fn log_out(&mut self, now: Instant, outlet: Outlet) {
         let Some(session) = self.session(outlet) else { return };
         let Some(cookie) = session.cookie() else { return };
-        let others = self.directory.cookies().log_out(cookie.id, session.id);
+        let others =
+            self.directory.cookies().log_out(cookie.id, (session.realm, &session.authid()), session.id);
         for other in others {
             match self.directory.session(other).map(|entry| entry.shard) {
                 Some(shard) if shard == self.id => self.end_logged_out(now, other),

@@ -211,6 +211,8 @@ pub(crate) enum CookiePart {
     /// Nothing.
     #[default]
     None,
+    /// It asked for one, and shows who it is in another way.
+    Asked,
     /// It may be remembered by it, if nobody's login is withdrawn after this epoch.
     Looked(u64),
     /// It will be.
@@ -238,6 +240,11 @@ impl Entrance {
             ends_after: None,
             cookie: CookiePart::None,
         }
+    }
+
+    /// It is to be remembered by its connection's cookie, if there is one.
+    pub(crate) fn ask_for_cookie(&mut self) {
+        self.cookie = CookiePart::Asked;
     }
 
     /// It was remembered.
@@ -416,7 +423,9 @@ impl Shard {
     /// Asks whether the proof is good.
     pub(crate) fn verify(&mut self, now: Instant, outlet: Outlet, mut entrance: Entrance, proof: Proof) {
         let realm = entrance.realm;
-        if self.session(outlet).is_some_and(|session| session.cookie().is_some()) {
+        if matches!(entrance.cookie, CookiePart::Asked)
+            && self.session(outlet).is_some_and(|session| session.cookie().is_some())
+        {
             entrance.cookie = CookiePart::Looked(self.directory.cookies().epoch());
         }
         // What the answer to a challenge must be was found out before the challenge.

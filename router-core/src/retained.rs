@@ -469,7 +469,7 @@ impl Shard {
             let publisher = event.publisher.as_ref();
             encoding.write_retained(entry.id(), event.publication, topic, publisher, payload.view(), out);
         };
-        if to.len() == 1 || to.len() * event.payload.len() <= DIRECT_BYTES_MAX {
+        if to.len() == 1 || to.len() * (event.payload.len() + FRAME_BYTES) <= DIRECT_BYTES_MAX {
             let outlets: Vec<Outlet> = to.iter().map(|(outlet, _)| *outlet).collect();
             return self.delivery.append_direct(stream, None, &outlets, write);
         }
@@ -582,6 +582,8 @@ impl Shard {
 
 /// Bytes that the replays of a shard say in one turn.
 const TURN_BYTES: usize = 256 << 10;
+/// What an event has beside its payload, about.
+const FRAME_BYTES: usize = 64;
 /// What it takes of that to look for an event, whatever its size.
 const LOOK_COST: usize = 512;
 /// To find that a connection is full.

@@ -64,8 +64,12 @@ impl Browser {
 
     /// WELCOME by cookie.
     fn come_back(&mut self, router: &Router) -> (Client, Value) {
+        let before = self.cookie.clone();
         let (mut client, set) = self.connect(router);
-        assert_eq!(set, None, "the one that it has is good");
+        assert!(
+            set.is_some() && self.cookie == before,
+            "the one that it has is good, and is set for its time anew"
+        );
         let welcome = client.ask(hello(&["cookie"], None));
         assert_eq!(welcome[0], 2, "{welcome}");
         (client, welcome)
@@ -172,15 +176,15 @@ on_both_drivers! {
             let set = answer.headers().get("set-cookie");
             (answers, set.map(|set| set.to_str().expect("ASCII").to_owned()))
         };
-        let login = [hello(&["ticket"], Some("joe")), json!([5, CHEAP_TICKET, {}])];
+        let login = [hello(&["cookie", "ticket"], Some("joe")), json!([5, CHEAP_TICKET, {}])];
         let (answers, set) = talk(None, &login);
         let set = set.expect("a cookie");
         let (pair, attributes) = set.split_once("; ").expect("attributes");
         assert!(pair.starts_with("__Host-fanwire=") && attributes.ends_with("; Secure"), "{set}");
         assert_eq!(answers[1][0], 2, "{answers:?}");
         let back = [hello(&["cookie"], None)];
-        let (answers, set) = talk(Some(pair), &back);
-        assert_eq!((&answers[0][2]["authid"], set), (&json!("joe"), None), "{answers:?}");
+        let (answers, again) = talk(Some(pair), &back);
+        assert_eq!((&answers[0][2]["authid"], again.as_ref()), (&json!("joe"), Some(&set)), "{answers:?}");
         let (answers, _) = talk(pair.strip_prefix("__Host-"), &back);
         assert_eq!(answers[0][0], 3, "{answers:?}");
     }

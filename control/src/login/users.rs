@@ -145,6 +145,11 @@ impl Users {
         user(self) == user(others)
     }
 
+    /// Whether there is such a user.
+    pub fn has(&self, realm: RealmId, authid: &str) -> bool {
+        self.realm(realm).is_some_and(|users| users.user(authid).is_some())
+    }
+
     /// Whether this user is one of the others too, with the same role and the same secrets.
     pub fn is_same_in(&self, others: &Self, realm: RealmId, authid: &str) -> bool {
         let user = |users: &'_ Self| Some(Arc::clone(users.realm(realm)?.user(authid)?));
@@ -274,5 +279,6 @@ mod tests {
         assert_eq!(user(&one, "eve"), None);
         let is_same = |name| one.is_same_in(&other, RealmId::new(0), name);
         assert!(is_same("joe") && !is_same("ann") && !is_same("eve"));
+        assert!(one.has(RealmId::new(0), "joe") && !one.has(RealmId::new(0), "eve"));
     }
 }

@@ -23,7 +23,6 @@ use super::Shard;
 use super::talk::{Done, Outcome, SAID_BYTES_AT_ONCE, Talk};
 use super::throttle::Throttle;
 use crate::config::EndpointId;
-use crate::cookies::CookieRule;
 use crate::handover::{HandedOver, is_for_control, peer};
 use crate::pressure::Level;
 use crate::request::{Refusal, RefusalReason, longpoll_path, route};
@@ -327,8 +326,11 @@ impl<S: Service> Shard<S> {
     ) -> Option<(Cookie, Option<String>)> {
         let hot = &self.slots.hot[slot as usize];
         let listener = &self.config.listeners[usize::from(hot.listener)];
-        let rule = listener.cookie.as_ref().filter(|_| CookieRule::allows(&listener.origins, upgrade))?;
-        self.service.choose_cookie(self.now, subprotocol, rule.over(hot.has(flag::TLS)), upgrade)
+        let case = listener.cookie.as_ref()?.over(hot.has(flag::TLS));
+        if !case.allows(&listener.origins, upgrade) {
+            return None;
+        }
+        self.service.choose_cookie(self.now, subprotocol, case, upgrade)
     }
 
     /// Gives the connection to the control thread, with what was received of it.

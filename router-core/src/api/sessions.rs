@@ -6,7 +6,7 @@ use crate::delivery::{Outlet, SlowConnection};
 use crate::ids::SessionId;
 use crate::login::LoginMethod;
 use crate::mutation::{Mutation, planted};
-use crate::session::{Session, State};
+use crate::session::{Session, State, error};
 use crate::shard::{Effect, Shard};
 
 impl Shard {
@@ -119,9 +119,13 @@ impl Shard {
         })
     }
 
-    /// GOODBYE to a session of this shard, with words for people or none; false if there is none such.
-    pub(super) fn dismiss(&mut self, now: Instant, session: SessionId, reason: &str, words: &str) -> bool {
+    /// GOODBYE to a session of this shard, with words for people or none; false if there is none such. By the reason of a logout it is
+    /// logged out first.
+    pub(crate) fn dismiss(&mut self, now: Instant, session: SessionId, reason: &str, words: &str) -> bool {
         let Some(outlet) = self.outlets.get(&session).copied() else { return false };
+        if reason == error::CLOSE_LOGOUT {
+            self.log_out(now, outlet);
+        }
         self.say_goodbye(now, outlet, reason, words, 1000);
         self.effects.push(Effect::Dismissed(outlet));
         true

@@ -8,9 +8,10 @@
 //! cookie that a client brings and that is nobody's is not remembered but replaced, and one that is somebody's does not become
 //! somebody else's ([`remember`](Cookies::remember)). All of it is in memory: a restart forgets it.
 //!
-//! What is kept is bounded in bytes. Beyond them the login goes whose time is over first.
+//! What is kept is bounded, for one user in number ([`OF_USER_MAX`]) and for all in bytes. Beyond that the oldest login goes, however long
+//! it would have lasted: else those of a realm with a short time would always make room for the others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +57,7 @@ impl RememberedLogin {
     }
 
     fn bytes(&self) -> usize {
-        LOGIN_BYTES + self.authid.len() + self.extra.as_deref().map_or(0, OwnedPayload::len)
+        LOGIN_BYTES + 2 * self.authid.len() + self.extra.as_deref().map_or(0, OwnedPayload::len)
     }
 }
 
@@ -80,6 +81,9 @@ struct Logins {
     /// The keys are hashes of random texts: no client can aim at a bucket.
     by_cookie: HashMap<CookieId, Kept, foldhash::fast::FixedState>,
     by_end: BTreeSet<(Instant, CookieId)>,
+    by_beginning: BTreeSet<(Instant, CookieId)>,
+    /// The oldest first.
+    of_user: BTreeMap<(RealmId, Box<str>), VecDeque<CookieId>>,
     bytes: usize,
     displaced: u64,
     /// How often logins were [withdrawn](Cookies::retain).
@@ -89,6 +93,7 @@ struct Logins {
 #[derive(Debug)]
 struct Kept {
     login: Arc<RememberedLogin>,
+    began: Instant,
     ends: Instant,
     sessions: Vec<SessionId>,
 }
@@ -99,18 +104,20 @@ impl Cookies {
         lock(&self.0).by_cookie.get(&id).is_some_and(|kept| kept.ends > now)
     }
 
-    /// Whose it is, in this realm.
+    /// Whose it is, in this realm, if another session by it has room.
     pub(crate) fn find(&self, id: CookieId, realm: RealmId, now: Instant) -> Option<Arc<RememberedLogin>> {
         let logins = lock(&self.0);
         let kept = logins.by_cookie.get(&id)?;
-        (kept.ends > now && kept.login.realm == realm).then(|| Arc::clone(&kept.login))
+        let has_room = kept.sessions.len() < SESSIONS_MAX;
+        (kept.ends > now && kept.login.realm == realm && has_room).then(|| Arc::clone(&kept.login))
     }
 
     /// The session is open by this login; false if it is not remembered any more, or has too many.
     pub(crate) fn join(&self, id: CookieId, login: &Arc<RememberedLogin>, session: SessionId) -> bool {
         let mut logins = lock(&self.0);
         let kept = logins.by_cookie.get_mut(&id);
-        let Some(kept) = kept.filter(|kept| Arc::ptr_eq(&kept.login, login)) else { return false };
+        // The same user may have logged in anew meanwhile.
+        let Some(kept) = kept.filter(|kept| kept.login.is_of(login)) else { return false };
         let has_room = kept.sessions.len() < SESSIONS_MAX;
         if has_room {
             kept.sessions.push(session);
@@ -160,7 +167,7 @@ impl Cookies {
         if logins.epoch != epoch || login.bytes() > bounds.bytes_max {
             return;
         }
-        let mut kept = Kept { login: Arc::new(login), ends: now + bounds.time, sessions };
+        let mut kept = Kept { login: Arc::new(login), began: now, ends: now + bounds.time, sessions };
         if kept.sessions.len() < SESSIONS_MAX {
             kept.sessions.push(session);
         }
@@ -168,10 +175,18 @@ impl Cookies {
         logins.make_room(now, bounds.bytes_max);
     }
 
-    /// The session logs out: its login is forgotten. Gives the others that are open by it.
-    pub(crate) fn log_out(&self, id: CookieId, session: SessionId) -> Vec<SessionId> {
+    /// The session of this user logs out: its login is forgotten. Gives the others that are open by it.
+    pub(crate) fn log_out(
+        &self,
+        id: CookieId,
+        (realm, authid): (RealmId, &str),
+        session: SessionId,
+    ) -> Vec<SessionId> {
         let mut logins = lock(&self.0);
-        let is_open_by_it = |kept: &Kept| kept.sessions.contains(&session);
+        // By its list where a hook has given the session another name; by its user where the list was full.
+        let is_open_by_it = |kept: &Kept| {
+            kept.sessions.contains(&session) || kept.login.realm == realm && *kept.login.authid == *authid
+        };
         if !logins.by_cookie.get(&id).is_some_and(is_open_by_it) {
             return Vec::new();
         }
@@ -209,31 +224,54 @@ impl Logins {
     fn insert(&mut self, id: CookieId, kept: Kept) {
         self.bytes += kept.login.bytes();
         self.by_end.insert((kept.ends, id));
+        self.by_beginning.insert((kept.began, id));
+        let user = self.of_user.entry((kept.login.realm, kept.login.authid.clone())).or_default();
+        user.push_back(id);
+        let oldest = if user.len() > OF_USER_MAX { user.front().copied() } else { None };
         self.by_cookie.insert(id, kept);
+        if let Some(oldest) = oldest {
+            self.displaced += 1;
+            self.remove(oldest);
+        }
     }
 
     fn remove(&mut self, id: CookieId) -> Option<Kept> {
         let kept = self.by_cookie.remove(&id)?;
         self.bytes -= kept.login.bytes();
         self.by_end.remove(&(kept.ends, id));
+        self.by_beginning.remove(&(kept.began, id));
+        let user = (kept.login.realm, kept.login.authid.clone());
+        if let Some(ids) = self.of_user.get_mut(&user) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.of_user.remove(&user);
+            }
+        }
         Some(kept)
     }
 
-    /// Those go whose time is over, and then those whose time is over first.
+    /// Some of those go whose time is over, and then the oldest ones.
     fn make_room(&mut self, now: Instant, bytes_max: usize) {
-        while let Some(&(ends, id)) = self.by_end.first()
-            && (ends <= now || self.bytes > bytes_max)
-        {
-            self.displaced += u64::from(ends > now);
+        for _ in 0..EXPIRED_AT_ONCE {
+            let Some(&(_, id)) = self.by_end.first().filter(|(ends, _)| *ends <= now) else { break };
             self.remove(id);
+        }
+        while self.bytes > bytes_max
+            && let Some(&(_, id)) = self.by_beginning.first()
+        {
+            self.displaced += u64::from(self.remove(id).is_some_and(|kept| kept.ends > now));
         }
     }
 }
 
 /// Open by one login: a browser has no more tabs than that. The next one has to log in by itself.
 const SESSIONS_MAX: usize = 32;
-/// What a login takes beside its texts: both entries, and its sessions.
-const LOGIN_BYTES: usize = 512;
+/// Browsers of one user that are remembered.
+const OF_USER_MAX: usize = 64;
+/// Logins whose time is over go when others come, so many for one: the lock is not held for long, and they get fewer.
+const EXPIRED_AT_ONCE: usize = 64;
+/// What a login takes beside its texts: its entries, and its sessions.
+const LOGIN_BYTES: usize = 640;
 
 #[cfg(all(test, not(loom)))]
 mod tests {
@@ -242,6 +280,9 @@ mod tests {
     const NOW: Instant = Instant::START;
     const HOUR: Duration = Duration::from_secs(3_600);
     const BOUNDS: CookieBounds = CookieBounds { time: HOUR, bytes_max: 1 << 20 };
+
+    /// Who is told by the list of sessions alone.
+    const NOBODY: (RealmId, &str) = (RealmId::new(0), "");
 
     fn cookie(number: u8, is_fresh: bool) -> Cookie {
         Cookie { id: CookieId([number; 32]), is_fresh }
@@ -293,7 +334,7 @@ mod tests {
         let later = NOW + HOUR / 2;
         cookies.remember(cookie(1, false), login("joe"), session(2), 0, later, BOUNDS);
         assert!(whose(&cookies, 1, NOW + HOUR).is_some());
-        assert_eq!(cookies.log_out(CookieId([1; 32]), session(2)), [session(1)]);
+        assert_eq!(cookies.log_out(CookieId([1; 32]), NOBODY, session(2)), [session(1)]);
     }
 
     #[test]
@@ -303,8 +344,8 @@ mod tests {
         let found = cookies.find(CookieId([1; 32]), RealmId::new(0), NOW).expect("joe");
         assert!([2, 3].into_iter().all(|number| cookies.join(CookieId([1; 32]), &found, session(number))));
         cookies.leave(CookieId([1; 32]), session(2));
-        assert!(cookies.log_out(CookieId([1; 32]), session(9)).is_empty(), "it is not open by it");
-        assert_eq!(cookies.log_out(CookieId([1; 32]), session(3)), [session(1)]);
+        assert!(cookies.log_out(CookieId([1; 32]), NOBODY, session(9)).is_empty(), "it is not open by it");
+        assert_eq!(cookies.log_out(CookieId([1; 32]), NOBODY, session(3)), [session(1)]);
         assert!(whose(&cookies, 1, NOW).is_none());
         assert!(!cookies.join(CookieId([1; 32]), &found, session(4)), "it was found before");
         assert_eq!(cookies.usage(), CookieUsage::default());
@@ -317,6 +358,28 @@ mod tests {
         let found = cookies.find(CookieId([1; 32]), RealmId::new(0), NOW).expect("joe");
         let joined = (2..100).filter(|number| cookies.join(CookieId([1; 32]), &found, session(*number)));
         assert_eq!(joined.count(), SESSIONS_MAX - 1);
+        assert_eq!(whose(&cookies, 1, NOW), None, "the next one has to log in by itself");
+        cookies.remember(cookie(1, false), login("joe"), session(100), 0, NOW, BOUNDS);
+        let joe = (RealmId::new(0), "joe");
+        assert_eq!(
+            cookies.log_out(CookieId([1; 32]), joe, session(100)).len(),
+            SESSIONS_MAX,
+            "and logs all out"
+        );
+        assert_eq!(cookies.usage(), CookieUsage::default());
+    }
+
+    #[test]
+    fn a_user_displaces_nobody_else() {
+        let cookies = Cookies::default();
+        cookies.remember(cookie(255, true), login("ann"), session(1), 0, NOW, BOUNDS);
+        for number in 0..100 {
+            cookies.remember(cookie(number, true), login("joe"), session(1), 0, NOW, BOUNDS);
+        }
+        assert_eq!(cookies.usage().logins, OF_USER_MAX + 1);
+        assert_eq!(cookies.usage().displaced, 100 - OF_USER_MAX as u64);
+        assert!(whose(&cookies, 255, NOW).is_some() && whose(&cookies, 99, NOW).is_some());
+        assert_eq!(whose(&cookies, 0, NOW), None, "the oldest of its own");
     }
 
     #[test]
@@ -334,15 +397,16 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_bounded_and_the_first_to_end_goes() {
+    fn bytes_are_bounded_and_the_oldest_goes() {
         let cookies = Cookies::default();
-        let bounds = CookieBounds { bytes_max: 3 * (LOGIN_BYTES + 3), ..BOUNDS };
-        for (number, hours) in [(1, 2), (2, 1), (3, 3), (4, 4)] {
+        let bounds = CookieBounds { bytes_max: 3 * (LOGIN_BYTES + 6), ..BOUNDS };
+        for (number, hours) in [(1, 4), (2, 1), (3, 3), (4, 2)] {
             let bounds = CookieBounds { time: HOUR * hours, ..bounds };
-            cookies.remember(cookie(number, true), login("joe"), session(1), 0, NOW, bounds);
+            let now = NOW + Duration::from_secs(number.into());
+            cookies.remember(cookie(number, true), login("joe"), session(1), 0, now, bounds);
         }
         let known: Vec<u8> = (1..5).filter(|number| whose(&cookies, *number, NOW).is_some()).collect();
-        assert_eq!(known, [1, 3, 4]);
+        assert_eq!(known, [2, 3, 4], "a short time is no disadvantage");
         assert_eq!(cookies.usage(), CookieUsage { logins: 3, bytes: bounds.bytes_max, displaced: 1 });
         let long = login(&"x".repeat(bounds.bytes_max));
         cookies.remember(cookie(5, true), long, session(1), 0, NOW, bounds);

@@ -150,7 +150,8 @@ impl Shard {
             let words = "HELLO has no authid: it must say which user logs in";
             Refusal::new(error::AUTHENTICATION_REQUIRED, words)
         } else if is_forgotten {
-            let words = "no login is remembered by the cookie of this connection: log in by another method";
+            let words = "no login is remembered by the cookie of this connection, or it has all sessions that one may have: log in by \
+                         another method";
             Refusal::new(error::AUTHENTICATION_REQUIRED, words)
         } else if offered.is_empty() {
             let words = format!("realm \"{realm}\" takes no sessions");
@@ -187,6 +188,9 @@ impl Shard {
         }
         let authid = details.authid.as_deref().filter(|authid| !authid.is_empty());
         let mut entrance = Entrance::to_be_proved(realm, first, authid);
+        if details.authmethods.iter().any(|name| name == LoginMethod::Cookie.name()) {
+            entrance.ask_for_cookie();
+        }
         // A ticket's challenge says nothing, so nobody needs to be asked for it.
         if methods == [LoginMethod::Ticket] {
             if self.config.access.hooks(realm).login_methods.contains(&first) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fanwire_codec::wamp2::Serializer;
+use fanwire_core::api::SessionFilter;
 use fanwire_core::directory::{Cookie, CookieId};
 use fanwire_core::hooks::HookEvent;
 use fanwire_core::ids::RoleId;
@@ -11,6 +12,7 @@ use fanwire_core::question::{Grant, Remember, Subject};
 use fanwire_core::{Arrival, Effect, Limits, LoginOutcome};
 
 use crate::hooks::rule;
+use crate::meta::{dismiss, dismissal};
 use crate::session::assert_aborted;
 use crate::support::{Client, Router};
 
@@ -88,7 +90,7 @@ fn a_cookie_that_is_nobodys_lets_nobody_in() {
 fn a_realm_that_remembers_nobody_is_as_before() {
     let mut router = Router::new(1);
     let client = connect(&mut router, 0, 1, true);
-    router.say(client, &hello(r#""ticket""#, "joe").replace("remembered", "named"));
+    router.say(client, &hello(r#""cookie","ticket""#, "joe").replace("remembered", "named"));
     router.hear(client);
     router.say(client, r#"[5,"secret!!!",{}]"#);
     let request = router.question(0);
@@ -158,7 +160,7 @@ fn who_logs_in_as_another_is_not_let_in_as_the_one_before() {
 fn a_login_that_is_not_to_be_remembered_is_not() {
     let mut router = Router::new(1);
     let client = connect(&mut router, 0, 1, true);
-    router.say(client, &hello(r#""ticket""#, "joe"));
+    router.say(client, &hello(r#""cookie","ticket""#, "joe"));
     router.hear(client);
     router.say(client, r#"[5,"secret!!!",{}]"#);
     let request = router.question(0);
@@ -179,7 +181,7 @@ fn a_connect_hook_is_asked_each_time_and_a_logout_meanwhile_counts() {
         router.shards[0].handle_verdict(router.now, request.verdict(Ok(grant)));
     };
     let first = connect(&mut router, 0, 1, true);
-    router.say(first, &hello(r#""ticket""#, "joe"));
+    router.say(first, &hello(r#""cookie","ticket""#, "joe"));
     router.hear(first);
     router.say(first, r#"[5,"secret!!!",{}]"#);
     answer(&mut router, Grant { remember: Some(Remember::default()), ..Grant::of_user(RoleId::new(1)) });
@@ -203,7 +205,7 @@ fn changed_users_are_not_remembered() {
     log_in(&mut router, first, "joe");
     // Looked at before the change, decided after it.
     let slow = connect(&mut router, 0, 2, true);
-    router.say(slow, &hello(r#""ticket""#, "ann"));
+    router.say(slow, &hello(r#""cookie","ticket""#, "ann"));
     router.hear(slow);
     router.say(slow, r#"[5,"secret!!!",{}]"#);
     let request = router.question(0);
@@ -211,4 +213,51 @@ fn changed_users_are_not_remembered() {
     router.grant(0, &request, 1);
     let known = [1, 2].map(|number| router.shards[0].knows_cookie(router.now, CookieId([number; 32])));
     assert_eq!(known, [false, false]);
+}
+
+/// What it would leave behind could be used by nobody, or by whoever has its browser next.
+#[test]
+fn who_does_not_ask_for_it_is_not_remembered() {
+    let mut router = Router::new(1);
+    let client = connect(&mut router, 0, 1, true);
+    router.say(client, &hello(r#""ticket""#, "joe"));
+    router.hear(client);
+    router.say(client, r#"[5,"secret!!!",{}]"#);
+    let request = router.question(0);
+    router.grant(0, &request, 1);
+    assert!(router.hear_one(client).starts_with("[2,"));
+    assert!(!router.shards[0].knows_cookie(router.now, CookieId([1; 32])));
+}
+
+#[test]
+fn who_is_sent_away_as_logged_out_is_forgotten() {
+    let mut router = Router::new(2);
+    let first = connect(&mut router, 0, 1, true);
+    log_in(&mut router, first, "joe");
+    let other = come_back(&mut router, 1, 1);
+    let send_away = |router: &mut Router, reason: &str| {
+        let mut order =
+            dismissal(SessionFilter { authid: Some("joe".into()), ..SessionFilter::default() }, None);
+        (order.filter.realm, order.reason) = (None, reason.into());
+        assert_eq!(dismiss(router, 0, order).len(), 1);
+    };
+    send_away(&mut router, "wamp.close.killed");
+    assert!(router.hear_one(first).contains("wamp.close.killed"));
+    let back = come_back(&mut router, 0, 1);
+    send_away(&mut router, "wamp.close.logout");
+    assert!(router.hear_one(back).contains("wamp.close.logout"));
+    assert!(router.hear_one(other).contains("wamp.close.logout"), "by the same login");
+    assert!(!router.shards[0].knows_cookie(router.now, CookieId([1; 32])));
+}
+
+#[test]
+fn a_login_with_all_its_sessions_is_left_for_another_method() {
+    let mut router = Router::new(1);
+    let first = connect(&mut router, 0, 1, true);
+    log_in(&mut router, first, "joe");
+    for _ in 1..32 {
+        come_back(&mut router, 0, 1);
+    }
+    let next = connect(&mut router, 0, 1, false);
+    log_in(&mut router, next, "joe");
 }

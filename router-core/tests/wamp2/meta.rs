@@ -151,13 +151,13 @@ fn a_hook_that_answers_everything_does_not_answer_meta_procedures() {
     }
 }
 
-fn dismissal(filter: SessionFilter, except: Option<SessionId>) -> Dismissal {
+pub fn dismissal(filter: SessionFilter, except: Option<SessionId>) -> Dismissal {
     let filter = SessionFilter { realm: Some(RealmId::new(REALM1)), ..filter };
     let (reason, message) = ("com.example.out".into(), Some("go".into()));
     Dismissal { filter, except, reason, message, quietly: false, after: SessionCursor::default(), limit: 256 }
 }
 
-fn dismiss(router: &mut Router, shard: usize, mut dismissal: Dismissal) -> Vec<SessionId> {
+pub fn dismiss(router: &mut Router, shard: usize, mut dismissal: Dismissal) -> Vec<SessionId> {
     let mut all = Vec::new();
     loop {
         let answer = ask(router, shard, Ask::Dismiss(Box::new(dismissal.clone())));

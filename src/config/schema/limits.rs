@@ -126,9 +126,9 @@ described! {
         /// The same of all realms together. It is part of `limits.memory`.
         #[acts(now)]
         pub history_bytes: Size,
-        /// Bytes of the logins that are remembered by [cookies](logins.md#cookies): names, `authextra`, and 512 for each.
+        /// Bytes of the logins that are remembered by [cookies](logins.md#cookies): names, `authextra`, and 640 for each.
         ///
-        /// Beyond it the login is forgotten whose time is over first.
+        /// Beyond it the oldest login is forgotten. It is part of `limits.memory`.
         #[acts(now)]
         pub cookie_bytes: Size,
         /// Calls of one session that are not answered yet.
