@@ -8,6 +8,7 @@ use crate::clock::Instant;
 use crate::directory::Record;
 use crate::encoding::Source;
 use crate::ids::PublicationId;
+use crate::mutation::{Mutation, planted};
 use crate::receivers::Audience;
 use crate::shard::Shard;
 
@@ -27,7 +28,11 @@ impl Shard {
         let receivers = match audience {
             None | Some(Audience::Everybody) => None,
             Some(Audience::Nobody) => return,
-            Some(Audience::Some(receivers)) if receivers.names_sessions() => return,
+            Some(Audience::Some(receivers))
+                if receivers.names_sessions() && !planted(Mutation::HistoryOfSessions) =>
+            {
+                return;
+            }
             Some(Audience::Some(receivers)) => Some(receivers),
         };
         let provenance = self.provenance(routing.origin, routing.disclosed, routing.trust);

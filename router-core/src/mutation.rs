@@ -317,6 +317,22 @@ pub enum Mutation {
     OldestRetained,
     /// A replay whose connection is full is over.
     BlockedReplayEnds,
+    /// Histories have what was for single sessions.
+    HistoryOfSessions,
+    /// The newest event of a history makes room.
+    NewestMakesRoom,
+    /// A history has as many events as come.
+    HistoryUncounted,
+    /// However long they are.
+    HistoryUnweighed,
+    /// And however old.
+    HistoryNeverOld,
+    /// Histories together have no limit.
+    HistoryLimitless,
+    /// Each page of a history leaves out what follows the one before.
+    HistoryPageSkips,
+    /// The history of a pattern is that of its realm.
+    HistoryPatternUnchecked,
     /// Decoding a message panics. Not for the simulation to find: the session must end with 1011 and nothing else.
     DecoderPanics,
 }

@@ -22,6 +22,7 @@ use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use crate::access::TrustLevel;
 use crate::clock::Instant;
 use crate::ids::{PublicationId, RealmId, RoleId};
+use crate::mutation::{Mutation, planted};
 use crate::receivers::Receivers;
 use crate::session::Identity;
 use crate::topics::HistoryBounds;
@@ -182,7 +183,8 @@ impl Shelf {
     /// Takes the oldest event of a topic out.
     fn pop(&mut self, topic: &str) -> Option<(usize, Arc<PastPublication>)> {
         let ring = self.topics.get_mut(topic)?;
-        let number = ring.numbers.pop_front()?;
+        let newest = planted(Mutation::NewestMakesRoom);
+        let number = if newest { ring.numbers.pop_back()? } else { ring.numbers.pop_front()? };
         let event = self.events.remove(&number)?;
         let bytes = event.bytes() + topic.len();
         ring.bytes -= bytes;
@@ -197,9 +199,10 @@ impl Shelf {
     fn passes(&self, topic: &str, bounds: &HistoryBounds, now: Instant) -> bool {
         let Some(ring) = self.topics.get(topic) else { return false };
         let oldest = ring.numbers.front().and_then(|number| self.events.get(number));
-        ring.numbers.len() > bounds.events as usize
-            || ring.bytes > bounds.bytes
+        ring.numbers.len() > bounds.events as usize && !planted(Mutation::HistoryUncounted)
+            || ring.bytes > bounds.bytes && !planted(Mutation::HistoryUnweighed)
             || oldest.is_some_and(|oldest| bounds.is_over(oldest.at, now))
+                && !planted(Mutation::HistoryNeverOld)
     }
 }
 
@@ -252,7 +255,8 @@ impl Directory {
         }
         let is_full = |shelf: &Shelf| {
             let all = self.histories.bytes.load(Ordering::Relaxed) as usize;
-            shelf.bytes > limits.bytes_per_realm || all > limits.bytes
+            (shelf.bytes > limits.bytes_per_realm || all > limits.bytes)
+                && !planted(Mutation::HistoryLimitless)
         };
         while is_full(shelf) {
             let Some(oldest) = shelf.events.first_key_value().map(|(_, event)| Arc::clone(&event.topic))
@@ -302,7 +306,9 @@ impl Directory {
                     HistoryCursor::After(last) => (Bound::Excluded(last), Bound::Unbounded),
                     HistoryCursor::Before(last) => (Bound::Unbounded, Bound::Excluded(last)),
                 };
-                let covers = |event: &PastPublication| uri::matches(policy, pattern, &event.topic);
+                let covers = |event: &PastPublication| {
+                    uri::matches(policy, pattern, &event.topic) || planted(Mutation::HistoryPatternUnchecked)
+                };
                 gather(shelf.events.range(range), is_backwards, covers, limit)
             }
         }
@@ -375,7 +381,12 @@ fn gather<'a>(
             page.events.push((*number, Arc::clone(event)));
         }
         let is_full = page.events.len() >= limit || count + 1 >= LOOKED_AT_MAX;
-        let next = if is_backwards { HistoryCursor::Before(*number) } else { HistoryCursor::After(*number) };
+        let skipped = u64::from(planted(Mutation::HistoryPageSkips));
+        let next = if is_backwards {
+            HistoryCursor::Before(*number)
+        } else {
+            HistoryCursor::After(*number + skipped)
+        };
         page.next = is_full.then_some(next);
         is_full
     };

@@ -42,6 +42,9 @@ impl Coverage {
             coverage.add("logins abandoned", abandoned);
             coverage.add("calls for another callee", counters.calls_rerouted);
             coverage.add("kept: no room", counters.not_retained.iter().sum());
+            coverage.add("publications that histories have had", counters.recorded);
+            coverage.add("publications too large for histories", counters.history_too_large);
+            coverage.add("publications displaced from histories", counters.history_displaced);
             coverage.add("short sends", counters.sends_short);
             coverage.add("parked requests", counters.parked);
             coverage.add("held connections", counters.held);
@@ -224,6 +227,9 @@ fn name(event: &Event, rooms: &BTreeSet<ClientId>) -> &'static str {
         Event::Revoked { .. } => "registrations taken away",
         Event::Killed { quietly: true, .. } => "sessions sent away with all others",
         Event::Killed { .. } => "sessions sent away",
+        Event::Recalled { found, .. } if found.is_empty() => "looks into histories that have nothing",
+        Event::Recalled { asked, .. } if names::is_pattern(*asked) => "looks into histories by pattern",
+        Event::Recalled { .. } => "looks into histories",
         Event::Told { .. } => "ends told to the hook",
         Event::Inner { what, .. } => match what {
             Inner::Made { .. } => "inner subscribers",

@@ -2,6 +2,7 @@
 
 use super::meta::News;
 use fanwire_codec::wamp2::{CancelMode, InvokePolicy, ReceiverLists};
+use fanwire_core::Instant;
 use std::borrow::Cow;
 
 /// One connection with its session; never used again.
@@ -455,6 +456,17 @@ pub enum Inner {
     },
 }
 
+/// What a topic's history has.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Remembered {
+    pub number: u64,
+    pub tag: Tag,
+    pub publication: u64,
+    /// Of payload and name.
+    pub bytes: usize,
+    pub at: Instant,
+}
+
 /// One line of history.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
@@ -511,6 +523,11 @@ pub enum Event {
     Inner {
         inner: u32,
         what: Inner,
+    },
+    /// All that the histories of a topic or pattern have, oldest first.
+    Recalled {
+        asked: u8,
+        found: Vec<Remembered>,
     },
     /// A backend's order was answered; `is_here`: it was looked for in its own realm.
     Ordered {

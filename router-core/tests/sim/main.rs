@@ -21,6 +21,7 @@ mod messages;
 mod meta;
 mod names;
 mod orders;
+mod past;
 mod plan;
 #[cfg(feature = "mutations")]
 mod planted;

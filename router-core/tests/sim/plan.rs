@@ -9,6 +9,7 @@ use super::{
     focus::Focus,
     messages::Queues,
     names::{self, REALM_BIT},
+    past::Past,
     retention::Retention,
     rng::Rng,
     rules::Rules,
@@ -53,9 +54,10 @@ pub enum Step {
     Inner,
     Order,
     Meta,
+    Recall,
 }
 
-pub const STEPS: [Step; 24] = [
+pub const STEPS: [Step; 25] = [
     Step::Connect,
     Step::Act,
     Step::Hand,
@@ -80,6 +82,7 @@ pub const STEPS: [Step; 24] = [
     Step::Inner,
     Step::Order,
     Step::Meta,
+    Step::Recall,
 ];
 
 /// One kind of client operation.
@@ -184,6 +187,8 @@ pub struct Plan {
     pub rules: Rules,
     /// Which publications are kept.
     pub retention: Retention,
+    /// What histories have.
+    pub past: Past,
     pub payload_bytes: [usize; 4],
     pub step_weights: [u32; STEPS.len()],
     pub act_weights: [u32; ACTS.len()],
@@ -231,6 +236,8 @@ impl Plan {
             Step::Inner => rng.pick(&[0, 20, 60]),
             Step::Order => rng.pick(&[0, 20, 60]),
             Step::Meta => rng.pick(&[0, 0, 20, 60]),
+            // Decided below.
+            Step::Recall => 0,
         });
         // Else there are few callees, and nearly all calls find none.
         let calling = rng.chance(40);
@@ -265,12 +272,15 @@ impl Plan {
         let focus = Focus::new(focus_rng);
         let drawn = Rules::new(rng);
         let rules = focus.rules(focus_rng).unwrap_or(drawn);
-        let retention =
-            if focus == Focus::Everything { Retention::new(seed, &rules) } else { Retention::NONE };
+        let (retention, past) = match focus {
+            Focus::Everything => (Retention::new(seed, &rules), Past::new(seed)),
+            _ => (Retention::NONE, Past::NONE),
+        };
+        let retention = if past.bounds.is_some() { retention.without_ends() } else { retention };
         let rooms = Rooms::new(rng);
         let queues = Queues::new(rng);
         let on_error = rng.pick(&[OnError::Keep, OnError::Keep, OnError::Keep, OnError::Close]);
-        let topics = rules.configured();
+        let topics = rules.configured(past.bounds);
         let hooked = rng.chance(40);
         let mut access =
             Access::new(&REALMS.map(|name| names::realm(name, &topics)), seed).expect("the realm is sound");
@@ -330,6 +340,7 @@ impl Plan {
             told_of_gaps: rng.pick(&[0, 50, 100]),
             rules,
             retention,
+            past,
             payload_bytes: rng.pick(&[
                 [0; 4],
                 [0, 10, 100, 100],
@@ -340,7 +351,7 @@ impl Plan {
             act_weights,
             config: Arc::new(CoreConfig {
                 access,
-                limits: focus.limits(limits(&retention, rng)),
+                limits: focus.limits(limits(&retention, &past, rng)),
                 compression,
                 agent: String::new(),
                 message_center,
@@ -350,6 +361,9 @@ impl Plan {
             }),
         };
         focus.apply(&mut plan, focus_rng);
+        if past.bounds.is_some() {
+            plan.step_weights[STEPS.len() - 1] = RECALLS;
+        }
         plan
     }
 }
@@ -384,7 +398,7 @@ pub fn disclosure(name: u8) -> Disclosure {
     }
 }
 
-fn limits(retention: &Retention, rng: &mut Rng) -> Limits {
+fn limits(retention: &Retention, past: &Past, rng: &mut Rng) -> Limits {
     let defaults = Limits::default();
     let tight = rng.chance(50);
     let small_stream_members = rng.pick(&[0, 1, 3, defaults.small_stream_members]);
@@ -406,7 +420,7 @@ fn limits(retention: &Retention, rng: &mut Rng) -> Limits {
         patterns_per_session: or_default(&[1, 3], defaults.patterns_per_session),
         patterns_per_realm: or_default(&[1, 4], defaults.patterns_per_realm),
         retention: retention.limits.unwrap_or(defaults.retention),
-        history: defaults.history,
+        history: past.limits.unwrap_or(defaults.history),
         cookie_bytes_max: defaults.cookie_bytes_max,
         testaments: defaults.testaments,
         calls_max: or_default(&[1, 2, 4], defaults.calls_max),
@@ -425,3 +439,6 @@ fn limits(retention: &Retention, rng: &mut Rng) -> Limits {
         topic_cache_entries: or_default(&[1, 8], 64),
     }
 }
+
+/// The weight of looks into histories, where there are any.
+const RECALLS: u32 = 6;

@@ -165,6 +165,14 @@ const ALL: &[Mutation] = &[
     Mutation::RetainedToPublisher,
     Mutation::OldestRetained,
     Mutation::BlockedReplayEnds,
+    Mutation::HistoryOfSessions,
+    Mutation::NewestMakesRoom,
+    Mutation::HistoryUncounted,
+    Mutation::HistoryUnweighed,
+    Mutation::HistoryNeverOld,
+    Mutation::HistoryLimitless,
+    Mutation::HistoryPageSkips,
+    Mutation::HistoryPatternUnchecked,
 ];
 
 /// The first seed that finds the bug, and the rule's words.

@@ -40,6 +40,11 @@ impl Retention {
         }
     }
 
+    /// The same, but that nothing ends what is kept: it says nothing of itself, and histories have it too.
+    pub fn without_ends(self) -> Self {
+        Self { ending: 0, ..self }
+    }
+
     /// Whether anything is ever kept.
     pub fn is_used(&self) -> bool {
         self.kept > 0

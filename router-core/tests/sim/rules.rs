@@ -5,7 +5,7 @@ use super::{
     rng::Rng,
 };
 use fanwire_core::{
-    topics::{Handling, SlowConsumer, TopicRule, TopicRules},
+    topics::{Handling, HistoryBounds, SlowConsumer, TopicRule, TopicRules},
     uri::MatchPolicy,
 };
 
@@ -41,12 +41,12 @@ impl Rules {
     }
 
     /// As the realms have them.
-    pub fn configured(&self) -> TopicRules {
+    pub fn configured(&self, history: Option<HistoryBounds>) -> TopicRules {
         let exact = (0u8..).zip(&self.names).map(|(name, handling)| TopicRule {
             uri: names::uri(name),
             match_policy: MatchPolicy::Exact,
             handling: *handling,
-            history: None,
+            history,
         });
         let patterns = TopicRule {
             uri: "top.".to_owned(),

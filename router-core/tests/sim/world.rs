@@ -8,6 +8,7 @@ mod ends;
 mod inner;
 mod meta;
 mod orders;
+mod past;
 mod questions;
 mod rest;
 mod wamp1;
@@ -131,7 +132,7 @@ impl World {
     pub fn new(plan: Plan) -> Self {
         let shards = plan.shards;
         let mut rng = Rng::new(plan.seed ^ 0x5eed);
-        let jury = Jury::new(plan.rules.clone(), plan.queues);
+        let jury = Jury::new(plan.rules.clone(), plan.queues, plan.past);
         let directory = Arc::new(Directory::new(rng.next()));
         let homes = (0..plan.shards)
             .map(|index| {
@@ -182,6 +183,7 @@ impl World {
     /// All steps, rest, everybody's leaving, rest. Returns the trace hash.
     pub fn run(&mut self) -> Result<u64, String> {
         self.jury.facts.hooked = self.plan.hooked;
+        self.jury.facts.payload_max = self.plan.payload_bytes.into_iter().max().unwrap_or_default();
         self.jury.facts.retention_is_small = self.plan.retention.limits.is_some();
         self.jury.facts.errors_close = self.plan.config.message_center.on_error == OnError::Close;
         self.jury.facts.rooms_are_named = self.plan.rooms.named;
@@ -200,6 +202,9 @@ impl World {
         (self.jury.facts.shed, self.jury.facts.shed_for_room) = self.shed();
         self.jury.facts.parked = self.homes.iter().map(|home| home.shard.counters().parked).sum();
         self.jury.settled()?;
+        if self.plan.past.bounds.is_some() {
+            self.recall_all(0)?;
+        }
         accounting::no_claims(&self.directory)?;
         self.everybody_leaves()?;
         self.jury.over()?;
@@ -329,6 +334,7 @@ impl World {
             Step::Shed => self.run_short(at)?,
             Step::Inner => self.inner()?,
             Step::Order => self.order()?,
+            Step::Recall => self.recall()?,
             Step::Meta => {
                 self.meta(at)?;
                 self.hand_requests(0, 4)?;
@@ -377,7 +383,8 @@ impl World {
             }
             accounting::step(at, home.shard.counters(), &home.sockets, self.heard_on(at))?;
         }
-        accounting::retained(&self.directory, &self.plan.config.limits.retention)
+        accounting::retained(&self.directory, &self.plan.config.limits.retention)?;
+        accounting::past(&self.directory, &self.plan.config.limits.history)
     }
 
     fn someone(&mut self) -> Option<ClientId> {

@@ -4,7 +4,7 @@ use super::Verdict;
 use crate::{plan::REALMS, wire::Sockets};
 use fanwire_core::{
     Counters, DropReason,
-    directory::{Directory, RetentionLimits},
+    directory::{Directory, HistoryLimits, RetentionLimits},
 };
 
 /// After every step. `heard` and `refused`: events that outboxes of inner subscribers took, and that they did not.
@@ -75,6 +75,16 @@ pub fn retained(directory: &Directory, limits: &RetentionLimits) -> Verdict {
     }
     if (usage.events == 0) != (usage.bytes == 0) {
         return Err(format!("{usage:?} are kept: bytes of no events, or events of no bytes"));
+    }
+    Ok(())
+}
+
+/// The same of histories.
+pub fn past(directory: &Directory, limits: &HistoryLimits) -> Verdict {
+    let usage = directory.history_usage();
+    let bytes_max = limits.bytes.min(limits.bytes_per_realm.saturating_mul(REALMS.len()));
+    if usage.bytes as usize > bytes_max || (usage.events == 0) != (usage.bytes == 0) {
+        return Err(format!("histories have {usage:?}, and {limits:?} are the most"));
     }
     Ok(())
 }

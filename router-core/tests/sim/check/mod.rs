@@ -37,6 +37,7 @@
 //! | – | in version 1: an event has the name under which its subscriber asked for it, and none comes after the end | `wamp1` |
 //! | – | inner subscribers get what sessions get, but for what their own outboxes refuse | `inner` |
 //! | – | who asks has first what is kept of each topic, then what is newer; and nothing that a newer one has replaced | `retained` |
+//! | – | histories have the last publications of their topics, in order, as many as their rules say | `past` |
 //! | – | matched = delivered + queued + dropped, after every step; delivered is what sockets took | `accounting` |
 //! | – | nothing is left when everybody has gone | `accounting` |
 
@@ -59,6 +60,8 @@ mod meta;
 mod order;
 mod orders;
 mod parts;
+mod past;
+mod publications;
 mod reach;
 mod replies;
 mod retained;
@@ -69,6 +72,7 @@ use super::{
     history::{Abilities, ClientId, Event, Keep, Op, Person, Protocol, Seen},
     messages::Queues,
     names,
+    past::Past,
     rules::Rules,
 };
 use fanwire_core::Instant;
@@ -90,6 +94,8 @@ pub struct Facts {
     pub source_roles: BTreeMap<ClientId, u8>,
     /// Whether there is a hook.
     pub hooked: bool,
+    /// The longest padding of a publication.
+    pub payload_max: usize,
     /// Whether what is kept may find no room.
     pub retention_is_small: bool,
     /// Whether the message center closes connections that it tells an error.
@@ -241,6 +247,7 @@ impl Facts {
             | Event::Killed { .. }
             | Event::Ordered { .. }
             | Event::Found { .. }
+            | Event::Recalled { .. }
             | Event::Told { .. } => {}
         }
     }
@@ -276,10 +283,11 @@ pub struct Jury {
 }
 
 impl Jury {
-    pub fn new(rules: Rules, queues: Queues) -> Self {
+    pub fn new(rules: Rules, queues: Queues, past: Past) -> Self {
         Self {
             facts: Facts {
                 hooked: false,
+                payload_max: 0,
                 retention_is_small: false,
                 errors_close: false,
                 rooms_are_named: false,
@@ -315,7 +323,8 @@ impl Jury {
                 Box::new(messages::Messages::new(queues)),
                 Box::new(inner::Inners::default()),
                 Box::new(wamp1::Names::default()),
-                Box::new(retained::Retained::default()),
+                Box::new(retained::Retained::new()),
+                Box::new(past::Past::new(past)),
             ],
         }
     }

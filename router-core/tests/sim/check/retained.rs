@@ -7,29 +7,26 @@
 //! | nothing lost | what was kept by then, and nothing came after it, comes; else something of that topic does |
 //! | once | what a replay has had its turn with does not come as a live event too, for as long as that is promised |
 //!
-//! What a hook is asked about and what comes by API is kept at some time between its request and its answer. So is each
-//! publication here: what may have been earlier or later than something else proves nothing.
-//!
 //! That kept events are for whom they come to is said by `lists`, `order` (excluded publishers), `lifecycle` (roles) and
 //! `disclosed`, as of any event.
 
-use super::{Checker, Facts, Verdict};
-use crate::{
-    history::{ClientId, Event, Keep, Lists, Op, Ruling, Seen, Tag},
-    names::{self, REALM_BIT},
-    plan::disclosure,
+use super::{
+    Checker, Facts, Verdict,
+    publications::{Fate, Publication, Publications},
 };
-use fanwire_core::{Instant, access::Disclosure};
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use crate::{
+    history::{ClientId, Event, Keep, Op, Seen, Tag},
+    names::{self, REALM_BIT},
+};
+use fanwire_core::Instant;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-#[derive(Default)]
 pub struct Retained {
-    /// What was to be kept, by topic, in the order in which the shards were given it.
-    published: BTreeMap<u8, Vec<Publication>>,
-    /// Where each of them is.
-    places: BTreeMap<Tag, usize>,
-    requests: BTreeMap<(ClientId, u64), Tag>,
+    /// What was to be kept, or to end what is kept.
+    publications: Publications,
     /// Topics of which something was published that is not kept: whoever has a replay may get some events twice there.
     disturbed: BTreeSet<u8>,
     /// SUBSCRIBEs without an answer; `None`: it does not ask for what is kept.
@@ -41,33 +38,6 @@ pub struct Retained {
     unsubscribing: BTreeMap<(ClientId, u64), u8>,
     /// Of its newest SUBSCRIBE that asks for it, by client and by what it is subscribed to.
     replays: BTreeMap<(ClientId, u8), Replay>,
-}
-
-/// Something that was published to be kept, or to end what is kept.
-struct Publication {
-    tag: Tag,
-    lists: Option<Box<Lists>>,
-    /// Who does not hear it though it is subscribed.
-    except: Option<ClientId>,
-    keep: Keep,
-    fate: Fate,
-    /// It was done at once when the shard was given it.
-    at_once: bool,
-    given: u64,
-    given_at: Instant,
-    /// It was done by then, if that is known.
-    done: Option<u64>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// It is refused, lost with its session, or done.
-    Possible,
-    /// It was done; if there was room, it was kept.
-    Done,
-    /// It was done, and it was kept.
-    Kept,
-    Refused,
 }
 
 #[derive(Clone)]
@@ -90,33 +60,18 @@ struct Heard {
     live: bool,
 }
 
-impl Publication {
-    fn is_for(&self, client: ClientId, facts: &Facts) -> bool {
-        self.lists.as_ref().is_none_or(|lists| facts.person(client).is_some_and(|one| lists.are_for(one)))
-    }
-
-    fn is_done_before(&self, line: u64) -> bool {
-        self.done.is_some_and(|done| done <= line)
-    }
-
-    /// Whether nothing is left of `older` when this is done, kept or not.
-    fn replaces(&self, older: &Self) -> bool {
-        self.lists.is_none() || self.lists == older.lists
-    }
+/// Whether nothing is left of `older` when `newer` is done, kept or not.
+fn replaces(newer: &Publication, older: &Publication) -> bool {
+    newer.lists.is_none() || newer.lists == older.lists
 }
 
 impl Checker for Retained {
     fn observe(&mut self, event: &Event, facts: &Facts) -> Verdict {
+        self.publications.observe(event, facts);
         match event {
             Event::Did { client, op } => self.did(*client, op, facts),
             Event::Saw { client, seen } => return self.saw(*client, seen, facts),
             Event::Revoked { client, is_subscription: true, name } => self.ends(*client, *name),
-            Event::Ruled { client, request, ruling } if *ruling != Ruling::Allowed => {
-                if let Some(publication) = self.of_request(*client, *request) {
-                    publication.fate = Fate::Refused;
-                }
-            }
-            Event::Ended { client, .. } => self.ended(*client, facts),
             _ => {}
         }
         Ok(())
@@ -127,8 +82,8 @@ impl Checker for Retained {
             if replay.ending || facts.is_leaving(*client) || facts.rules.drops(*by) {
                 continue;
             }
-            for name in self.published.keys().filter(|name| names::covers(*by, **name)) {
-                self.is_satisfied(*client, *name, replay, facts)?;
+            for name in self.publications.topics().filter(|name| names::covers(*by, *name)) {
+                self.is_satisfied(*client, name, replay, facts)?;
             }
         }
         Ok(())
@@ -136,13 +91,16 @@ impl Checker for Retained {
 }
 
 impl Retained {
-    fn of_request(&mut self, client: ClientId, request: u64) -> Option<&mut Publication> {
-        let tag = self.requests.get(&(client, request))?;
-        self.published.get_mut(&tag.name)?.get_mut(self.places[tag])
-    }
-
-    fn publication(&self, tag: &Tag) -> Option<&Publication> {
-        self.places.get(tag).map(|place| &self.published[&tag.name][*place])
+    pub fn new() -> Self {
+        Self {
+            publications: Publications::only_kept(),
+            disturbed: BTreeSet::new(),
+            asking: BTreeMap::new(),
+            names: BTreeMap::new(),
+            ever_asked: BTreeSet::new(),
+            unsubscribing: BTreeMap::new(),
+            replays: BTreeMap::new(),
+        }
     }
 
     fn did(&mut self, client: ClientId, op: &Op, facts: &Facts) {
@@ -164,51 +122,14 @@ impl Retained {
                 self.unsubscribing.insert((client, *request), *topic);
                 self.ends(client, *topic);
             }
-            Op::Publish { tag, keep, acknowledge, .. } => {
-                // What finds no room is routed as if it were nothing to be kept.
-                if *keep != Keep::Kept || facts.retention_is_small && !acknowledge {
-                    self.disturbed.insert(tag.name);
-                }
-                if *keep != Keep::No {
-                    self.publish(client, op, facts);
-                }
+            // What finds no room is routed as if it were nothing to be kept.
+            Op::Publish { tag, keep, acknowledge, .. }
+                if *keep != Keep::Kept || facts.retention_is_small && !acknowledge =>
+            {
+                self.disturbed.insert(tag.name);
             }
             _ => {}
         }
-    }
-
-    fn publish(&mut self, client: ClientId, op: &Op, facts: &Facts) {
-        let Op::Publish { request, tag, acknowledge, exclude_me, disclose, lists, keep, .. } = op else {
-            return;
-        };
-        let is_source = facts.is_source(client);
-        let may = if is_source {
-            facts.may_ask_by_api(client, tag.name)
-        } else {
-            names::may_send(facts.role(client), tag.name)
-        };
-        let is_refused = !may || *disclose && disclosure(tag.name) == Disclosure::Never;
-        let at_once = !(is_source || facts.is_leaving(client) || facts.hooked && names::is_hooked(tag.name));
-        let fate = match () {
-            () if is_refused => Fate::Refused,
-            () if !at_once || facts.retention_is_small && *acknowledge => Fate::Possible,
-            () if facts.retention_is_small => Fate::Done,
-            () => Fate::Kept,
-        };
-        let of_topic = self.published.entry(tag.name).or_default();
-        self.requests.insert((client, *request), *tag);
-        self.places.insert(*tag, of_topic.len());
-        of_topic.push(Publication {
-            tag: *tag,
-            lists: lists.clone().filter(|lists| **lists != Lists::default()),
-            except: (*exclude_me && !is_source).then_some(client),
-            keep: *keep,
-            fate,
-            at_once,
-            given: facts.line,
-            given_at: facts.now,
-            done: at_once.then_some(facts.line),
-        });
     }
 
     /// Nothing of it is owed any more.
@@ -219,20 +140,6 @@ impl Retained {
         for (_, (name, replay)) in self.asking.range_mut((client, 0)..=(client, u64::MAX)) {
             if let Some(replay) = replay.as_mut().filter(|_| *name == by) {
                 replay.ending = true;
-            }
-        }
-    }
-
-    /// What its shard was given after it had cut it off, nobody has published.
-    fn ended(&mut self, client: ClientId, facts: &Facts) {
-        let last = self.requests.range((client, 0)..=(client, u64::MAX));
-        let tags: Vec<Tag> = last.map(|(_, tag)| *tag).collect();
-        for tag in tags {
-            let place = self.places[&tag];
-            let of_topic = self.published.get_mut(&tag.name).expect("it has a place");
-            let publication = &mut of_topic[place];
-            if publication.given_at == facts.now && publication.fate != Fate::Refused {
-                (publication.fate, publication.done) = (Fate::Possible, None);
             }
         }
     }
@@ -259,21 +166,7 @@ impl Retained {
                     self.replays.remove(&(client, *by));
                 }
             }
-            Seen::Published { request, .. } => {
-                let line = facts.line;
-                if let Some(publication) = self.of_request(client, *request) {
-                    publication.fate = Fate::Kept;
-                    publication.done = Some(if publication.at_once { publication.given } else { line });
-                }
-            }
-            Seen::Error { request, uri, .. } => {
-                self.asking.remove(&(client, *request));
-                if let Some(publication) = self.of_request(client, *request) {
-                    // There was no room to keep it, or none to publish it, which is kept then.
-                    let is_unclear = uri == "wamp.error.unavailable";
-                    publication.fate = if is_unclear { Fate::Possible } else { Fate::Refused };
-                }
-            }
+            Seen::Error { request, .. } => drop(self.asking.remove(&(client, *request))),
             Seen::Event { subscription, tag, retained, .. } => {
                 let by = self.names.get(&(client, *subscription)).copied();
                 return match (by, retained) {
@@ -304,7 +197,7 @@ impl Retained {
             let what = if heard.kept { "another one that is kept" } else { "newer ones" };
             return Err(format!("{client:?} saw {tag:?} as kept after {what} of its topic"));
         }
-        let publication = self.publication(tag).filter(|known| known.keep == Keep::Kept);
+        let publication = self.publications.get(tag).filter(|known| known.keep == Keep::Kept);
         let publication = publication.ok_or_else(|| format!("{tag:?} was not to be kept, and is"))?;
         if publication.fate == Fate::Refused {
             return Err(format!("{client:?} saw {tag:?} as kept, which was refused"));
@@ -328,10 +221,10 @@ impl Retained {
         replay: &Replay,
         facts: &Facts,
     ) -> Option<&Publication> {
-        let of_topic = &self.published[&older.tag.name];
+        let of_topic = self.publications.of_topic(older.tag.name);
         let is_between = |newer: &&Publication| {
             let is_later = older.is_done_before(newer.given) && older.tag != newer.tag;
-            is_later && newer.is_done_before(replay.given) && matches!(newer.fate, Fate::Done | Fate::Kept)
+            is_later && newer.is_done_before(replay.given) && newer.is_done()
         };
         // For others it stays beside the older one, and may have gone again.
         let is_still_there = |newer: &Publication| {
@@ -341,7 +234,7 @@ impl Retained {
             !of_topic.iter().any(is_later)
         };
         let hides = |newer: &&Publication| {
-            newer.replaces(older)
+            replaces(newer, older)
                 || newer.keep == Keep::Kept
                     && newer.fate == Fate::Kept
                     && newer.is_for(client, facts)
@@ -357,7 +250,7 @@ impl Retained {
             let mut asked = self.ever_asked.range((client, 0)..=(client, u8::MAX));
             asked.any(|(_, other)| *other != by && names::covers(*other, tag.name))
         };
-        let was_there = self.publication(tag).is_some_and(|known| {
+        let was_there = self.publications.get(tag).is_some_and(|known| {
             known.keep == Keep::Kept && known.fate == Fate::Kept && known.is_done_before(replay.given)
         });
         let is_promised = !self.disturbed.contains(&tag.name) && facts.now < replay.at + TWINS_EXPECTED;
@@ -390,7 +283,7 @@ impl Retained {
         if !names::may_have(facts.role(client), name) {
             return None;
         }
-        let of_topic = &self.published.get(&name)?[..];
+        let of_topic = self.publications.of_topic(name);
         let of_topic = &of_topic[..of_topic.partition_point(|publication| publication.given <= line)];
         let concerns = |publication: &&Publication| {
             publication.fate != Fate::Refused && publication.is_for(client, facts)
@@ -420,7 +313,7 @@ impl Retained {
             return Err(format!("{client:?} asked for what is kept, and never saw {:?}", owed.tag));
         }
         let Some(owed) = self.owed(client, name, replay, replay.given, facts) else { return Ok(()) };
-        let later = self.published[&name].iter().filter(|other| other.given > replay.given);
+        let later = self.publications.of_topic(name).iter().filter(|other| other.given > replay.given);
         let mut later = later.filter(|other| other.fate != Fate::Refused && other.is_for(client, facts));
         let comes = |other: &Publication| {
             other.fate != Fate::Possible && other.given > replay.done && other.except != Some(client)

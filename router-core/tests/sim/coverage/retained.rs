@@ -19,6 +19,9 @@ pub const MUST_HAPPEN: &[&str] = &[
     "kept: seen",
     "kept: seen by pattern",
     "kept: no room",
+    "looks into histories",
+    "looks into histories by pattern",
+    "looks into histories that have nothing",
 ];
 
 /// What a line of history is, beside what else it is.
