@@ -50,6 +50,8 @@ struct Scene {
     /// What placeholders stand for.
     subscription: u64,
     registration: u64,
+    /// Of the other one's second procedure.
+    second: u64,
 }
 
 impl Scene {
@@ -64,9 +66,10 @@ impl Scene {
         );
         router.say(other, r#"[64,1,{},"other.procedure"]"#);
         router.say(other, r#"[64,2,{},"other.second"]"#);
-        router.hear(other);
+        let second = number(&router.hear(other)[1], 2);
         let client = router.connect(0, Encoding::Wamp2(serializer, framing));
-        let mut scene = Self { router, serializer, framing, client, other, subscription: 0, registration: 0 };
+        let mut scene =
+            Self { router, serializer, framing, client, other, subscription: 0, registration: 0, second };
         match state {
             "waiting" => {}
             "challenged" => {
@@ -133,8 +136,16 @@ impl Scene {
         heard.into_iter().map(|message| as_json(serializer, message)).collect()
     }
 
+    /// A text with the ids that are drawn.
+    fn with_ids(&self, text: &str) -> String {
+        [("@sub", self.subscription), ("@reg", self.registration), ("@second", self.second)]
+            .iter()
+            .fold(text.to_owned(), |text, (name, id)| text.replace(name, &id.to_string()))
+    }
+
     /// What the framing has of what the table expects: RawSocket has no close frames.
     fn expected(&self, expected: &str) -> String {
+        let expected = &self.with_ids(expected);
         match (self.framing, expected.rsplit_once("close ")) {
             (Framing::Raw(_), Some(("", _))) => "-".to_owned(),
             (Framing::Raw(_), Some((before, _))) => before.trim_end().to_owned(),
@@ -194,9 +205,8 @@ fn filled(message: &str, scene: &Scene) -> String {
     let nested = |count: usize| format!("{}{}", "[".repeat(count), "]".repeat(count));
     let keys = |count: usize| (0..count).map(|key| format!("\"k{key}\":1")).collect::<Vec<_>>().join(",");
     let list = |value: &str, count: usize| format!("[{}]", vec![value; count].join(","));
-    message
-        .replace("@sub", &scene.subscription.to_string())
-        .replace("@reg", &scene.registration.to_string())
+    scene
+        .with_ids(message)
         .replace("@depth128", &nested(128))
         .replace("@depth129", &nested(129))
         .replace("@keys64", &keys(64))
@@ -273,7 +283,7 @@ fn check_table(serializer: Serializer, framing: Framing) {
         }
         let heard_there = scene.router.hear(scene.other);
         if let Some(other) = other
-            && summary(&heard_there) != other.replace("@left", LEFT)
+            && summary(&heard_there) != scene.with_ids(other).replace("@left", LEFT)
         {
             wrong.push(format!("{row}: the other one hears {} instead of {other}", summary(&heard_there)));
         }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use fanwire_codec::rawsocket::MaxLength;
 use fanwire_codec::wamp2::Serializer;
 use fanwire_core::encoding::Framing;
+use fanwire_core::ids::RealmId;
+use fanwire_core::uri::MatchPolicy;
 use fanwire_core::{Encoding, Flow, Limits};
 
 use crate::support::{Client, Router, number};
@@ -35,6 +37,18 @@ fn register(router: &mut Router, callee: Client, options: &str) -> u64 {
     let registered = router.hear_one(callee);
     assert!(registered.starts_with("[65,1,"), "{registered}");
     number(&registered, 2)
+}
+
+/// The registration for `p`.
+fn registered(router: &Router) -> u64 {
+    let registration = router.directory.registration(RealmId::new(0), MatchPolicy::Exact, "p");
+    registration.expect("it is registered").id().get()
+}
+
+/// Takes back its registration for `p`, which all share.
+fn unregister(router: &mut Router, callee: Client, request: u64) {
+    let id = registered(router);
+    router.say(callee, &format!("[66,{request},{id}]"));
 }
 
 /// Which of the callees is invoked now, and its request.
@@ -89,19 +103,20 @@ fn callees_come_and_go() {
     let (mut router, callees, caller) = shared(&invoke("first"), &[], 3);
     router.vanish(callees[0]);
     assert_eq!(answering(&mut router, &callees[1..], caller, 1), [0]);
-    router.say(callees[1], "[66,2,1]");
+    unregister(&mut router, callees[1], 2);
     assert_eq!(router.hear(callees[1]), ["[67,2]"]);
     assert_eq!(answering(&mut router, &callees[2..], caller, 2), [0, 0]);
     register(&mut router, callees[1], &invoke("first"));
     assert_eq!(answering(&mut router, &callees[1..], caller, 3), [1, 1, 1], "it is the last one now");
-    router.say(callees[2], "[66,3,1]");
-    router.say(callees[1], "[66,3,1]");
+    let before = registered(&router);
+    unregister(&mut router, callees[2], 3);
+    unregister(&mut router, callees[1], 3);
     assert_eq!(callees[1..].iter().map(|callee| router.hear(*callee).len()).sum::<usize>(), 2);
     router.say(caller, r#"[48,9999,{},"p"]"#);
     assert!(router.hear_one(caller).contains("wamp.error.no_such_procedure"));
     assert_eq!(router.directory.registration_count(), 0);
     let id = register(&mut router, callees[2], "{}");
-    assert_ne!(id, 1, "it is another registration");
+    assert_ne!(id, before, "it is another registration");
 }
 
 #[test]
@@ -304,7 +319,7 @@ fn a_call_under_way_to_a_callee_that_leaves_goes_to_another() {
         router.say(caller, r#"[48,1,{},"p"]"#);
         router.exchange(1);
         if unregisters {
-            router.say(callees[0], "[66,2,1]");
+            unregister(&mut router, callees[0], 2);
         } else {
             router.vanish(callees[0]);
         }
@@ -506,15 +521,15 @@ fn who_forces_its_way_in_has_the_procedure_alone() {
         let (mut router, callees, caller) = shared(&invoke(policy), &[], count);
         router.say(caller, r#"[48,1,{},"p"]"#);
         assert_eq!(invoked(&mut router, &callees), [(0, 1)]);
-        let usurper = router.join(1);
+        let (usurper, before) = (router.join(1), registered(&router));
         let id = register(&mut router, usurper, r#"{"force_reregister":true}"#);
-        assert_ne!(id, 1);
+        assert_ne!(id, before);
         assert_eq!(answering(&mut router, &[usurper], caller, 2), [0, 0]);
         // What was asked before is still answered.
         router.say(callees[0], "[70,1,{}]");
         assert_eq!(router.hear(caller), ["[50,1,{}]"]);
         for callee in callees {
-            router.say(callee, "[66,9,1]");
+            router.say(callee, &format!("[66,9,{before}]"));
             assert!(router.hear_one(callee).contains("wamp.error.no_such_registration"));
         }
         router.vanish(usurper);
