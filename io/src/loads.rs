@@ -90,6 +90,11 @@ impl Loads {
         self.load(shard) & !RETIRED
     }
 
+    /// Whether no shard has connections, nor will have one.
+    pub(crate) fn are_empty(&self) -> bool {
+        (0..self.0.len()).all(|shard| self.of(shard) == 0)
+    }
+
     // Relaxed throughout: a decision hangs on one count, which the compare-and-swap looks at again, and all changes of one
     // count have one order. What belongs to a connection travels by its queue, which orders its own content.
     fn load(&self, shard: usize) -> u32 {

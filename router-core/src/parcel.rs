@@ -215,6 +215,11 @@ impl Parcel {
         Source::borrowed(self.serializer, payload)
     }
 
+    /// That of the payload.
+    pub(crate) fn serializer(&self) -> Serializer {
+        self.serializer
+    }
+
     /// Bytes of the payload, and of what is said of it.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()

@@ -107,7 +107,7 @@ fn rows() -> Vec<Row> {
             key: "limits.pending_invocations_per_session",
             done: vec![],
             refused: json!([48, 9, {}, "com.fanwire.busy"]),
-            words: "the callee has too many calls waiting: try again later",
+            words: "the callee has too many calls waiting (limits.pending_invocations_per_session): try again later",
         },
         Row {
             key: "limits.retained_bytes_per_realm",

@@ -7,9 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{Client, Heard, Launch, PATIENCE, dial, eventually, get, status};
+use crate::support::{Client, Heard, Http, Launch, PATIENCE, dial, eventually, get, status};
 
 const TOPIC: &str = "com.fanwire.drain";
 
@@ -190,6 +190,40 @@ on_both_drivers! {
         second.wait(PATIENCE);
         let third = Launch::on(driver).argument("--bind").argument(&address.to_string()).start();
         Client::join(third.wamp);
+    }
+
+    /// What somebody leaves behind is published by a shard that may have nobody any more.
+    fn who_is_still_there_hears_the_last_words_of_who_leaves(driver: &str) {
+        let mut router =
+            Launch::on(driver).argument("--shards").argument("2").set("shutdown.drain_time", "300s").start();
+        let roles = json!({"roles": {"subscriber": {}, "caller": {}}});
+        let mut clients: Vec<(Client, Value)> = (0..8)
+            .map(|_| {
+                let mut client = Client::connect(router.wamp);
+                let welcome = client.ask(json!([1, "realm1", roles]));
+                (client, welcome[1].clone())
+            })
+            .collect();
+        let sessions = Http::connect(router.wamp).ask("GET", "/v1/sessions?limit=100").json();
+        let shard = |id: &Value| {
+            let all = sessions["sessions"].as_array().expect("a list");
+            all.iter().find(|session| session["session"] == *id).expect("it is listed")["shard"].clone()
+        };
+        clients.retain(|(_, id)| shard(id) == 1);
+        assert!(clients.len() >= 2, "connections are spread: {sessions}");
+        // They are told one after the other.
+        let (mut stays, _) = clients.pop().expect("one");
+        let (mut leaves, _) = clients.pop().expect("and another");
+        stays.subscribe(TOPIC);
+        leaves.call("wamp.session.add_testament", json!([TOPIC, ["farewell"], {}]));
+        router.signal(Signal::TERM);
+        assert_eq!(stays.expect_event(), json!(["farewell"]));
+        clients.extend([(leaves, Value::Null), (stays, Value::Null)]);
+        for (client, _) in &mut clients {
+            assert_eq!(client.expect()[2], "wamp.close.system_shutdown");
+            client.send(json!([6, {}, "wamp.close.goodbye_and_out"]));
+        }
+        assert_eq!(router.wait(PATIENCE).code(), Some(0), "{}", router.said());
     }
 
     fn without_connections_it_ends_at_once(driver: &str) {

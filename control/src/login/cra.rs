@@ -117,7 +117,7 @@ impl CraSecret {
     pub(super) fn challenge(
         &self,
         authid: &str,
-        (role, provider): (&str, &str),
+        role: &str,
         session: u64,
         nonce: &[u8; 16],
     ) -> (Value, String) {
@@ -125,7 +125,8 @@ impl CraSecret {
             "authid": authid,
             "authrole": role,
             "authmethod": "wampcra",
-            "authprovider": provider,
+            // Whoever vouches for it: that is told once it has shown who it is.
+            "authprovider": "static",
             "nonce": STANDARD.encode(nonce),
             "timestamp": calendar::to_the_millisecond(calendar::now()),
             "session": session,
@@ -262,14 +263,14 @@ mod tests {
             ),
             (CraSecret::plain("swordfish"), Zeroizing::new("swordfish".to_owned())),
         ] {
-            let (extra, text) = secret.challenge("ann \"x\"", ("member", "static"), 17, &[1; 16]);
+            let (extra, text) = secret.challenge("ann \"x\"", "member", 17, &[1; 16]);
             assert_eq!(extra["challenge"], text.as_str());
             assert_eq!(extra.get("salt").is_some(), secret.salting.is_some());
             let said: Value = serde_json::from_str(&text).expect("it is JSON");
             assert_eq!((&said["authid"], &said["session"]), (&json!("ann \"x\""), &json!(17)));
             let signature = sign(&key, &text);
             assert!(secret.has_signed(&text, &signature));
-            let (_, other) = secret.challenge("ann \"x\"", ("member", "static"), 17, &[2; 16]);
+            let (_, other) = secret.challenge("ann \"x\"", "member", 17, &[2; 16]);
             for (text, signature) in
                 [(&other, &*signature), (&text, ""), (&text, &signature[1..]), (&text, "é")]
             {

@@ -127,7 +127,7 @@ impl Users {
         let (extra, step) = begin(
             shown,
             &name,
-            (method, "static"),
+            method,
             &Greeting {
                 extra: &hello,
                 session: session.get(),
@@ -186,7 +186,7 @@ pub(super) fn challenge(
     vouched: Vouched,
     greeting: &Greeting<'_>,
 ) -> Result<Grant, Why> {
-    let (extra, step) = begin(shown, name, (method, DYNAMIC), greeting)?;
+    let (extra, step) = begin(shown, name, method, greeting)?;
     let Vouched { authid, user, extra: told } = vouched;
     let kept = |step| Kept { authid: authid.clone(), user, dynamic: Some(told), step };
     let exchange = step.map(|step| Exchange::new(kept(step)));
@@ -216,7 +216,7 @@ fn merged(said: Option<&OwnedPayload>, told: Option<Value>) -> Result<Option<Own
 fn begin(
     user: &User,
     name: &str,
-    (method, provider): (LoginMethod, &str),
+    method: LoginMethod,
     greeting: &Greeting<'_>,
 ) -> Result<(OwnedPayload, Option<Step>), Why> {
     let Greeting { extra: hello, session, channel, version_1 } = *greeting;
@@ -232,7 +232,7 @@ fn begin(
         }
         LoginMethod::WampCra => {
             let secret = user.credentials.cra.clone().ok_or(Why::UnknownProof)?;
-            let (extra, challenge) = secret.challenge(name, (&user.role_name, provider), session, &random());
+            let (extra, challenge) = secret.challenge(name, &user.role_name, session, &random());
             Ok((extra, Some(Step::WampCra { secret, challenge })))
         }
         LoginMethod::WampScram | LoginMethod::Scram => {

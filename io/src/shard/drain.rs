@@ -18,7 +18,9 @@ pub(super) struct Drain {
     step: Duration,
     /// When whoever is left is cut.
     end_at: Instant,
-    /// Nobody is left: until when the last answers to the control thread are waited for.
+    /// Nobody is left here: when it is looked again whether somebody is elsewhere.
+    look_at: Option<Instant>,
+    /// Nobody is left anywhere: until when the last answers to the control thread are waited for.
     answers_by: Option<Instant>,
 }
 
@@ -29,7 +31,8 @@ impl Drain {
     }
 
     pub(super) fn next_at(&self) -> Instant {
-        let end_at = self.answers_by.map_or(self.end_at, |by| by.min(self.end_at));
+        let sooner = self.answers_by.or(self.look_at);
+        let end_at = sooner.map_or(self.end_at, |at| at.min(self.end_at));
         if self.queue.is_empty() { end_at } else { self.next_at.min(end_at) }
     }
 }
@@ -50,8 +53,14 @@ impl<S: Service> Shard<S> {
         // The last quarter of the time is for the last ones' answers.
         let window = time - time / 4;
         let step = (window / u32::try_from(queue.len().max(1)).unwrap_or(u32::MAX)).min(STEP_MAX);
-        self.drain =
-            Some(Drain { queue, next_at: self.now, step, end_at: self.now + time, answers_by: None });
+        self.drain = Some(Drain {
+            queue,
+            next_at: self.now,
+            step,
+            end_at: self.now + time,
+            look_at: None,
+            answers_by: None,
+        });
     }
 
     pub(super) fn continue_draining(&mut self) {
@@ -85,7 +94,8 @@ impl<S: Service> Shard<S> {
         }
     }
 
-    /// Whether the drain has come to its end: nobody is left, or the time is over.
+    /// Whether the drain has come to its end: nobody is left on any shard, or the time is over. Those who are left elsewhere may need
+    /// this one: it publishes for the control thread what they leave behind, and serves that thread's own subscribers.
     pub(super) fn drain_ended(&mut self) -> bool {
         let Some(drain) = &mut self.drain else { return false };
         if self.now >= drain.end_at {
@@ -93,7 +103,10 @@ impl<S: Service> Shard<S> {
             return true;
         }
         // Not the slots alone: another shard may be about to hand one over.
-        if self.links.spread.loads.of(usize::from(self.id.get())) > 0 {
+        let loads = &self.links.spread.loads;
+        if !loads.are_empty() {
+            let is_idle = loads.of(usize::from(self.id.get())) == 0;
+            drain.look_at = is_idle.then(|| self.now + LOOK_INTERVAL);
             return false;
         }
         let answers_by = *drain.answers_by.get_or_insert(self.now + LAST_ANSWERS_TIME);
@@ -129,6 +142,8 @@ impl<S: Service> Shard<S> {
     }
 }
 
+/// How often who has nobody left looks at the others.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// For what other shards say of the last publications, which takes them a turn or two if they have not ended.
 const LAST_ANSWERS_TIME: Duration = Duration::from_millis(500);
 

@@ -170,7 +170,7 @@ impl Shard {
             return true;
         }
         let (id, serializer) = (session.id, session.encoding.serializer());
-        if call.shard == self.id && self.caller_takes_part(call.number, &payload) {
+        if call.shard == self.id && self.caller_takes_part(call.number, (serializer, payload.bytes_max())) {
             self.progress_call(now, call.number, &Source::borrowed(serializer, payload));
             return true;
         }
@@ -181,9 +181,9 @@ impl Shard {
         true
     }
 
-    fn caller_takes_part(&self, number: u64, payload: &Payload<'_>) -> bool {
+    fn caller_takes_part(&self, number: u64, part: (Serializer, usize)) -> bool {
         let caller = self.calls.get(&number).and_then(|call| call.caller.outlet());
-        caller.is_none_or(|outlet| self.takes_part(outlet, payload.bytes_max()))
+        caller.is_none_or(|outlet| self.takes_part(outlet, part))
     }
 
     /// A part of a callee's result that cannot be sent on: the call fails, and the callee hears of it. False as above.

@@ -187,9 +187,10 @@ impl Shard {
                 (error::INVALID_ARGUMENT, "the arguments have no form in the callee's serializer")
             }
             Failure::TooLong => (error::PAYLOAD_SIZE_EXCEEDED, "the call is longer than the callee takes"),
-            Failure::Overloaded => {
-                (error::UNAVAILABLE, "the callee has too many calls waiting: try again later")
-            }
+            Failure::Overloaded => (
+                error::UNAVAILABLE,
+                "the callee has too many calls waiting (limits.pending_invocations_per_session): try again later",
+            ),
             Failure::NoRoom => (error::UNAVAILABLE, "the way to another callee is full: try again later"),
             Failure::Stuck => (error::UNAVAILABLE, "the callee takes the parts of the call too slowly"),
         };

@@ -97,7 +97,9 @@ impl HeldParts {
         let has_payload = matches!(parcel.errand(), Some(Errand::Invoke(_) | Errand::Answer(_)));
         let bytes = parcel.len() + PART_BYTES;
         let before = self.of_receivers.get(&receiver).copied().unwrap_or(0);
-        let fits = before == 0 || before + bytes <= HELD_OF_RECEIVER_MAX;
+        // The share counts where others may want the room.
+        let is_scarce = self.bytes + bytes > HELD_BYTES_MAX / 2;
+        let fits = before == 0 || before + bytes <= HELD_OF_RECEIVER_MAX || !is_scarce;
         !has_payload || fits && self.bytes + bytes <= HELD_BYTES_MAX
     }
 
@@ -241,7 +243,7 @@ impl Shard {
             return self.open_parcel(now, parcel);
         }
         let Some(receiver) = self.receiver_of(&parcel) else { return self.open_parcel(now, parcel) };
-        match self.room_of(now, now, receiver, parcel.len()) {
+        match self.room_of(now, now, receiver, (parcel.serializer(), parcel.len())) {
             Room::Full if self.held_parts.has_room(receiver, &parcel) => {
                 return self.held_parts.push(now, key, receiver, parcel);
             }
@@ -287,13 +289,13 @@ impl Shard {
     /// Whether a part that waits `since` may be said. What nobody wants needs no room, nor does what is no part.
     fn room_for(&mut self, now: Instant, since: Instant, parcel: &Parcel) -> Room {
         match self.receiver_of(parcel) {
-            Some(outlet) => self.room_of(now, since, outlet, parcel.len()),
+            Some(outlet) => self.room_of(now, since, outlet, (parcel.serializer(), parcel.len())),
             None => Room::Free,
         }
     }
 
-    fn room_of(&mut self, now: Instant, since: Instant, outlet: Outlet, bytes: usize) -> Room {
-        if self.takes_part(outlet, bytes) {
+    fn room_of(&mut self, now: Instant, since: Instant, outlet: Outlet, part: (Serializer, usize)) -> Room {
+        if self.takes_part(outlet, part) {
             return Room::Free;
         }
         let age_max = self.config.limits.outbox_age_max;
@@ -305,9 +307,15 @@ impl Shard {
         }
     }
 
-    /// Whether a part may be said to this connection now.
-    pub(super) fn takes_part(&self, outlet: Outlet, bytes: usize) -> bool {
-        self.delivery.has_room_for_part(outlet, bytes)
+    /// Whether a part of so many bytes in this serializer may be said to this connection now.
+    pub(super) fn takes_part(&self, outlet: Outlet, (serializer, bytes): (Serializer, usize)) -> bool {
+        // The worst that its own serializer makes of it: of a `false` of MessagePack six characters, of a number of three characters nine bytes.
+        let growth = match self.session(outlet).map(|session| session.encoding.serializer()) {
+            Some(same) if same == serializer => 1,
+            Some(Serializer::Json) => 8,
+            _ => 3,
+        };
+        self.delivery.has_room_for_part(outlet, bytes.saturating_mul(growth))
     }
 
     /// Who is to be told a part; `None`: it is no part, or its call has ended.

@@ -3,7 +3,7 @@
 //! The first part is a call like any other. The others follow it to the same callee, in order, by the same ring, and are told
 //! with what the first one has said: which options they bring does not matter. How many there may be is up to `flow.rs`.
 
-use fanwire_codec::wamp2::Payload;
+use fanwire_codec::wamp2::Serializer;
 
 use super::calls::Standing;
 use super::{CallRefusal, CallRequest, Invoking};
@@ -66,7 +66,9 @@ impl Shard {
         let key = self.key_of(number);
         let session = self.session(outlet).expect("it calls");
         let (id, serializer) = (session.id, session.encoding.serializer());
-        if call.callee_shard == self.id && self.callee_takes_part(call.callee, &request.payload) {
+        if call.callee_shard == self.id
+            && self.callee_takes_part(call.callee, (serializer, request.payload.bytes_max()))
+        {
             let (procedure, caller) = (procedure.as_deref(), caller.as_ref());
             let invoking = Invoking { call: key, registration, callee: call.callee, procedure, caller, asks };
             let source = Source::borrowed(serializer, request.payload);
@@ -81,8 +83,8 @@ impl Shard {
         Ok(())
     }
 
-    fn callee_takes_part(&self, callee: SessionId, payload: &Payload<'_>) -> bool {
-        self.outlets.get(&callee).is_none_or(|outlet| self.takes_part(*outlet, payload.bytes_max()))
+    fn callee_takes_part(&self, callee: SessionId, part: (Serializer, usize)) -> bool {
+        self.outlets.get(&callee).is_none_or(|outlet| self.takes_part(*outlet, part))
     }
 
     /// Whether this is a part of a call that has ended; then it is ignored.

@@ -353,10 +353,10 @@ impl Delivery {
     }
 
     /// Whether a part of a call or a result may be said to this connection: little waits for it, and one of so many bytes does not
-    /// cut it. In another serializer it may have more: binary is a third longer in JSON.
+    /// cut it.
     pub(crate) fn has_room_for_part(&self, outlet: Outlet, bytes: usize) -> bool {
         let (waiting, max) = (self.waiting_bytes(outlet), self.limits.outbox_bytes_max);
-        waiting == 0 || waiting <= max / 4 && waiting + bytes + bytes / 2 <= max
+        waiting == 0 || waiting <= max / 4 && waiting.saturating_add(bytes) <= max
     }
 
     /// When the oldest byte was queued that waits for this connection.

@@ -245,11 +245,13 @@ impl Directory {
         ring.bytes += bytes;
         shelf.bytes += bytes;
         self.histories.count_in(bytes);
-        for _ in 0..OUTDATED_AT_ONCE {
-            let Some((bytes, event)) = shelf.passes(uri, bounds, now).then(|| shelf.pop(uri)).flatten()
-            else {
-                break;
-            };
+        // As many bytes go as come, so that no bound is passed for long; beyond that a few, so that it is not long for the others.
+        let brought = bytes;
+        let goes_on = |freed: usize, count: usize| freed < brought || count < OUTDATED_AT_ONCE;
+        let (mut freed, mut count) = (0, 0);
+        while goes_on(freed, count) && shelf.passes(uri, bounds, now) {
+            let Some((bytes, event)) = shelf.pop(uri) else { break };
+            (freed, count) = (freed + bytes, count + 1);
             self.histories.count_out(bytes);
             gone.push(event);
         }
@@ -258,12 +260,14 @@ impl Directory {
             (shelf.bytes > limits.bytes_per_realm || all > limits.bytes)
                 && !planted(Mutation::HistoryLimitless)
         };
-        while is_full(shelf) {
+        let (mut freed, mut count) = (0, 0);
+        while goes_on(freed, count) && is_full(shelf) {
             let Some(oldest) = shelf.events.first_key_value().map(|(_, event)| Arc::clone(&event.topic))
             else {
                 break;
             };
             let Some((bytes, event)) = shelf.pop(&oldest) else { break };
+            (freed, count) = (freed + bytes, count + 1);
             self.histories.count_out(bytes);
             displaced.by_limits += 1;
             gone.push(event);

@@ -347,7 +347,7 @@ fn what_a_session_may_have_is_bounded_and_the_error_says_by_what() {
         (
             each(1, &|n| format!(r#"[48,{n},{{}},"other.procedure"]"#)),
             r#"[48,9,{},"other.busy"]"#,
-            r#"[8,48,9,{},"wamp.error.unavailable",["the callee has too many calls waiting: try again later"]]"#,
+            r#"[8,48,9,{},"wamp.error.unavailable",["the callee has too many calls waiting (limits.pending_invocations_per_session): try again later"]]"#,
         ),
     ] {
         for callee_shard in 0..2 {
