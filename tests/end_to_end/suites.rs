@@ -134,7 +134,9 @@ fn passes(driver: &str, name: &str) {
     let client = CLIENTS.iter().find(|client| client.name == name).expect("one of the clients");
     let Some(installed) = tool(client.runs.variable) else { return };
     let chosen = combinations().into_iter().filter(|chosen| chosen[0] == name && chosen[4] == driver);
+    let mut are_any = false;
     for combination in chosen {
+        are_any = true;
         let [_, serializer, transport, ..] = combination;
         let what = combination.join(", ");
         println!("=== {what}");
@@ -163,6 +165,7 @@ fn passes(driver: &str, name: &str) {
         }
         left_nothing_behind(&router);
     }
+    assert!(are_any, "{name} has no combination on {driver}");
 }
 
 /// A router of its own, where it is reached over this transport, and what must live as long.

@@ -11,7 +11,7 @@ async function published(publisher, topics, count = 5) {
   const mark = randomUUID();
   for (let n = 0; n < count; n += 1) {
     await publisher.publish(topics[n % topics.length], [mark, n], { k: [n] });
-    await pause(3); // so that their times differ
+    await pause(20); // so that their times differ
   }
   return mark;
 }

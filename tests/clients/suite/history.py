@@ -13,7 +13,7 @@ async def published(publisher, *topics, count=5):
     mark = uuid.uuid4().hex
     for number in range(count):
         await publisher.publish(topics[number % len(topics)], mark, number, k=[number], options=ACKNOWLEDGED)
-        await asyncio.sleep(0.003)  # so that their times differ
+        await asyncio.sleep(0.02)  # so that their times differ
     return mark
 
 
