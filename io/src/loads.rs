@@ -90,9 +90,9 @@ impl Loads {
         self.load(shard) & !RETIRED
     }
 
-    /// Whether no shard has connections, nor will have one.
-    pub(crate) fn are_empty(&self) -> bool {
-        (0..self.0.len()).all(|shard| self.of(shard) == 0)
+    /// Whether no shard has connections, nor will have one: all have retired.
+    pub(crate) fn are_over(&self) -> bool {
+        (0..self.0.len()).all(|shard| self.load(shard) == RETIRED)
     }
 
     // Relaxed throughout: a decision hangs on one count, which the compare-and-swap looks at again, and all changes of one
@@ -196,6 +196,18 @@ mod tests {
         loads.release(1);
         assert!(!loads.claim_own(0, 2));
         assert_eq!(loads.claim(0, 2), Claim::HandTo(1));
+    }
+
+    #[test]
+    fn all_is_over_once_all_have_retired_and_nobody_is_left() {
+        let loads = Loads::new(2);
+        assert!(loads.claim_own(1, 8));
+        loads.retire(0);
+        assert!(!loads.are_over());
+        loads.release(1);
+        assert!(!loads.are_over(), "the other one still accepts");
+        loads.retire(1);
+        assert!(loads.are_over());
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl<S: Service> Shard<S> {
         }
         // Not the slots alone: another shard may be about to hand one over.
         let loads = &self.links.spread.loads;
-        if !loads.are_empty() {
+        if !loads.are_over() {
             let is_idle = loads.of(usize::from(self.id.get())) == 0;
             drain.look_at = is_idle.then(|| self.now + LOOK_INTERVAL);
             return false;
