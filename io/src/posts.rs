@@ -10,11 +10,10 @@
 //! connections. These queues are not the rings of the core, whose items are in order with publications and wait for room; a
 //! request needs neither.
 //!
-//! A shard that ends before the others closes its queue and answers what waits there. From then on whoever sends it a request
-//! looks whether the queue is closed, and if so answers what is in it.
+//! No shard ends while another one has connections, so whatever waits is taken.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_queue::SegQueue;
 use crossbeam_utils::CachePadded;
@@ -105,8 +104,6 @@ struct Inbox {
     requests: AtomicUsize,
     /// Their bodies' memory.
     bytes: AtomicUsize,
-    /// The shard has ended.
-    is_closed: AtomicBool,
 }
 
 impl Inbox {
@@ -174,20 +171,6 @@ impl Posts {
         Some(post)
     }
 
-    /// This shard takes nothing from its queue any more, but for what is there now. Who sends it a request answers that itself.
-    pub(crate) fn close(&self, shard: usize) {
-        self.0[shard].is_closed.store(true, Ordering::Relaxed);
-        // Pairs with the one in `is_closed`: the shard finds the post, or who has sent it finds the queue closed.
-        fence(Ordering::SeqCst);
-    }
-
-    /// Whether what was sent to this shard may wait for ever. To be asked after it was sent.
-    #[must_use]
-    pub(crate) fn is_closed(&self, shard: usize) -> bool {
-        fence(Ordering::SeqCst);
-        self.0[shard].is_closed.load(Ordering::Relaxed)
-    }
-
     /// Whether there is none for this shard.
     pub(crate) fn is_empty(&self, shard: usize) -> bool {
         self.0[shard].queue.is_empty()
@@ -199,9 +182,6 @@ const REQUESTS_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Barrier;
-    use std::thread;
-
     use super::*;
 
     const FROM: Asker = Asker { shard: 0, slot: 1, serial: 2 };
@@ -237,26 +217,6 @@ mod tests {
         assert!(send(60, 100) && send(40, 100));
         assert!(!send(1, 100), "what was refused is not counted, what waits is");
         assert!(std::iter::from_fn(|| posts.pop(1)).count() == 3 && send(100, 100));
-    }
-
-    #[test]
-    fn a_request_is_found_by_the_shard_that_ends_or_by_who_has_sent_it() {
-        for _ in 0..2_000 {
-            let (posts, start) = (Posts::new(2), Barrier::new(2));
-            let answered = thread::scope(|scope| {
-                let sender = scope.spawn(|| {
-                    start.wait();
-                    assert!(posts.request(FROM, TO, Ask::Close, MAX));
-                    usize::from(posts.is_closed(1) && posts.pop(1).is_some())
-                });
-                start.wait();
-                posts.close(1);
-                let found = usize::from(posts.pop(1).is_some());
-                found + sender.join().unwrap()
-            });
-            assert_eq!(answered, 1);
-            assert!(!posts.is_closed(0), "the other shard goes on");
-        }
     }
 
     #[test]

@@ -125,13 +125,10 @@ impl<S: Service> Shard<S> {
         self.bury();
     }
 
-    /// Nobody is left, and there is no next turn: what waits for this shard is answered, and who was left something is woken.
+    /// Nobody is left, and there is no next turn: who waits for an answer learns that there is none, and who was left something is woken.
     pub(super) fn end(&mut self) {
         self.service.give_up_publishing();
         self.drop_requests();
-        let own = usize::from(self.id.get());
-        self.links.posts.close(own);
-        self.answer_for(own);
         self.ring_touched();
         self.publish_counters();
     }

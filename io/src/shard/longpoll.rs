@@ -121,7 +121,7 @@ impl<S: Service> Shard<S> {
         }
         self.links.counters.http_forwarded.add(1);
         if self.links.posts.request(asker, id, ask, self.posted_bytes_max()) {
-            self.has_posted(usize::from(id.shard));
+            self.touched[usize::from(id.shard)] = true;
         } else {
             self.links.counters.http_forward_refused.add(1);
             let words = "too many requests wait for the session's shard; try again in a second";
@@ -130,31 +130,9 @@ impl<S: Service> Shard<S> {
         }
     }
 
-    /// A request waits in the queue of another shard: which is to see it, or has ended.
-    pub(super) fn has_posted(&mut self, shard: usize) {
-        self.touched[shard] = true;
-        if self.links.posts.is_closed(shard) {
-            self.answer_for(shard);
-        }
-    }
-
     /// Bytes of requests that may wait for a shard.
     fn posted_bytes_max(&self) -> usize {
         usize::try_from(self.config.message_bytes_max).unwrap_or(usize::MAX).saturating_mul(POSTED_MESSAGES)
-    }
-
-    /// Answers what waits in the queue of a shard that has ended: it has no sessions any more, and no connections.
-    pub(super) fn answer_for(&mut self, shard: usize) {
-        while let Some(post) = self.links.posts.pop(shard) {
-            match post {
-                Post::Open { from, .. } => {
-                    self.links.spread.loads.release(shard);
-                    self.refuse_polled(from);
-                }
-                Post::Request { from, ask, .. } => self.answer_gone(from, &ask),
-                Post::Answer { .. } | Post::Gone { .. } => {}
-            }
-        }
     }
 
     /// Whether this session would live here, and does not.
@@ -186,7 +164,10 @@ impl<S: Service> Shard<S> {
     /// Does what a request asks of a session of this shard.
     fn ask_session(&mut self, asker: Asker, id: TransportId, ask: Ask) {
         if !self.knows_session(id) {
-            return self.answer_gone(asker, &ask);
+            // Who closes wants it to be over, which it is: Autobahn closes after GOODBYE, and waits for the answer.
+            let is_over = matches!(ask, Ask::Close);
+            let answer = if is_over { Answer::EMPTY } else { Answer::of(&gone()) };
+            return self.answer_asker(asker, answer);
         }
         match ask {
             Ask::Receive => self.poll(id.slot, asker),
@@ -196,14 +177,6 @@ impl<S: Service> Shard<S> {
                 self.close_polled(id.slot);
             }
         }
-    }
-
-    /// Answers what was asked of a session that is not there.
-    fn answer_gone(&mut self, asker: Asker, ask: &Ask) {
-        // Who closes wants it to be over, which it is: Autobahn closes after GOODBYE, and waits for the answer.
-        let is_over = matches!(ask, Ask::Close);
-        let answer = if is_over { Answer::EMPTY } else { Answer::of(&gone()) };
-        self.answer_asker(asker, answer);
     }
 
     fn open_longpoll(&mut self, asker: Asker, endpoint: EndpointId, body: &[u8]) {

@@ -128,7 +128,7 @@ impl<S: Service> Shard<S> {
         }
         match spread.claim(own, max) {
             Claim::Keep => self.open_polled(asker, opening),
-            Claim::HandTo(to) if posts.open(to, asker, opening) => self.has_posted(to),
+            Claim::HandTo(to) if posts.open(to, asker, opening) => self.touched[to] = true,
             Claim::HandTo(to) => {
                 spread.loads.release(to);
                 if spread.loads.claim_own(own, max) {
@@ -141,7 +141,7 @@ impl<S: Service> Shard<S> {
         }
     }
 
-    pub(super) fn refuse_polled(&mut self, asker: Asker) {
+    fn refuse_polled(&mut self, asker: Asker) {
         let counters = &self.links.counters;
         let words = if self.drain.is_some() {
             counters.rejected_draining.add(1);
